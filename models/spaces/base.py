@@ -1,0 +1,147 @@
+"""What every search space is to the rest of the project. Nothing outside `models.spaces` asks which space it has.
+
+The mathematics (DESIGN.md §5): with softmax-normalised α, β, γ
+
+    relaxed = Σ_edges reach(e; β) · cost(e; α, γ) + fixed
+
+where an edge is one mixed operator between two feature maps. A space states its nodes and edges once, as data
+(`LatencyGraph`); the latency terms, their gradients and the brute-force tests are all computed from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from models.networks.plan import NetworkPlan
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.operators import OperatorSpec
+
+ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
+"""`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
+is an empty mapping. Row r of a granularity counts through its groups in order."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A feature map between edges.
+
+    Attributes:
+        channels: its possible channel counts, ascending; one where the width is fixed.
+        width_row: row of γ that chooses among them; None where the width is fixed.
+    """
+
+    channels: tuple[int, ...]
+    width_row: int | None = None
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One mixed operator from a node to another.
+
+    Attributes:
+        source, destination: indices into the graph's nodes.
+        operator_row: row of α that chooses the operator.
+        selection: (row, choice) of β under which the destination takes this edge; None where it always does.
+        operators: `operators[k][a][b]`: choice k at the a-th width of the source and the b-th of the destination.
+    """
+
+    source: int
+    destination: int
+    operator_row: int
+    selection: tuple[int, int] | None
+    operators: tuple[tuple[tuple[OperatorSpec, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class LatencyGraph:
+    """The mixed operators whose expected latency is the loss.
+
+    Attributes:
+        nodes, edges: topologically ordered: an edge's source comes before its destination.
+        outputs: nodes at which a branch ends; reach is 1 there and is passed backwards through β, summed over branches.
+            None where every edge is always used (DAG cells): reach is 1 everywhere.
+        fixed: operators that every branch contains whatever the parameters (a stem). Counted once per output, or once
+            where `outputs` is None.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    outputs: tuple[int, ...] | None
+    fixed: tuple[OperatorSpec, ...] = ()
+
+    @property
+    def branches(self) -> int:
+        """How many times the fixed operators count."""
+        return 1 if self.outputs is None else len(self.outputs)
+
+
+class SearchSpace(ABC):
+    """A search space with its parameters settled. Instances are immutable and hold no torch."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    def __init__(self, spec: SpaceSpec) -> None:
+        self.spec = spec
+
+    @classmethod
+    @abstractmethod
+    def settle(cls, spec: SpaceSpec) -> Self:
+        """The space of that spec, its own defaults filled in, its bounds checked.
+
+        Raises:
+            InvalidSpecError: names the field, its value and what is allowed.
+        """
+
+    @classmethod
+    def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
+        """The space that the architecture belongs to, as far as it states its parameters."""
+        return cls.settle(
+            SpaceSpec(
+                name=architecture.space,
+                input_size=architecture.input_size,
+                classes=architecture.classes,
+                batch=architecture.batch,
+                dtype=architecture.dtype,
+            )
+        )
+
+    @abstractmethod
+    def operators(self) -> tuple[OperatorSpec, ...]:
+        """The grid to profile: every operator that any architecture or latency term of the space can contain, once each."""
+
+    @abstractmethod
+    def parameter_shapes(self) -> ParameterShapes:
+        """Shapes of the logits of α, β, γ."""
+
+    @abstractmethod
+    def latency_graph(self) -> LatencyGraph:
+        """The mixed operators whose expected latency is the loss, all branches summed."""
+
+    @abstractmethod
+    def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
+        """The network of that architecture; its operators are the terms of an estimate.
+
+        Raises:
+            InvalidSpecError: the architecture is not one of this space's.
+        """
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
+        """A random architecture. Its operators and widths come from a distribution that is itself drawn first, so that
+        latencies of several samples spread two- to fourfold (DESIGN.md §6).
+        """
+
+    def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:
+        """The operators of that architecture, in order, repeats included."""
+        return tuple(self.plan(architecture).operators())
+
+
+def unique(operators: Sequence[OperatorSpec]) -> tuple[OperatorSpec, ...]:
+    """The operators without those whose key came before, in order."""
+    return tuple({operator.key(): operator for operator in operators}.values())

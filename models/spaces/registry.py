@@ -1,0 +1,45 @@
+"""Search spaces by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from models.spaces.base import SearchSpace
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.errors import InvalidSpecError, UnknownNameError
+
+_BUILT_IN = {"fasterseg": "models.spaces.fasterseg.space:FasterSegSpace"}
+_registered: dict[str, type[SearchSpace]] = {}
+
+
+def register_space(cls: type[SearchSpace]) -> type[SearchSpace]:
+    """Make a space known by its name; usable as a decorator. Another class under a known name is an error."""
+    if cls.name in _BUILT_IN or _registered.setdefault(cls.name, cls) is not cls:
+        raise InvalidSpecError(f"search space {cls.name!r} is registered already")
+    return cls
+
+
+def space_names() -> list[str]:
+    """All known spaces, sorted."""
+    return sorted({*_BUILT_IN, *_registered})
+
+
+def space_class(name: str) -> type[SearchSpace]:
+    """The class of that space. Raises UnknownNameError."""
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name].split(":")
+        cls: type[SearchSpace] = getattr(import_module(module), attribute)
+        return cls
+    raise UnknownNameError.of("search space", name, space_names())
+
+
+def create_space(spec: SpaceSpec) -> SearchSpace:
+    """The space of that spec, defaults filled in. Raises InvalidSpecError."""
+    return space_class(spec.name).settle(spec)
+
+
+def space_of(architecture: ArchitectureSpec) -> SearchSpace:
+    """The space that the architecture belongs to, as far as it states its parameters. Raises UnknownNameError."""
+    return space_class(architecture.space).of_architecture(architecture)

@@ -1,0 +1,96 @@
+"""A discrete network, and the search space it comes from, as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StrictInt, model_validator
+
+from models.spec import limits
+from models.spec.base import Record, digest
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import Batch, Dtype, Side
+
+InputSize = tuple[Side, Side]
+Classes = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CLASSES)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Parameter = StrictInt | tuple[StrictInt, ...]
+
+
+class SpaceSpec(Record):
+    """A search space with its parameters settled; its digest is part of a table's identity.
+
+    `parameters` holds what else the space's class takes (layers, base channels …), defaults filled in by that class.
+    `version` is raised by the class when its grid changes.
+    """
+
+    name: Name
+    input_size: InputSize
+    classes: Classes = 19
+    batch: Batch = 1
+    dtype: Dtype = "float32"
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    version: StrictInt = 1
+
+    def digest(self) -> str:
+        """16 hex digits that name this space."""
+        return digest("space", self.model_dump(mode="json"))
+
+    def label(self) -> str:
+        """For people: `fasterseg 128×256 float32`."""
+        return f"{self.name} {self.input_size[0]}×{self.input_size[1]} {self.dtype}"
+
+
+class BranchSpec(Record):
+    """One branch: its operators in order, and, where the space has them, scales and widths.
+
+    Attributes:
+        operators: kind of each cell.
+        scales: downsample rate at the input of each cell.
+        widths: expansion ratio of the connection between successive cells, one fewer than `operators`.
+    """
+
+    operators: Annotated[tuple[Name, ...], Field(min_length=1, max_length=limits.MAX_CELLS)]
+    scales: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS)] = ()
+    widths: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS)] = ()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        cells = len(self.operators)
+        if self.scales and len(self.scales) != cells:
+            raise InvalidSpecError(f"{len(self.scales)} scales for {cells} operators; one scale per operator is needed")
+        if self.widths and len(self.widths) != cells - 1:
+            raise InvalidSpecError(f"{len(self.widths)} widths for {cells} operators; {cells - 1} are needed")
+        return self
+
+
+class ArchitectureSpec(Record):
+    """A discrete network of a search space. What its parts mean, and their bounds, the space's class decides.
+
+    Shape: input (batch, 3, *input_size); output (batch, classes, *input_size).
+    """
+
+    space: Name
+    input_size: InputSize
+    classes: Classes = 19
+    base_channels: Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)] = 12
+    stem_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+    head_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+    branches: Annotated[tuple[BranchSpec, ...], Field(min_length=1, max_length=limits.MAX_BRANCHES)]
+    batch: Batch = 1
+    dtype: Dtype = "float32"
+
+    def key(self) -> str:
+        """16 hex digits that name this architecture."""
+        return digest("architecture", self.model_dump(mode="json"))
+
+    def label(self) -> str:
+        """For people: space, input size, cells per branch, and the first digits of the key."""
+        cells = "+".join(str(len(branch.operators)) for branch in self.branches)
+        height, width = self.input_size
+        return f"{self.space} network {self.key()[:8]} @{height}×{width}, {cells} cells"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(batch, 3, height, width)."""
+        return (self.batch, 3, *self.input_size)

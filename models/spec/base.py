@@ -1,0 +1,80 @@
+"""The base of every spec: frozen, strict about its fields, with one canonical form and digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.spec.errors import InvalidSpecError
+
+KEY_VERSION = 1
+"""Raised whenever the same spec would come to mean another graph; every key and id starts from it."""
+
+
+class Record(BaseModel):
+    """A frozen record without unknown fields; numbers must be finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, data: object, *, source: str = "") -> Self:
+        """Validate plain data.
+
+        Args:
+            data: a mapping or JSON-like value.
+            source: where the data came from, named in the message.
+
+        Raises:
+            InvalidSpecError: names the field, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise invalid_from(error, cls.__name__, source) from error
+
+    @classmethod
+    def parse_json(cls, text: str | bytes, *, source: str = "") -> Self:
+        """Validate a JSON document; see `parse`."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            where = f"{source}: " if source else ""
+            raise InvalidSpecError(f"{where}not a JSON document: {error}", hint="Check that the file is whole.") from error
+        return cls.parse(data, source=source)
+
+
+def invalid_from(error: ValidationError, what: str, source: str = "") -> InvalidSpecError:
+    """One message of ours from pydantic's list: the first problem in full, the others counted."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    cause = first.get("ctx", {}).get("error")
+    kind, hint = InvalidSpecError, "Correct the field and try again."
+    text = first["msg"].removeprefix("Value error, ")
+    if isinstance(cause, InvalidSpecError):
+        kind, text, hint = type(cause), cause.message, cause.hint or hint
+    field = ".".join(str(part) for part in first["loc"])
+    shown = "" if isinstance(first["input"], Mapping | BaseModel) else f" (got {_short(first['input'])})"
+    more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
+    where = f"{source}: " if source else ""
+    named = f"{what}.{field}" if field else what
+    return kind(f"{where}{named}: {text}{shown}{more}", hint=hint)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted names, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(what: str, value: Any) -> str:
+    """First 16 hex digits of SHA-256 over the key version, what is named, and its canonical JSON."""
+    text = canonical_json([KEY_VERSION, what, value])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,136 @@
+"""What can be wrong with a spec, a table or a file.
+
+::
+
+    SpecError
+    ├── InvalidSpecError          a field of a spec is out of bounds or inconsistent
+    │   ├── UnknownNameError      no operator kind, search space, backend … of that name
+    │   └── WorkloadTooLargeError a workload beyond the limits of memory or multiply-adds
+    ├── TableFileError            a file is no table, is cut short, or may not be read
+    │   └── UnsafeTableError      a pickle that would run code
+    ├── TableMismatchError        two tables, or a table and a request, that must not be mixed
+    └── MissingEntryError         an operator has no usable entry in a table
+
+Every error carries the code that crosses the wire, and a hint: the next step for whoever reads it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum, StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The `code` of an error on the wire."""
+
+    INVALID_SPEC = "invalid_spec"
+    UNKNOWN_NAME = "unknown_name"
+    WORKLOAD_TOO_LARGE = "workload_too_large"
+    TABLE_FILE = "table_file"
+    UNSAFE_TABLE = "unsafe_table"
+    TABLE_MISMATCH = "table_mismatch"
+    MISSING_ENTRY = "missing_entry"
+    INVALID_REQUEST = "invalid_request"
+    NOT_FOUND = "not_found"
+    NOT_ACCEPTABLE = "not_acceptable"
+    CONFLICT = "conflict"
+    STORAGE = "storage"
+    BACKEND_UNAVAILABLE = "backend_unavailable"
+    BUSY = "busy"
+    TOO_LARGE = "too_large"
+    UNREACHABLE = "unreachable"
+    INCOMPATIBLE = "incompatible"
+    INTERNAL = "internal"
+
+
+class ExitCode(IntEnum):
+    """How every command of this project ends."""
+
+    DONE = 0
+    USAGE = 2
+    BAD_INPUT = 3
+    WORKLOADS_FAILED = 4
+    UNREACHABLE = 5
+
+
+class OpclockError(Exception):
+    """What the packages' own roots have in common: a message, a code for the wire, a hint, an exit code.
+
+    Args:
+        message: what was wrong, naming the field, the value and the limit.
+        hint: what to do next, one sentence; may be empty.
+    """
+
+    code: ErrorCode = ErrorCode.INTERNAL
+    exit_code: ExitCode = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process boundaries; keep the hint."""
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(cls: type[OpclockError], message: str, hint: str) -> OpclockError:
+    return cls(message, hint=hint)
+
+
+class SpecError(OpclockError):
+    """The root of this package's errors."""
+
+
+class InvalidSpecError(SpecError, ValueError):
+    """A field of a spec is out of bounds or inconsistent with another. A ValueError, so that validators may raise it."""
+
+    code = ErrorCode.INVALID_SPEC
+
+
+class UnknownNameError(InvalidSpecError):
+    """Nothing is registered under that name."""
+
+    code = ErrorCode.UNKNOWN_NAME
+
+    @classmethod
+    def of(cls, what: str, name: str, known: Iterable[str]) -> UnknownNameError:
+        """An error that lists the known names and offers the nearest one."""
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
+        return cls(f"unknown {what} {name!r}", hint=hint)
+
+
+class WorkloadTooLargeError(InvalidSpecError):
+    """A workload needs more memory or multiply-adds than is allowed."""
+
+    code = ErrorCode.WORKLOAD_TOO_LARGE
+
+
+class TableFileError(SpecError):
+    """A file is not a table, is cut short, or is of a version this release does not read."""
+
+    code = ErrorCode.TABLE_FILE
+
+
+class UnsafeTableError(TableFileError):
+    """A pickle names something other than plain containers and numpy scalars."""
+
+    code = ErrorCode.UNSAFE_TABLE
+
+
+class TableMismatchError(SpecError):
+    """Numbers of different targets, search spaces or protocols must not be mixed."""
+
+    code = ErrorCode.TABLE_MISMATCH
+
+
+class MissingEntryError(SpecError):
+    """An operator has no usable entry in the table."""
+
+    code = ErrorCode.MISSING_ENTRY

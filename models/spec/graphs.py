@@ -1,0 +1,107 @@
+"""What a backend is asked to build: a workload alone, an operator in its context, or that context's base."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Tag, model_validator
+
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import Record, digest
+from models.spec.errors import InvalidSpecError
+from models.spec.kinds import kind_info
+from models.spec.operators import Batch, Channels, Dtype, OperatorSpec, Side
+
+PREFIX_CHANNELS = 4
+"""Channels of the input in front of a prefix (DESIGN.md §4)."""
+
+
+class ContextBase(Record):
+    """Prefix and suffix with nothing in between: what is subtracted from an operator in its context.
+
+    The prefix is a 1×1 convolution from `PREFIX_CHANNELS` to `channels`, the suffix a global average.
+    """
+
+    channels: Channels
+    height: Side
+    width: Side
+    batch: Batch = 1
+    dtype: Dtype = "float32"
+
+    @classmethod
+    def of(cls, operator: OperatorSpec) -> Self:
+        """The base of that operator's context."""
+        return cls(
+            channels=operator.in_channels,
+            height=operator.height,
+            width=operator.width,
+            batch=operator.batch,
+            dtype=operator.dtype,
+        )
+
+    def key(self) -> str:
+        """16 hex digits that name this base."""
+        return digest("context_base", self.model_dump(mode="json"))
+
+    def label(self) -> str:
+        """For people: `base of 64 @16×32`."""
+        return f"base of {self.channels} @{self.height}×{self.width}"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(batch, PREFIX_CHANNELS, height, width)."""
+        return (self.batch, PREFIX_CHANNELS, self.height, self.width)
+
+
+def _subject_tag(value: Any) -> str:
+    fields = value if isinstance(value, dict) else value.model_fields_set | set(type(value).model_fields)
+    if "space" in fields:
+        return "architecture"
+    return "base" if "channels" in fields else "operator"
+
+
+Subject = Annotated[
+    Annotated[OperatorSpec, Tag("operator")]
+    | Annotated[ArchitectureSpec, Tag("architecture")]
+    | Annotated[ContextBase, Tag("base")],
+    Discriminator(_subject_tag),
+]
+
+
+class GraphRequest(Record):
+    """One graph to build; its key names engines and cached graphs.
+
+    Attributes:
+        subject: what it is about.
+        in_context: whether an operator stands between prefix and suffix; never set for other subjects.
+    """
+
+    subject: Subject
+    in_context: bool = False
+
+    @model_validator(mode="after")
+    def _only_operators_have_context(self) -> Self:
+        if self.in_context and not isinstance(self.subject, OperatorSpec):
+            raise InvalidSpecError("only an operator can be built in context")
+        return self
+
+    def key(self) -> str:
+        """16 hex digits that name this graph."""
+        return digest("graph", [self.in_context, self.subject.key()])
+
+    def label(self) -> str:
+        """For people."""
+        return f"{self.subject.label()} in context" if self.in_context else self.subject.label()
+
+    @property
+    def has_suffix(self) -> bool:
+        """Whether a global average follows: in every context but that of an operator that ends a network."""
+        if isinstance(self.subject, OperatorSpec):
+            return self.in_context and not kind_info(self.subject.kind).ends_network
+        return isinstance(self.subject, ContextBase)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """NCHW shape of the graph's one input."""
+        n, c, h, w = self.subject.input_shape
+        return (n, PREFIX_CHANNELS if self.in_context else c, h, w)

@@ -1,0 +1,114 @@
+"""The kinds of operator, as data: their attributes, strides and place in a network. No graph code, no torch.
+
+`models.operators` holds the graph of each kind; a contract test keeps the two lists equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from models.spec.errors import InvalidSpecError, UnknownNameError
+
+AttributeValue = bool | int | str
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a kind: its default, and what it may be."""
+
+    default: AttributeValue
+    choices: tuple[AttributeValue, ...] = ()
+    low: int = 1
+    high: int = 64
+
+    def check(self, kind: str, name: str, value: AttributeValue) -> None:
+        """Raises InvalidSpecError when `value` is of another type than the default, or not allowed."""
+        if type(value) is not type(self.default):
+            wanted = type(self.default).__name__
+            raise InvalidSpecError(f"attribute {name!r} of kind {kind!r} must be {wanted}, not {value!r}")
+        if self.choices and value not in self.choices:
+            raise InvalidSpecError(f"attribute {name!r} of kind {kind!r} must be one of {list(self.choices)}, not {value!r}")
+        if not self.choices and type(value) is int and not self.low <= value <= self.high:
+            raise InvalidSpecError(
+                f"attribute {name!r} of kind {kind!r} must be between {self.low} and {self.high}, not {value}"
+            )
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """What a spec of this kind may say.
+
+    Attributes:
+        attributes: name to its default and bounds.
+        strides: the strides it can be built with.
+        keeps_channels: whether the output must have as many channels as the input.
+        ends_network: whether it is a network's last operator, so that its context has no suffix (DESIGN.md §4).
+    """
+
+    name: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    strides: tuple[int, ...] = (1, 2)
+    keeps_channels: bool = False
+    ends_network: bool = False
+
+    def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+        """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""
+        for name, value in given.items():
+            if name not in self.attributes:
+                raise UnknownNameError.of(f"attribute of kind {self.name!r}", name, self.attributes)
+            self.attributes[name].check(self.name, name, value)
+        return {name: given.get(name, attribute.default) for name, attribute in self.attributes.items()}
+
+    def differing(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+        """Those of the given attributes that are not the default."""
+        return {name: value for name, value in given.items() if value != self.attributes[name].default}
+
+
+_RESIZE = {
+    "resize": Attribute("bilinear", choices=("bilinear", "nearest")),
+    "align_corners": Attribute(True, choices=(True, False)),
+}
+_CONVOLUTION = {
+    "kernel": Attribute(3, high=15),
+    "groups": Attribute(1, high=16_384),
+    "dilation": Attribute(1, high=32),
+}
+
+_KINDS: dict[str, KindInfo] = {}
+
+
+def register_kind(info: KindInfo) -> KindInfo:
+    """Make a kind known. Registering another description under a known name is an error."""
+    if _KINDS.setdefault(info.name, info) != info:
+        raise InvalidSpecError(f"kind {info.name!r} is registered already, with other attributes")
+    return info
+
+
+def kind_info(name: str) -> KindInfo:
+    """The kind of that name. Raises UnknownNameError."""
+    try:
+        return _KINDS[name]
+    except KeyError:
+        error = UnknownNameError.of("operator kind", name, _KINDS)
+        raise error from None
+
+
+def kind_names() -> list[str]:
+    """All known kinds, sorted."""
+    return sorted(_KINDS)
+
+
+register_kind(KindInfo("skip"))
+register_kind(KindInfo("conv3x3"))
+register_kind(KindInfo("conv3x3_x2"))
+register_kind(KindInfo("zoomed_conv3x3", _RESIZE))
+register_kind(KindInfo("zoomed_conv3x3_x2", _RESIZE))
+register_kind(KindInfo("conv_bn_relu", _CONVOLUTION))
+register_kind(KindInfo("feature_fusion", strides=(1,), keeps_channels=True))
+register_kind(KindInfo("segmentation_head", strides=(1,)))
+register_kind(
+    KindInfo(
+        "upsample", {"scale": Attribute(8, low=2, high=32)} | _RESIZE, strides=(1,), keeps_channels=True, ends_network=True
+    )
+)

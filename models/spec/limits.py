@@ -1,0 +1,20 @@
+"""Bounds on numbers that come from outside. Generous for any segmentation network, small enough to refuse nonsense."""
+
+from __future__ import annotations
+
+MAX_CHANNELS = 16_384
+MAX_SIDE = 16_384
+MAX_BATCH = 256
+MAX_CLASSES = 4_096
+MAX_LAYERS = 128
+MAX_BRANCHES = 8
+MAX_CELLS = 256
+MAX_WORKLOADS_PER_JOB = 20_000
+MAX_WORKLOADS_PER_LOOKUP = 20_000
+MAX_REQUEST_BYTES = 32 * 2**20
+
+MAX_WORKLOAD_BYTES = 4 * 2**30
+"""Activations and weights of one workload, estimated; a build would not survive more on a small box."""
+
+MAX_WORKLOAD_MACS = 2 * 10**13
+"""Multiply-adds of one workload; about ten minutes on one CPU core."""

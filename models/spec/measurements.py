@@ -1,0 +1,144 @@
+"""Statistics of one workload on one target, with its conditions and flags; failures included."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import OperatorSpec
+
+
+def _workload_tag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "architecture" if "space" in value else "operator"
+    return "architecture" if isinstance(value, ArchitectureSpec) else "operator"
+
+
+Workload = Annotated[
+    Annotated[OperatorSpec, Tag("operator")] | Annotated[ArchitectureSpec, Tag("architecture")],
+    Discriminator(_workload_tag),
+]
+"""What can be timed: an operator or an architecture."""
+
+
+class ProtocolName(StrEnum):
+    """How times are taken (docs/measurement.md)."""
+
+    IN_CONTEXT = "in_context"
+    ISOLATED = "isolated"
+
+
+PROTOCOL_VERSIONS: dict[ProtocolName, int] = {ProtocolName.IN_CONTEXT: 1, ProtocolName.ISOLATED: 1}
+"""Raised whenever a protocol's numbers would change for other reasons than the target's."""
+
+
+class Budget(StrEnum):
+    """How much time a job may spend; see `profiler_service.measure.budgets`."""
+
+    QUICK = "quick"
+    NORMAL = "normal"
+    THOROUGH = "thorough"
+
+
+class Status(StrEnum):
+    """How building and timing a workload ended."""
+
+    OK = "ok"
+    BUILD_ERROR = "build_error"
+    BUILD_TIMEOUT = "build_timeout"
+    RUN_ERROR = "run_error"
+    RUN_TIMEOUT = "run_timeout"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out_of_memory"
+    WRONG_OUTPUT = "wrong_output"
+
+
+class Flag(StrEnum):
+    """What a reader should know of a measurement that is otherwise good."""
+
+    UNCONVERGED = "unconverged"
+    """The between-round standard error did not reach the budget's target."""
+    CONTAMINATED = "contaminated"
+    """A round was kept although the sentinel said that the host was slow."""
+    THROTTLED = "throttled"
+    """The device lowered its clocks."""
+    HOST_BOUND = "host_bound"
+    """Enqueueing took so long that the device waited."""
+    BELOW_RESOLUTION = "below_resolution"
+    """The difference to the base graph is not distinguishable from zero; a negative one is reported as zero."""
+    IMPORTED = "imported"
+    """Taken over from somebody else's table; only the value is known."""
+
+
+class Measurement(Record):
+    """One workload's result. All times in milliseconds, per run of the workload.
+
+    Attributes:
+        workload: what was timed.
+        status: `ok`, or how it failed; then `message` says why and there are no numbers.
+        value_ms: the table value (DESIGN.md §4): median over rounds of the round's median, in sentinel units.
+        stderr_ms: standard error of `value_ms`, from the spread between rounds.
+        plain_ms: the value without sentinel normalisation.
+        base_ms: what was subtracted for the context (prefix and suffix); 0 where nothing was.
+        median_ms, min_ms, mean_ms, p95_ms, p99_ms, ci95_low_ms, ci95_high_ms: of the pooled samples, in sentinel units,
+            base subtracted; the interval is that of the median.
+        cv: coefficient of variation of the pooled samples, as a fraction.
+        between_round_spread: (largest − smallest round median) / value, as a fraction.
+        sentinel_ratio: the sentinel's median in these rounds over its reference.
+        samples, rounds: how many.
+        build_s: seconds to build the engine. engine_bytes, peak_memory_bytes: sizes, where the backend tells.
+        output_error: relative L2 error against the torch module in float32, as a fraction.
+        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c, host_load: conditions.
+        measured_at: UTC start time of the first round.
+    """
+
+    workload: Workload
+    status: Status = Status.OK
+    message: str = ""
+    value_ms: float | None = Field(default=None, ge=0)
+    stderr_ms: float | None = Field(default=None, ge=0)
+    plain_ms: float | None = None
+    base_ms: float | None = None
+    median_ms: float | None = None
+    min_ms: float | None = None
+    mean_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    ci95_low_ms: float | None = None
+    ci95_high_ms: float | None = None
+    cv: float | None = None
+    between_round_spread: float | None = None
+    sentinel_ratio: float | None = None
+    samples: int = Field(default=0, ge=0)
+    rounds: int = Field(default=0, ge=0)
+    build_s: float | None = None
+    engine_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    output_error: float | None = None
+    clock_before_mhz: float | None = None
+    clock_after_mhz: float | None = None
+    temperature_before_c: float | None = None
+    temperature_after_c: float | None = None
+    host_load: float | None = None
+    measured_at: datetime | None = None
+    flags: tuple[Flag, ...] = ()
+
+    @model_validator(mode="after")
+    def _success_or_failure(self) -> Self:
+        if (self.status is Status.OK) != (self.value_ms is not None):
+            raise InvalidSpecError(
+                f"status {self.status} with value_ms {self.value_ms}: success and failure exclude each other"
+            )
+        if self.status is not Status.OK and not self.message:
+            raise InvalidSpecError(f"status {self.status} needs a message")
+        return self
+
+    def key(self) -> str:
+        """The workload's key."""
+        return self.workload.key()

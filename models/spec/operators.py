@@ -1,0 +1,123 @@
+"""What one operator is: its kind, its fixed shapes, and the key that names it everywhere."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StrictInt, field_validator, model_validator
+
+from models.spec import limits
+from models.spec.base import Record, digest
+from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
+from models.spec.kinds import AttributeValue, kind_info
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+Channels = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)]
+Side = Annotated[StrictInt, Field(ge=1, le=limits.MAX_SIDE)]
+Batch = Annotated[StrictInt, Field(ge=1, le=limits.MAX_BATCH)]
+
+
+class OperatorSpec(Record):
+    """One candidate layer at fixed shapes.
+
+    `height` and `width` are those of the input. `attributes` holds everything else that changes the graph; absent ones
+    take the kind's defaults, so that equal graphs have equal keys.
+
+    Shape: input (batch, in_channels, height, width); output `output_shape`.
+
+    Raises (from `parse`):
+        InvalidSpecError: a field is out of bounds, or the kind does not allow it.
+    """
+
+    kind: str
+    in_channels: Channels
+    out_channels: Channels
+    height: Side
+    width: Side
+    stride: Annotated[StrictInt, Field(ge=1, le=8)] = 1
+    batch: Batch = 1
+    dtype: Dtype = "float32"
+    attributes: dict[str, AttributeValue] = Field(default_factory=dict)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        kind_info(kind)
+        return kind
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _known_dtype(cls, dtype: object) -> object:
+        if isinstance(dtype, str) and dtype not in DTYPE_BYTES:
+            raise UnknownNameError.of("dtype", dtype, DTYPE_BYTES)
+        return dtype
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        info = kind_info(self.kind)
+        attributes = info.complete(self.attributes)
+        if self.stride not in info.strides:
+            allowed = ", ".join(map(str, info.strides))
+            raise InvalidSpecError(f"stride {self.stride} is not one of {allowed} for kind {self.kind!r}")
+        if info.keeps_channels and self.in_channels != self.out_channels:
+            raise InvalidSpecError(
+                f"kind {self.kind!r} keeps its channels, but in_channels is {self.in_channels} "
+                f"and out_channels {self.out_channels}"
+            )
+        groups = int(attributes.get("groups", 1))
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % groups:
+                raise InvalidSpecError(f"{name} {channels} is not divisible by groups {groups}")
+        object.__setattr__(self, "attributes", attributes)
+        self._check_size()
+        return self
+
+    def _check_size(self) -> None:
+        """Refuse what would not fit; an upper bound for every kind (two 3×3 convolutions at most)."""
+        n, c, h, w = self.output_shape
+        kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
+        weights = 2 * kernel**2 * max(self.in_channels, c) * c // groups
+        activations = n * (self.in_channels * self.height * self.width + 2 * c * h * w)
+        size = (activations + weights) * DTYPE_BYTES[self.dtype]
+        macs = n * weights * h * w
+        if size > limits.MAX_WORKLOAD_BYTES:
+            raise _too_large("memory", size, limits.MAX_WORKLOAD_BYTES, "bytes")
+        if macs > limits.MAX_WORKLOAD_MACS:
+            raise _too_large("arithmetic", macs, limits.MAX_WORKLOAD_MACS, "multiply-adds")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(batch, in_channels, height, width)."""
+        return (self.batch, self.in_channels, self.height, self.width)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """(batch, out_channels, height, width), halved (rounded up) by the stride or grown by the kind's scale."""
+        scale = int(self.attributes.get("scale", 1))
+        height, width = (-(-side * scale // self.stride) for side in (self.height, self.width))
+        return (self.batch, self.out_channels, height, width)
+
+    @cached_property
+    def _key(self) -> str:
+        return digest("operator", self.model_dump(mode="json"))
+
+    def key(self) -> str:
+        """16 hex digits that name this operator; the same on every machine and in every release of one key version."""
+        return self._key
+
+    def label(self) -> str:
+        """For people: `zoomed_conv3x3_x2 64→96 @128×256 /1`, then what differs from the kind's defaults."""
+        text = f"{self.kind} {self.in_channels}→{self.out_channels} @{self.height}×{self.width} /{self.stride}"
+        extras = kind_info(self.kind).differing(self.attributes)
+        if self.batch != 1:
+            extras["batch"] = self.batch
+        if self.dtype != "float32":
+            extras["dtype"] = self.dtype
+        return " ".join([text, *(f"{name}={value}" for name, value in extras.items())])
+
+
+def _too_large(what: str, value: int, limit: int, unit: str) -> WorkloadTooLargeError:
+    return WorkloadTooLargeError(f"this workload's {what} is about {value:.3g} {unit}; the limit is {limit:.3g}")

@@ -1,0 +1,78 @@
+"""A latency lookup table: the measurements of one search space on one target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+
+from pydantic import Field
+
+from models.spec.architectures import SpaceSpec
+from models.spec.base import Record, digest
+from models.spec.errors import TableMismatchError
+from models.spec.measurements import Measurement, ProtocolName, Status
+from models.spec.targets import TargetSpec
+
+
+class TableInfo(Record):
+    """What identifies a table, and where it comes from.
+
+    Attributes:
+        target, space, protocol, protocol_version: its identity; numbers of different identities are never mixed.
+        sentinel_reference_ms: what the sentinel takes where one sentinel unit is one millisecond's worth of this table;
+            None where the protocol has none.
+        created_at: UTC.
+        provenance: host, serial numbers, source file …: of interest, but not part of the identity.
+    """
+
+    target: TargetSpec
+    space: SpaceSpec
+    protocol: ProtocolName = ProtocolName.IN_CONTEXT
+    protocol_version: int = 1
+    sentinel_reference_ms: float | None = None
+    created_at: datetime | None = None
+    provenance: dict[str, str] = Field(default_factory=dict)
+
+    def id(self) -> str:
+        """The table id: 16 hex digits."""
+        return table_id(self.target.id(), self.space.digest(), self.protocol, self.protocol_version)
+
+    def require_same(self, other: TableInfo) -> None:
+        """Raises TableMismatchError that says which field differs, unless both name the same table."""
+        differences = [f"target {line}" for line in self.target.differences(other.target)]
+        mine, theirs = self.space.model_dump(mode="json"), other.space.model_dump(mode="json")
+        differences += [f"space.{n}: {mine[n]} here, {theirs[n]} there" for n in mine if mine[n] != theirs[n]]
+        for name in ("protocol", "protocol_version"):
+            if getattr(self, name) != getattr(other, name):
+                differences.append(f"{name}: {getattr(self, name)} here, {getattr(other, name)} there")
+        if differences:
+            raise TableMismatchError(
+                "the tables must not be mixed: " + "; ".join(differences),
+                hint="Use tables measured on the same target, for the same search space and protocol.",
+            )
+
+
+def table_id(target_id: str, space_digest: str, protocol: ProtocolName, protocol_version: int) -> str:
+    """The id of the table with that identity."""
+    return digest("table", [target_id, space_digest, protocol.value, protocol_version])
+
+
+class Table(Record):
+    """A table and its operators' measurements. Keys are unique; order is by label, then key."""
+
+    info: TableInfo
+    entries: tuple[Measurement, ...] = ()
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Measurement]:
+        """Operator key to measurement."""
+        return {entry.key(): entry for entry in self.entries}
+
+    def values_ms(self) -> dict[str, float]:
+        """Operator key to table value, of the successful measurements alone."""
+        return {
+            key: entry.value_ms
+            for key, entry in self.by_key.items()
+            if entry.status is Status.OK and entry.value_ms is not None
+        }

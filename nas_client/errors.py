@@ -1,0 +1,61 @@
+"""What can go wrong where the search runs.
+
+::
+
+    NasClientError
+    ├── ServiceError                the service answered with an error; carries its code, message, hint and request id
+    ├── UnreachableError            nothing answers, or not in time
+    ├── IncompatibleServiceError    it speaks another version of the interface, or is no profiler service
+    ├── ParameterError              α, β, γ of the wrong shape, or not finite
+    ├── CalibrationError            too few measured architectures to fit or to judge
+    └── JobFailedError              the job that was waited for failed or was cancelled
+"""
+
+from __future__ import annotations
+
+from models.spec.errors import ErrorCode, ExitCode, OpclockError
+
+
+class NasClientError(OpclockError):
+    """The root of this package's errors."""
+
+
+class ServiceError(NasClientError):
+    """The service answered with an error."""
+
+    def __init__(self, message: str, *, hint: str = "", code: ErrorCode = ErrorCode.INTERNAL, request_id: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.request_id = request_id
+
+
+class UnreachableError(NasClientError):
+    """Nothing answers at that address, or not in time."""
+
+    code = ErrorCode.UNREACHABLE
+    exit_code = ExitCode.UNREACHABLE
+
+
+class IncompatibleServiceError(NasClientError):
+    """Whatever answers speaks another version of the interface, or is no profiler service."""
+
+    code = ErrorCode.INCOMPATIBLE
+    exit_code = ExitCode.UNREACHABLE
+
+
+class ParameterError(NasClientError):
+    """Architecture parameters of the wrong shape, or not finite."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class CalibrationError(NasClientError):
+    """Too few measured architectures to fit or to judge."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class JobFailedError(NasClientError):
+    """The job that was waited for failed or was cancelled."""
+
+    exit_code = ExitCode.WORKLOADS_FAILED

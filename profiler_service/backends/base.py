@@ -1,0 +1,85 @@
+"""What every runtime is to the rest of the service: it builds engines from graphs and runs them in a given order.
+
+One contract suite (`tests/contract/test_backends.py`) holds for every backend. A backend runs in a worker process of its
+own; two backends never share one. Nothing here falls back: a backend that cannot do what was asked raises.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spec.graphs import GraphRequest
+from models.spec.targets import TargetSpec
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GraphArtifact:
+    """A graph ready to be built. Picklable.
+
+    Attributes:
+        request: what it is.
+        onnx_path: the ONNX file, for backends that read one; None for those that build from torch modules.
+        reference_path: `.npz` with `input` and `output` (float32) of the torch module; None where nothing is to be checked.
+    """
+
+    request: GraphRequest
+    onnx_path: Path | None = None
+    reference_path: Path | None = None
+
+
+class Engine(ABC):
+    """A built graph with its input (seeded, normally distributed) already in place."""
+
+    engine_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+
+    @abstractmethod
+    def run(self) -> None:
+        """One run, finished when this returns. Raises RunError, DeviceMemoryError."""
+
+    @abstractmethod
+    def infer(self, array: FloatArray) -> FloatArray:
+        """The output for that input, both float32 whatever the engine's dtype. Raises RunError, DeviceMemoryError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything; the engine is not used afterwards. Safe to call twice."""
+
+
+class Backend(ABC):
+    """A runtime on one device, with settled options."""
+
+    name: ClassVar[str]
+    reads_onnx: ClassVar[bool]
+    """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
+    builds_on_device: ClassVar[bool]
+    """Whether building times kernels, so that nothing else may use the device meanwhile."""
+    dtypes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def target(self) -> TargetSpec:
+        """What this backend measures on. Raises BackendUnavailableError."""
+
+    @abstractmethod
+    def build(self, artifact: GraphArtifact) -> Engine:
+        """An engine, ready to run. Raises BuildError, DeviceMemoryError."""
+
+    @abstractmethod
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        """Run each engine once, in order, and return the milliseconds of each on the device's clock.
+
+        The same engine may stand in the sequence more than once.
+        """
+
+    def close(self) -> None:
+        """Free what the backend holds besides its engines."""
+        return

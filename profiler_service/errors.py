@@ -1,0 +1,86 @@
+"""What can go wrong on the target box.
+
+::
+
+    ProfilerError
+    ├── BackendError
+    │   ├── BackendUnavailableError   the runtime is not installed, or has no device to run on
+    │   ├── BuildError                the runtime refused the graph
+    │   ├── RunError                  the engine failed while running
+    │   └── DeviceMemoryError         out of memory while building or running
+    ├── StorageError                  the database cannot be read or written
+    │   └── NewerDatabaseError        it was written by a later release
+    ├── JobError
+    │   ├── JobNotFoundError
+    │   └── JobConflictError          what was asked contradicts the job's state
+    ├── TableNotFoundError
+    └── ServiceStartError             a port in use, a second service on the same device …
+
+A build or run that fails inside a job becomes a `Measurement` with a status, not an exception (DESIGN.md §3).
+"""
+
+from __future__ import annotations
+
+from models.spec.errors import ErrorCode, OpclockError
+
+
+class ProfilerError(OpclockError):
+    """The root of this package's errors."""
+
+
+class BackendError(ProfilerError):
+    """A runtime could not do what was asked."""
+
+
+class BackendUnavailableError(BackendError):
+    """The runtime is not installed, or finds no device."""
+
+    code = ErrorCode.BACKEND_UNAVAILABLE
+
+
+class BuildError(BackendError):
+    """The runtime refused the graph."""
+
+
+class RunError(BackendError):
+    """The engine failed while running."""
+
+
+class DeviceMemoryError(BackendError):
+    """Out of memory while building or running."""
+
+
+class StorageError(ProfilerError):
+    """The database cannot be read or written."""
+
+    code = ErrorCode.STORAGE
+
+
+class NewerDatabaseError(StorageError):
+    """The database was written by a later release."""
+
+
+class JobError(ProfilerError):
+    """Something about a job."""
+
+
+class JobNotFoundError(JobError):
+    """No job of that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class JobConflictError(JobError):
+    """What was asked contradicts the job's state, or an idempotency key was used for another request."""
+
+    code = ErrorCode.CONFLICT
+
+
+class TableNotFoundError(ProfilerError):
+    """No table of that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ServiceStartError(ProfilerError):
+    """The service cannot start."""
