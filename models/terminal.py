@@ -1,0 +1,106 @@
+"""How every command of both packages speaks: results on stdout, all else on stderr, one exit code per kind of ending.
+
+A command returns nothing; it calls `emit` once with its document. Errors of ours end it through `run`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from models.spec.base import canonical_json
+from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+
+Document = BaseModel | Mapping[str, Any]
+
+
+def people() -> Console:
+    """The console for everything that is not a result."""
+    return Console(stderr=True, highlight=False)
+
+
+def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) -> None:
+    """Print a command's result: the document as JSON, or `text` for people."""
+    if as_json:
+        data = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
+        sys.stdout.write(canonical_json(data) + "\n")
+        sys.stdout.flush()
+    else:
+        text(Console(highlight=False))
+
+
+def progress() -> Progress:
+    """A progress bar with count, elapsed time and ETA on stderr; nothing is drawn where stderr is no terminal."""
+    console = people()
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`128x256` as (height, width). Raises InvalidSpecError."""
+    try:
+        height, width = (int(part) for part in text.lower().replace("×", "x").split("x"))
+    except ValueError as error:
+        raise InvalidSpecError(
+            f"input size {text!r} is not HEIGHTxWIDTH", hint="Write it as 128x256: height first, in pixels."
+        ) from error
+    return height, width
+
+
+def run(app: typer.Typer) -> None:
+    """Run a console script; never returns. Our errors become one message, their hint and their exit code."""
+    if hasattr(signal, "SIGPIPE"):  # `… | head` ends quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        app()
+    except OpclockError as error:
+        _report(error.code, error.message, error.hint)
+        sys.exit(int(error.exit_code))
+    except KeyboardInterrupt:
+        people().print("[yellow]interrupted[/]; what was measured is kept")
+        sys.exit(128 + signal.SIGINT)
+    except OSError as error:
+        path = f" {os.fspath(error.filename)!r}" if error.filename else ""
+        _report(
+            ErrorCode.INVALID_REQUEST,
+            f"cannot use{path}: {error.strerror or error}",
+            "Check the path, its permissions and the disk.",
+        )
+        sys.exit(int(ExitCode.BAD_INPUT))
+
+
+def _report(code: ErrorCode, message: str, hint: str) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(canonical_json({"error": {"code": code.value, "message": message, "hint": hint}}) + "\n")
+    console = people()
+    console.print(f"error: {message}", style="bold red", markup=False)
+    if hint:
+        console.print(hint, markup=False)
