@@ -1,0 +1,45 @@
+# Every target sets up first where that has not been done. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS ?= dev
+
+.PHONY: help setup demo test test-fast check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+setup: $(STAMP)  ## make .venv and install into it
+
+demo: $(STAMP)  ## profile, serve, pull, loss, estimate, validate on this machine; results in build/demo
+	$(BIN)/python scripts/demo.py
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest -m 'not benchmark'
+
+test-fast: $(STAMP)  ## tests that take no more than a few seconds each
+	$(BIN)/python -m pytest -m 'not benchmark and not slow'
+
+check: $(STAMP)  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## benchmarks; each prints a ratio
+	$(BIN)/python -m pytest -m benchmark -s -q
+
+clean:  ## remove everything that was built, .venv included
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
