@@ -1,0 +1,100 @@
+"""Everything about the service that an operator of the box may choose, made once at the edge and passed down.
+
+Each setting is read from the environment (`OPCLOCK_PORT=9000`), and a command-line option of the same meaning goes before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.spec import limits
+from models.spec.base import invalid_from
+
+ENVIRONMENT_PREFIX = "OPCLOCK_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    database: Path = Path("lut_data/opclock.sqlite")
+    """The SQLite file. In the working directory, so that a checkout's tables stay with the checkout."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on. Loopback, because there is no access control unless it is set up."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8731
+    """TCP port; 0 takes a free one. Not one that a common service uses."""
+
+    backend: str = "onnxruntime"
+    """Runtime that measures. The default needs no device besides the CPU."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """CPU threads of one engine. One, since more are less repeatable on a shared machine; part of the target."""
+
+    core: Annotated[int, Field(ge=0, le=4_095)] | None = None
+    """CPU core that the timing process is pinned to; with several threads the first of them. By default the last one
+    that the process may use, since interrupts and other work gather on the first."""
+
+    cache_dir: Path | None = None
+    """Directory of graph files that can always be made again. By default beside the database, where there is room and
+    the rights to write are known to be there."""
+
+    start_timeout_s: Seconds = 120.0
+    """For a worker process to import its runtime. Reading a large runtime from a cold, slow disk takes half a minute."""
+
+    build_timeout_s: Seconds = 120.0
+    """For one engine to be built. The largest operators take about a second on a CPU; a hang should not hold up a job."""
+
+    run_timeout_s: Seconds = 120.0
+    """For one visit of a group of engines, beyond which the slowest engine counts as hung."""
+
+    live_engines: Annotated[int, Field(ge=2, le=1_024)] = 96
+    """Engines that are live at once and run in turn. More make the caches as cold as inside a network: 24 at the least,
+    96 better; memory may allow fewer."""
+
+    memory_fraction: Annotated[float, Field(gt=0, le=0.9)] = 0.5
+    """Share of the memory that is free when a job starts which live engines may take. The rest is left for building,
+    for the page cache and for other users of the box."""
+
+    max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
+    """Bytes of a request's body. The default holds the largest job that is allowed."""
+
+    heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    """Between comments on a silent event stream, so that proxies, which drop it after 30 to 60 s, keep it open."""
+
+    shutdown_timeout_s: Seconds = 10.0
+    """For open requests and the running visit to end after SIGTERM. Container engines kill after 10 s by default; what is
+    cut off then is measured again, nothing else is lost."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged to stderr."""
+
+    log_format: Literal["console", "json"] = "console"
+    """How log lines look: for people, or one JSON object each for a log collector."""
+
+    @classmethod
+    def load(cls, **chosen: object) -> Self:
+        """The settings of the environment, except where `chosen` gives a value other than None.
+
+        Raises:
+            InvalidSpecError: names the setting, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in chosen.items() if value is not None})
+        except ValidationError as error:
+            raise invalid_from(error, cls.__name__) from error
+
+    @property
+    def cache_path(self) -> Path:
+        """Where graph files go."""
+        return self.cache_dir or self.database.with_name(f"{self.database.name}.cache")
