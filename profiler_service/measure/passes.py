@@ -1,0 +1,69 @@
+"""Running engines in turn: one run each per pass, in an order shuffled every pass, the sentinel interspersed (DESIGN.md §4)."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from profiler_service.backends.base import Backend, Engine
+
+SENTINEL = -1
+"""Stands for the sentinel in an order of engines."""
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """Milliseconds of every run.
+
+    Attributes:
+        engines_ms: per engine, one time per pass. Shape: (engines, passes).
+        sentinel_ms: every run of the sentinel, in order.
+    """
+
+    engines_ms: tuple[tuple[float, ...], ...]
+    sentinel_ms: tuple[float, ...]
+
+
+def pass_order(engines: int, sentinel_every: int, rng: random.Random) -> list[int]:
+    """One pass: every engine's index once, shuffled, with `SENTINEL` before every `sentinel_every`-th of them."""
+    shuffled = list(range(engines))
+    rng.shuffle(shuffled)
+    order: list[int] = []
+    for start in range(0, engines, sentinel_every):
+        order += [SENTINEL, *shuffled[start : start + sentinel_every]]
+    return order
+
+
+def run_passes(
+    backend: Backend, engines: Sequence[Engine], sentinel: Engine, *, passes: int, sentinel_every: int, rng: random.Random
+) -> PassTimes:
+    """Time `passes` passes over the engines, garbage collector off.
+
+    Raises:
+        RunError, DeviceMemoryError: an engine failed; nothing of the visit is kept.
+    """
+    engines_ms: list[list[float]] = [[] for _ in engines]
+    sentinel_ms: list[float] = []
+    with garbage_collector_off():
+        for _ in range(passes):
+            order = pass_order(len(engines), sentinel_every, rng)
+            times = backend.time_pass([sentinel if index == SENTINEL else engines[index] for index in order])
+            for index, time_ms in zip(order, times, strict=True):
+                (sentinel_ms if index == SENTINEL else engines_ms[index]).append(time_ms)
+    return PassTimes(tuple(map(tuple, engines_ms)), tuple(sentinel_ms))
+
+
+@contextmanager
+def garbage_collector_off() -> Iterator[None]:
+    """Collect once, then not until the block ends: a collection in a timed run would count as the engine's."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
