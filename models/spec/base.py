@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -48,8 +48,12 @@ class Record(BaseModel):
 
 
 def invalid_from(error: ValidationError, what: str, source: str = "") -> InvalidSpecError:
-    """One message of ours from pydantic's list: the first problem in full, the others counted."""
-    problems = error.errors(include_url=False)
+    """One error of ours from pydantic's; see `invalid_of`."""
+    return invalid_of(error.errors(include_url=False), what, source)
+
+
+def invalid_of(problems: Sequence[Mapping[str, Any]], what: str = "", source: str = "") -> InvalidSpecError:
+    """One error of ours from pydantic's list of problems: the first in full, the others counted."""
     first = problems[0]
     cause = first.get("ctx", {}).get("error")
     kind, hint = InvalidSpecError, "Correct the field and try again."
@@ -60,7 +64,7 @@ def invalid_from(error: ValidationError, what: str, source: str = "") -> Invalid
     shown = "" if isinstance(first["input"], Mapping | BaseModel) else f" (got {_short(first['input'])})"
     more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
     where = f"{source}: " if source else ""
-    named = f"{what}.{field}" if field else what
+    named = ".".join(filter(None, (what, field)))
     return kind(f"{where}{named}: {text}{shown}{more}", hint=hint)
 
 
