@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from models.spec.errors import InvalidSpecError
 
@@ -45,6 +46,17 @@ class Record(BaseModel):
             where = f"{source}: " if source else ""
             raise InvalidSpecError(f"{where}not a JSON document: {error}", hint="Check that the file is whole.") from error
         return cls.parse(data, source=source)
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidSpecError(f"{time.isoformat()} lies outside the calendar in UTC") from error
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""An instant. One without a time zone is refused, one of another zone converted, so that instants compare and sort."""
 
 
 def invalid_from(error: ValidationError, what: str, source: str = "") -> InvalidSpecError:

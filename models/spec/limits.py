@@ -18,3 +18,9 @@ MAX_WORKLOAD_BYTES = 4 * 2**30
 
 MAX_WORKLOAD_MACS = 2 * 10**13
 """Multiply-adds of one workload; about ten minutes on one CPU core."""
+
+MAX_COUNT = 2**53 - 1
+"""Counts and sizes: what every reader of JSON still holds exactly."""
+
+MAX_MESSAGE = 4_000
+"""Characters kept of a failure's message."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
-from models.spec.base import Record
+from models.spec.base import Record, UtcTime
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
@@ -76,6 +76,18 @@ class Flag(StrEnum):
     """Taken over from somebody else's table; only the value is known."""
 
 
+Count = Annotated[int, Field(ge=0, le=limits.MAX_COUNT)]
+
+
+def _storable(message: str) -> str:
+    """Runtimes' messages may hold NUL, which fixed-width columns lose, and whole graphs, which nobody reads."""
+    message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return message if len(message) <= limits.MAX_MESSAGE else message[: limits.MAX_MESSAGE - 1] + "…"
+
+
+Message = Annotated[str, AfterValidator(_storable)]
+
+
 class Measurement(Record):
     """One workload's result. All times in milliseconds, per run of the workload.
 
@@ -100,7 +112,7 @@ class Measurement(Record):
 
     workload: Workload
     status: Status = Status.OK
-    message: str = ""
+    message: Message = ""
     value_ms: float | None = Field(default=None, ge=0)
     stderr_ms: float | None = Field(default=None, ge=0)
     plain_ms: float | None = None
@@ -115,18 +127,18 @@ class Measurement(Record):
     cv: float | None = None
     between_round_spread: float | None = None
     sentinel_ratio: float | None = None
-    samples: int = Field(default=0, ge=0)
-    rounds: int = Field(default=0, ge=0)
+    samples: Count = 0
+    rounds: Count = 0
     build_s: float | None = None
-    engine_bytes: int | None = None
-    peak_memory_bytes: int | None = None
+    engine_bytes: Count | None = None
+    peak_memory_bytes: Count | None = None
     output_error: float | None = None
     clock_before_mhz: float | None = None
     clock_after_mhz: float | None = None
     temperature_before_c: float | None = None
     temperature_after_c: float | None = None
     host_load: float | None = None
-    measured_at: datetime | None = None
+    measured_at: UtcTime | None = None
     flags: tuple[Flag, ...] = ()
 
     @model_validator(mode="after")

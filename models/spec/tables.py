@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.spec.architectures import SpaceSpec
-from models.spec.base import Record, digest
-from models.spec.errors import TableMismatchError
+from models.spec.base import Record, UtcTime, digest
+from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.targets import TargetSpec
 
@@ -31,7 +32,7 @@ class TableInfo(Record):
     protocol: ProtocolName = ProtocolName.IN_CONTEXT
     protocol_version: int = 1
     sentinel_reference_ms: float | None = None
-    created_at: datetime | None = None
+    created_at: UtcTime | None = None
     provenance: dict[str, str] = Field(default_factory=dict)
 
     def id(self) -> str:
@@ -59,10 +60,19 @@ def table_id(target_id: str, space_digest: str, protocol: ProtocolName, protocol
 
 
 class Table(Record):
-    """A table and its operators' measurements. Keys are unique; order is by label, then key."""
+    """A table and its operators' measurements. Keys are unique; order is by label, then key, however they were given."""
 
     info: TableInfo
     entries: tuple[Measurement, ...] = ()
+
+    @model_validator(mode="after")
+    def _sorted_and_unique(self) -> Self:
+        ordered = sorted(self.entries, key=lambda entry: (entry.workload.label(), entry.key()))
+        for one, other in pairwise(ordered):
+            if one.key() == other.key():
+                raise InvalidSpecError(f"two entries for {one.workload.label()} (key {one.key()})")
+        object.__setattr__(self, "entries", tuple(ordered))
+        return self
 
     @cached_property
     def by_key(self) -> Mapping[str, Measurement]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from models.spec import limits
 from models.spec.architectures import SpaceSpec
-from models.spec.base import Record
+from models.spec.base import Record, UtcTime
 from models.spec.errors import ErrorCode, InvalidSpecError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Workload
 from models.spec.tables import TableInfo
@@ -95,9 +94,9 @@ class JobPublic(Record):
     fraction: float = Field(default=0.0, ge=0, le=1)
     eta_s: float | None = None
     message: str = ""
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: UtcTime
+    started_at: UtcTime | None = None
+    finished_at: UtcTime | None = None
 
 
 class TablePublic(Record):
