@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""
 
-    heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    heartbeat_s: Annotated[float, Field(gt=0, le=30)] = 15.0
     """Between comments on a silent event stream, so that proxies, which drop it after 30 to 60 s, keep it open."""
 
     shutdown_timeout_s: Seconds = 10.0
