@@ -1,0 +1,110 @@
+"""Which engines are live together. Groups are drawn anew every round, so that no operator always has the same neighbours,
+and many engines take turns, so that caches are about as cold as inside a network (DESIGN.md §4). Pure and seeded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from models.spec.errors import InvalidSpecError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A graph that may join a group.
+
+    Attributes:
+        key: of the graph.
+        memory_bytes: what its engine holds, estimated.
+        base: the base graph that must be live with it, if it needs one.
+    """
+
+    key: str
+    memory_bytes: int
+    base: Member | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Keys of the graphs of one group, each once: those due, the bases they need, and others that only fill it up."""
+
+    due: tuple[str, ...]
+    bases: tuple[str, ...]
+    fillers: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.due + self.bases + self.fillers
+
+
+@dataclass(frozen=True)
+class GroupLimits:
+    """How large a group may be. The sentinel comes on top.
+
+    Attributes:
+        min_live: engines up to which fillers are added; below, caches stay too warm.
+        max_live: engines beyond which more would not make caches colder.
+        memory_bytes: what the group's engines may hold together, estimated. A graph that exceeds it by itself is
+            measured all the same, with nothing beside it but its base.
+    """
+
+    min_live: int
+    max_live: int
+    memory_bytes: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_live <= self.max_live or self.max_live < 1:
+            raise InvalidSpecError(f"live engines must satisfy 0 ≤ min ≤ max, not {self.min_live} and {self.max_live}")
+
+
+def draw_groups(due: Sequence[Member], fillers: Sequence[Member], limits: GroupLimits, rng: random.Random) -> tuple[Group, ...]:
+    """Deal the graphs that are due into as few groups as the limits allow, at random and of about equal size.
+
+    Args:
+        due: graphs to be measured in this round; each ends up in exactly one group.
+        fillers: graphs from which small groups are filled up; those that are due or a base there are passed over.
+        limits: of each group.
+        rng: decides who meets whom.
+    """
+    if not due:
+        return ()
+    shuffled = list(due)
+    rng.shuffle(shuffled)
+    dealt = next(hands for hands in _deals(shuffled, limits.max_live) if all(_fits(hand, limits) for hand in hands))
+    return tuple(_group(hand, fillers, limits, rng) for hand in dealt)
+
+
+def _deals(members: list[Member], max_live: int) -> Iterator[list[list[Member]]]:
+    """The members dealt into the fewest conceivable hands, then into one more each time, down to one member a hand."""
+    for count in range(-(-len(members) // max_live), len(members) + 1):
+        yield [members[start::count] for start in range(count)]
+
+
+def _bases(hand: Sequence[Member]) -> dict[str, Member]:
+    due = {member.key for member in hand}
+    return {m.base.key: m.base for m in hand if m.base is not None and m.base.key not in due}
+
+
+def _fits(hand: Sequence[Member], limits: GroupLimits) -> bool:
+    if len(hand) == 1:
+        return True
+    live = [*hand, *_bases(hand).values()]
+    return len(live) <= limits.max_live and sum(member.memory_bytes for member in live) <= limits.memory_bytes
+
+
+def _group(hand: Sequence[Member], fillers: Sequence[Member], limits: GroupLimits, rng: random.Random) -> Group:
+    bases = _bases(hand)
+    live = {member.key for member in hand} | bases.keys()
+    free_bytes = limits.memory_bytes - sum(member.memory_bytes for member in (*hand, *bases.values()))
+    chosen: list[str] = []
+    for filler in rng.sample(fillers, len(fillers)):
+        if len(live) >= limits.min_live:
+            break
+        if filler.key not in live and filler.memory_bytes <= free_bytes:
+            live.add(filler.key)
+            chosen.append(filler.key)
+            free_bytes -= filler.memory_bytes
+    return Group(due=tuple(member.key for member in hand), bases=tuple(bases), fillers=tuple(chosen))
