@@ -1,0 +1,23 @@
+"""What may be chosen about a backend."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StrictInt
+
+from models.spec.base import Record
+
+MAX_THREADS = 1024
+
+
+class BackendOptions(Record):
+    """Choices that every backend understands or refuses; what may change a time also appears in the target.
+
+    Attributes:
+        threads: threads one engine may use on a CPU.
+        device_index: which of several equal devices, counted as the runtime counts them; 0 on a CPU.
+    """
+
+    threads: Annotated[StrictInt, Field(ge=1, le=MAX_THREADS)] = 1
+    device_index: Annotated[StrictInt, Field(ge=0)] = 0
