@@ -1,0 +1,140 @@
+"""Every operator of a FasterSeg network, by the place where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
+from models.spec.architectures import SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.kinds import AttributeValue
+from models.spec.operators import OperatorSpec
+
+
+class Catalogue:
+    """Makes the operators of one space at its input size; the same place and channels give the same object.
+
+    Args:
+        spec: input size, classes, batch and dtype.
+        parameters: base channels and widths.
+    """
+
+    def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
+        self._spec = spec
+        self._parameters = parameters
+        self._made: dict[tuple[object, ...], OperatorSpec] = {}
+
+    def size(self, scale: int) -> tuple[int, int]:
+        """(height, width) of a map at that downsample rate."""
+        height, width = self._spec.input_size
+        return (height // scale, width // scale)
+
+    def stem(self, stem_width: int) -> tuple[OperatorSpec, ...]:
+        """The operators from the image to 1/8: five 3×3 convolutions, the 1st, 2nd and 4th of stride 2.
+
+        Source: FasterSeg, Appendix A; channels as published (3→32→64→64 at width 8).
+        """
+        channels = self._parameters.channels
+        half, quarter, eighth = channels(4, stem_width), channels(8, stem_width), channels(8, stem_width)
+        return (
+            self._operator("conv_bn_relu", 1, 3, half, stride=2),
+            self._operator("conv3x3_x2", 2, half, quarter, stride=2),
+            self._operator("conv3x3_x2", 4, quarter, eighth, stride=2),
+        )
+
+    def cell(self, kind: str, scale: int, in_channels: int, out_channels: int, stride: int) -> OperatorSpec:
+        """The operator of a cell whose input is at `scale`."""
+        return self._operator(kind, scale, in_channels, out_channels, stride=stride)
+
+    def reduction(self, scale: int, head_width: int) -> OperatorSpec:
+        """The head's 1×1 convolution of a map at `scale`, to the channels of the next finer scale."""
+        channels = self._parameters.channels
+        wide, narrow = channels(scale, head_width), channels(scale // 2, head_width)
+        return self._operator("conv_bn_relu", scale, wide, narrow, attributes={"kernel": 1})
+
+    def refinement(self, scale: int, head_width: int, skipped_channels: int) -> OperatorSpec:
+        """The head's 3×3 convolution of a reduced map concatenated with the branch's last map at `scale`."""
+        kept = self._parameters.channels(scale, head_width)
+        return self._operator("conv_bn_relu", scale, kept + skipped_channels, kept)
+
+    def fusion(self, branches: int, head_width: int) -> OperatorSpec:
+        """The 1×1 convolution of the branches' concatenated results."""
+        channels = branches * self._parameters.channels(SCALES[0], head_width)
+        return self._operator("feature_fusion", SCALES[0], channels, channels)
+
+    def classifier(self, branches: int, head_width: int) -> OperatorSpec:
+        """The convolutions from the fused map to the classes."""
+        channels = branches * self._parameters.channels(SCALES[0], head_width)
+        return self._operator("segmentation_head", SCALES[0], channels, self._spec.classes)
+
+    def upsampling(self) -> OperatorSpec:
+        """The final ×8 resize of the class scores."""
+        classes = self._spec.classes
+        return self._operator("upsample", SCALES[0], classes, classes, attributes={"scale": SCALES[0]})
+
+    def grid(self) -> Iterator[OperatorSpec]:
+        """Every operator that an architecture or the latency graph can contain, stem to head, repeats included."""
+        parameters = self._parameters
+        for stem_width in parameters.stem_widths:
+            yield from self.stem(stem_width)
+        yield from self._cells()
+        for head_width in parameters.head_widths:
+            for scale in SCALES[1:]:
+                yield self.reduction(scale, head_width)
+            for scale in SCALES[:-1]:
+                for width in parameters.entering_widths(scale):
+                    yield self.refinement(scale, head_width, parameters.channels(scale, width))
+            for branches in range(1, MAX_BRANCHES + 1):
+                yield self.fusion(branches, head_width)
+                yield self.classifier(branches, head_width)
+        yield self.upsampling()
+
+    def _cells(self) -> Iterator[OperatorSpec]:
+        parameters = self._parameters
+        leaving = sorted({*parameters.widths, *parameters.head_widths})
+        for kind in OPERATORS:
+            for scale in SCALES:
+                for entering in parameters.entering_widths(scale):
+                    in_channels = parameters.channels(scale, entering)
+                    for width in leaving:
+                        yield self.cell(kind, scale, in_channels, parameters.channels(scale, width), 1)
+                    if scale == SCALES[-1]:
+                        continue
+                    for width in parameters.widths:
+                        yield self.cell(kind, scale, in_channels, parameters.channels(2 * scale, width), 2)
+
+    def _operator(
+        self,
+        kind: str,
+        scale: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        attributes: Mapping[str, AttributeValue] = MappingProxyType({}),
+    ) -> OperatorSpec:
+        place = (kind, scale, in_channels, out_channels, stride, *attributes.items())
+        if place not in self._made:
+            height, width = self.size(scale)
+            fields = {
+                "kind": kind,
+                "in_channels": in_channels,
+                "out_channels": out_channels,
+                "height": height,
+                "width": width,
+                "stride": stride,
+                "batch": self._spec.batch,
+                "dtype": self._spec.dtype,
+                "attributes": dict(attributes),
+            }
+            try:
+                self._made[place] = OperatorSpec.parse(fields)
+            except InvalidSpecError as error:
+                rows, columns = self._spec.input_size
+                raise type(error)(
+                    f"input size {rows}×{columns}, batch {self._spec.batch}, base channels "
+                    f"{self._parameters.base_channels}: {kind} {in_channels}→{out_channels}: {error.message}",
+                    hint="Choose a smaller input, batch or number of channels.",
+                ) from error
+        return self._made[place]

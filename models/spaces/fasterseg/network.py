@@ -1,0 +1,179 @@
+"""From a FasterSeg architecture to its network: what its branches mean, where they share cells, and the head over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.errors import InvalidSpecError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a branch: its operator, the scale of its input, its channels and stride."""
+
+    kind: str
+    scale: int
+    in_channels: int
+    out_channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A checked architecture: the widths of its stem and head, and each branch's cells."""
+
+    stem_width: int
+    head_width: int
+    branches: tuple[tuple[Cell, ...], ...]
+
+
+def layout(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> Layout:
+    """The architecture's cells.
+
+    Raises:
+        InvalidSpecError: the architecture is not one of that space's; names the field, its value and what is allowed.
+    """
+    _check_same(architecture, spec, parameters)
+    stem_width = _fixed_width("stem_width", architecture.stem_width, parameters.stem_width, parameters.stem_widths)
+    head_width = _fixed_width("head_width", architecture.head_width, parameters.head_width, parameters.head_widths)
+    if len(architecture.branches) > MAX_BRANCHES:
+        raise InvalidSpecError(f"branches: {len(architecture.branches)} of them; at most {MAX_BRANCHES} are possible")
+    branches: dict[int, tuple[Cell, ...]] = {}
+    for index, branch in enumerate(architecture.branches):
+        where = f"branches.{index}"
+        _check_branch(branch, where, parameters)
+        if branch.scales[-1] in branches:
+            raise InvalidSpecError(
+                f"{where}.scales: the branch ends at 1/{branch.scales[-1]}, where an earlier one ends; "
+                "branches must end at different scales"
+            )
+        branches[branch.scales[-1]] = _cells(branch, stem_width, head_width, parameters)
+    return Layout(stem_width, head_width, tuple(branches.values()))
+
+
+def plan(layout: Layout, catalogue: Catalogue) -> NetworkPlan:
+    """The network: stem, cells (each shared one once), each branch's way back to 1/8, fusion, classes, upsampling."""
+    builder = _PlanBuilder(layout, catalogue)
+    return NetworkPlan(tuple(builder.build()))
+
+
+def _check_same(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
+    expected = {
+        "space": spec.name,
+        "input_size": spec.input_size,
+        "classes": spec.classes,
+        "base_channels": parameters.base_channels,
+        "batch": spec.batch,
+        "dtype": spec.dtype,
+    }
+    for name, value in expected.items():
+        given = getattr(architecture, name)
+        if given != value:
+            raise InvalidSpecError(
+                f"{name}: the architecture's is {given!r}, this search space's is {value!r}",
+                hint="Use the search space and table that belong to the architecture.",
+            )
+
+
+def _fixed_width(name: str, given: int | None, default: int, allowed: Sequence[int]) -> int:
+    width = default if given is None else given
+    if width not in allowed:
+        raise InvalidSpecError(f"{name}: {width} is not one of {_listed(allowed)}, the widths of this search space")
+    return width
+
+
+def _check_branch(branch: BranchSpec, where: str, parameters: FasterSegParameters) -> None:
+    cells = len(branch.operators)
+    if cells > parameters.layers:
+        raise InvalidSpecError(f"{where}.operators: {cells} cells; this search space has {parameters.layers} layers")
+    for index, kind in enumerate(branch.operators):
+        if kind not in OPERATORS:
+            raise UnknownNameError.of(f"operator of a cell, {where}.operators.{index}:", kind, OPERATORS)
+    if not branch.scales:
+        raise InvalidSpecError(f"{where}.scales: none given; {cells} are needed, one per operator")
+    if len(branch.widths) != cells - 1:
+        raise InvalidSpecError(f"{where}.widths: none given; {cells - 1} are needed, one between successive cells")
+    for index, width in enumerate(branch.widths):
+        if width not in parameters.widths:
+            raise InvalidSpecError(f"{where}.widths.{index}: {width} is not one of {_listed(parameters.widths)}")
+    for index, scale in enumerate(branch.scales):
+        before = branch.scales[index - 1]
+        allowed = [s for s in SCALES if s in (before, 2 * before)] if index else SCALES[:1]
+        if scale not in allowed:
+            after = f" after {before}" if index else ", the first"
+            raise InvalidSpecError(f"{where}.scales.{index}: {scale} is not one of {_listed(allowed)}{after}")
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _cells(branch: BranchSpec, stem_width: int, head_width: int, parameters: FasterSegParameters) -> tuple[Cell, ...]:
+    scales = (*branch.scales, branch.scales[-1])
+    widths = (stem_width, *branch.widths, head_width)
+    channels = [parameters.channels(scale, width) for scale, width in zip(scales, widths, strict=True)]
+    return tuple(
+        Cell(kind, scales[i], channels[i], channels[i + 1], scales[i + 1] // scales[i])
+        for i, kind in enumerate(branch.operators)
+    )
+
+
+class _PlanBuilder:
+    """Collects the steps of one network."""
+
+    def __init__(self, layout: Layout, catalogue: Catalogue) -> None:
+        self._layout = layout
+        self._catalogue = catalogue
+        self._steps: list[Step] = []
+        self._shared: dict[tuple[Cell, ...], str] = {}
+
+    def build(self) -> list[Step]:
+        head_width, branches = self._layout.head_width, self._layout.branches
+        catalogue = self._catalogue
+        last = INPUT
+        for index, operator in enumerate(catalogue.stem(self._layout.stem_width)):
+            last = self._add(OperatorStep(f"stem{index}", operator, last))
+        maps = [self._branch(index, cells, last) for index, cells in enumerate(branches)]
+        ends = tuple(self._aggregate(index, cells, maps[index]) for index, cells in enumerate(branches))
+        last = ends[0]
+        if len(ends) > 1:
+            last = self._add(JoinStep("branches", "concat", ends, catalogue.size(SCALES[0])))
+        last = self._add(OperatorStep("fusion", catalogue.fusion(len(ends), head_width), last))
+        last = self._add(OperatorStep("classifier", catalogue.classifier(len(ends), head_width), last))
+        self._add(OperatorStep("upsampling", catalogue.upsampling(), last))
+        return self._steps
+
+    def _add(self, step: Step) -> str:
+        self._steps.append(step)
+        return step.name
+
+    def _branch(self, branch: int, cells: tuple[Cell, ...], stem: str) -> list[str]:
+        """Adds the cells that no earlier branch has; returns the name of the map before and after each cell."""
+        maps = [stem]
+        for index, cell in enumerate(cells):
+            path = cells[: index + 1]
+            if path not in self._shared:
+                operator = self._catalogue.cell(cell.kind, cell.scale, cell.in_channels, cell.out_channels, cell.stride)
+                self._shared[path] = self._add(OperatorStep(f"branch{branch}_cell{index}", operator, maps[-1]))
+            maps.append(self._shared[path])
+        return maps
+
+    def _aggregate(self, branch: int, cells: tuple[Cell, ...], maps: list[str]) -> str:
+        """A branch's way back to 1/8: reduce, resize ×2, concatenate with its last map at that scale, refine."""
+        head_width, last = self._layout.head_width, maps[-1]
+        for index in reversed(range(len(cells))):
+            leaving = cells[index]
+            if leaving.stride == 1:
+                continue
+            scale, skipped = leaving.scale, maps[index]
+            reduction = self._catalogue.reduction(2 * scale, head_width)
+            refinement = self._catalogue.refinement(scale, head_width, leaving.in_channels)
+            last = self._add(OperatorStep(f"branch{branch}_reduce{scale}", reduction, last))
+            last = self._add(JoinStep(f"branch{branch}_join{scale}", "concat", (last, skipped), self._catalogue.size(scale)))
+            last = self._add(OperatorStep(f"branch{branch}_refine{scale}", refinement, last))
+        return last

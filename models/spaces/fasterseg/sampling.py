@@ -1,0 +1,56 @@
+"""Random FasterSeg architectures for validation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+
+BRANCHES = 2
+"""Branches of a sampled architecture, as in the paper (b = 2)."""
+
+
+def minimum_cells(layers: int, coarseness: int) -> int:
+    """Fewest cells of a branch that ends at SCALES[coarseness]: round(L / 3) + 2·j, but never more than L."""
+    return min(layers, round(layers / 3) + 2 * coarseness)
+
+
+def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: np.random.Generator) -> ArchitectureSpec:
+    """A random architecture of two branches that end at different scales.
+
+    How likely each operator and each width is, is drawn first (Dirichlet, all concentrations 1), so that some samples are
+    mostly light and others mostly heavy. Then every cell (layer, scale) draws its operator and every map its width, once for
+    both branches: they share cells until they part, as decoded architectures do. Depths and downsampling positions are uniform.
+    """
+    operators = _draws(rng, len(OPERATORS), parameters.layers)
+    widths = _draws(rng, len(parameters.widths), parameters.layers)
+    branches = []
+    for coarseness in sorted(rng.choice(len(SCALES), size=BRANCHES, replace=False).tolist()):
+        depth = int(rng.integers(minimum_cells(parameters.layers, coarseness), parameters.layers, endpoint=True))
+        positions = rng.choice(depth - 1, size=coarseness, replace=False) if coarseness else np.empty(0, int)
+        levels = [int((positions < cell).sum()) for cell in range(depth)]
+        branches.append(
+            BranchSpec(
+                operators=tuple(OPERATORS[operators[cell, level]] for cell, level in enumerate(levels)),
+                scales=tuple(SCALES[level] for level in levels),
+                widths=tuple(parameters.widths[widths[cell, level]] for cell, level in enumerate(levels) if cell),
+            )
+        )
+    return ArchitectureSpec(
+        space=spec.name,
+        input_size=spec.input_size,
+        classes=spec.classes,
+        base_channels=parameters.base_channels,
+        stem_width=parameters.stem_width,
+        head_width=parameters.head_width,
+        branches=tuple(branches),
+        batch=spec.batch,
+        dtype=spec.dtype,
+    )
+
+
+def _draws(rng: np.random.Generator, choices: int, layers: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Indices of choices, one per layer and scale, whose odds are drawn first. Shape: (layers, scales)."""
+    odds = rng.dirichlet(np.ones(choices))
+    return rng.choice(choices, size=(layers, len(SCALES)), p=odds)

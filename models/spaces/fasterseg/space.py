@@ -1,0 +1,99 @@
+"""FasterSeg's search space, as the rest of the project sees it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+
+from models.networks.plan import NetworkPlan
+from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
+from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
+from models.spaces.fasterseg.network import layout, plan
+from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
+from models.spaces.fasterseg.sampling import sample_architecture
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import OperatorSpec
+
+
+class FasterSegSpace(SearchSpace):
+    """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
+
+    Parameters of the spec: see `FasterSegParameters`.
+
+    Source: FasterSeg (Chen et al., ICLR 2020), section 3.1 and Appendix A; details as in its published code.
+    """
+
+    name: ClassVar[str] = "fasterseg"
+    description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
+    grid_version: ClassVar[int] = 1
+
+    def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
+        super().__init__(spec)
+        self.parameters = parameters
+        self._catalogue = Catalogue(spec, parameters)
+
+    @classmethod
+    def settle(cls, spec: SpaceSpec) -> Self:
+        for name, side in zip(("height", "width"), spec.input_size, strict=True):
+            if side % SCALES[-1]:
+                raise InvalidSpecError(
+                    f"input_size: {name} {side} is not divisible by {SCALES[-1]}, the coarsest downsample rate",
+                    hint=f"The next sizes that fit are {side // SCALES[-1] * SCALES[-1] or SCALES[-1]} "
+                    f"and {-(-side // SCALES[-1]) * SCALES[-1]}.",
+                )
+        if spec.version != cls.grid_version:
+            raise InvalidSpecError(
+                f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, this release's",
+                hint="Use the release that wrote it, or measure the table again.",
+            )
+        parameters = FasterSegParameters.of(spec)
+        space = cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
+        space.operators()  # refuses sizes beyond the limits of a workload
+        return space
+
+    @classmethod
+    def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
+        """The default space, widened where the architecture is longer or has widths of its own."""
+        defaults = FasterSegParameters()
+        used = {width for branch in architecture.branches for width in branch.widths}
+        longest = max(len(branch.operators) for branch in architecture.branches)
+        stated = {"stem_width": architecture.stem_width, "head_width": architecture.head_width}
+        return cls.settle(
+            SpaceSpec(
+                name=architecture.space,
+                input_size=architecture.input_size,
+                classes=architecture.classes,
+                batch=architecture.batch,
+                dtype=architecture.dtype,
+                parameters={
+                    "layers": max(defaults.layers, longest),
+                    "base_channels": architecture.base_channels,
+                    "widths": tuple(sorted({*defaults.widths, *used})),
+                    **{name: width for name, width in stated.items() if width is not None},
+                },
+            )
+        )
+
+    def operators(self) -> tuple[OperatorSpec, ...]:
+        return self._grid
+
+    @cached_property
+    def _grid(self) -> tuple[OperatorSpec, ...]:
+        # The catalogue makes each operator once, so that identity tells repeats apart, without a key of each.
+        return tuple({id(operator): operator for operator in self._catalogue.grid()}.values())
+
+    def parameter_shapes(self) -> ParameterShapes:
+        return parameter_shapes(self.parameters)
+
+    def latency_graph(self) -> LatencyGraph:
+        return latency_graph(self.parameters, self._catalogue)
+
+    def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
+        return plan(layout(architecture, self.spec, self.parameters), self._catalogue)
+
+    def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
+        return sample_architecture(self.spec, self.parameters, rng)
