@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from models.networks.plan import NetworkPlan
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.operators import OperatorSpec
 
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -85,6 +85,8 @@ class SearchSpace(ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
+    default_input_size: ClassVar[InputSize] = (256, 512)
+    """(height, width) where nobody states another: small enough for any box."""
 
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
@@ -97,6 +99,11 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: names the field, its value and what is allowed.
         """
+
+    @classmethod
+    def defaults(cls) -> Self:
+        """The space as it is when nothing about it is stated."""
+        return cls.settle(SpaceSpec(name=cls.name, input_size=cls.default_input_size))
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
