@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, StrictInt, model_validator
 
 from models.spec import limits
-from models.spec.base import Record, digest
+from models.spec.base import Record, differences, digest
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Batch, Dtype, Side
 
@@ -35,6 +35,10 @@ class SpaceSpec(Record):
     def digest(self) -> str:
         """16 hex digits that name this space."""
         return digest("space", self.model_dump(mode="json"))
+
+    def differences(self, other: SpaceSpec) -> list[str]:
+        """Each field in which `other` differs, as `batch: 1 here, 2 there`."""
+        return differences(self, other)
 
     def label(self) -> str:
         """For people: `fasterseg 128×256 float32`."""

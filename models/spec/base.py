@@ -85,6 +85,27 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def differences(mine: Record, theirs: Record) -> list[str]:
+    """Each field in which two records of one kind differ, as `threads: 1 here, 4 there`; those of mappings by name."""
+    here, there = _flat(mine), _flat(theirs)
+    absent = "absent"
+    return [
+        f"{name}: {here.get(name, absent)} here, {there.get(name, absent)} there"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
+
+
+def _flat(record: Record) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in record.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": str(text) for inner, text in value.items()}
+        else:
+            flat[name] = str(value)
+    return flat
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted names, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -42,8 +42,7 @@ class TableInfo(Record):
     def require_same(self, other: TableInfo) -> None:
         """Raises TableMismatchError that says which field differs, unless both name the same table."""
         differences = [f"target {line}" for line in self.target.differences(other.target)]
-        mine, theirs = self.space.model_dump(mode="json"), other.space.model_dump(mode="json")
-        differences += [f"space.{n}: {mine[n]} here, {theirs[n]} there" for n in mine if mine[n] != theirs[n]]
+        differences += [f"space {line}" for line in self.space.differences(other.space)]
         for name in ("protocol", "protocol_version"):
             if getattr(self, name) != getattr(other, name):
                 differences.append(f"{name}: {getattr(self, name)} here, {getattr(other, name)} there")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from models.spec.architectures import Name
-from models.spec.base import Record, digest
+from models.spec.base import Record, differences, digest
 
 
 class TargetSpec(Record):
@@ -43,21 +43,4 @@ class TargetSpec(Record):
 
     def differences(self, other: TargetSpec) -> list[str]:
         """Each field in which `other` differs, as `threads: 1 here, 4 there`."""
-        mine, theirs = _flat(self), _flat(other)
-        names = sorted(mine.keys() | theirs.keys())
-        absent = "absent"
-        return [
-            f"{name}: {mine.get(name, absent)} here, {theirs.get(name, absent)} there"
-            for name in names
-            if mine.get(name) != theirs.get(name)
-        ]
-
-
-def _flat(target: TargetSpec) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in target.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": str(text) for inner, text in value.items()}
-        else:
-            flat[name] = str(value)
-    return flat
+        return differences(self, other)
