@@ -1,0 +1,120 @@
+"""From a workload's visits to the measurement that a table keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from models.spec.measurements import Flag, Measurement, Status, Workload
+from profiler_service.measure.budgets import BudgetSettings
+from profiler_service.measure.statistics import coefficient_of_variation, median, relative_range, summarise
+from profiler_service.measure.stopping import StoppingRule
+from profiler_service.measure.values import RoundValue, VisitMedian, round_values, sentinel_scale
+from profiler_service.measure.visits import Visit
+
+RESOLUTION_STDERRS = 2.0
+"""A difference to the base of fewer standard errors than this is not distinguishable from zero (about 95 %)."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is known of a workload's engine and of the host besides its times; see `Measurement`."""
+
+    build_s: float | None = None
+    engine_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    output_error: float | None = None
+    host_load: float | None = None
+
+
+def measured(
+    workload: Workload,
+    visits: Sequence[Visit],
+    base_visits: Sequence[Visit] | None,
+    *,
+    reference_ms: float | None,
+    budget: BudgetSettings,
+    conditions: Conditions,
+) -> Measurement:
+    """The measurement of a workload whose rounds are over.
+
+    Args:
+        workload: what was timed.
+        visits: all visits of its graph.
+        base_visits: those of its base graph; None where it has none.
+        reference_ms: the table's sentinel reference; None for a protocol without normalisation.
+        budget: decides whether it converged.
+        conditions: recorded as they are.
+    """
+    base = None if base_visits is None else [VisitMedian.of(visit) for visit in base_visits]
+    rounds = round_values([VisitMedian.of(visit) for visit in visits], base, reference_ms)
+    rule = StoppingRule(budget)
+    for round_value in rounds:
+        rule.add(round_value.value_ms)
+    flags = _flags(rule, visits, subtracted=base is not None)
+    value_ms = max(rule.value_ms, 0.0)
+    sentinel_ms = median([round_value.sentinel_ms for round_value in rounds])
+    pooled, gross = _pooled(visits, rounds, reference_ms)
+    summary = summarise(pooled)
+    return Measurement(
+        workload=workload,
+        value_ms=value_ms,
+        stderr_ms=rule.stderr_ms,
+        plain_ms=median([round_value.plain_ms for round_value in rounds]),
+        base_ms=median([round_value.base_ms for round_value in rounds]),
+        median_ms=summary.median_ms,
+        min_ms=summary.min_ms,
+        mean_ms=summary.mean_ms,
+        p95_ms=summary.p95_ms,
+        p99_ms=summary.p99_ms,
+        ci95_low_ms=summary.ci95_low_ms,
+        ci95_high_ms=summary.ci95_high_ms,
+        cv=coefficient_of_variation(gross),
+        between_round_spread=relative_range([round_value.value_ms for round_value in rounds], value_ms),
+        sentinel_ratio=None if reference_ms is None else sentinel_ms / reference_ms,
+        samples=summary.samples,
+        rounds=rule.rounds,
+        build_s=conditions.build_s,
+        engine_bytes=conditions.engine_bytes,
+        peak_memory_bytes=conditions.peak_memory_bytes,
+        output_error=conditions.output_error,
+        host_load=conditions.host_load,
+        measured_at=min(visit.started_at for visit in visits),
+        flags=flags,
+    )
+
+
+def failed(workload: Workload, status: Status, message: str, *, at: datetime, conditions: Conditions) -> Measurement:
+    """The record of a workload that could not be built or run. `at`: UTC time at which that was found."""
+    return Measurement(
+        workload=workload,
+        status=status,
+        message=message,
+        build_s=conditions.build_s,
+        engine_bytes=conditions.engine_bytes,
+        peak_memory_bytes=conditions.peak_memory_bytes,
+        output_error=conditions.output_error,
+        host_load=conditions.host_load,
+        measured_at=at,
+    )
+
+
+def _flags(rule: StoppingRule, visits: Sequence[Visit], *, subtracted: bool) -> tuple[Flag, ...]:
+    found = {
+        Flag.UNCONVERGED: not rule.converged,
+        Flag.CONTAMINATED: not all(visit.accepted for visit in visits),
+        Flag.BELOW_RESOLUTION: subtracted and rule.value_ms <= RESOLUTION_STDERRS * rule.stderr_ms,
+    }
+    return tuple(flag for flag, raised in found.items() if raised)
+
+
+def _pooled(visits: Sequence[Visit], rounds: Sequence[RoundValue], reference_ms: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """All samples in sentinel units: with the round's base subtracted, and without (the engine's own times)."""
+    base_ms = {round_value.round: round_value.base_ms for round_value in rounds}
+    counted = [visit for visit in visits if visit.round in base_ms]
+    gross = [np.asarray(visit.samples_ms) * sentinel_scale(visit.sentinel_ms, reference_ms) for visit in counted]
+    net = [samples - base_ms[visit.round] for visit, samples in zip(counted, gross, strict=True)]
+    return np.concatenate(net), np.concatenate(gross)

@@ -1,0 +1,108 @@
+"""From visits to the value of a workload: base subtracted, in sentinel units, round by round (DESIGN.md §4).
+
+A value is a pure function of the visits that are kept and of the table's sentinel reference, so that it can be computed
+again from what is stored.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from profiler_service.measure.statistics import median
+from profiler_service.measure.visits import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class VisitMedian:
+    """What the value needs of a visit; small enough to be kept for every visit of a job."""
+
+    round: int
+    median_ms: float
+    sentinel_ms: float
+
+    @classmethod
+    def of(cls, visit: Visit) -> VisitMedian:
+        """The visit without its samples."""
+        return cls(visit.round, median(visit.samples_ms), visit.sentinel_ms)
+
+
+@dataclass(frozen=True)
+class RoundValue:
+    """One workload in one round. Milliseconds.
+
+    Attributes:
+        value_ms: the engine's median less `base_ms`, in sentinel units where the protocol has them; may be negative.
+        plain_ms: the same without normalisation.
+        base_ms: median over the base's visits in the round, in the units of `value_ms`; 0 where there is no base.
+        sentinel_ms: the sentinel's median.
+    """
+
+    round: int
+    value_ms: float
+    plain_ms: float
+    base_ms: float
+    sentinel_ms: float
+
+
+def sentinel_scale(sentinel_ms: float, reference_ms: float | None) -> float:
+    """What to multiply a visit's times with, so that a sentinel that took longer than its reference slows nothing down.
+
+    1 where there is no reference, for a protocol without normalisation.
+    """
+    return 1.0 if reference_ms is None else reference_ms / sentinel_ms
+
+
+def round_values(
+    engine: Iterable[VisitMedian], base: Iterable[VisitMedian] | None, reference_ms: float | None
+) -> list[RoundValue]:
+    """The rounds of a workload, in order: those in which the engine and, if it has one, its base were visited.
+
+    Args:
+        engine: visits of the workload's graph.
+        base: visits of its base graph; None where it has none.
+        reference_ms: the table's sentinel reference; None for no normalisation.
+    """
+    base_rounds = None if base is None else _by_round(base)
+    values = []
+    for number, visits in sorted(_by_round(engine).items()):
+        normalised, plain = _medians(visits, reference_ms)
+        base_ms = plain_base_ms = 0.0
+        if base_rounds is not None:
+            if number not in base_rounds:
+                continue
+            base_ms, plain_base_ms = _medians(base_rounds[number], reference_ms)
+        values.append(
+            RoundValue(
+                round=number,
+                value_ms=normalised - base_ms,
+                plain_ms=plain - plain_base_ms,
+                base_ms=base_ms,
+                sentinel_ms=median([visit.sentinel_ms for visit in visits]),
+            )
+        )
+    return values
+
+
+def _by_round(visits: Iterable[VisitMedian]) -> Mapping[int, Sequence[VisitMedian]]:
+    rounds: defaultdict[int, list[VisitMedian]] = defaultdict(list)
+    for visit in visits:
+        rounds[visit.round].append(visit)
+    return rounds
+
+
+def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple[float, float]:
+    """Median over visits of the normalised and of the plain medians."""
+    normalised = [visit.median_ms * sentinel_scale(visit.sentinel_ms, reference_ms) for visit in visits]
+    return median(normalised), median([visit.median_ms for visit in visits])
+
+
+def sentinel_reference(visits: Iterable[Visit]) -> float:
+    """What a table's first job takes as the sentinel's reference: its median over accepted visits, groups counting once.
+
+    All visits count where none was accepted. Needs at least one visit.
+    """
+    seen = {(visit.round, visit.visit): visit for visit in visits}.values()
+    accepted = [visit.sentinel_ms for visit in seen if visit.accepted]
+    return median(accepted or [visit.sentinel_ms for visit in seen])
