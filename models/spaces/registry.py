@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from models.spaces.base import SearchSpace
+from models.spaces.published import PublishedReader
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
@@ -43,3 +44,9 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
     """The space that the architecture belongs to, as far as it states its parameters. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
+
+
+def published_readers() -> dict[str, type[PublishedReader]]:
+    """The spaces that read tables their authors published, by name; a command line offers `import-<name>` for each."""
+    classes = {name: space_class(name) for name in space_names()}
+    return {name: cls for name, cls in classes.items() if issubclass(cls, PublishedReader)}

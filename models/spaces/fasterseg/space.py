@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,13 +14,16 @@ from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
+from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
 from models.spaces.fasterseg.sampling import sample_architecture
+from models.spaces.published import PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
+from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
 
 
-class FasterSegSpace(SearchSpace):
+class FasterSegSpace(SearchSpace, PublishedReader):
     """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
 
     Parameters of the spec: see `FasterSegParameters`.
@@ -29,6 +33,7 @@ class FasterSegSpace(SearchSpace):
 
     name: ClassVar[str] = "fasterseg"
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
+    published_format: ClassVar[str] = FORMAT
     grid_version: ClassVar[int] = 1
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
@@ -97,3 +102,9 @@ class FasterSegSpace(SearchSpace):
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
+
+    @classmethod
+    def read_published(cls, path: Path) -> PublishedTable:
+        rows = read_rows(path)
+        space = cls.settle(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+        return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)

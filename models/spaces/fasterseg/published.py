@@ -1,0 +1,121 @@
+"""The latency tables published with FasterSeg: `latency_lookup_table.npy`, a pickled dictionary of names and milliseconds.
+
+A name spells out an operator, `BasicResidual2x_H128_W256_Cin32_Cout48_stride1_dilation1`, and nothing of where or how it was
+timed. What differs from our operators is said in the imported table's provenance: above all, that zoomed convolutions were
+timed with nearest resizing, while the networks that FasterSeg trains, and so our operators, resize bilinearly with
+align_corners. The entries keep the keys of *our* operators, since the published table stands for those in every use that its
+authors made of it; as operators of their own, resized by nearest, no estimate and no loss would ever look them up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from models.spaces.pickled_numbers import read_numbers
+from models.spec.errors import InvalidSpecError, TableFileError
+from models.spec.operators import OperatorSpec
+
+_Value = TypeVar("_Value")
+
+FORMAT = "the latency_lookup_table.npy of FasterSeg's repository"
+
+PROVENANCE: Mapping[str, str] = {
+    "format": FORMAT,
+    "resize": "zoomed convolutions were timed with nearest resizing; their keys say bilinear, align_corners",
+    "protocol": "each operator alone, back to back",
+}
+
+_HINT = "Only tables written by FasterSeg's own latency tools can be imported."
+_NAME = re.compile(r"(?P<operator>[A-Za-z]\w*?)(?P<fields>(?:_[A-Za-z]+[0-9]{1,6})+)")
+_FIELD = re.compile(r"_([A-Za-z]+)([0-9]+)")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How an operator is spelt: our kind of it, and the fields that follow height and width."""
+
+    kind: str
+    fields: tuple[str, ...]
+
+
+_FORMS = {
+    "FactorizedReduce": _Form("skip", ("Cin", "Cout", "stride")),
+    "BasicResidual1x": _Form("conv3x3", ("Cin", "Cout", "stride", "dilation")),
+    "BasicResidual2x": _Form("conv3x3_x2", ("Cin", "Cout", "stride", "dilation")),
+    "BasicResidual_downup_1x": _Form("zoomed_conv3x3", ("Cin", "Cout", "stride", "dilation")),
+    "BasicResidual_downup_2x": _Form("zoomed_conv3x3_x2", ("Cin", "Cout", "stride", "dilation")),
+    "ConvNorm": _Form("conv_bn_relu", ("Cin", "Cout", "kernel", "stride")),
+    "ff": _Form("feature_fusion", ("C",)),
+    "head": _Form("segmentation_head", ("Cin", "Cout")),
+}
+
+
+@dataclass(frozen=True)
+class PublishedRows:
+    """What the file says: its operators with their milliseconds, and the input size and classes they belong to."""
+
+    entries: tuple[tuple[OperatorSpec, float], ...]
+    input_size: tuple[int, int]
+    classes: int
+
+
+def read_rows(path: Path) -> PublishedRows:
+    """The rows of a published table, in the file's order.
+
+    Raises:
+        TableFileError: a name or value that the format does not have, or rows of more than one input size.
+        UnsafeTableError: see `read_numbers`.
+    """
+    named = read_numbers(path)
+    entries: dict[str, tuple[OperatorSpec, float]] = {}
+    for name, ms in named.items():
+        operator = _operator(name, path)
+        if ms < 0:
+            raise TableFileError(f"{path}: {name!r} takes {ms} ms", hint=_HINT)
+        if operator.key() in entries:
+            raise TableFileError(f"{path}: {name!r} names an operator that an earlier row has", hint=_HINT)
+        entries[operator.key()] = (operator, ms)
+    operators = [operator for operator, _ in entries.values()]
+    return PublishedRows(
+        entries=tuple(entries.values()),
+        input_size=_single(path, "input sizes, of its stems", {(o.height, o.width) for o in operators if o.in_channels == 3}),
+        classes=_single(path, "numbers of classes", {o.out_channels for o in operators if o.kind == "segmentation_head"}),
+    )
+
+
+def _operator(name: str, path: Path) -> OperatorSpec:
+    match = _NAME.fullmatch(name)
+    form = _FORMS.get(match["operator"]) if match else None
+    if match is None or form is None:
+        raise TableFileError(f"{path}: {name!r} is no operator of a FasterSeg table", hint=_HINT)
+    fields = {field: int(value) for field, value in _FIELD.findall(match["fields"])}
+    if tuple(fields) != ("H", "W", *form.fields):
+        expected = ", ".join(("H", "W", *form.fields))
+        raise TableFileError(f"{path}: {name!r} does not have the fields {expected}", hint=_HINT)
+    if fields.get("dilation", 1) != 1:
+        raise TableFileError(f"{path}: {name!r}: kind {form.kind!r} has no dilation", hint=_HINT)
+    channels = fields.get("C")
+    spec = {
+        "kind": form.kind,
+        "in_channels": fields.get("Cin", channels),
+        "out_channels": fields.get("Cout", channels),
+        "height": fields["H"],
+        "width": fields["W"],
+        "stride": fields.get("stride", 1),
+        "attributes": {"kernel": fields["kernel"]} if "kernel" in fields else {},
+    }
+    try:
+        return OperatorSpec.parse(spec)
+    except InvalidSpecError as error:
+        raise TableFileError(f"{path}: {name!r}: {error.message}", hint=_HINT) from error
+
+
+def _single(path: Path, what: str, values: set[_Value]) -> _Value:
+    """The one value there is. Raises TableFileError where there are others, or none."""
+    if len(values) != 1:
+        raise TableFileError(f"{path} has {len(values)} {what}; it must have one", hint=_HINT)
+    return values.pop()

@@ -1,0 +1,49 @@
+"""Tables that a search space's authors published, read in our terms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from models.spec.architectures import SpaceSpec
+from models.spec.measurements import ProtocolName
+from models.spec.operators import OperatorSpec
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Somebody else's measurements of a search space; on which target, only whoever imports them can say.
+
+    Attributes:
+        space: the space and input size they are of, settled.
+        entries: each operator with its milliseconds, in the file's order, no operator twice. An operator may lie outside
+            the space's grid.
+        protocol: the protocol of ours that comes nearest to how they were taken.
+        provenance: what a reader should know: where they differ from what their operators' keys say, above all.
+    """
+
+    space: SpaceSpec
+    entries: tuple[tuple[OperatorSpec, float], ...]
+    protocol: ProtocolName
+    provenance: Mapping[str, str]
+
+
+class PublishedReader(ABC):
+    """A search space whose authors published tables, in a format of their own; `registry.published_readers` lists them."""
+
+    name: ClassVar[str]
+    published_format: ClassVar[str]
+    """What `read_published` reads, for people: one line."""
+
+    @classmethod
+    @abstractmethod
+    def read_published(cls, path: Path) -> PublishedTable:
+        """The table in that file. Runs nothing that the file names.
+
+        Raises:
+            TableFileError: the file is no such table, or is cut short.
+            UnsafeTableError: it is a pickle that names something other than plain containers and numbers.
+        """
