@@ -1,1 +1,1 @@
-"""ONNX graphs from torch modules."""
+"""ONNX graphs of our modules, by one emitter per primitive; no framework exporter is involved."""

@@ -70,7 +70,7 @@ _RESIZE = {
     "align_corners": Attribute(True, choices=(True, False)),
 }
 _CONVOLUTION = {
-    "kernel": Attribute(3, high=15),
+    "kernel": Attribute(3, choices=(1, 3, 5, 7, 9, 11, 13, 15)),
     "groups": Attribute(1, high=16_384),
     "dilation": Attribute(1, high=32),
 }

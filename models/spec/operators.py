@@ -104,6 +104,10 @@ class OperatorSpec(Record):
     def _key(self) -> str:
         return digest("operator", self.model_dump(mode="json"))
 
+    def __hash__(self) -> int:
+        """By key, as attributes are a dictionary."""
+        return hash(self._key)
+
     def key(self) -> str:
         """16 hex digits that name this operator; the same on every machine and in every release of one key version."""
         return self._key

@@ -1,0 +1,104 @@
+"""How each primitive layer and function is said in ONNX.
+
+One emitter per primitive. Everything stays within what TensorRT's parser takes: static shapes, `Resize` over all four
+dimensions by constant sizes, weights as initialisers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.export.errors import UnsupportedPrimitiveError
+from models.export.folding import folded
+from models.export.graph_builder import GraphBuilder, Value
+from models.operators.resize import BILINEAR, Resize
+
+Emitter = Callable[..., Value]
+AnyEmitter = TypeVar("AnyEmitter", bound=Emitter)
+
+MODULES: dict[type[nn.Module], Emitter] = {}
+"""By layer type: `emitter(builder, layer, x)`."""
+
+FUNCTIONS: dict[Callable[..., Any], Emitter] = {}
+"""By function: `emitter(builder, *arguments)`, tensors among the arguments being values."""
+
+
+def emits(primitive: Any) -> Callable[[AnyEmitter], AnyEmitter]:
+    """Make the decorated function the emitter of that layer type or function."""
+
+    def add(emitter: AnyEmitter) -> AnyEmitter:
+        registry: dict[Any, Emitter] = MODULES if isinstance(primitive, type) else FUNCTIONS
+        registry[primitive] = emitter
+        return emitter
+
+    return add
+
+
+@emits(nn.Conv2d)
+def convolution(builder: GraphBuilder, conv: nn.Conv2d, x: Value, norm: nn.BatchNorm2d | None = None) -> Value:
+    """A convolution, with the batch normalisation that follows it folded in where there is one."""
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        raise UnsupportedPrimitiveError(f"convolutions with padding {conv.padding!r}, {conv.padding_mode!r} cannot be exported")
+    weight, bias = (conv.weight, conv.bias) if norm is None else folded(conv, norm)
+    inputs: list[Value | str] = [x, builder.weight("weight", weight)]
+    if bias is not None:
+        inputs.append(builder.weight("bias", bias))
+    sides = zip(x.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation, strict=True)
+    spatial = ((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
+    return builder.node(
+        "Conv",
+        inputs,
+        (x.shape[0], conv.out_channels, *spatial),
+        kernel_shape=list(conv.kernel_size),
+        strides=list(conv.stride),
+        pads=[*conv.padding, *conv.padding],
+        dilations=list(conv.dilation),
+        group=conv.groups,
+    )
+
+
+@emits(nn.ReLU)
+def _relu(builder: GraphBuilder, _layer: nn.ReLU, x: Value) -> Value:
+    return builder.node("Relu", [x], x.shape)
+
+
+@emits(nn.Identity)
+def _identity(_builder: GraphBuilder, _layer: nn.Identity, x: Value) -> Value:
+    return x
+
+
+@emits(Resize)
+def _resize(builder: GraphBuilder, layer: Resize, x: Value) -> Value:
+    shape = (*x.shape[:2], *layer.size)
+    if layer.mode == BILINEAR:
+        transformation = "align_corners" if layer.align_corners else "half_pixel"
+        how = {"mode": "linear", "coordinate_transformation_mode": transformation}
+    else:
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return builder.node("Resize", [x, "", "", builder.integers("sizes", shape)], shape, **how)
+
+
+@emits(nn.AdaptiveAvgPool2d)
+def _global_average(builder: GraphBuilder, layer: nn.AdaptiveAvgPool2d, x: Value) -> Value:
+    if layer.output_size not in (1, (1, 1)):
+        raise UnsupportedPrimitiveError(f"average pooling to {layer.output_size} cannot be exported, only to 1")
+    return builder.node("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
+
+
+@emits(torch.cat)
+def _concatenate(builder: GraphBuilder, maps: Sequence[Value], dim: int) -> Value:
+    shape = list(maps[0].shape)
+    shape[dim] = sum(x.shape[dim] for x in maps)
+    return builder.node("Concat", maps, tuple(shape), axis=dim)
+
+
+@emits(operator.add)
+@emits(torch.add)
+def _add(builder: GraphBuilder, x: Value, y: Value) -> Value:
+    return builder.node("Add", [x, y], np.broadcast_shapes(x.shape, y.shape))

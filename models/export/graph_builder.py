@@ -1,0 +1,113 @@
+"""An ONNX graph under construction: values with static shapes, nodes, weights as raw bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from torch import Tensor
+
+from models.spec.operators import Dtype
+
+OPSETS: dict[str, int] = {"float32": 17, "float16": 17, "bfloat16": 22}
+"""ONNX opset by dtype: what the runtimes of older boxes read too; convolutions of bfloat16 exist from 22 on."""
+
+_IR_VERSIONS = {17: 8, 22: 10}
+_ELEMENT_TYPES = {
+    "float32": (TensorProto.FLOAT, torch.float32),
+    "float16": (TensorProto.FLOAT16, torch.float16),
+    "bfloat16": (TensorProto.BFLOAT16, torch.bfloat16),
+}
+_PRODUCER = "opclock"
+_OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in the graph: its name and static NCHW shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class GraphBuilder:
+    """Collects nodes and weights of one graph, all in one dtype."""
+
+    def __init__(self, dtype: Dtype) -> None:
+        self._opset = OPSETS[dtype]
+        self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+        self._names = {_OUTPUT}
+        self._scope = ""
+
+    def enter(self, scope: str) -> None:
+        """Name what follows after that layer."""
+        self._scope = scope
+
+    def input(self, name: str, shape: tuple[int, ...]) -> Value:
+        """The graph's input."""
+        return Value(self._unique(name), shape)
+
+    def node(self, op_type: str, inputs: Sequence[Value | str], shape: tuple[int, ...], **attributes: Any) -> Value:
+        """Add a node with one output.
+
+        Args:
+            op_type: the ONNX operator.
+            inputs: values, names of weights, or "" for an optional input left out.
+            shape: of the output.
+            attributes: of the node, plain numbers, strings or lists of numbers.
+        """
+        output = self._unique(self._scope or op_type)
+        names = [item.name if isinstance(item, Value) else item for item in inputs]
+        self._nodes.append(helper.make_node(op_type, names, [output], name=output, **attributes))
+        return Value(output, shape)
+
+    def weight(self, name: str, tensor: Tensor) -> str:
+        """Add a weight in the graph's dtype. Returns its name in the graph."""
+        data = tensor.detach().to(self._torch_dtype).contiguous()
+        return self._constant(name, self._element_type, tuple(data.shape), data.view(torch.uint8).numpy().tobytes())
+
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        """Add a vector of int64. Returns its name in the graph."""
+        array: NDArray[np.int64] = np.asarray(values, dtype=np.int64)
+        return self._constant(name, TensorProto.INT64, array.shape, array.tobytes())
+
+    def model(self, name: str, source: Value, result: Value) -> onnx.ModelProto:
+        """The finished graph from `source` to `result`; its input is called `input`, its output `output`."""
+        output = self.node("Identity", [result], result.shape) if result == source else result
+        self._rename(output.name, _OUTPUT)
+        graph = helper.make_graph(
+            self._nodes,
+            name,
+            [helper.make_tensor_value_info(source.name, self._element_type, source.shape)],
+            [helper.make_tensor_value_info(_OUTPUT, self._element_type, output.shape)],
+            self._initializers,
+        )
+        opset = helper.make_opsetid("", self._opset)
+        ir_version = _IR_VERSIONS[self._opset]
+        return helper.make_model(graph, opset_imports=[opset], ir_version=ir_version, producer_name=_PRODUCER)
+
+    def _constant(self, name: str, element_type: int, shape: tuple[int, ...], raw: bytes) -> str:
+        unique = self._unique(f"{self._scope}.{name}")
+        self._initializers.append(helper.make_tensor(unique, element_type, shape, raw, raw=True))
+        return unique
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._names.add(candidate)
+        return candidate
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in self._nodes:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]

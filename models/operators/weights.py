@@ -1,0 +1,105 @@
+"""Seeded weights and inputs at the speed of copying memory.
+
+Profiling builds hundreds of operators whose weights only have to be plausible and reproducible, so no number is drawn
+for any of them: every tensor is a stretch of one pool of normal values, scaled. Where the stretch begins follows from
+a seed key, hence the same key gives the same weights in every process and on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+POOL_SIZE = 1_048_583
+"""A prime, so that a tensor larger than the pool does not repeat in step with its rows."""
+
+_POOL_SEED = 20_200_426
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@cache
+def _pool() -> NDArray[np.float32]:
+    return np.random.default_rng(_POOL_SEED).standard_normal(POOL_SIZE, dtype=np.float32)
+
+
+class _NormalStream:
+    """Standard normal values, one stretch of the pool after another."""
+
+    def __init__(self, seed_key: str) -> None:
+        digest = hashlib.sha256(seed_key.encode()).digest()
+        self._position = int.from_bytes(digest[:8], "big") % POOL_SIZE
+        self._pool = torch.from_numpy(_pool())
+
+    def fill(self, tensor: Tensor, *, mean: float = 0.0, std: float = 1.0) -> None:
+        """Overwrite a contiguous tensor with the next values, scaled and shifted."""
+        flat = tensor.view(-1)
+        done = 0
+        while done < flat.numel():
+            count = min(flat.numel() - done, POOL_SIZE - self._position)
+            torch.mul(self._pool[self._position : self._position + count], std, out=flat[done : done + count])
+            self._position = (self._position + count) % POOL_SIZE
+            done += count
+        if mean:
+            flat.add_(mean)
+
+
+@torch.no_grad()
+def fill(module: Module, seed_key: str) -> Module:
+    """Give the module seeded weights, on the CPU, and put it in evaluation mode. A module on `meta` is materialised first.
+
+    Convolutions and linear layers get a variance of 2 / fan-in, so that signals keep their size through ReLUs. Batch
+    normalisation gets statistics and an affine part that differ from channel to channel, so that an error in folding
+    it shows.
+
+    Args:
+        module: changed in place; its layers are convolutions, linear layers, batch normalisation, or have no weights.
+        seed_key: names the weights; usually a spec's `key()`.
+
+    Returns:
+        The same module.
+
+    Raises:
+        TypeError: a layer has weights of a kind not named above.
+    """
+    if any(parameter.is_meta for parameter in module.parameters()):
+        module.to_empty(device="cpu")
+    stream = _NormalStream(seed_key)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            stream.fill(layer.weight, std=math.sqrt(2 / fan_in))
+            if layer.bias is not None:
+                stream.fill(layer.bias, std=0.1)
+        elif isinstance(layer, nn.BatchNorm2d):
+            _fill_batch_norm(layer, stream)
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise TypeError(f"no rule gives weights to a layer of type {type(layer).__name__}")
+    return module.eval()
+
+
+def _fill_batch_norm(layer: nn.BatchNorm2d, stream: _NormalStream) -> None:
+    mean, variance, count = layer.running_mean, layer.running_var, layer.num_batches_tracked
+    if mean is None or variance is None or count is None:
+        raise TypeError("batch normalisation without running statistics has no weights to give")
+    stream.fill(layer.weight, mean=1.0, std=0.1)
+    stream.fill(layer.bias, std=0.1)
+    stream.fill(mean, std=0.1)
+    stream.fill(variance, mean=1.0, std=0.1)
+    variance.square_()
+    count.zero_()
+
+
+def random_input(shape: tuple[int, ...], seed_key: str) -> NDArray[np.float32]:
+    """A standard normal array of that shape; the same for the same seed key, and unlike the weights of that key."""
+    tensor = torch.empty(shape)
+    _NormalStream(f"input {seed_key}").fill(tensor)
+    array: NDArray[np.float32] = tensor.numpy()
+    return array
