@@ -1,0 +1,83 @@
+"""Who is live with whom."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from models.spec.errors import InvalidSpecError
+from profiler_service.measure.groups import Group, GroupLimits, Member, draw_groups
+
+PLENTY = 10**12
+BASES = [Member(f"base{index}", 10) for index in range(20)]
+GRID = [Member(f"entry{index}", 100, BASES[index % 20]) for index in range(666)]
+LIMITS = GroupLimits(min_live=24, max_live=96, memory_bytes=PLENTY)
+
+
+def draw(due: list[Member], *, limits: GroupLimits = LIMITS, seed: int = 0) -> tuple[Group, ...]:
+    return draw_groups(due, GRID, limits, random.Random(seed))
+
+
+def test_every_due_graph_is_in_exactly_one_group() -> None:
+    groups = draw(GRID)
+    assert Counter(key for group in groups for key in group.due) == Counter(member.key for member in GRID)
+
+
+def test_groups_are_large_and_of_about_equal_size() -> None:
+    sizes = [len(group.keys) for group in draw(GRID)]
+    assert max(sizes) <= LIMITS.max_live
+    assert min(sizes) >= LIMITS.max_live - 10
+    assert all(not group.fillers for group in draw(GRID))
+
+
+def test_each_group_has_the_bases_of_its_members_once() -> None:
+    base_of = {member.key: member.base.key for member in GRID if member.base is not None}
+    for group in draw(GRID):
+        assert set(group.bases) == {base_of[key] for key in group.due}
+        assert len(group.keys) == len(set(group.keys))
+
+
+def test_neighbours_change_from_round_to_round() -> None:
+    rng = random.Random(5)
+    first, second = (draw_groups(GRID, [], LIMITS, rng) for _ in range(2))
+    together = [set(group.due) for group in second]
+    assert all(set(group.due) not in together for group in first)
+
+
+def test_equal_seeds_draw_equal_groups() -> None:
+    assert draw(GRID, seed=7) == draw(GRID, seed=7)
+
+
+def test_small_jobs_are_filled_up_from_the_grid() -> None:
+    (group,) = draw(GRID[:3])
+    assert len(group.due) == 3
+    assert len(group.bases) == 3
+    assert len(group.keys) == LIMITS.min_live
+    assert not set(group.fillers) & (set(group.due) | set(group.bases))
+
+
+def test_memory_bounds_what_is_live() -> None:
+    limits = GroupLimits(min_live=4, max_live=96, memory_bytes=1000)
+    groups = draw(GRID[:50], limits=limits)
+    size = {member.key: member.memory_bytes for member in (*GRID, *BASES)}
+    assert all(sum(size[key] for key in group.keys) <= 1000 for group in groups)
+    assert len(groups) < 50
+
+
+def test_a_graph_beyond_the_memory_limit_is_measured_by_itself() -> None:
+    giant = Member("giant", 5000, BASES[0])
+    groups = draw([giant, *GRID[:5]], limits=GroupLimits(min_live=4, max_live=96, memory_bytes=1000))
+    assert {group.due for group in groups if "giant" in group.due} == {("giant",)}
+    (alone,) = (group for group in groups if "giant" in group.due)
+    assert alone.fillers == ()
+
+
+def test_nothing_due_needs_no_group() -> None:
+    assert draw([]) == ()
+
+
+def test_impossible_limits_are_refused() -> None:
+    with pytest.raises(InvalidSpecError, match="0 ≤ min ≤ max, not 9 and 8"):
+        GroupLimits(min_live=9, max_live=8, memory_bytes=1)

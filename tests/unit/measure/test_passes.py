@@ -1,0 +1,75 @@
+"""The order of runs within a visit."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.spec.targets import TargetSpec
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
+from profiler_service.measure.passes import SENTINEL, pass_order, run_passes
+
+
+class FixedEngine(Engine):
+    """An engine that always takes the same time."""
+
+    def __init__(self, time_ms: float) -> None:
+        self.time_ms = time_ms
+
+    def run(self) -> None:
+        return
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        return np.zeros_like(array)
+
+    def close(self) -> None:
+        return
+
+
+class RecordingBackend(Backend):
+    """Tells each engine's own time, and remembers what it was asked to run."""
+
+    name = "recording"
+    reads_onnx = False
+    builds_on_device = False
+    dtypes = ("float32",)
+
+    def __init__(self) -> None:
+        self.passes: list[list[Engine]] = []
+        self.collecting: set[bool] = set()
+
+    def target(self) -> TargetSpec:
+        return TargetSpec(device="none", backend=self.name)
+
+    def build(self, artifact: GraphArtifact) -> Engine:
+        raise NotImplementedError
+
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        self.passes.append(list(engines))
+        self.collecting.add(gc.isenabled())
+        return [engine.time_ms for engine in engines if isinstance(engine, FixedEngine)]
+
+
+def test_a_pass_runs_each_engine_once_and_the_sentinel_in_between() -> None:
+    order = pass_order(20, 8, random.Random(0))
+    assert Counter(order) == Counter({SENTINEL: 3} | dict.fromkeys(range(20), 1))
+    assert [place for place, index in enumerate(order) if index == SENTINEL] == [0, 9, 18]
+
+
+def test_times_are_told_per_engine_although_each_pass_has_another_order() -> None:
+    backend, engines, sentinel = RecordingBackend(), [FixedEngine(float(n)) for n in range(10)], FixedEngine(99.0)
+    times = run_passes(backend, engines, sentinel, passes=4, sentinel_every=5, rng=random.Random(0))
+    assert times.engines_ms == tuple((float(n),) * 4 for n in range(10))
+    assert times.sentinel_ms == (99.0,) * 8
+    assert len({tuple(map(id, engines)) for engines in backend.passes}) == 4
+
+
+def test_the_garbage_collector_rests_during_passes_and_only_then() -> None:
+    backend = RecordingBackend()
+    run_passes(backend, [FixedEngine(1.0)], FixedEngine(1.0), passes=2, sentinel_every=1, rng=random.Random(0))
+    assert backend.collecting == {False}
+    assert gc.isenabled()
