@@ -1,0 +1,134 @@
+"""Jobs, within a transaction that the caller holds."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.spec.base import invalid_from
+from models.spec.table_files.etag import record_text
+from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
+from profiler_service.errors import JobConflictError, JobNotFoundError
+from profiler_service.storage.records import load
+from profiler_service.storage.schema import JobRow
+from profiler_service.storage.table_rows import require as require_table
+
+CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at"})
+"""What `update` may change of a job."""
+
+
+def create(session: Session, request: JobCreate, table_id: str, idempotency_key: str | None) -> JobPublic:
+    """A queued job, or the one that the same key made before.
+
+    Raises:
+        JobConflictError: the key was used for another request.
+        TableNotFoundError: no such table.
+    """
+    require_table(session, table_id)
+    text = record_text(request)
+    if idempotency_key is not None:
+        earlier = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
+        if earlier is not None:
+            if earlier.request != text or earlier.table_id != table_id:
+                raise JobConflictError(
+                    f"the idempotency key {idempotency_key!r} was used for another request, which became job {earlier.id}",
+                    hint="Use a new key for a new request.",
+                )
+            return _public(earlier)
+    row = JobRow(
+        id=uuid.uuid4().hex,
+        table_id=table_id,
+        state=JobState.QUEUED.value,
+        request=text,
+        idempotency_key=idempotency_key,
+        total=0,
+        reused=0,
+        measured=0,
+        failed=0,
+        phase="",
+        fraction=0.0,
+        message="",
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    return _public(row)
+
+
+def get(session: Session, job_id: str) -> JobPublic:
+    """The job of that id. Raises JobNotFoundError."""
+    return _public(_require(session, job_id))
+
+
+def latest(session: Session, limit: int) -> list[JobPublic]:
+    """The newest jobs, newest first."""
+    return [_public(row) for row in session.scalars(select(JobRow).order_by(JobRow.number.desc()).limit(limit))]
+
+
+def unfinished(session: Session) -> list[JobPublic]:
+    """Queued and running jobs, oldest first."""
+    states = [state.value for state in JobState if not state.final]
+    return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.number))]
+
+
+def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobPublic:
+    """Change some of the fields in `CHANGEABLE`; see `Store.update_job`.
+
+    Raises:
+        JobNotFoundError, JobConflictError: no such job, or it is final.
+        InvalidSpecError: a value is out of bounds.
+        TypeError: a field that is not one of `CHANGEABLE`.
+    """
+    if unknown := changes.keys() - CHANGEABLE:
+        raise TypeError(f"a job's {', '.join(sorted(unknown))} cannot be changed")
+    row = _require(session, job_id)
+    before = _public(row)
+    if before.state.final:
+        raise JobConflictError(f"job {job_id} is {before.state} already; nothing about it changes any more")
+    try:
+        after = JobPublic.model_validate(dict(before) | dict(changes))
+    except ValidationError as error:
+        raise invalid_from(error, JobPublic.__name__) from error
+    now = datetime.now(UTC)
+    row.state = after.state.value
+    row.total, row.reused = after.counts.total, after.counts.reused
+    row.measured, row.failed = after.counts.measured, after.counts.failed
+    row.phase, row.fraction, row.eta_s, row.message = after.phase, after.fraction, after.eta_s, after.message
+    row.started_at = after.started_at or (now if after.state is JobState.RUNNING else None)
+    row.finished_at = after.finished_at or (now if after.state.final else None)
+    return _public(row)
+
+
+def _require(session: Session, job_id: str) -> JobRow:
+    row = session.scalar(select(JobRow).where(JobRow.id == job_id))
+    if row is None:
+        raise JobNotFoundError(f"no job {job_id!r}", hint="List the jobs with GET /v1/jobs.")
+    return row
+
+
+def _public(row: JobRow) -> JobPublic:
+    return JobPublic(
+        id=row.id,
+        state=JobState(row.state),
+        table_id=row.table_id,
+        request=_request(row.request, row.id),
+        counts=JobCounts(total=row.total, reused=row.reused, measured=row.measured, failed=row.failed),
+        phase=row.phase,
+        fraction=row.fraction,
+        eta_s=row.eta_s,
+        message=row.message,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+@lru_cache(maxsize=16)
+def _request(text: str, job_id: str) -> JobCreate:
+    """Requests may list thousands of workloads, and jobs are read and updated many times while they run."""
+    return load(JobCreate, text, f"job {job_id}")

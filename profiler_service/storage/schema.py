@@ -1,0 +1,110 @@
+"""The database's tables. A change here needs a migration; `tests/integration/test_migrations.py` compares the two.
+
+Specs, measurements and requests are stored as canonical JSON and validated again when read, so that a field added to
+one of them needs no migration. Columns beside them are what queries select and count by.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, LargeBinary, MetaData, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Instants, aware in Python; SQLite has no time zones, so the file holds UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC without a zone. Raises ValueError for an instant that has none to begin with."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone")
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To an aware instant in UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """What the tables have in common: names of constraints that a migration can rely on."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, float: Double, str: Text}  # noqa: RUF012 (SQLAlchemy declares it so)
+
+
+class TableRow(Base):
+    """A latency table's identity and provenance.
+
+    `info` is the `TableInfo` without its sentinel reference, which is set later, once, and so has a column of its own.
+    """
+
+    __tablename__ = "tables"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    info: Mapped[str]
+    sentinel_reference_ms: Mapped[float | None]
+
+
+class MeasurementRow(Base):
+    """One workload's measurement in one table; `digest` names `record` (models.spec.table_files.etag)."""
+
+    __tablename__ = "measurements"
+
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    is_operator: Mapped[bool]
+    status: Mapped[str] = mapped_column(String(32))
+    record: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(32))
+
+
+class VisitRow(Base):
+    """One visit; `samples` are single-precision milliseconds, compressed with zlib."""
+
+    __tablename__ = "visits"
+
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), primary_key=True)
+    graph_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    visit: Mapped[int] = mapped_column(primary_key=True)
+    samples: Mapped[bytes] = mapped_column(LargeBinary)
+    sentinel_ms: Mapped[float]
+    passes: Mapped[int]
+    accepted: Mapped[bool]
+    started_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """A job as it stands. `number` gives the order of creation, which no clock decides."""
+
+    __tablename__ = "jobs"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    request: Mapped[str]
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    total: Mapped[int]
+    reused: Mapped[int]
+    measured: Mapped[int]
+    failed: Mapped[int]
+    phase: Mapped[str]
+    fraction: Mapped[float]
+    eta_s: Mapped[float | None]
+    message: Mapped[str]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,210 @@
+"""Where measurements, visits and jobs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import select
+
+from models.spec.measurements import Measurement
+from models.spec.tables import Table, TableInfo
+from models.spec.wire import JobCreate, JobPublic, TablePublic
+from profiler_service.errors import StorageError
+from profiler_service.measure.visits import Visit
+from profiler_service.storage import job_rows, table_rows, visit_rows
+from profiler_service.storage.database import PRAGMAS, Database
+from profiler_service.storage.schema import TableRow
+from profiler_service.storage.upgrade import upgrade
+
+
+class Store:
+    """One SQLite file, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
+
+    Every method is one transaction: it happens whole or not at all, and what it wrote when it returned outlives the
+    process, however that ends. Methods return frozen records, never rows that are tied to the database.
+
+    Raises (from every method, besides what it names itself):
+        StorageError: the disk is full, the file is read-only, locked for long, or damaged. What was committed stays.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = True, pragmas: Mapping[str, str] = PRAGMAS) -> Self:
+        """Open a database, bringing it to this release's schema.
+
+        Args:
+            path: the file; its directory must exist.
+            create: whether a missing file is made.
+            pragmas: SQLite settings of every connection.
+
+        Raises:
+            NewerDatabaseError: a later release wrote it.
+            StorageError: it cannot be opened or written, or is no database of ours. The file is left as it was.
+        """
+        if path.is_dir():
+            raise StorageError(f"database {path}: it is a directory", hint="Name a file in it with --database.")
+        if not path.parent.is_dir():
+            raise StorageError(
+                f"database {path}: the directory {path.parent} does not exist",
+                hint="Make that directory, or name another file with --database.",
+            )
+        if not create and not path.exists():
+            raise StorageError(
+                f"database {path}: there is no such file",
+                hint="Name another file with --database, or measure into this one with `profiler-service profile`.",
+            )
+        upgrade(path)
+        store = cls(Database(path, pragmas=pragmas))
+        try:
+            store.check()
+        except StorageError:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._database.path
+
+    def check(self) -> None:
+        """Raises StorageError unless the file is still there, can be read, and can be locked for writing."""
+        if not self.path.exists():
+            raise StorageError(
+                f"database {self.path}: the file was removed or moved", hint="Put it back, or restart on another file."
+            )
+        with self._database.writing() as session:
+            session.execute(select(TableRow.id).limit(1))
+
+    def ensure_table(self, info: TableInfo) -> str:
+        """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""
+        with self._database.writing() as session:
+            return table_rows.ensure(session, info)
+
+    def table_info(self, table_id: str) -> TableInfo:
+        """The table's identity, provenance and sentinel reference. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return table_rows.info(session, table_id)
+
+    def tables(self) -> list[TablePublic]:
+        """Every table, oldest first, with counts and ETags."""
+        with self._database.reading() as session:
+            return table_rows.summaries(session)
+
+    def table_summary(self, table_id: str) -> TablePublic:
+        """One table as in `tables()`; cheap, since no measurement is read. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return table_rows.summary(session, table_id)
+
+    def table(self, table_id: str) -> Table:
+        """The table with its operators' measurements; those of architectures are had by key. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return table_rows.table(session, table_id)
+
+    def set_sentinel_reference(self, table_id: str, reference_ms: float) -> float:
+        """Set the table's sentinel reference unless it has one.
+
+        Returns:
+            The reference in force, in milliseconds: the first that was ever set.
+
+        Raises:
+            TableNotFoundError: no such table.
+        """
+        with self._database.writing() as session:
+            return table_rows.set_reference(session, table_id, reference_ms)
+
+    def measurements(self, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
+        """Workload key to measurement, of those keys that the table has. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return table_rows.measurements(session, table_id, keys)
+
+    def save_measurement(self, table_id: str, measurement: Measurement) -> None:
+        """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            table_rows.save(session, table_id, [measurement])
+
+    def forget(self, table_id: str, keys: Iterable[str]) -> None:
+        """Delete measurements, by workload key, and visits, by graph key: both kinds of key go in one list.
+
+        Raises:
+            TableNotFoundError: no such table.
+        """
+        with self._database.writing() as session:
+            table_rows.forget(session, table_id, list(keys))
+
+    def import_table(self, table: Table) -> str:
+        """Add a table, or what one of the same identity lacks; a good measurement that is here already stays.
+
+        Returns:
+            The table's id.
+
+        Raises:
+            TableMismatchError: the two are in units of different sentinel references, so that their numbers do not compare.
+        """
+        with self._database.writing() as session:
+            return table_rows.import_table(session, table)
+
+    def save_visits(self, table_id: str, visits: Sequence[Visit]) -> None:
+        """Keep visits, in place of earlier ones of the same graph, round and group. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            visit_rows.save(session, table_id, visits)
+
+    def visits(self, table_id: str, graph_keys: Iterable[str]) -> list[Visit]:
+        """The visits of those graphs, ordered by graph, round and group. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return visit_rows.load(session, table_id, graph_keys)
+
+    def create_job(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
+        """A queued job, or, where the key was used for the same request before, the job that it made then.
+
+        Raises:
+            JobConflictError: the key was used for another request.
+            TableNotFoundError: no such table.
+        """
+        with self._database.writing() as session:
+            return job_rows.create(session, request, table_id, idempotency_key)
+
+    def job(self, job_id: str) -> JobPublic:
+        """The job of that id. Raises JobNotFoundError."""
+        with self._database.reading() as session:
+            return job_rows.get(session, job_id)
+
+    def jobs(self, limit: int = 100) -> list[JobPublic]:
+        """The newest jobs, newest first."""
+        with self._database.reading() as session:
+            return job_rows.latest(session, limit)
+
+    def unfinished_jobs(self) -> list[JobPublic]:
+        """Queued and running jobs, oldest first: what a service that starts has to take up."""
+        with self._database.reading() as session:
+            return job_rows.unfinished(session)
+
+    def update_job(self, job_id: str, **changes: object) -> JobPublic:
+        """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at`.
+
+        A job that starts running gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: the job is final, so that nothing about it changes any more.
+            InvalidSpecError: a value is out of bounds.
+        """
+        with self._database.writing() as session:
+            return job_rows.update(session, job_id, changes)

@@ -1,0 +1,86 @@
+"""Visits, within a transaction that the caller holds."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from profiler_service.errors import StorageError
+from profiler_service.measure.visits import Visit
+from profiler_service.storage.records import among
+from profiler_service.storage.schema import VisitRow
+from profiler_service.storage.table_rows import require
+
+
+def save(session: Session, table_id: str, visits: Sequence[Visit]) -> None:
+    """Store visits, in place of earlier ones of the same graph, round and group. Raises TableNotFoundError."""
+    require(session, table_id)
+    if not visits:
+        return
+    statement = insert(VisitRow)
+    new = statement.excluded
+    changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at")
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[VisitRow.table_id, VisitRow.graph_key, VisitRow.round, VisitRow.visit],
+            set_={name: new[name] for name in changed},
+        ),
+        [_values(table_id, visit) for visit in visits],
+    )
+
+
+def load(session: Session, table_id: str, graph_keys: Iterable[str]) -> list[Visit]:
+    """The visits of those graphs by graph, round and group. Raises TableNotFoundError, StorageError."""
+    require(session, table_id)
+    rows = session.scalars(
+        select(VisitRow)
+        .where(VisitRow.table_id == table_id, among(VisitRow.graph_key, graph_keys))
+        .order_by(VisitRow.graph_key, VisitRow.round, VisitRow.visit)
+    )
+    return [_visit(row) for row in rows]
+
+
+def pack(samples_ms: Sequence[float]) -> bytes:
+    """Single precision, little-endian, compressed: 7 digits are more than any clock gives."""
+    samples = array("f", samples_ms)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return zlib.compress(samples.tobytes())
+
+
+def unpack(data: bytes) -> tuple[float, ...]:
+    """The samples in milliseconds. Raises StorageError where `data` is damaged."""
+    samples = array("f")
+    try:
+        samples.frombytes(zlib.decompress(data))
+    except (zlib.error, ValueError) as error:
+        raise StorageError(
+            f"the samples of a visit are damaged: {error}",
+            hint="Restore the database from a copy, or measure into a new one with --database.",
+        ) from error
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return tuple(samples)
+
+
+def _values(table_id: str, visit: Visit) -> dict[str, object]:
+    return visit.model_dump(exclude={"samples_ms"}) | {"table_id": table_id, "samples": pack(visit.samples_ms)}
+
+
+def _visit(row: VisitRow) -> Visit:
+    return Visit(
+        graph_key=row.graph_key,
+        round=row.round,
+        visit=row.visit,
+        samples_ms=unpack(row.samples),
+        sentinel_ms=row.sentinel_ms,
+        passes=row.passes,
+        accepted=row.accepted,
+        started_at=row.started_at,
+    )
