@@ -1,0 +1,66 @@
+"""What is checked of a job before it is queued, so that bad input never reaches a backend (DESIGN.md §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.spaces.base import SearchSpace
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.measurements import PROTOCOL_VERSIONS, Workload
+from models.spec.tables import TableInfo
+from models.spec.wire import JobCreate
+from profiler_service.jobs.messages import BackendDescription
+
+
+@dataclass(frozen=True)
+class AdmittedJob:
+    """A job that may be queued.
+
+    Attributes:
+        request: as asked for, the space's defaults filled in.
+        info: the table that the results belong to.
+    """
+
+    request: JobCreate
+    info: TableInfo
+
+
+def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
+    """Check a request against its search space and the backend.
+
+    Raises:
+        InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, or a
+            dtype that the backend does not measure; names the workload.
+    """
+    space = create_space(request.space)
+    _require_dtype(space.spec.dtype, backend, "space")
+    for index, workload in enumerate(request.workloads or ()):
+        _check(workload, space, backend, f"workloads.{index}")
+    info = TableInfo(
+        target=backend.target,
+        space=space.spec,
+        protocol=request.protocol,
+        protocol_version=PROTOCOL_VERSIONS[request.protocol],
+    )
+    return AdmittedJob(request.model_copy(update={"space": space.spec}), info)
+
+
+def _check(workload: Workload, space: SearchSpace, backend: BackendDescription, where: str) -> None:
+    _require_dtype(workload.dtype, backend, where)
+    if isinstance(workload, ArchitectureSpec):
+        try:
+            space.plan(workload)
+        except InvalidSpecError as error:
+            raise type(error)(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _require_dtype(dtype: str, backend: BackendDescription, where: str) -> None:
+    if dtype not in backend.dtypes:
+        known: Sequence[str] = backend.dtypes
+        raise InvalidSpecError(
+            f"{where}: dtype {dtype!r} cannot be measured by backend {backend.target.backend!r}",
+            hint=f"It measures {', '.join(known)}; other backends may measure more.",
+        )

@@ -1,0 +1,68 @@
+"""Two tables side by side."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.spec.architectures import SpaceSpec
+from models.spec.measurements import Measurement, Status
+from models.spec.operators import OperatorSpec
+from models.spec.tables import Table, TableInfo
+from models.spec.targets import TargetSpec
+from profiler_service.comparison import compare
+
+INFO = TableInfo(target=TargetSpec(device="CPU", backend="b", threads=1), space=SpaceSpec(name="s", input_size=(64, 64)))
+
+
+def operator(channels: int) -> OperatorSpec:
+    return OperatorSpec(kind="conv3x3", in_channels=channels, out_channels=channels, height=8, width=8)
+
+
+def table(values_ms: dict[int, float | None], info: TableInfo = INFO) -> Table:
+    """Channels to milliseconds, None for a failed build."""
+    entries = (
+        Measurement(workload=operator(channels), value_ms=ms)
+        if ms is not None
+        else Measurement(workload=operator(channels), status=Status.BUILD_ERROR, message="refused")
+        for channels, ms in values_ms.items()
+    )
+    return Table(info=info, entries=tuple(entries))
+
+
+def test_differences_are_relative_to_the_first_table() -> None:
+    found = compare(table({1: 1.0, 2: 2.0, 3: 4.0}), table({1: 1.1, 2: 1.0, 3: 4.0}))
+
+    assert found.same_table
+    assert found.common == 3
+    assert [entry.label for entry in found.worst] == [operator(n).label() for n in (2, 1, 3)]
+    assert [entry.relative for entry in found.worst] == pytest.approx([-0.5, 0.1, 0.0])
+    assert found.median_relative == pytest.approx(0.0)
+    assert found.median_absolute == pytest.approx(0.1)
+    assert found.p95_absolute == pytest.approx(0.46)  # between ranks: 0.1 + 0.9 · (0.5 − 0.1)
+
+
+def test_an_entry_that_failed_counts_as_absent() -> None:
+    found = compare(table({1: 1.0, 2: None, 3: 1.0}), table({1: 1.0, 2: 1.0, 4: 1.0}))
+
+    assert found.only_a == (operator(3).label(),)
+    assert set(found.only_b) == {operator(2).label(), operator(4).label()}
+    assert found.common == 1
+
+
+def test_an_operator_that_costs_nothing_has_no_relative_difference() -> None:
+    found = compare(table({1: 0.0}), table({1: 0.1}))
+    assert (found.common, found.worst, found.median_relative) == (1, (), None)
+
+
+def test_tables_of_other_targets_are_not_called_the_same() -> None:
+    other = INFO.model_copy(update={"target": TargetSpec(device="CPU", backend="b", threads=4)})
+
+    found = compare(table({1: 1.0}), table({1: 1.0}, other))
+
+    assert not found.same_table
+    assert "target threads: 1 here, 4 there" in found.mismatch
+
+
+def test_only_the_worst_are_listed() -> None:
+    found = compare(table(dict.fromkeys(range(1, 31), 1.0)), table({n: 1.0 + n / 100 for n in range(1, 31)}))
+    assert [round(entry.relative, 2) for entry in found.worst] == [n / 100 for n in range(30, 20, -1)]

@@ -1,0 +1,44 @@
+"""Settings: the environment, then what a command chose, and one clear sentence for a bad value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.spec.errors import InvalidSpecError
+from profiler_service.settings import Settings
+
+
+def test_a_chosen_value_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPCLOCK_PORT", "9000")
+    monkeypatch.setenv("OPCLOCK_BACKEND", "torch")
+
+    settings = Settings.load(port=9001, backend=None)
+
+    assert (settings.port, settings.backend) == (9001, "torch")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("OPCLOCK_PORT", "70000", r"Settings\.port: .*65535 \(got '70000'\)"),
+        ("OPCLOCK_THREADS", "0", r"Settings\.threads: .*greater than or equal to 1"),
+        ("OPCLOCK_BUILD_TIMEOUT_S", "nan", r"Settings\.build_timeout_s: .*finite"),
+        ("OPCLOCK_LOG_FORMAT", "xml", r"Settings\.log_format: .*'console' or 'json'"),
+    ],
+)
+def test_a_bad_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSpecError, match=message):
+        Settings.load()
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
+    assert undescribed == []
+
+
+def test_graph_files_go_beside_the_database_unless_told_otherwise(tmp_path: Path) -> None:
+    assert Settings.load(database=tmp_path / "a.sqlite").cache_path == tmp_path / "a.sqlite.cache"
+    assert Settings.load(cache_dir=tmp_path / "graphs").cache_path == tmp_path / "graphs"
