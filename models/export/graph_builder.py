@@ -37,13 +37,18 @@ class Value:
 
 
 class GraphBuilder:
-    """Collects nodes and weights of one graph, all in one dtype."""
+    """Collects nodes and weights of one graph, all in one dtype.
+
+    Everything is written into the model where it stays: helpers that assemble a model from parts copy every weight
+    twice, which costs more than all the rest.
+    """
 
     def __init__(self, dtype: Dtype) -> None:
-        self._opset = OPSETS[dtype]
+        opset = OPSETS[dtype]
         self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: list[onnx.TensorProto] = []
+        self._model = onnx.ModelProto(ir_version=_IR_VERSIONS[opset], producer_name=_PRODUCER)
+        self._model.opset_import.append(helper.make_opsetid("", opset))
+        self._graph = self._model.graph
         self._names = {_OUTPUT}
         self._scope = ""
 
@@ -66,7 +71,7 @@ class GraphBuilder:
         """
         output = self._unique(self._scope or op_type)
         names = [item.name if isinstance(item, Value) else item for item in inputs]
-        self._nodes.append(helper.make_node(op_type, names, [output], name=output, **attributes))
+        self._graph.node.append(helper.make_node(op_type, names, [output], name=output, **attributes))
         return Value(output, shape)
 
     def weight(self, name: str, tensor: Tensor) -> str:
@@ -83,21 +88,18 @@ class GraphBuilder:
         """The finished graph from `source` to `result`; its input is called `input`, its output `output`."""
         output = self.node("Identity", [result], result.shape) if result == source else result
         self._rename(output.name, _OUTPUT)
-        graph = helper.make_graph(
-            self._nodes,
-            name,
-            [helper.make_tensor_value_info(source.name, self._element_type, source.shape)],
-            [helper.make_tensor_value_info(_OUTPUT, self._element_type, output.shape)],
-            self._initializers,
-        )
-        opset = helper.make_opsetid("", self._opset)
-        ir_version = _IR_VERSIONS[self._opset]
-        return helper.make_model(graph, opset_imports=[opset], ir_version=ir_version, producer_name=_PRODUCER)
+        self._graph.name = name
+        self._graph.input.append(helper.make_tensor_value_info(source.name, self._element_type, source.shape))
+        self._graph.output.append(helper.make_tensor_value_info(_OUTPUT, self._element_type, output.shape))
+        return self._model
 
     def _constant(self, name: str, element_type: int, shape: tuple[int, ...], raw: bytes) -> str:
-        unique = self._unique(f"{self._scope}.{name}")
-        self._initializers.append(helper.make_tensor(unique, element_type, shape, raw, raw=True))
-        return unique
+        constant = self._graph.initializer.add()
+        constant.name = self._unique(f"{self._scope}.{name}")
+        constant.data_type = element_type
+        constant.dims.extend(shape)
+        constant.raw_data = raw
+        return str(constant.name)
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 1
@@ -108,6 +110,6 @@ class GraphBuilder:
         return candidate
 
     def _rename(self, old: str, new: str) -> None:
-        for node in self._nodes:
+        for node in self._graph.node:
             node.input[:] = [new if name == old else name for name in node.input]
             node.output[:] = [new if name == old else name for name in node.output]
