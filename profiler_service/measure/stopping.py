@@ -53,11 +53,14 @@ class StoppingRule:
         return self.converged or self.rounds >= self._settings.max_rounds
 
     def expected_rounds_left(self) -> int:
-        """Rounds still to be expected, for a time estimate: the error falls with the root of their number."""
+        """Rounds still to be expected, for a time estimate: the error falls with the root of their number.
+
+        While there is no error to go by, halfway between the fewest and the most.
+        """
         settings = self._settings
         if self.done:
             return 0
-        if self.rounds < settings.min_rounds:
-            return settings.min_rounds - self.rounds
-        needed = ceil(self.rounds * (self.stderr_ms / self.target_ms) ** 2)
-        return min(max(needed, self.rounds + 1), settings.max_rounds) - self.rounds
+        if self.rounds < 2:
+            return (settings.min_rounds + settings.max_rounds + 1) // 2 - self.rounds
+        needed = ceil(self.rounds * (self.stderr_ms / self.target_ms) ** 2) if self.target_ms > 0 else settings.max_rounds
+        return min(max(needed, settings.min_rounds, self.rounds + 1), settings.max_rounds) - self.rounds

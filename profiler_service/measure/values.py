@@ -19,13 +19,15 @@ class VisitMedian:
     """What the value needs of a visit; small enough to be kept for every visit of a job."""
 
     round: int
+    visit: int
     median_ms: float
     sentinel_ms: float
+    accepted: bool = True
 
     @classmethod
     def of(cls, visit: Visit) -> VisitMedian:
         """The visit without its samples."""
-        return cls(visit.round, median(visit.samples_ms), visit.sentinel_ms)
+        return cls(visit.round, visit.visit, median(visit.samples_ms), visit.sentinel_ms, visit.accepted)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple
     return median(normalised), median([visit.median_ms for visit in visits])
 
 
-def sentinel_reference(visits: Iterable[Visit]) -> float:
+def sentinel_reference(visits: Iterable[VisitMedian]) -> float:
     """What a table's first job takes as the sentinel's reference: its median over accepted visits, groups counting once.
 
     All visits count where none was accepted. Needs at least one visit.

@@ -69,7 +69,8 @@ def test_times_near_zero_stop_at_the_floor() -> None:
 
 
 def test_expected_rounds_follow_the_error() -> None:
-    assert fed(1.0).expected_rounds_left() == 3
+    assert fed(1.0).expected_rounds_left() == 21
+    assert fed(1.0, 1.0).expected_rounds_left() == 2
     rounds = [1.0, 1.05, 0.96, 1.02]
     wide, narrow = fed(*[1 + 2 * (value - 1) for value in rounds]), fed(*rounds)
     assert 1 <= narrow.expected_rounds_left() < wide.expected_rounds_left() <= SETTINGS.max_rounds - 4

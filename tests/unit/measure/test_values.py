@@ -68,13 +68,11 @@ def test_a_quiet_host_gives_the_same_with_and_without_sentinel_units(synthetic_h
     assert max(relative_errors(visits, None).values()) < 0.05
 
 
-def test_reference_is_the_median_of_accepted_groups_each_counted_once(synthetic_host: Any) -> None:
-    host = synthetic_host({"few": 1.0, **{f"many{index}": 1.0 for index in range(50)}})
-    crowd = [visit.model_copy(update={"sentinel_ms": 0.5}) for visit in host.visit([f"many{i}" for i in range(50)], number=0)]
+def test_reference_is_the_median_of_accepted_groups_each_counted_once() -> None:
+    crowd = [VisitMedian(round=0, visit=0, median_ms=1.0, sentinel_ms=0.5) for _ in range(50)]
     rest = [
-        visit.model_copy(update={"sentinel_ms": sentinel_ms, "accepted": accepted})
+        VisitMedian(round=number, visit=1, median_ms=1.0, sentinel_ms=sentinel_ms, accepted=accepted)
         for number, (sentinel_ms, accepted) in enumerate([(0.3, True), (0.31, True), (0.9, False), (0.8, False)])
-        for visit in host.visit(["few"], number=number, visit=1)
     ]
     assert sentinel_reference([*crowd, *rest]) == pytest.approx(0.31)
     assert sentinel_reference(rest[2:]) == pytest.approx(0.85)
@@ -82,12 +80,15 @@ def test_reference_is_the_median_of_accepted_groups_each_counted_once(synthetic_
 
 def test_a_round_subtracts_the_median_of_its_base_visits() -> None:
     """Bases are visited by several groups of a round; the sentinel scales every visit on its own."""
-    engine = [VisitMedian(round=0, median_ms=2.2, sentinel_ms=0.33), VisitMedian(round=1, median_ms=2.0, sentinel_ms=0.30)]
+    engine = [
+        VisitMedian(round=0, visit=0, median_ms=2.2, sentinel_ms=0.33),
+        VisitMedian(round=1, visit=0, median_ms=2.0, sentinel_ms=0.30),
+    ]
     base = [
-        VisitMedian(round=0, median_ms=0.55, sentinel_ms=0.33),
-        VisitMedian(round=0, median_ms=0.9, sentinel_ms=0.30),
-        VisitMedian(round=0, median_ms=0.4, sentinel_ms=0.30),
-        VisitMedian(round=1, median_ms=0.6, sentinel_ms=0.30),
+        VisitMedian(round=0, visit=0, median_ms=0.55, sentinel_ms=0.33),
+        VisitMedian(round=0, visit=0, median_ms=0.9, sentinel_ms=0.30),
+        VisitMedian(round=0, visit=0, median_ms=0.4, sentinel_ms=0.30),
+        VisitMedian(round=1, visit=0, median_ms=0.6, sentinel_ms=0.30),
     ]
     first, second = round_values(engine, base, 0.30)
     assert first.value_ms == pytest.approx(2.0 - 0.5)
@@ -97,12 +98,12 @@ def test_a_round_subtracts_the_median_of_its_base_visits() -> None:
 
 
 def test_rounds_without_the_base_do_not_count() -> None:
-    engine = [VisitMedian(round=number, median_ms=2.0, sentinel_ms=0.3) for number in range(3)]
-    base = [VisitMedian(round=1, median_ms=0.5, sentinel_ms=0.3)]
+    engine = [VisitMedian(round=number, visit=0, median_ms=2.0, sentinel_ms=0.3) for number in range(3)]
+    base = [VisitMedian(round=1, visit=0, median_ms=0.5, sentinel_ms=0.3)]
     assert [round_value.round for round_value in round_values(engine, base, 0.3)] == [1]
     assert [round_value.round for round_value in round_values(engine, None, 0.3)] == [0, 1, 2]
 
 
 def test_without_a_reference_nothing_is_scaled() -> None:
-    (round_value,) = round_values([VisitMedian(round=0, median_ms=2.0, sentinel_ms=9.9)], None, None)
+    (round_value,) = round_values([VisitMedian(round=0, visit=0, median_ms=2.0, sentinel_ms=9.9)], None, None)
     assert (round_value.value_ms, round_value.plain_ms, round_value.base_ms) == (2.0, 2.0, 0.0)
