@@ -1,0 +1,263 @@
+"""What every search space must satisfy. A space's own test class derives from `SpaceSuite` and says what is asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.spaces.base import SearchSpace
+from models.spaces.registry import create_space, space_names, space_of
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import OperatorSpec
+from tests.contract.graph_reference import (
+    Probabilities,
+    enumerated_ms,
+    expected_ms,
+    made_up_ms,
+    random_choices,
+    random_probabilities,
+)
+
+SEEDS = range(60)
+
+
+class SpaceSuite(ABC):
+    """The suite.
+
+    Attributes:
+        spec: the space under test.
+        enumerable: whether it is small enough to enumerate every architecture.
+        spread: factor in multiply-adds that the middle nine tenths of the samples must span.
+    """
+
+    spec: SpaceSpec
+    enumerable: bool = False
+    spread: float = 2.0
+
+    @abstractmethod
+    def architectures(self, space: Any, choices: Probabilities) -> list[ArchitectureSpec]:
+        """What the space becomes when every row of α, β, γ has made its choice: one architecture per branch of the graph."""
+
+    @abstractmethod
+    def charged(self, space: Any, architecture: ArchitectureSpec) -> list[OperatorSpec]:
+        """Those operators of such an architecture that the latency graph counts (no head)."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def space(cls) -> SearchSpace:
+        return create_space(cls.spec)
+
+    # The grid
+
+    def test_the_grid_names_every_operator_once(self, space: SearchSpace) -> None:
+        keys = [operator.key() for operator in space.operators()]
+        assert len(keys) == len(set(keys)) > 0
+
+    def test_the_grid_survives_json_and_has_the_spaces_batch_and_dtype(self, space: SearchSpace) -> None:
+        for operator in space.operators():
+            assert OperatorSpec.parse_json(operator.model_dump_json()) == operator
+            assert (operator.batch, operator.dtype) == (self.spec.batch, self.spec.dtype)
+
+    def test_nothing_in_the_grid_is_useless(self, space: SearchSpace) -> None:
+        """A grid that no graph and no architecture uses would be measured in vain: at least every kind is used."""
+        graph = space.latency_graph()
+        used = {o.kind for edge in graph.edges for rows in edge.operators for row in rows for o in row}
+        used |= {o.kind for seed in SEEDS for o in space.architecture_operators(space.sample(np.random.default_rng(seed)))}
+        assert used == {operator.kind for operator in space.operators()}
+
+    # The spec
+
+    def test_the_settled_spec_settles_to_itself(self, space: SearchSpace) -> None:
+        again = create_space(SpaceSpec.parse_json(space.spec.model_dump_json()))
+        assert again.spec == space.spec
+        assert again.spec.digest() == space.spec.digest()
+        assert [o.key() for o in again.operators()] == [o.key() for o in space.operators()]
+
+    def test_the_space_is_known_by_its_name(self, space: SearchSpace) -> None:
+        assert space.name == space.spec.name == self.spec.name
+        assert space.name in space_names()
+        assert space.description
+
+    def test_an_unknown_parameter_is_refused_by_name(self) -> None:
+        spec = self.spec.model_copy(update={"parameters": {**self.spec.parameters, "no_such_thing": 1}})
+        with pytest.raises(InvalidSpecError, match="no_such_thing"):
+            create_space(spec)
+
+    def test_the_input_size_counts(self, space: SearchSpace) -> None:
+        height, width = self.spec.input_size
+        larger = create_space(self.spec.model_copy(update={"input_size": (height, 2 * width)}))
+        assert larger.spec.digest() != space.spec.digest()
+        assert not {o.key() for o in larger.operators()} & {o.key() for o in space.operators()}
+
+    # The latency graph
+
+    def test_every_operator_of_the_graph_is_in_the_grid(self, space: SearchSpace) -> None:
+        grid = {operator.key() for operator in space.operators()}
+        graph = space.latency_graph()
+        of_edges = {o.key() for edge in graph.edges for rows in edge.operators for row in rows for o in row}
+        assert of_edges | {operator.key() for operator in graph.fixed} <= grid
+
+    def test_every_row_of_the_parameters_is_used_with_all_its_choices(self, space: SearchSpace) -> None:
+        graph = space.latency_graph()
+        shapes = {
+            name: dict(enumerate(choices for rows, choices in groups.values() for _ in range(rows)))
+            for name, groups in space.parameter_shapes().items()
+        }
+        assert {edge.operator_row: len(edge.operators) for edge in graph.edges} == shapes["alpha"]
+        widths = {node.width_row: len(node.channels) for node in graph.nodes if node.width_row is not None}
+        assert widths == shapes["gamma"]
+        taken = defaultdict(set)
+        for edge in graph.edges:
+            if edge.selection is not None:
+                taken[edge.selection[0]].add(edge.selection[1])
+        assert taken == {row: set(range(choices)) for row, choices in shapes["beta"].items()}
+
+    def test_granularities_are_the_three_and_have_no_empty_groups(self, space: SearchSpace) -> None:
+        shapes = space.parameter_shapes()
+        assert set(shapes) == {"alpha", "beta", "gamma"}
+        assert all(rows > 0 and choices > 1 for groups in shapes.values() for rows, choices in groups.values())
+
+    def test_edges_are_in_topological_order(self, space: SearchSpace) -> None:
+        graph = space.latency_graph()
+        left = set()
+        for edge in graph.edges:
+            assert 0 <= edge.source < edge.destination < len(graph.nodes)
+            assert edge.destination not in left, "an edge enters a node that was left before"
+            left.add(edge.source)
+
+    def test_the_selections_of_a_node_are_one_whole_row(self, space: SearchSpace) -> None:
+        """Then they sum to one under softmax, and reach is a probability."""
+        graph = space.latency_graph()
+        for node in range(len(graph.nodes)):
+            selections = [edge.selection for edge in graph.edges if edge.destination == node]
+            chosen = [selection for selection in selections if selection is not None]
+            if graph.outputs is None or len(selections) <= 1:
+                assert not chosen
+            else:
+                assert len({row for row, _ in chosen}) == 1
+                assert sorted(choice for _, choice in chosen) == list(range(len(selections)))
+
+    def test_no_edge_leads_nowhere(self, space: SearchSpace) -> None:
+        graph = space.latency_graph()
+        if graph.outputs is None:
+            return
+        useful = set(graph.outputs)
+        assert len(useful) == len(graph.outputs) == graph.branches
+        for edge in reversed(graph.edges):
+            assert edge.destination in useful
+            useful.add(edge.source)
+
+    def test_operators_of_an_edge_fit_the_maps_at_its_ends(self, space: SearchSpace) -> None:
+        graph = space.latency_graph()
+        sizes: dict[int, set[tuple[int, int]]] = defaultdict(set)
+        for edge in graph.edges:
+            sources, destinations = graph.nodes[edge.source].channels, graph.nodes[edge.destination].channels
+            for operators in edge.operators:
+                shapes = [[(o.in_channels, o.out_channels) for o in row] for row in operators]
+                assert shapes == [[(a, b) for b in destinations] for a in sources]
+                for operator in (o for row in operators for o in row):
+                    sizes[edge.source].add(operator.input_shape[2:])
+                    sizes[edge.destination].add(operator.output_shape[2:])
+        assert all(len(of_node) == 1 for of_node in sizes.values())
+        assert all(list(node.channels) == sorted(set(node.channels)) for node in graph.nodes)
+
+    def test_a_choice_everywhere_costs_the_sum_of_its_operators(self, space: SearchSpace) -> None:
+        """With one-hot α, β, γ the relaxed latency is that of the architectures themselves, the head apart."""
+        graph = space.latency_graph()
+        for seed in SEEDS[:20]:
+            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
+            architectures = self.architectures(space, choices)
+            assert len(architectures) == graph.branches
+            own = sum(made_up_ms(o) for architecture in architectures for o in self.charged(space, architecture))
+            assert expected_ms(graph, choices, made_up_ms) == pytest.approx(own, rel=1e-12)
+
+    def test_relaxed_latency_is_the_mean_over_all_architectures(self, space: SearchSpace) -> None:
+        if not self.enumerable:
+            pytest.skip("too many architectures to enumerate; smaller spaces of the same class are")
+        graph = space.latency_graph()
+        for seed in SEEDS[:3]:
+            given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
+            assert expected_ms(graph, given, made_up_ms) == pytest.approx(enumerated_ms(graph, given, made_up_ms), rel=1e-12)
+
+    # Architectures
+
+    def test_sampling_is_determined_by_its_generator(self, space: SearchSpace) -> None:
+        first, again = (space.sample(np.random.default_rng(7)) for _ in range(2))
+        assert first == again
+        assert len({space.sample(np.random.default_rng(seed)).key() for seed in SEEDS}) > len(SEEDS) / 2
+
+    def test_sampled_architectures_stay_within_the_grid(self, space: SearchSpace) -> None:
+        grid = {operator.key() for operator in space.operators()}
+        for seed in SEEDS:
+            architecture = space.sample(np.random.default_rng(seed))
+            assert {operator.key() for operator in space.architecture_operators(architecture)} <= grid
+
+    def test_samples_spread(self, space: SearchSpace) -> None:
+        """Uniform draws would cluster, and flatter any estimate that is validated on them (DESIGN.md §6)."""
+        pytest.importorskip("torch", reason="multiply-adds are counted on torch modules: pip install 'opclock[graphs]'")
+        from models.operators.costs import operator_costs
+
+        macs = []
+        for seed in SEEDS:
+            operators = space.architecture_operators(space.sample(np.random.default_rng(seed)))
+            macs.append(sum(operator_costs(operator).macs for operator in operators))
+        low, high = np.quantile(macs, (0.05, 0.95))
+        assert high > self.spread * low
+
+    def test_an_architecture_leads_back_to_a_space_that_plans_it_alike(self, space: SearchSpace) -> None:
+        for seed in SEEDS[:10]:
+            architecture = space.sample(np.random.default_rng(seed))
+            same = ArchitectureSpec.parse_json(architecture.model_dump_json())
+            assert same == architecture
+            assert space_of(same).plan(same) == space.plan(architecture)
+
+    def test_an_architecture_of_another_space_or_size_is_refused(self, space: SearchSpace) -> None:
+        architecture = space.sample(np.random.default_rng(0))
+        height, width = architecture.input_size
+        for changes in ({"space": "another"}, {"input_size": (height, 2 * width)}):
+            with pytest.raises(
+                InvalidSpecError, match=str(next(iter(changes.values()))).replace("(", r"\(").replace(")", r"\)")
+            ):
+                space.plan(architecture.model_copy(update=changes))
+
+    def test_plans_are_whole(self, space: SearchSpace) -> None:
+        """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""
+        for seed in SEEDS:
+            plan = space.plan(space.sample(np.random.default_rng(seed)))
+            shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            assert all(name.isidentifier() for name in shapes)
+            assert shapes[plan.steps[-1].name] == (self.spec.batch, self.spec.classes, *self.spec.input_size)
+            used = {s for step in plan.steps for s in (step.sources if isinstance(step, JoinStep) else (step.source,))}
+            assert set(shapes) - {plan.steps[-1].name} == used, "a map is computed and not used"
+
+    def test_the_network_runs_and_has_the_planned_shape(self, space: SearchSpace) -> None:
+        torch = pytest.importorskip("torch", reason="networks are torch modules: pip install 'opclock[graphs]'")
+        from models.networks.module import build_network
+
+        plan = space.plan(space.sample(np.random.default_rng(3)))
+        network = build_network(plan).eval()
+        with torch.inference_mode():
+            output = network(torch.zeros(self.spec.batch, 3, *self.spec.input_size))
+        assert tuple(output.shape) == (self.spec.batch, self.spec.classes, *self.spec.input_size)
+
+
+def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tuple[int, int, int, int]]:
+    """Shape of each step's output, the image included; fails where a step does not fit its sources."""
+    shapes = {INPUT: image}
+    for step in plan.steps:
+        assert step.name not in shapes
+        if isinstance(step, OperatorStep):
+            assert shapes[step.source] == step.operator.input_shape, step.name
+            shapes[step.name] = step.operator.output_shape
+        else:
+            channels = [shapes[source][1] for source in step.sources]
+            assert len(channels) > 1
+            assert step.how == "concat" or len(set(channels)) == 1
+            shapes[step.name] = (image[0], sum(channels) if step.how == "concat" else channels[0], *step.size)
+    return shapes

@@ -1,0 +1,95 @@
+"""The suite of what every search space must satisfy, on FasterSeg at several sizes and on a toy space of DAG cells."""
+
+from __future__ import annotations
+
+from models.spaces.fasterseg.parameters import OPERATORS, SCALES
+from models.spaces.fasterseg.space import FasterSegSpace
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.operators import OperatorSpec
+from tests.contract.graph_reference import Probabilities
+from tests.contract.space_suite import SpaceSuite
+from tests.contract.toy_space import EDGES, KINDS, ToySpace
+
+
+class TestToy(SpaceSuite):
+    spec = SpaceSpec(name="toy_dag", input_size=(16, 24), classes=5)
+    enumerable = True
+
+    def architectures(self, space: ToySpace, choices: Probabilities) -> list[ArchitectureSpec]:
+        kinds = tuple(KINDS[row.index(1)] for row in choices.alpha)
+        return [ArchitectureSpec(space=space.name, input_size=(16, 24), classes=5, branches=(BranchSpec(operators=kinds),))]
+
+    def charged(self, space: ToySpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
+        return list(space.architecture_operators(architecture))[: 1 + len(EDGES)]
+
+
+class FasterSegSuite(SpaceSuite):
+    def architectures(self, space: FasterSegSpace, choices: Probabilities) -> list[ArchitectureSpec]:
+        return [self._branch(space, choices, coarseness) for coarseness in range(len(SCALES))]
+
+    def charged(self, space: FasterSegSpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
+        stem_and_cells = 3 + len(architecture.branches[0].operators)
+        return list(space.architecture_operators(architecture))[:stem_and_cells]
+
+    def _branch(self, space: FasterSegSpace, choices: Probabilities, coarseness: int) -> ArchitectureSpec:
+        """The L cells that lead to the end at that scale, read backwards through β, as DESIGN.md §8 numbers the rows."""
+        last = space.parameters.layers
+        levels = [coarseness]
+        for layer in reversed(range(1, last)):
+            level = levels[0]
+            kept = level == 0 or (level != layer and choices.beta[(0, 0, last - 2)[level] + layer - level - 1][1] == 1)
+            levels.insert(0, level if kept else level - 1)
+        cells = list(enumerate(levels))
+        alpha_rows = [(0, last, 2 * last - 1)[level] + layer - level for layer, level in cells]
+        gamma_rows = [(0, last - 1, 2 * last - 2)[level] + layer - max(1, level) for layer, level in cells[1:]]
+        branch = BranchSpec(
+            operators=tuple(OPERATORS[choices.alpha[row].index(1)] for row in alpha_rows),
+            scales=tuple(SCALES[level] for level in levels),
+            widths=tuple(space.parameters.widths[choices.gamma[row].index(1)] for row in gamma_rows),
+        )
+        return ArchitectureSpec(
+            space=space.name,
+            input_size=space.spec.input_size,
+            classes=space.spec.classes,
+            base_channels=space.parameters.base_channels,
+            stem_width=space.parameters.stem_width,
+            head_width=space.parameters.head_width,
+            branches=(branch,),
+            batch=space.spec.batch,
+            dtype=space.spec.dtype,
+        )
+
+
+class TestFasterSeg(FasterSegSuite):
+    spec = SpaceSpec(name="fasterseg", input_size=(64, 128))
+
+
+class TestFasterSegLonger(FasterSegSuite):
+    """More layers than the default: its architectures must still lead back to a space that has room for them."""
+
+    spec = SpaceSpec(name="fasterseg", input_size=(32, 64), classes=11, parameters={"layers": 20})
+
+
+class TestFasterSegOfThreeLayers(FasterSegSuite):
+    """The fewest layers; β has no row at 1/32. Widths apart from the stem's, the head's and the defaults."""
+
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(32, 64),
+        classes=3,
+        batch=2,
+        parameters={"layers": 3, "stem_width": 3, "head_width": 5, "widths": (2, 7)},
+    )
+    enumerable = True
+
+
+class TestFasterSegOfFourLayers(FasterSegSuite):
+    """Half the channels and narrow: the fixed stem and head weigh more, and samples spread less."""
+
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(64, 32),
+        parameters={"layers": 4, "base_channels": 6, "widths": (4, 8)},
+    )
+    enumerable = True
+    spread = 1.3
