@@ -6,7 +6,9 @@
     ├── ServiceError                the service answered with an error; carries its code, message, hint and request id
     ├── UnreachableError            nothing answers, or not in time
     ├── IncompatibleServiceError    it speaks another version of the interface, or is no profiler service
+    ├── TableChoiceError            no table, or more than one, fits what was asked
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
+    ├── SensitivityError            a granularity makes no difference in a table, so that no weights balance it
     ├── CalibrationError            too few measured architectures to fit or to judge
     └── JobFailedError              the job that was waited for failed or was cancelled
 """
@@ -14,6 +16,12 @@
 from __future__ import annotations
 
 from models.spec.errors import ErrorCode, ExitCode, OpclockError
+
+
+_SERVICE_CANNOT = frozenset(
+    {ErrorCode.BUSY, ErrorCode.STORAGE, ErrorCode.BACKEND_UNAVAILABLE, ErrorCode.UNREACHABLE, ErrorCode.INTERNAL}
+)
+"""Errors that are the service's own: whatever is asked, it cannot serve now. All others are about what was asked."""
 
 
 class NasClientError(OpclockError):
@@ -27,6 +35,8 @@ class ServiceError(NasClientError):
         super().__init__(message, hint=hint)
         self.code = code
         self.request_id = request_id
+        if code in _SERVICE_CANNOT:
+            self.exit_code = ExitCode.UNREACHABLE
 
 
 class UnreachableError(NasClientError):
@@ -43,8 +53,20 @@ class IncompatibleServiceError(NasClientError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class TableChoiceError(NasClientError):
+    """No table, or more than one, fits what was asked."""
+
+    code = ErrorCode.NOT_FOUND
+
+
 class ParameterError(NasClientError):
     """Architecture parameters of the wrong shape, or not finite."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class SensitivityError(NasClientError):
+    """A granularity makes no difference in a table, so that no weights balance it."""
 
     code = ErrorCode.INVALID_REQUEST
 

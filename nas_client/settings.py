@@ -1,0 +1,67 @@
+"""How patient the client is with a service, and where it keeps copies. Made once, at the edge, and passed down.
+
+Each setting is read from the environment (`OPCLOCK_CLIENT_DEADLINE_S=300`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.spec.base import invalid_from
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class ClientSettings(BaseSettings):
+    """The settings of one client. Times in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OPCLOCK_CLIENT_", frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    connect_timeout_s: Seconds = 5.0
+    """For a connection to be accepted. A service on the same network does that within milliseconds."""
+
+    read_timeout_s: Seconds = 30.0
+    """Silence allowed within one answer. Reading a large table from a slow disk takes a few seconds."""
+
+    deadline_s: Seconds = 90.0
+    """For one call with all its retries, however slowly an answer trickles in."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    """Tries of one call, the first included. With the waits between them about 6 s: enough for a service to restart."""
+
+    backoff_s: Seconds = 0.2
+    """Before the first retry; doubled before each further one."""
+
+    backoff_max_s: Seconds = 10.0
+    """The longest wait before a retry."""
+
+    event_silence_s: Seconds = 60.0
+    """Silence after which an event stream counts as broken. The service sends something every 15 s."""
+
+    event_reconnects: Annotated[int, Field(ge=0, le=100)] = 3
+    """Streams that may break in a row, without an event between them, before the client asks instead of listening."""
+
+    poll_s: Seconds = 2.0
+    """Between two questions, once it asks."""
+
+    cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("opclock") / "tables")
+    """Where tables are kept, by address and table id, with the ETag under which the service confirms them."""
+
+    @classmethod
+    def load(cls, **chosen: object) -> Self:
+        """The settings of the environment, except where `chosen` gives a value.
+
+        Raises:
+            InvalidSpecError: names the setting, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(chosen)
+        except ValidationError as error:
+            raise invalid_from(error, cls.__name__) from error

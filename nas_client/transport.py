@@ -1,0 +1,261 @@
+"""The only module that knows HTTP: calls with retries and a deadline, server-sent events, errors as ours.
+
+Every call of the service's interface may be repeated: reads, cancelling, looking up, and creating a job by its idempotency
+key. So every call is retried when the connection fails, is reset mid-answer or times out, and on 429, 502, 503 and 504.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+import httpx_sse
+import stamina
+import stamina.instrumentation
+
+from models.spec.base import Record
+from models.spec.errors import ErrorCode, InvalidSpecError
+from models.spec.wire import API_VERSION, JSON_MEDIA_TYPE, VERSION_HEADER, ErrorBody
+from nas_client.errors import IncompatibleServiceError, ServiceError, UnreachableError
+from nas_client.settings import ClientSettings
+
+MAX_RESPONSE_BYTES = 512 * 2**20
+"""An answer beyond this is refused unread; the largest table a service may hold takes a tenth of it."""
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+_RETRIED_STATUSES = _GATEWAY_STATUSES | {429}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A successful answer, or 304. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event."""
+
+    name: str
+    data: str
+
+
+class _RetriedStatusError(Exception):
+    """A status that may go away by itself; `final` is what to raise when it does not."""
+
+    def __init__(self, final: Exception, retry_after_s: float | None) -> None:
+        super().__init__(str(final))
+        self.final = final
+        self.retry_after_s = retry_after_s
+
+
+class Transport:
+    """A connection to one service. A context manager; not for use by several threads at once.
+
+    Args:
+        url: address of the service, `http://host:port`.
+        settings: patience.
+        http: what carries requests; a test's own, or None for the network.
+
+    Raises:
+        InvalidSpecError: the address is no HTTP URL.
+    """
+
+    def __init__(self, url: str, settings: ClientSettings, *, http: httpx.BaseTransport | None = None) -> None:
+        self.url = _checked_url(url)
+        self._settings = settings
+        self._client = httpx.Client(base_url=self.url, transport=http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def request(self, method: str, path: str, *, body: Record | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """One call, repeated as the module's docstring says, within the deadline.
+
+        Raises:
+            ServiceError: the service answered with an error.
+            UnreachableError: nothing answered, or not in time.
+            IncompatibleServiceError: whatever answered is no profiler service, or of another version.
+        """
+        sent = {"Accept": JSON_MEDIA_TYPE, **(headers or {})}
+        content = None if body is None else body.model_dump_json().encode()
+        if content is not None:
+            sent["Content-Type"] = JSON_MEDIA_TYPE
+        deadline = _Deadline(self._settings.deadline_s)
+        with self._translated():
+            for attempt in stamina.retry_context(
+                on=lambda error: _backoff(error, deadline),
+                attempts=self._settings.attempts,
+                timeout=self._settings.deadline_s,
+                wait_initial=self._settings.backoff_s,
+                wait_max=self._settings.backoff_max_s,
+                wait_jitter=self._settings.backoff_s,
+            ):
+                with attempt:
+                    return self._once(method, path, content, sent, deadline)
+        raise AssertionError("retry_context ends with a result or an exception")
+
+    def events(self, path: str) -> Iterator[Event]:
+        """The events of one stream, until the service ends it. Not retried: the caller knows what it has seen.
+
+        Raises:
+            ServiceError, IncompatibleServiceError: as `request`.
+            UnreachableError: the stream could not be opened, broke, or stayed silent for too long.
+        """
+        silence = self._settings.event_silence_s
+        timeout = httpx.Timeout(silence, connect=self._settings.connect_timeout_s)
+        with (
+            self._translated(),
+            httpx_sse.connect_sse(self._client, "GET", path, timeout=timeout) as source,
+        ):
+            if source.response.status_code != httpx.codes.OK:
+                self._check(source.response, source.response.read())
+            self._check_version(source.response)
+            for event in source.iter_sse():
+                if event.data:
+                    yield Event(event.event, event.data)
+
+    def _once(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str], deadline: _Deadline) -> Reply:
+        left = deadline.left_s()
+        timeout = httpx.Timeout(min(left, self._settings.read_timeout_s), connect=min(left, self._settings.connect_timeout_s))
+        with self._client.stream(method, path, content=content, headers=dict(headers), timeout=timeout) as response:
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise ServiceError(
+                        f"the answer to {method} {path} exceeds {MAX_RESPONSE_BYTES} bytes", code=ErrorCode.TOO_LARGE
+                    )
+                if deadline.passed:  # a trickle of bytes never runs into the read timeout
+                    raise httpx.ReadTimeout("the answer had not ended")
+            return self._check(response, bytes(body))
+
+    def _check(self, response: httpx.Response, body: bytes) -> Reply:
+        """The reply, or the error it stands for."""
+        status = response.status_code
+        if status in _GATEWAY_STATUSES and VERSION_HEADER not in response.headers:
+            final: Exception = UnreachableError(
+                f"a gateway at {self.url} answers {status}: the service behind it does not",
+                hint="Check that the service runs, and the gateway's address for it.",
+            )
+            raise _RetriedStatusError(final, _retry_after_s(response))
+        self._check_version(response)
+        if response.is_success or status == httpx.codes.NOT_MODIFIED:
+            return Reply(status, dict(response.headers), body)
+        final = _service_error(response, body)
+        if status in _RETRIED_STATUSES:
+            raise _RetriedStatusError(final, _retry_after_s(response))
+        raise final
+
+    def _check_version(self, response: httpx.Response) -> None:
+        version = response.headers.get(VERSION_HEADER)
+        if version is None:
+            raise IncompatibleServiceError(
+                f"what answers at {self.url} is no profiler service (status {response.status_code}, no {VERSION_HEADER})",
+                hint="Check the address and the port.",
+            )
+        if version != str(API_VERSION):
+            raise IncompatibleServiceError(
+                f"the service at {self.url} speaks version {version} of the interface; this client speaks {API_VERSION}",
+                hint="Install the same release of opclock on both sides.",
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of httpx as ours."""
+        try:
+            yield
+        except _RetriedStatusError as error:
+            raise error.final from error
+        except httpx.TimeoutException as error:
+            raise UnreachableError(
+                f"the service at {self.url} did not answer in time ({_why(error)})",
+                hint="Check that it runs and is not overloaded, or allow more time by OPCLOCK_CLIENT_DEADLINE_S.",
+            ) from error
+        except (httpx.DecodingError, httpx_sse.SSEError) as error:
+            raise IncompatibleServiceError(f"the answer from {self.url} cannot be read: {_why(error)}") from error
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"no answer from {self.url}: {_why(error)}",
+                hint="Start it with `profiler-service serve`, or check the address and the port.",
+            ) from error
+
+
+class _Deadline:
+    """A point in time by which a call, retries and all, must have ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left_s(self) -> float:
+        """At least a millisecond, so that an attempt begun at the last moment times out and is not an error."""
+        return max(self._end - time.monotonic(), 1e-3)
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() >= self._end
+
+
+def announce_retries(say: Callable[[str], None]) -> None:
+    """Have `say` told of every retry of this process, in place of stamina's log, which may write to a command's stdout."""
+
+    def tell(details: stamina.instrumentation.RetryDetails) -> None:
+        say(f"{_why(details.caused_by)}; trying again in {details.wait_for:.1f} s")
+
+    stamina.instrumentation.set_on_retry_hooks([tell])
+
+
+def _backoff(error: Exception, deadline: _Deadline) -> bool | float:
+    """Whether to try again, and in how many seconds where the service said so."""
+    if isinstance(error, _RetriedStatusError):
+        if error.retry_after_s is None:
+            return True
+        return error.retry_after_s if error.retry_after_s < deadline.left_s() else False
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else None
+
+
+def _service_error(response: httpx.Response, body: bytes) -> ServiceError:
+    try:
+        detail = ErrorBody.parse_json(body).error
+    except InvalidSpecError:
+        request = response.request
+        return ServiceError(
+            f"{request.method} {request.url.path} was answered by {response.status_code} without an explanation"
+        )
+    return ServiceError(detail.message, hint=detail.hint, code=detail.code, request_id=detail.request_id)
+
+
+def _why(error: Exception) -> str:
+    """The error's message, or its kind: httpx leaves some messages empty."""
+    return str(error) or type(error).__name__
+
+
+def _checked_url(text: str) -> str:
+    try:
+        url = httpx.URL(text.strip())
+    except httpx.InvalidURL as error:
+        raise InvalidSpecError(f"service address {text!r}: {error}", hint="Write it as http://host:port.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidSpecError(f"service address {text!r} is no HTTP URL", hint="Write it as http://host:port.")
+    return str(url).rstrip("/")

@@ -1,0 +1,232 @@
+"""From what a table predicts to what a device takes: one scale, and more only where it earns its place. Pure.
+
+Errors are relative: the fit minimises Σ((ŷ − y)/y)² over ŷ = a·x (+ b·operators) (+ c), where x is a network's sum of
+entries in milliseconds, or its multiply-adds. DESIGN.md §6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+from models.spec.base import Record
+from nas_client.errors import CalibrationError
+
+Floats = NDArray[np.float64]
+
+MIN_NETWORKS = 4
+"""Fewer measured networks than this on one side of a fit say nothing about its error."""
+
+
+class Term(StrEnum):
+    """What a calibration may add up, each times a coefficient."""
+
+    SCALE = "scale"
+    """The raw prediction x."""
+    OPERATORS = "operators"
+    """How many operators the network has: a cost per operator that the table does not see."""
+    INTERCEPT = "intercept"
+    """1: a cost per network."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of networks before they are measured. Shape of both: (networks,)."""
+
+    raw: Floats
+    operators: Floats
+
+    @classmethod
+    def of(cls, raw: ArrayLike, operators: ArrayLike) -> Features:
+        """From any sequences.
+
+        Raises:
+            CalibrationError: they differ in length, or a value is not finite and positive.
+        """
+        features = cls(np.asarray(raw, dtype=np.float64), np.asarray(operators, dtype=np.float64))
+        _check_positive("raw predictions", features.raw)
+        _check_positive("operator counts", features.operators)
+        if features.raw.shape != features.operators.shape:
+            raise CalibrationError(f"{features.raw.size} raw predictions but {features.operators.size} operator counts")
+        return features
+
+    def take(self, indices: NDArray[np.intp]) -> Features:
+        """Those networks alone."""
+        return Features(self.raw[indices], self.operators[indices])
+
+    def columns(self, terms: Sequence[Term]) -> Floats:
+        """Shape: (networks, terms)."""
+        column = {Term.SCALE: self.raw, Term.OPERATORS: self.operators, Term.INTERCEPT: np.ones_like(self.raw)}
+        return np.stack([column[term] for term in terms], axis=1)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Calibrated latencies with their 95 % prediction intervals. Shapes: (networks,)."""
+
+    ms: Floats
+    low_ms: Floats
+    high_ms: Floats
+
+
+class Calibration(Record):
+    """A fitted calibration.
+
+    Attributes:
+        terms, coefficients: what is added up; milliseconds per unit of each term.
+        inverse_normal: (AᵀA)⁻¹ of the fit, A being the terms over the measured latency; what a prediction far from the
+            fitted networks adds to its uncertainty.
+        residual_sd: standard deviation of the relative residuals, as a fraction.
+        networks: how many it was fitted on.
+    """
+
+    terms: tuple[Term, ...]
+    coefficients: tuple[float, ...]
+    inverse_normal: tuple[tuple[float, ...], ...]
+    residual_sd: float
+    networks: int
+
+    def predict(self, features: Features) -> Prediction:
+        """Calibrated latencies; the interval is ŷ·(1 ± t₀.₉₇₅·s·√(1 + aᵀ(AᵀA)⁻¹a)), a = terms/ŷ.
+
+        Raises:
+            CalibrationError: a prediction is not positive: the network is far from those fitted on.
+        """
+        columns = features.columns(self.terms)
+        ms = columns @ np.asarray(self.coefficients)
+        if not (ms > 0).all():
+            raise CalibrationError(
+                f"the calibration gives {ms.min():.3g} ms for a network", hint="Validate on networks more like this one."
+            )
+        relative = columns / ms[:, None]
+        leverage = np.einsum("ni,ij,nj->n", relative, np.asarray(self.inverse_normal), relative)
+        quantile = float(stdtrit(self.networks - len(self.terms), 0.975))
+        half = quantile * self.residual_sd * np.sqrt(1 + leverage)
+        return Prediction(ms, ms * np.maximum(1 - half, 0), ms * (1 + half))
+
+
+class CalibrationFile(Record):
+    """A calibration on disk. It holds for the table it was made with, and for no other.
+
+    Attributes:
+        table_id: of that table. table: its label, for people.
+    """
+
+    version: Literal[1] = 1
+    table_id: str
+    table: str
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class _Fit:
+    terms: tuple[Term, ...]
+    coefficients: Floats
+    inverse_normal: Floats
+    residuals: Floats
+    left_out: Floats
+    """Relative errors of each network by the fit on all others. Shape: (networks,)."""
+
+
+def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
+    """The scale alone, or with the terms that earn their place.
+
+    Terms are added one by one, the best first. One earns its place when it lowers the squared leave-one-out error by more
+    than that gain's own standard error over the networks.
+
+    Raises:
+        CalibrationError: fewer than `MIN_NETWORKS`, or a value that is not finite and positive.
+    """
+    measured = np.asarray(measured_ms, dtype=np.float64)
+    _check_positive("measured latencies", measured)
+    if measured.shape != features.raw.shape:
+        raise CalibrationError(f"{features.raw.size} raw predictions but {measured.size} measured latencies")
+    if measured.size < MIN_NETWORKS:
+        raise CalibrationError(
+            f"{measured.size} measured networks are too few to fit on; {MIN_NETWORKS} are needed",
+            hint="Measure more architectures.",
+        )
+    chosen = _least_squares(features, measured, (Term.SCALE,))
+    if chosen is None:
+        raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
+    while len(chosen.terms) + 2 <= measured.size:
+        wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Term if term not in chosen.terms]
+        rivals = [rival for rival in wider if rival is not None and _earns_its_place(chosen, rival)]
+        if not rivals:
+            break
+        chosen = min(rivals, key=lambda rival: float(np.mean(rival.left_out**2)))
+    spare = measured.size - len(chosen.terms)
+    return Calibration(
+        terms=chosen.terms,
+        coefficients=tuple(chosen.coefficients.tolist()),
+        inverse_normal=tuple(tuple(row) for row in chosen.inverse_normal.tolist()),
+        residual_sd=float(np.sqrt(np.sum(chosen.residuals**2) / spare)),
+        networks=measured.size,
+    )
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Predictions of networks by a calibration that did not see them.
+
+    Attributes:
+        prediction: each network by the calibration of the other half.
+        first_half: which networks belong to the first half. Shape: (networks,).
+        calibrations: fitted on the first half and on the second.
+    """
+
+    prediction: Prediction
+    first_half: NDArray[np.bool_]
+    calibrations: tuple[Calibration, Calibration]
+
+
+def cross_fit(features: Features, measured_ms: ArrayLike, *, seed: int) -> CrossFit:
+    """Fit on a random half and judge on the other, and the reverse.
+
+    Raises:
+        CalibrationError: as `fit`, of each half.
+    """
+    measured = np.asarray(measured_ms, dtype=np.float64)
+    first_half = np.zeros(measured.size, dtype=np.bool_)
+    first_half[np.random.default_rng(seed).permutation(measured.size)[: measured.size // 2]] = True
+    prediction = Prediction(*np.empty((3, measured.size)))
+    calibrations = []
+    for half in (first_half, ~first_half):
+        seen, unseen = np.flatnonzero(half), np.flatnonzero(~half)
+        calibration = fit(features.take(seen), measured[seen])
+        part = calibration.predict(features.take(unseen))
+        prediction.ms[unseen], prediction.low_ms[unseen], prediction.high_ms[unseen] = part.ms, part.low_ms, part.high_ms
+        calibrations.append(calibration)
+    return CrossFit(prediction, first_half, (calibrations[0], calibrations[1]))
+
+
+def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]) -> _Fit | None:
+    """Least squares on relative errors; None where a term is a multiple of others, or a network decides it alone."""
+    rows = features.columns(terms) / measured[:, None]
+    scale = np.linalg.norm(rows, axis=0)  # multiply-adds are 10⁹ times an intercept
+    q, r = np.linalg.qr(rows / scale)
+    if np.linalg.cond(r) > 1e8:
+        return None
+    leverage = np.sum(q**2, axis=1)
+    if (leverage > 1 - 1e-9).any():
+        return None
+    solution = np.linalg.solve(r, q.T @ np.ones(measured.size))
+    residuals = 1 - (rows / scale) @ solution
+    inverse = np.linalg.inv(r) / scale[:, None]
+    return _Fit(terms, solution / scale, inverse @ inverse.T, residuals, residuals / (1 - leverage))
+
+
+def _earns_its_place(simple: _Fit, wider: _Fit) -> bool:
+    gain = simple.left_out**2 - wider.left_out**2
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))
+
+
+def _check_positive(what: str, values: Floats) -> None:
+    if values.ndim != 1 or not (np.isfinite(values) & (values > 0)).all():
+        raise CalibrationError(f"the {what} must be finite and positive")
