@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
+from models.export.version import opset_of
 from models.spec.operators import Dtype
 
-OPSETS: dict[str, int] = {"float32": 17, "float16": 17, "bfloat16": 22}
-"""ONNX opset by dtype: what the runtimes of older boxes read too; convolutions of bfloat16 exist from 22 on."""
+_IR_VERSION = 8
+"""Version of the file format: that of `OPSET`, which holds newer operator sets as well."""
 
-_IR_VERSIONS = {17: 8, 22: 10}
 _ELEMENT_TYPES = {
     "float32": (TensorProto.FLOAT, torch.float32),
     "float16": (TensorProto.FLOAT16, torch.float16),
@@ -44,10 +44,9 @@ class GraphBuilder:
     """
 
     def __init__(self, dtype: Dtype) -> None:
-        opset = OPSETS[dtype]
         self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
-        self._model = onnx.ModelProto(ir_version=_IR_VERSIONS[opset], producer_name=_PRODUCER)
-        self._model.opset_import.append(helper.make_opsetid("", opset))
+        self._model = onnx.ModelProto(ir_version=_IR_VERSION, producer_name=_PRODUCER)
+        self._model.opset_import.append(helper.make_opsetid("", opset_of(dtype)))
         self._graph = self._model.graph
         self._names = {_OUTPUT}
         self._scope = ""

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from models.spec.operators import Dtype
+
 EXPORTER_VERSION = 1
 """Raised whenever the same module would be exported as another graph or filled with other weights."""
 
-OPSET = 18
-"""Version of ONNX's default operator set in every graph."""
+OPSET = 17
+"""Version of ONNX's default operator set in graphs: all that is needed, and what TensorRT 8 on older boxes reads too."""
+
+BFLOAT16_OPSET = 22
+"""The first in which convolution and pooling take bfloat16."""
+
+
+def opset_of(dtype: Dtype) -> int:
+    """The operator set of graphs of that dtype."""
+    return BFLOAT16_OPSET if dtype == "bfloat16" else OPSET

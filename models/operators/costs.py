@@ -21,8 +21,8 @@ class Costs:
 
     FasterSeg uses two conventions, so both are kept. Its Table 1 counts the convolutions alone (1.21, 0.60, 0.30 G).
     Its Table 3 gives the published student 28.2 G, of which convolutions make up 27.8; how the rest was counted it does
-    not say. Customary numbers for the other layers of the network as trained agree with it: 2 for each element that
-    batch normalisation writes (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
+    not say. Customary numbers for the other layers of the network as trained come to 28.19 G: for each element written,
+    2 for batch normalisation (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
 
     Attributes:
         macs: multiply-adds of all layers, those others included; the published student has 28.2 G.
@@ -58,26 +58,29 @@ _COUNTERS: dict[type[nn.Module], Callable[[Any, Tensor], Costs]] = {
     nn.Conv2d: _weighted,
     nn.Linear: _weighted,
     nn.BatchNorm2d: partial(_per_element, 2),
-    nn.ReLU: partial(_per_element, 1),
     nn.Identity: partial(_per_element, 0),
     Resize: _resize,
 }
+_WITHOUT_WEIGHTS = partial(_per_element, 1)
 
 
 def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
-    """The costs of a module on `meta` for inputs of those shapes. Adding and concatenating maps counts as nothing.
+    """The costs of a module on `meta` for inputs of those shapes, as counted at its layers.
+
+    A layer without weights and without a rule of its own counts 1 for each element that it writes; what is said by a
+    function (adding maps, concatenating them) counts as nothing.
 
     Raises:
-        TypeError: nothing says how to count one of its layers.
+        TypeError: nothing says how to count a layer that has weights.
     """
+    layers = [layer for layer in module.modules() if next(layer.children(), None) is None]
     counted = [Costs(parameters=sum(parameter.numel() for parameter in module.parameters()))]
 
     def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        counted.append(_COUNTERS[type(layer)](layer, output))
+        counted.append(_COUNTERS.get(type(layer), _WITHOUT_WEIGHTS)(layer, output))
 
-    layers = [layer for layer in module.modules() if next(layer.children(), None) is None]
     for layer in layers:
-        if type(layer) not in _COUNTERS:
+        if type(layer) not in _COUNTERS and next(layer.parameters(), None) is not None:
             raise TypeError(f"nothing says how to count the costs of a layer of type {type(layer).__name__}")
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
