@@ -15,8 +15,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
+from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.options import BackendOptions
 
 FloatArray = NDArray[np.float32]
 
@@ -28,7 +31,8 @@ class GraphArtifact:
     Attributes:
         request: what it is.
         onnx_path: the ONNX file, for backends that read one; None for those that build from torch modules.
-        reference_path: `.npz` with `input` and `output` (float32) of the torch module; None where nothing is to be checked.
+        reference_path: `.npy` with the torch module's output (float32) for `inputs.seeded_input(request)`; None where
+            nothing is to be checked.
     """
 
     request: GraphRequest
@@ -56,14 +60,23 @@ class Engine(ABC):
 
 
 class Backend(ABC):
-    """A runtime on one device, with settled options."""
+    """A runtime on one device, with settled options.
+
+    Raises (from the constructor):
+        InvalidSpecError: the backend cannot do what an option asks.
+        BackendUnavailableError: the runtime finds no device.
+    """
 
     name: ClassVar[str]
     reads_onnx: ClassVar[bool]
     """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
     builds_on_device: ClassVar[bool]
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
-    dtypes: ClassVar[tuple[str, ...]]
+    dtypes: ClassVar[tuple[Dtype, ...]]
+    """In which it computes; a dtype that it would silently compute in another is not one of them."""
+
+    def __init__(self, options: BackendOptions) -> None:
+        self.options = options
 
     @abstractmethod
     def target(self) -> TargetSpec:
@@ -71,7 +84,12 @@ class Backend(ABC):
 
     @abstractmethod
     def build(self, artifact: GraphArtifact) -> Engine:
-        """An engine, ready to run. Raises BuildError, DeviceMemoryError."""
+        """An engine, ready to run.
+
+        Raises:
+            InvalidSpecError: not one of this backend's dtypes.
+            BuildError, DeviceMemoryError: the runtime refused the graph, or memory ran out.
+        """
 
     @abstractmethod
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
@@ -83,3 +101,13 @@ class Backend(ABC):
     def close(self) -> None:
         """Free what the backend holds besides its engines."""
         return
+
+
+def require_dtype(backend: str, dtypes: Sequence[Dtype], request: GraphRequest) -> None:
+    """Raises InvalidSpecError where the graph's dtype is not one of the backend's."""
+    dtype = request.subject.dtype
+    if dtype not in dtypes:
+        raise InvalidSpecError(
+            f"{request.label()}: backend {backend!r} does not compute in {dtype}, only in {', '.join(dtypes)}",
+            hint="Choose one of these dtypes, or another backend.",
+        )

@@ -110,7 +110,7 @@ class GroupTimes:
         samples_ms: graph key to one time per pass, in the order of the passes; failed graphs are absent.
         sentinel_ms: every run of the sentinel, in order; `passes` times the runs per pass.
         failures: engines that could not be built or run; they were left out and the others timed without them.
-        build_s, warmup_s, sampling_s: where the visit's time went.
+        build_s: seconds to build all engines and run each once. warmup_s, sampling_s: seconds of the passes.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
     """
@@ -149,7 +149,7 @@ class AloneTimes:
 
     Attributes:
         samples_ms: one time per run, in order.
-        build_s, warmup_s, sampling_s: where the time went.
+        build_s: seconds to build the engine and run it once. warmup_s, sampling_s: seconds of the runs.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
     """

@@ -1,0 +1,83 @@
+"""What a worker is doing right now, in a small file that outlives it.
+
+A process that dies cannot say what killed it, and one that hangs does not return. So it notes each step that may end
+badly before taking it, together with the time it may take; the note costs some microseconds and is never made within a
+timed window.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Self
+
+
+class Phase(IntEnum):
+    """What a worker may be doing."""
+
+    STARTING = 0
+    EXPORTING = 1
+    BUILDING = 2
+    RUNNING = 3
+
+    @property
+    def verb(self) -> str:
+        """For messages: `while building …`."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One step.
+
+    Attributes:
+        phase: what is done.
+        key: of the graph it is done to; None where several are at work at once.
+        deadline: when it should be over, on the system's monotonic clock, in seconds.
+    """
+
+    phase: Phase
+    key: str | None
+    deadline: float
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has taken longer than it may."""
+        return time.monotonic() > self.deadline
+
+
+_RECORD = struct.Struct("<B16sd")
+
+
+@dataclass(frozen=True)
+class ActivityFile:
+    """Where one worker notes its activity and the service's process reads it. Picklable."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, allowance_s: float) -> Self:
+        """A file that says that the worker is starting, and has so many seconds to do so."""
+        path.touch(exist_ok=False)
+        file = cls(path)
+        file.note(Phase.STARTING, None, allowance_s)
+        return file
+
+    def note(self, phase: Phase, key: str | None, allowance_s: float) -> None:
+        """From now on this is done, for that many seconds at most."""
+        record = _RECORD.pack(phase, (key or "").encode(), time.monotonic() + allowance_s)
+        with self.path.open("r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), record, 0)
+
+    def read(self) -> Activity:
+        """The last note."""
+        phase, key, deadline = _RECORD.unpack(self.path.read_bytes())
+        return Activity(Phase(phase), key.rstrip(b"\0").decode() or None, deadline)
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,45 @@
+"""A graph's files, made with torch: the ONNX graph, and the output that every engine must reproduce."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.export.onnx_graph import to_onnx
+from models.spec.graphs import GraphRequest
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.modules import module_of
+from profiler_service.jobs.graph_cache import GraphCache, missing_files
+
+
+def make_files(artifact: GraphArtifact, cache: GraphCache) -> None:
+    """Write those of the artifact's files that are not there. On one thread, since other graphs are made meanwhile.
+
+    Raises:
+        StorageError: a file cannot be written.
+        Whatever torch or the exporter raise where they cannot make a graph.
+    """
+    missing = missing_files(artifact)
+    if not missing:
+        return
+    torch.set_num_threads(1)
+    request = artifact.request
+    module = module_of(request)
+    if artifact.reference_path in missing:
+        cache.write(artifact.reference_path, _reference(module, request))
+    if artifact.onnx_path in missing:
+        model = to_onnx(module, request.input_shape, dtype=request.subject.dtype, name=request.key())
+        cache.write(artifact.onnx_path, model.SerializeToString())
+
+
+def _reference(module: nn.Module, request: GraphRequest) -> memoryview:
+    """The module's output for the seeded input, as a `.npy` file."""
+    with torch.inference_mode():
+        output = module(torch.from_numpy(seeded_input(request)))
+    file = io.BytesIO()
+    np.save(file, output.numpy())
+    return file.getbuffer()

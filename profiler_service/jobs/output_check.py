@@ -1,0 +1,32 @@
+"""Whether an engine computes what the torch module computes (DESIGN.md §4: correct first)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.spec.operators import Dtype
+from profiler_service.backends.base import FloatArray
+
+TOLERANCES: Mapping[Dtype, float] = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+"""Largest relative L2 error of an output, a fraction. Rounding in the dtype grows with depth, to about a tenth of these in
+the deepest networks; float32 leaves room for TF32. A wrong kernel size, resize or weight is off by far more."""
+
+
+def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype) -> tuple[float | None, str]:
+    """Compare an output with the float32 reference.
+
+    Returns:
+        The relative L2 error (None where there is none to speak of) and what is wrong, empty if nothing is.
+    """
+    if output.shape != reference.shape:
+        return None, f"the output has shape {output.shape}, the torch module's {reference.shape}"
+    if not np.isfinite(output).all():
+        return None, "the output has NaN or infinite values, the torch module's has none"
+    size = float(np.linalg.norm(reference.ravel()))
+    error = float(np.linalg.norm((output - reference).ravel())) / max(size, float(np.finfo(np.float32).tiny))
+    limit = TOLERANCES[dtype]
+    if error > limit:
+        return error, f"the output is off by {error:.3g} (relative L2) from the torch module's; {dtype} allows {limit:g}"
+    return error, ""

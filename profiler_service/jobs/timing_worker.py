@@ -1,0 +1,238 @@
+"""What the runtime's process does: builds engines, compares them with torch, and times them. Imports no torch itself."""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from models.spec.measurements import Status
+from profiler_service.backends.base import Backend, Engine, GraphArtifact
+from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.registry import create_backend
+from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
+from profiler_service.jobs.activity import ActivityFile, Phase
+from profiler_service.jobs.messages import (
+    AloneRequest,
+    AloneTimes,
+    BackendDescription,
+    BuildReport,
+    Failure,
+    GroupRequest,
+    GroupTimes,
+)
+from profiler_service.jobs.output_check import output_problem
+from profiler_service.measure.passes import garbage_collector_off, run_passes
+
+_PATIENCE = 20
+"""How many times longer than their first runs the passes may take before they count as hung."""
+
+
+@cache
+def _backend(name: str, options: BackendOptions) -> Backend:
+    """This process's backend; there is never a second one."""
+    return create_backend(name, options)
+
+
+@dataclass(frozen=True)
+class TimingWorker:
+    """What to run on, and how long its steps may take; picklable, its methods are called in a worker.
+
+    Attributes:
+        backend_name, options: see `create_backend`.
+        build_timeout_s: for one engine to be built.
+        run_timeout_s: for its first run; the passes may take that long on top of what the first runs let expect.
+    """
+
+    backend_name: str
+    options: BackendOptions
+    build_timeout_s: float
+    run_timeout_s: float
+
+    def describe(self, _: None, activity: ActivityFile) -> BackendDescription:
+        """Load the runtime and say what it is. Raises as `create_backend` does."""
+        backend = self._backend
+        return BackendDescription(
+            backend.target(),
+            dtypes=backend.dtypes,
+            reads_onnx=backend.reads_onnx,
+            builds_on_device=backend.builds_on_device,
+        )
+
+    def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
+        """Build an engine and compare its output with the torch module's."""
+        key = artifact.request.key()
+        start = perf_counter()
+        engine = self._built(artifact, activity)
+        if isinstance(engine, Failure):
+            return BuildReport(key, engine.status, engine.message)
+        build_s = perf_counter() - start
+        error, problem = None, ""
+        with closing(engine):
+            activity.note(Phase.RUNNING, key, self.run_timeout_s)
+            try:
+                if artifact.reference_path is not None:
+                    output = engine.infer(seeded_input(artifact.request))
+                    error, problem = output_problem(output, np.load(artifact.reference_path), artifact.request.subject.dtype)
+                status = Status.WRONG_OUTPUT if problem else Status.OK
+            except (BackendError, MemoryError) as raised:
+                status, problem = _status(raised), str(raised)
+            return BuildReport(
+                key,
+                status,
+                problem,
+                build_s=build_s,
+                engine_bytes=engine.engine_bytes,
+                peak_memory_bytes=engine.peak_memory_bytes,
+                output_error=error,
+            )
+
+    def time_group(self, request: GroupRequest, activity: ActivityFile) -> GroupTimes | Failure:
+        """Time the group's engines in turn; see `GroupRequest`. All are closed when this returns.
+
+        A failure means that the sentinel failed, or that an engine failed after its first run, when nobody knows which.
+        """
+        started_at = datetime.now(UTC)
+        watch = _StopWatch()
+        rng = random.Random(request.seed)  # noqa: S311 - an order, not a secret
+        with ExitStack() as live:
+            sentinel = self._live([request.sentinel], activity, live)
+            if sentinel.failures:
+                return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
+            group = self._live(request.artifacts, activity, live)
+            build_s = watch.lap()
+            passes = partial(
+                run_passes,
+                self._backend,
+                list(group.engines.values()),
+                *sentinel.engines.values(),
+                sentinel_every=request.sentinel_every,
+                rng=rng,
+            )
+            run_s = sentinel.run_s + group.run_s
+            try:
+                activity.note(Phase.RUNNING, None, self._allowance_s(request.warmup_passes, run_s))
+                passes(passes=request.warmup_passes)
+                warmup_s = watch.lap()
+                activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
+                times = passes(passes=request.passes)
+            except (BackendError, MemoryError) as error:
+                return Failure(_status(error), str(error), None)
+            return GroupTimes(
+                samples_ms=dict(zip(group.engines, times.engines_ms, strict=True)),
+                sentinel_ms=times.sentinel_ms,
+                build_s=build_s,
+                warmup_s=warmup_s,
+                sampling_s=watch.lap(),
+                peak_rss_bytes=_peak_rss_bytes(),
+                started_at=started_at,
+                failures=tuple(group.failures),
+            )
+
+    def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
+        """Time one engine by itself, back to back; see `AloneRequest`."""
+        started_at = datetime.now(UTC)
+        watch = _StopWatch()
+        key = request.artifact.request.key()
+        with ExitStack() as live:
+            alone = self._live([request.artifact], activity, live)
+            if alone.failures:
+                return alone.failures[0]
+            build_s = watch.lap()
+            engines = list(alone.engines.values())
+            activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_runs + request.runs, alone.run_s))
+            try:
+                with garbage_collector_off():
+                    self._backend.time_pass(engines * request.warmup_runs)
+                    warmup_s = watch.lap()
+                    samples_ms = self._backend.time_pass(engines * request.runs)
+            except (BackendError, MemoryError) as error:
+                return Failure(_status(error), str(error), key)
+            return AloneTimes(
+                key,
+                samples_ms=tuple(samples_ms),
+                build_s=build_s,
+                warmup_s=warmup_s,
+                sampling_s=watch.lap(),
+                peak_rss_bytes=_peak_rss_bytes(),
+                started_at=started_at,
+            )
+
+    @property
+    def _backend(self) -> Backend:
+        return _backend(self.backend_name, self.options)
+
+    def _allowance_s(self, runs: int, run_s: float) -> float:
+        return self.run_timeout_s + _PATIENCE * runs * run_s
+
+    def _built(self, artifact: GraphArtifact, activity: ActivityFile) -> Engine | Failure:
+        key = artifact.request.key()
+        activity.note(Phase.BUILDING, key, self.build_timeout_s)
+        try:
+            return self._backend.build(artifact)
+        except (BackendError, MemoryError) as error:
+            return Failure(_status(error), str(error), key)
+
+    def _live(self, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
+        """Engines that have run once, all live until `live` is closed."""
+        result = _Live()
+        for artifact in artifacts:
+            engine = self._built(artifact, activity)
+            if isinstance(engine, Failure):
+                result.failures.append(engine)
+            else:
+                result.engines[artifact.request.key()] = live.enter_context(closing(engine))
+        for key, engine in list(result.engines.items()):
+            activity.note(Phase.RUNNING, key, self.run_timeout_s)
+            start = perf_counter()
+            try:
+                engine.run()
+            except (BackendError, MemoryError) as error:
+                result.failures.append(Failure(_status(error), str(error), key))
+                del result.engines[key]
+            result.run_s += perf_counter() - start
+        return result
+
+
+@dataclass
+class _Live:
+    """Engines by key, those that failed, and the seconds that the first runs took together."""
+
+    engines: dict[str, Engine] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    run_s: float = 0.0
+
+
+class _StopWatch:
+    """Seconds between one lap and the next."""
+
+    def __init__(self) -> None:
+        self._start = perf_counter()
+
+    def lap(self) -> float:
+        previous, self._start = self._start, perf_counter()
+        return self._start - previous
+
+
+def _status(error: BackendError | MemoryError) -> Status:
+    if isinstance(error, DeviceMemoryError | MemoryError):
+        return Status.OUT_OF_MEMORY
+    return Status.BUILD_ERROR if isinstance(error, BuildError) else Status.RUN_ERROR
+
+
+def _peak_rss_bytes() -> int:
+    """Most memory this process has held. Linux tells of the process alone; elsewhere its parent's share may be in it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(kilobytes) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,229 @@
+"""The processes behind a job: graphs are made, engines built, checked and timed elsewhere; here only values come and go.
+
+The process that owns `Workers` imports neither torch nor a runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Annotated, Self
+
+from pydantic import Field, StrictInt
+
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import Status
+from profiler_service.backends.base import GraphArtifact, require_dtype
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.processor import usable_cores
+from profiler_service.errors import BackendUnavailableError
+from profiler_service.jobs.activity import Phase
+from profiler_service.jobs.graph_cache import LARGE_REFERENCE_BYTES, GraphCache, missing_files
+from profiler_service.jobs.graph_worker import TORCH_MODULE, GraphWorker
+from profiler_service.jobs.messages import (
+    AloneRequest,
+    AloneTimes,
+    BackendDescription,
+    BuildReport,
+    Failure,
+    GroupRequest,
+    GroupTimes,
+)
+from profiler_service.jobs.timing_worker import TimingWorker
+from profiler_service.jobs.worker_pool import Death, WorkerPool
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class WorkerSettings(Record):
+    """How the processes of a job are run. Times in seconds.
+
+    Attributes:
+        core: what the timing process is pinned to; with several threads the first of them. None for the last one that
+            this process may use, since interrupts and other work gather on the first.
+        processes: for making graphs, and for checking engines; None for one per core.
+        start_timeout_s: for a process to start and import its runtime.
+        graph_timeout_s: for one graph to be made.
+        build_timeout_s: for one engine to be built.
+        run_timeout_s: for an engine's first run; passes over a group may take that long on top of twenty times what the first
+            runs let expect.
+        modules: imported by every process when it starts: they may register backends, operator kinds, search spaces.
+    """
+
+    core: Annotated[StrictInt, Field(ge=0)] | None = None
+    processes: Annotated[StrictInt, Field(ge=1)] | None = None
+    start_timeout_s: Seconds = 120.0
+    graph_timeout_s: Seconds = 120.0
+    build_timeout_s: Seconds = 120.0
+    run_timeout_s: Seconds = 120.0
+    modules: tuple[str, ...] = ()
+
+
+class Workers:
+    """The worker processes of one backend, started when first needed, ended by `close` or at the end of a `with` block.
+
+    A process that dies or hangs becomes a `Failure`, and the next call finds a fresh one. Calls come from one thread;
+    `close` may come from another, and then what is under way raises JobError.
+
+    Args:
+        backend_name: see `create_backend`.
+        options: of the backend.
+        cache_dir: where graphs are kept; made if it is not there.
+        settings: how the processes are run.
+
+    Raises:
+        InvalidSpecError: the machine has not the cores asked for.
+        StorageError: the cache directory cannot be made.
+    """
+
+    def __init__(
+        self,
+        backend_name: str,
+        options: BackendOptions | None = None,
+        *,
+        cache_dir: Path,
+        settings: WorkerSettings | None = None,
+    ) -> None:
+        options = options or BackendOptions()
+        self._settings = settings = settings or WorkerSettings()
+        self._backend_name = backend_name
+        self._cache = GraphCache.open(cache_dir)
+        self._worker = TimingWorker(backend_name, options, settings.build_timeout_s, settings.run_timeout_s)
+        self._notes = TemporaryDirectory(prefix="opclock-")
+        processes = settings.processes or len(usable_cores())
+        self._graphs = self._pool("graphs", processes, modules=(TORCH_MODULE,))
+        self._checks = self._pool("checks", processes)
+        self._timing = self._pool("timing", 1, cores=timing_cores(settings.core, options.threads))
+
+    @cached_property
+    def description(self) -> BackendDescription:
+        """What the backend is and measures on; the first access loads the runtime.
+
+        Raises:
+            UnknownNameError: no backend of that name.
+            BackendUnavailableError: the runtime is not installed, finds no device, or dies when it is loaded.
+            InvalidSpecError: the backend cannot do what an option asks.
+        """
+        outcome = self._timing.call(self._worker.describe, None)
+        if isinstance(outcome, Death):
+            raise BackendUnavailableError(f"backend {self._backend_name!r} cannot be loaded: {outcome.reason}")
+        return outcome
+
+    def prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
+        """Make the graphs in parallel; each comes as soon as it is there, those made earlier first.
+
+        Raises (at once, before anything is made):
+            InvalidSpecError: a graph's dtype is not one of the backend's.
+        Raises (on the way):
+            StorageError: the cache directory is full or may not be written.
+        """
+        for request in requests:
+            require_dtype(self._backend_name, self.description.dtypes, request)
+        return self._prepare(requests)
+
+    def check(self, artifacts: Iterable[GraphArtifact]) -> Iterator[BuildReport]:
+        """Build an engine of each graph and compare its output with torch's, in parallel where the backend allows.
+
+        The reports come as the checks finish. A large reference is deleted once an output has agreed with it.
+        """
+        pool = self._timing if self.description.builds_on_device else self._checks
+        for artifact, outcome in pool.map(self._worker.check, artifacts):
+            if isinstance(outcome, Death):
+                failure = _failure(outcome, [artifact])
+                outcome = BuildReport(artifact.request.key(), failure.status, failure.message)
+            if outcome.status is Status.OK:
+                _delete_if_large(artifact.reference_path)
+            yield outcome
+
+    def time_group(self, request: GroupRequest) -> GroupTimes | Failure:
+        """Time a group of engines in turn; a failure tells which engine is to blame, where that is known.
+
+        On a CPU, let `prepare` and `check` finish first: the machine should have nothing else to do.
+        """
+        outcome = self._timing.call(self._worker.time_group, request)
+        return _failure(outcome, [request.sentinel, *request.artifacts]) if isinstance(outcome, Death) else outcome
+
+    def time_alone(self, request: AloneRequest) -> AloneTimes | Failure:
+        """Time one engine by itself, back to back; otherwise as `time_group`."""
+        outcome = self._timing.call(self._worker.time_alone, request)
+        return _failure(outcome, [request.artifact]) if isinstance(outcome, Death) else outcome
+
+    def close(self) -> None:
+        """End all processes. Safe to call twice."""
+        for pool in (self._graphs, self._checks, self._timing):
+            pool.close()
+        self._notes.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
+        reads_onnx = self.description.reads_onnx
+        absent = []
+        for request in requests:
+            artifact = self._cache.artifact(request, reads_onnx=reads_onnx)
+            if missing_files(artifact):
+                absent.append(request)
+            else:
+                yield request, artifact
+        worker = GraphWorker(self._cache, reads_onnx, self._settings.graph_timeout_s)
+        for request, outcome in self._graphs.map(worker, absent):
+            if isinstance(outcome, Death):
+                outcome = _failure(outcome, [self._cache.artifact(request, reads_onnx=reads_onnx)])
+            yield request, outcome
+
+    def _pool(self, name: str, size: int, *, cores: tuple[int, ...] = (), modules: tuple[str, ...] = ()) -> WorkerPool:
+        directory = Path(self._notes.name) / name
+        directory.mkdir()
+        return WorkerPool(
+            size,
+            directory=directory,
+            start_timeout_s=self._settings.start_timeout_s,
+            cores=cores,
+            modules=modules + self._settings.modules,
+        )
+
+
+def timing_cores(first: int | None, threads: int) -> tuple[int, ...]:
+    """The cores that the timing process keeps to, one per thread.
+
+    Raises:
+        InvalidSpecError: the machine has not that many, or this process may not use them.
+    """
+    usable = usable_cores()
+    start = len(usable) - threads if first is None else next((i for i, core in enumerate(usable) if core == first), -1)
+    cores = usable[start : start + threads] if start >= 0 else ()
+    if len(cores) < threads:
+        wanted = f"{threads} core{'s' if threads > 1 else ''}" + ("" if first is None else f" from core {first} on")
+        raise InvalidSpecError(
+            f"{wanted} cannot be had; this process may use {', '.join(map(str, usable))}",
+            hint="Choose fewer threads or another core.",
+        )
+    return cores
+
+
+def _failure(death: Death, artifacts: Sequence[GraphArtifact]) -> Failure:
+    """What a worker's death means for the graphs it was busy with."""
+    activity = death.activity
+    labels = {artifact.request.key(): artifact.request.label() for artifact in artifacts}
+    what = labels.get(activity.key or "", "a group of engines")
+    if not death.overdue:
+        status = Status.CRASHED
+    elif activity.phase is Phase.RUNNING:
+        status = Status.RUN_TIMEOUT
+    else:
+        status = Status.BUILD_TIMEOUT
+    return Failure(status, f"{death.reason} while {activity.phase.verb} {what}", activity.key)
+
+
+def _delete_if_large(reference: Path | None) -> None:
+    if reference is not None and reference.exists() and reference.stat().st_size > LARGE_REFERENCE_BYTES:
+        reference.unlink(missing_ok=True)
