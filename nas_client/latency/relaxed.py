@@ -1,0 +1,50 @@
+"""The relaxed latency: α, β and γ all free."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nas_client.latency.base import LatencyModule
+from nas_client.latency.coefficients import Coefficients
+from nas_client.latency.parameters import ArchitectureParameters
+from nas_client.latency.relaxation import Relaxation, expected
+
+
+class RelaxedLatency(LatencyModule):
+    """Σ_edges reach(e; β) · cost(e; α, γ) + fixed: the expected latency of an architecture drawn from α, β, γ.
+
+    Args:
+        coefficients: see `gather`.
+        widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
+        dtype: of the computation and the parameters, float32 or float64; torch's default where not given.
+
+    Source: DESIGN.md §5, after FasterSeg §3.2.
+    """
+
+    cost_ms: Tensor
+    operator_row: Tensor
+    source_row: Tensor
+    destination_row: Tensor
+
+    def __init__(self, coefficients: Coefficients, *, widths: Relaxation = expected, dtype: torch.dtype | None = None) -> None:
+        super().__init__(coefficients, widths)
+        self.keep("cost_ms", coefficients.cost_ms.flatten(2))
+        self.keep("operator_row", coefficients.operator_row)
+        self.keep("source_row", coefficients.source_row)
+        self.keep("destination_row", coefficients.destination_row)
+        self.to(dtype or torch.get_default_dtype())
+
+    def forward(self, parameters: ArchitectureParameters) -> Tensor:
+        """Milliseconds, a scalar.
+
+        Raises:
+            ParameterError: the parameters are of another search space, or of another dtype than this module.
+        """
+        with self.full_precision():
+            alpha, beta, gamma = self.probabilities(parameters)
+            sources, destinations = gamma.index_select(0, self.source_row), gamma.index_select(0, self.destination_row)
+            width_pairs = (sources[:, :, None] * destinations[:, None, :]).flatten(1)
+            by_operator = torch.bmm(self.cost_ms, width_pairs[:, :, None]).squeeze(2)
+            cost = (alpha.index_select(0, self.operator_row) * by_operator).sum(1)
+            return torch.dot(self.reach(beta), cost) + self.fixed_ms
