@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,9 @@ def read_numbers(path: Path) -> dict[str, float]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise TableFileError(f"{path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}", hint=_HINT)
-        return _numbers(_Unpickler(_pickle_in(path.read_bytes()), encoding="latin1").load())
+        stream = _pickle_in(path.read_bytes())
+        _check_memo(stream)
+        return _numbers(_Unpickler(stream, encoding="latin1").load())
     except OSError as error:
         raise TableFileError(f"cannot read {path}: {error.strerror}", hint="Check the path and its permissions.") from error
     except TableFileError as error:
@@ -65,6 +68,15 @@ def _pickle_in(data: bytes) -> io.BytesIO:
             hint="A table that Opclock exported is read by `profiler-service import`.",
         )
     return stream
+
+
+def _check_memo(stream: io.BytesIO) -> None:
+    """Refuse places in the memo beyond what the pickle could fill: the unpickler reserves memory up to the highest."""
+    start, highest = stream.tell(), stream.getbuffer().nbytes
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > highest:
+            raise TableFileError(f"damaged: memo place {argument} in a file of {highest} bytes", hint=_HINT)
+    stream.seek(start)
 
 
 def _numbers(content: object) -> dict[str, float]:

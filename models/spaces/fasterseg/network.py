@@ -93,7 +93,7 @@ def _check_branch(branch: BranchSpec, where: str, parameters: FasterSegParameter
         raise InvalidSpecError(f"{where}.operators: {cells} cells; this search space has {parameters.layers} layers")
     for index, kind in enumerate(branch.operators):
         if kind not in OPERATORS:
-            raise UnknownNameError.of(f"operator of a cell, {where}.operators.{index}:", kind, OPERATORS)
+            raise UnknownNameError.of(f"operator at {where}.operators.{index}:", kind, OPERATORS)
     if not branch.scales:
         raise InvalidSpecError(f"{where}.scales: none given; {cells} are needed, one per operator")
     if len(branch.widths) != cells - 1:

@@ -18,7 +18,7 @@ from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
 from models.spaces.fasterseg.sampling import sample_architecture
 from models.spaces.published import PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
 
@@ -43,12 +43,13 @@ class FasterSegSpace(SearchSpace, PublishedReader):
 
     @classmethod
     def settle(cls, spec: SpaceSpec) -> Self:
+        coarsest = SCALES[-1]
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % SCALES[-1]:
+            if side % coarsest:
+                nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
                 raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {SCALES[-1]}, the coarsest downsample rate",
-                    hint=f"The next sizes that fit are {side // SCALES[-1] * SCALES[-1] or SCALES[-1]} "
-                    f"and {-(-side // SCALES[-1]) * SCALES[-1]}.",
+                    f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
+                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
         if spec.version != cls.grid_version:
             raise InvalidSpecError(
@@ -106,5 +107,8 @@ class FasterSegSpace(SearchSpace, PublishedReader):
     @classmethod
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
-        space = cls.settle(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+        try:
+            space = cls.settle(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+        except InvalidSpecError as error:
+            raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)

@@ -1,0 +1,53 @@
+"""Spaces by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from models.spaces.fasterseg.space import FasterSegSpace
+from models.spaces.registry import create_space, published_readers, register_space, space_class, space_names
+from models.spec.architectures import SpaceSpec
+from models.spec.errors import InvalidSpecError, UnknownNameError
+
+
+def test_a_space_is_found_by_name() -> None:
+    assert "fasterseg" in space_names()
+    assert space_class("fasterseg") is FasterSegSpace
+    assert isinstance(create_space(SpaceSpec(name="fasterseg", input_size=(64, 64))), FasterSegSpace)
+
+
+def test_an_unknown_space_is_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(UnknownNameError, match="unknown search space 'fastseg'") as caught:
+        create_space(SpaceSpec(name="fastseg", input_size=(64, 64)))
+    assert "'fasterseg'" in caught.value.hint
+
+
+def test_a_second_space_of_a_built_in_name_is_refused() -> None:
+    class Impostor(FasterSegSpace):
+        pass
+
+    with pytest.raises(InvalidSpecError, match="'fasterseg' is registered already"):
+        register_space(Impostor)
+
+
+def test_spaces_that_read_published_tables_are_listed() -> None:
+    reader = published_readers()["fasterseg"]
+    assert reader is FasterSegSpace
+    assert "latency_lookup_table.npy" in reader.published_format
+
+
+def test_spaces_need_no_torch() -> None:
+    """A service's own process uses spaces and must not load a runtime (DESIGN.md §2)."""
+    script = (
+        "import sys, numpy\n"
+        "from models.spaces.registry import create_space, published_readers\n"
+        "from models.spec.architectures import SpaceSpec\n"
+        "published_readers()\n"
+        "space = create_space(SpaceSpec(name='fasterseg', input_size=(64, 64)))\n"
+        "space.latency_graph(), space.plan(space.sample(numpy.random.default_rng(0)))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
