@@ -20,6 +20,8 @@ class CpuBackend(Backend):
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
+        if options.tf32:
+            raise InvalidSpecError(f"backend {self.name!r} has no TF32 on a CPU", hint="Leave tf32 off.")
         if options.device_index:
             raise InvalidSpecError(f"device_index must be 0 for backend {self.name!r}, not {options.device_index}")
 

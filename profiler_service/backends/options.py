@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
@@ -15,9 +15,13 @@ class BackendOptions(Record):
     """Choices that every backend understands or refuses; what may change a time also appears in the target.
 
     Attributes:
+        device: kind of device to run on; a backend that cannot run there says so, and never runs elsewhere instead.
         threads: threads one engine may use on a CPU.
         device_index: which of several equal devices, counted as the runtime counts them; 0 on a CPU.
+        tf32: whether float32 convolutions and products may be computed in TF32, on GPUs that have it.
     """
 
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[StrictInt, Field(ge=1, le=MAX_THREADS)] = 1
     device_index: Annotated[StrictInt, Field(ge=0)] = 0
+    tf32: bool = False

@@ -33,9 +33,14 @@ class _BuiltIn:
 
 
 _BUILT_IN = {
-    "onnxruntime": _BuiltIn("profiler_service.backends.onnxruntime_cpu", "OnnxRuntimeBackend", extra="onnxruntime"),
-    "torch": _BuiltIn("profiler_service.backends.torch_cpu", "TorchBackend", extra="graphs"),
+    "onnxruntime": {"cpu": _BuiltIn("profiler_service.backends.onnxruntime_cpu", "OnnxRuntimeBackend", extra="onnxruntime")},
+    "torch": {
+        "cpu": _BuiltIn("profiler_service.backends.torch_cpu", "TorchBackend", extra="graphs"),
+        "cuda": _BuiltIn("profiler_service.backends.torch_cuda", "TorchCudaBackend", extra="cuda"),
+    },
 }
+"""Backends by name, then by the kind of device they run on."""
+
 _registered: dict[str, type[Backend]] = {}
 
 
@@ -55,14 +60,18 @@ def create_backend(name: str, options: BackendOptions | None = None) -> Backend:
     """That backend, its runtime loaded.
 
     Raises:
-        UnknownNameError: no backend of that name.
+        UnknownNameError: no backend of that name, or none that runs on the kind of device asked for.
         BackendUnavailableError: the runtime is not installed, or finds no device.
         InvalidSpecError: the backend cannot do what an option asks.
     """
+    options = options or BackendOptions()
     if name in _registered:
         cls = _registered[name]
     elif name in _BUILT_IN:
-        cls = _BUILT_IN[name].load(name)
+        by_device = _BUILT_IN[name]
+        if options.device not in by_device:
+            raise UnknownNameError.of(f"device for backend {name!r}:", options.device, by_device)
+        cls = by_device[options.device].load(name)
     else:
         raise UnknownNameError.of("backend", name, backend_names())
-    return cls(options or BackendOptions())
+    return cls(options)
