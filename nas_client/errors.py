@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from models.spec.errors import ErrorCode, ExitCode, OpclockError
 
-
 _SERVICE_CANNOT = frozenset(
     {ErrorCode.BUSY, ErrorCode.STORAGE, ErrorCode.BACKEND_UNAVAILABLE, ErrorCode.UNREACHABLE, ErrorCode.INTERNAL}
 )

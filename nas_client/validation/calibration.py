@@ -23,6 +23,9 @@ Floats = NDArray[np.float64]
 MIN_NETWORKS = 4
 """Fewer measured networks than this on one side of a fit say nothing about its error."""
 
+NETWORKS_PER_TERM = 5
+"""A second or third term is only considered with that many networks for each; leave-one-out errors of fewer are luck."""
+
 
 class Term(StrEnum):
     """What a calibration may add up, each times a coefficient."""
@@ -138,7 +141,7 @@ def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
     """The scale alone, or with the terms that earn their place.
 
     Terms are added one by one, the best first. One earns its place when it lowers the squared leave-one-out error by more
-    than that gain's own standard error over the networks.
+    than that gain's own standard error over the networks, and leaves no network without a positive latency.
 
     Raises:
         CalibrationError: fewer than `MIN_NETWORKS`, or a value that is not finite and positive.
@@ -155,7 +158,7 @@ def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
     chosen = _least_squares(features, measured, (Term.SCALE,))
     if chosen is None:
         raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
-    while len(chosen.terms) + 2 <= measured.size:
+    while (len(chosen.terms) + 1) * NETWORKS_PER_TERM <= measured.size:
         wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Term if term not in chosen.terms]
         rivals = [rival for rival in wider if rival is not None and _earns_its_place(chosen, rival)]
         if not rivals:
@@ -224,7 +227,7 @@ def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]
 
 def _earns_its_place(simple: _Fit, wider: _Fit) -> bool:
     gain = simple.left_out**2 - wider.left_out**2
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size) and (wider.left_out < 1).all())
 
 
 def _check_positive(what: str, values: Floats) -> None:

@@ -56,7 +56,9 @@ def judge(
     """Judge sums against measurements, network by network.
 
     Args:
-        sum_ms, macs, operators: sum of entries, multiply-adds and number of terms of each network.
+        sum_ms: sum of each network's entries.
+        macs: multiply-adds of each.
+        operators: how many terms each sum has.
         measurements: successful ones, of the same networks.
         seed: draws the halves.
 

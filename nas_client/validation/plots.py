@@ -16,7 +16,7 @@ from nas_client.validation.judge import Judgement
 from nas_client.validation.metrics import Agreement
 
 _INK, _MUTED, _RAW, _CALIBRATED, _MACS = "#1b1f24", "#6e7781", "#0b6bcb", "#d1570a", "#8c959f"
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.edgecolor": _MUTED,
     "axes.labelcolor": _INK,
@@ -41,6 +41,7 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
     """Sums, calibrated sums and the baseline against measured latency, and the relative errors of each.
 
     Args:
+        judgement: what is shown.
         title: one line above the figure.
         stem: path without suffix.
 
@@ -94,8 +95,8 @@ def _identity(axes: Axes, shown: list[Floats]) -> None:
     ends = np.array([max(low - margin, 0), high + margin])
     axes.fill_between(ends, ends * 0.95, ends * 1.05, color="#f1f4f7", zorder=0, linewidth=0)
     axes.plot(ends, ends, color="#c62828", linewidth=1, zorder=1)
-    foot = np.full(2, ends[0] + 0.05 * np.ptp(ends))
-    axes.annotate("y = x", foot, (6, -6), textcoords="offset points", color="#c62828", fontsize=8)
+    foot = float(ends[0] + 0.05 * np.ptp(ends))
+    axes.annotate("y = x", (foot, foot), (6, -6), textcoords="offset points", color="#c62828", fontsize=8)
     axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="estimated latency (ms)", ylabel="measured latency (ms)")
 
 

@@ -1,0 +1,1 @@
+"""The `nas-client` command (DESIGN.md §8)."""

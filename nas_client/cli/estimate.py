@@ -1,0 +1,75 @@
+"""`estimate`: the latency of one network, from a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import ExitCode
+from models.terminal import Json, emit, people
+from nas_client.cli.options import TableSource
+from nas_client.estimate import Estimate, estimate, read_calibration
+from nas_client.settings import ClientSettings
+from nas_client.table import LookupTable, load_table
+
+
+def command(
+    table: TableSource,
+    architecture: Annotated[Path, typer.Option(metavar="A", help="JSON file with the architecture.")],
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="C", help="calibration.json that `validate` wrote for this table.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="End with 0 although operators have no entry.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Sum a network's operators. Those without an entry are listed, never taken for zero."""
+    found = load_table(table, ClientSettings.load())
+    fitted = read_calibration(calibration, found) if calibration is not None else None
+    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    result = estimate(network, found, fitted)
+    emit(_document(result), as_json=json, text=lambda console: _show(console, result))
+    if result.missing:
+        _explain(result, found)
+        if not allow_missing:
+            raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _document(result: Estimate) -> dict[str, object]:
+    return {
+        "sum_ms": result.sum_ms,
+        "calibrated_ms": result.calibrated_ms,
+        "interval_ms": result.interval_ms,
+        "operators": [{"label": term.operator.label(), "key": term.operator.key(), "ms": term.ms} for term in result.terms],
+        "missing": [
+            {"label": term.operator.label(), "key": term.operator.key(), "reason": term.reason} for term in result.missing
+        ],
+    }
+
+
+def _show(console: Console, result: Estimate) -> None:
+    grid = Grid("operator", box=None, pad_edge=False)
+    grid.add_column("ms", justify="right")
+    for term in result.terms:
+        grid.add_row(term.operator.label(), "missing" if term.ms is None else f"{term.ms:.4f}")
+    console.print(grid)
+    known = len(result.terms) - len(result.missing)
+    console.print(f"sum of {known} operators: {result.sum_ms:.4f} ms")
+    if result.calibrated_ms is not None and result.interval_ms is not None:
+        low, high = result.interval_ms
+        console.print(f"calibrated: {result.calibrated_ms:.4f} ms, 95 % of such networks take {low:.4f} to {high:.4f} ms")
+
+
+def _explain(result: Estimate, table: LookupTable) -> None:
+    console = people()
+    count = len(result.missing)
+    console.print(f"{count} of {len(result.terms)} operators have no value in {table.label()}; the sum is without them:")
+    for term in result.missing:
+        console.print(f"  {term.operator.label()}: {term.reason}", markup=False)
+    console.print(f"Measure them: {table.measuring_command()}", markup=False)

@@ -1,0 +1,121 @@
+"""What `loss` and `sensitivity` compute. They import this when they run: torch takes seconds, and other commands need none."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.spaces.registry import create_space
+from nas_client.errors import ParameterError
+from nas_client.latency.coefficients import Coefficients, gather
+from nas_client.latency.decoupled import DecoupledLatency
+from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
+from nas_client.latency.relaxation import Gumbel, Relaxation, expected
+from nas_client.latency.relaxed import RelaxedLatency
+from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights
+from nas_client.table import LookupTable
+
+WARMUP_STEPS = 3
+"""Steps before the timed ones; the first fill caches and allocate."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The decoupled latency of one set of architecture parameters, in ms.
+
+    Attributes:
+        operator_ms, downsample_ms, expansion_ms, weighted_ms: see `DecoupledLatency`.
+        weights: of the three terms.
+        relaxed_ms: with α, β and γ all free.
+        step_ms: median of one forward and backward pass; None where none was timed.
+    """
+
+    operator_ms: float
+    downsample_ms: float
+    expansion_ms: float
+    weighted_ms: float
+    weights: Weights
+    relaxed_ms: float
+    step_ms: float | None = None
+
+
+def gather_from(table: LookupTable) -> Coefficients:
+    """The table's coefficients for the latency terms of its search space. Raises what `create_space` and `gather` raise."""
+    space = create_space(table.info.space)
+    return gather(space.latency_graph(), space.parameter_shapes(), table.lookup)
+
+
+def evaluate_loss(
+    coefficients: Coefficients, logits: ArchitectureParameters, weights: Weights, *, gumbel_seed: int | None, repeat: int
+) -> Loss:
+    """All terms in float64, and, where `repeat` is not 0, the time of that many steps.
+
+    Args:
+        coefficients: of a table.
+        logits: float64.
+        weights: of the three terms.
+        gumbel_seed: draws the widths; None for widths in expectation.
+        repeat: how many steps to time.
+    """
+
+    def widths() -> Relaxation:
+        """A sampler for each module, so that the relaxed latency sees the widths that the loss sees."""
+        return expected if gumbel_seed is None else Gumbel(generator=torch.Generator().manual_seed(gumbel_seed))
+
+    decoupled = DecoupledLatency(coefficients, weights=weights, widths=widths(), dtype=torch.float64)
+    relaxed = RelaxedLatency(coefficients, widths=widths(), dtype=torch.float64)
+    with torch.no_grad():
+        terms, relaxed_ms = decoupled(logits), relaxed(logits)
+    return Loss(
+        operator_ms=terms.operator_ms.item(),
+        downsample_ms=terms.downsample_ms.item(),
+        expansion_ms=terms.expansion_ms.item(),
+        weighted_ms=terms.weighted_ms.item(),
+        weights=weights,
+        relaxed_ms=relaxed_ms.item(),
+        step_ms=median_step_ms(decoupled.float(), logits, repeat) if repeat else None,
+    )
+
+
+def median_step_ms(latency: DecoupledLatency, logits: ArchitectureParameters, repeat: int) -> float:
+    """Median time of one training step's latency loss, forward and backward, in float32 as in training."""
+    stacked = {name: logits.stacked(name).float() for name in GRANULARITIES}
+    trained = ArchitectureParameters(logits.shapes, **stacked).requires_grad_()
+    times_ms = []
+    for _ in range(WARMUP_STEPS + repeat):
+        for tensor in trained.tensors():
+            tensor.grad = None
+        start = time.perf_counter()
+        latency(trained).weighted_ms.backward()
+        times_ms.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times_ms[WARMUP_STEPS:])
+
+
+def parse_weights(text: str | None) -> Weights:
+    """`w1,w2,w3` as weights; the published ones where nothing is given. Raises ParameterError."""
+    if text is None:
+        return PUBLISHED_WEIGHTS
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(f"weights {text!r} are not numbers", hint="Write them as 0.001,0.997,0.002.") from error
+    return Weights.of(values)
+
+
+def read_parameters(path: Path, coefficients: Coefficients) -> ArchitectureParameters:
+    """The logits in a file, as float64.
+
+    Raises:
+        ParameterError: the file is no JSON, or its logits have other shapes than the space's, or are not finite.
+        OSError: it cannot be opened.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+    return ArchitectureParameters.from_json(data, coefficients.shapes, dtype=torch.float64)

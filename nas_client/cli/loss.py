@@ -1,0 +1,71 @@
+"""`loss`: the decoupled latency of one set of architecture parameters."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.terminal import Json, emit
+from nas_client.cli.options import TableSource
+from nas_client.settings import ClientSettings
+from nas_client.table import load_table
+
+
+class Width(StrEnum):
+    """How widths are relaxed."""
+
+    EXPECTED = "expected"
+    GUMBEL = "gumbel"
+
+
+def loss(
+    table: TableSource,
+    parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="W1,W2,W3", help="Of the operator, downsampling and expansion terms; by default the published."),
+    ] = None,
+    width: Annotated[Width, typer.Option(help="Widths in expectation, or as one Gumbel sample.")] = Width.EXPECTED,
+    seed: Annotated[int, typer.Option(min=0, help="Of the Gumbel sample.")] = 0,
+    repeat: Annotated[int, typer.Option(min=0, metavar="N", help="Also time N training steps, forward and backward.")] = 0,
+    json: Json = False,
+) -> None:
+    """The three terms, their weighted sum, and the relaxed latency with everything free. All in milliseconds."""
+    from nas_client.cli import evaluating
+
+    chosen = evaluating.parse_weights(weights)
+    coefficients = evaluating.gather_from(load_table(table, ClientSettings.load()))
+    logits = evaluating.read_parameters(parameters, coefficients)
+    gumbel_seed = seed if width is Width.GUMBEL else None
+    found = evaluating.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
+    document: dict[str, object] = {
+        "operator_ms": found.operator_ms,
+        "downsample_ms": found.downsample_ms,
+        "expansion_ms": found.expansion_ms,
+        "weighted_ms": found.weighted_ms,
+        "weights": list(found.weights),
+        "relaxed_ms": found.relaxed_ms,
+    }
+    if found.step_ms is not None:
+        document["step_ms"] = found.step_ms
+    emit(document, as_json=json, text=lambda console: _show(console, document))
+
+
+_NAMES = {
+    "operator_ms": "operators free (α)",
+    "downsample_ms": "downsampling free (β)",
+    "expansion_ms": "expansion free (γ)",
+    "weighted_ms": "weighted sum",
+    "relaxed_ms": "all free (relaxed)",
+    "step_ms": "one step, forward and backward",
+}
+
+
+def _show(console: Console, document: dict[str, object]) -> None:
+    for key, name in _NAMES.items():
+        if key in document:
+            console.print(f"{name:32}{document[key]:12.6f} ms")

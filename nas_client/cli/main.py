@@ -1,0 +1,29 @@
+"""The `nas-client` command: one module per subcommand, put together here."""
+
+from __future__ import annotations
+
+import typer
+
+from models.terminal import run
+from nas_client.cli import estimate, loss, profile, pull, sensitivity, validate
+from nas_client.cli.options import say
+from nas_client.transport import announce_retries
+
+app = typer.Typer(
+    name="nas-client",
+    help="Use latency tables where the search runs: losses, estimates, and how far to trust them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("profile")(profile.profile)
+app.command("pull")(pull.pull)
+app.command("estimate")(estimate.command)
+app.command("loss")(loss.loss)
+app.command("sensitivity")(sensitivity.sensitivity)
+app.command("validate")(validate.validate)
+
+
+def main() -> None:
+    """The console script."""
+    announce_retries(say)
+    run(app)

@@ -1,0 +1,30 @@
+"""Options that several commands share, each said once, and what they stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from models.spec.measurements import Budget, ProtocolName
+from models.terminal import people
+from nas_client.service import ServiceClient
+from nas_client.settings import ClientSettings
+
+Url = Annotated[str, typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Address of the service, http://host:port.")]
+TableSource = Annotated[
+    str, typer.Option("--table", metavar="F", help="A table file in any export format, or its URL on a service.")
+]
+Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+ProtocolOption = Annotated[ProtocolName, typer.Option("--protocol", help="How times are taken; see docs/measurement.md.")]
+
+
+def connect(url: str) -> ServiceClient:
+    """The service at that address, with the environment's settings; it says on stderr when it goes another way than usual."""
+    return ServiceClient.connect(url, ClientSettings.load(), notice=say)
+
+
+def say(sentence: str) -> None:
+    """Tell whoever waits."""
+    people().print(sentence, style="yellow", markup=False)

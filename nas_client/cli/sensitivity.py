@@ -1,0 +1,38 @@
+"""`sensitivity`: how much each granularity decides, and the weights that balance them."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from models.terminal import Json, emit
+from nas_client.cli.options import TableSource
+from nas_client.settings import ClientSettings
+from nas_client.table import load_table
+
+
+def sensitivity(table: TableSource, json: Json = False) -> None:
+    """The gap between the slowest and the fastest choice of operators, downsampling and expansion, and balanced weights."""
+    from nas_client.cli import evaluating
+    from nas_client.latency.sensitivity import sensitivity as gaps_of
+    from nas_client.latency.weights import solve_weights
+
+    found = load_table(table, ClientSettings.load())
+    gaps = gaps_of(evaluating.gather_from(found))
+    weights = solve_weights(gaps)
+
+    def show(console: Console) -> None:
+        console.print(found.label())
+        for name, gap, weight in (
+            ("operators", gaps.operator_ms, weights.operator),
+            ("downsampling", gaps.downsample_ms, weights.downsample),
+            ("expansion", gaps.expansion_ms, weights.expansion),
+        ):
+            console.print(f"{name:14}{'nothing to choose' if gap is None else f'{gap:10.4f} ms'}   weight {weight:.6f}")
+
+    document = {
+        "operator_ms": gaps.operator_ms,
+        "downsample_ms": gaps.downsample_ms,
+        "expansion_ms": gaps.expansion_ms,
+        "weights": list(weights),
+    }
+    emit(document, as_json=json, text=show)

@@ -1,0 +1,101 @@
+"""`validate`: whether a table's sums can be believed. What it computes with is imported when it runs: that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spec.errors import ExitCode
+from models.spec.measurements import Budget, ProtocolName
+from models.terminal import Json, emit, parse_size, people
+from nas_client.cli.options import BudgetOption, Space, Url, connect
+from nas_client.cli.watching import watching
+from nas_client.service import ServiceClient
+from nas_client.table import LookupTable, choose_table
+
+if TYPE_CHECKING:
+    from nas_client.validation.judge import Validation
+    from nas_client.validation.run import ValidationRun
+
+
+def validate(
+    url: Url,
+    space: Space,
+    architectures: Annotated[int, typer.Option(min=8, max=10_000, help="How many random networks to measure.")] = 40,
+    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the table, where the service has several.")] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Which table. Several are compared on the same networks, measured as the first was."),
+    ] = None,
+    budget: BudgetOption = Budget.NORMAL,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure random networks and judge the sums of table entries, raw and calibrated, beside multiply-adds."""
+    from nas_client.validation.report import write_report
+    from nas_client.validation.run import validate as run_validation
+
+    with connect(url) as service:
+        tables = _choose(service, space, input_size, table or [])
+        with watching(f"measuring {architectures} networks") as watch:
+            run = run_validation(service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch)
+    if output is not None:
+        write_report(run, output)
+    validation = run.judgements[0].validation
+    emit(validation, as_json=json, text=lambda console: _show(console, run, output))
+    if run.left_out:
+        console = people()
+        console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")
+        for left in run.left_out:
+            console.print(f"  {left.network.architecture.label()}: {left.reason}", markup=False)
+        raise typer.Exit(ExitCode.WORKLOADS_FAILED)
+
+
+def _choose(service: ServiceClient, space: str, input_size: str | None, ids: list[str]) -> list[LookupTable]:
+    """The tables named, or the one of that space that this service's own target was measured with."""
+    tables = service.tables()
+    size = None if input_size is None else parse_size(input_size)
+    if ids:
+        chosen = [choose_table(tables, table_id=table_id, space=space, input_size=size) for table_id in ids]
+    else:
+        target = service.target().target
+        protocol = ProtocolName.IN_CONTEXT
+        chosen = [choose_table(tables, space=space, input_size=size, protocol=protocol, target=target)]
+    return [LookupTable(service.table(table.id)) for table in chosen]
+
+
+def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
+    for table, judgement in zip(run.tables, run.judgements, strict=True):
+        console.print(table.label())
+        console.print(_grid(judgement.validation))
+    first = run.judgements[0].validation
+    if first.repeatability is not None:
+        console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
+    if output is not None:
+        console.print(f"the report is in {output}")
+
+
+def _grid(validation: Validation) -> Grid:
+    grid = Grid("estimate", "Pearson (95 % interval)", "Kendall τ", "mean error", "worst", "within 5 %", "bias", box=None)
+    rows = {
+        "sum": validation.raw,
+        "calibrated": validation.calibrated,
+        "multiply-adds, fitted": validation.macs,
+    }
+    for name, agreed in rows.items():
+        low, high = agreed.pearson_ci95
+        grid.add_row(
+            name,
+            f"{agreed.pearson:.4f} ({low:.4f} to {high:.4f})",
+            f"{agreed.kendall:.3f}",
+            f"{agreed.mape:.2%}",
+            f"{agreed.worst_error:.2%}",
+            f"{agreed.within_5:.0%}",
+            f"{agreed.bias_ms:+.3f} ms",
+        )
+    return grid

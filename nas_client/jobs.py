@@ -1,0 +1,36 @@
+"""Jobs of a service, seen through to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.spec.wire import JobCreate, JobPublic, JobState
+from nas_client.errors import JobFailedError
+from nas_client.service import ServiceClient
+
+Watch = Callable[[JobPublic], None]
+"""Told of every state of a job, the final one included."""
+
+
+def run_job(service: ServiceClient, request: JobCreate, watch: Watch) -> JobPublic:
+    """Have something measured; returns the finished job, in which single workloads may have failed.
+
+    An interrupt from the keyboard cancels the job; a lost connection does not.
+
+    Raises:
+        JobFailedError: the job as a whole failed, or somebody cancelled it.
+    """
+    job = service.create_job(request)
+    try:
+        for job in service.follow(job.id):  # noqa: B020 - the job as it now stands
+            watch(job)
+    except KeyboardInterrupt:
+        service.cancel(job.id)
+        raise
+    if job.state is not JobState.DONE:
+        reason = f": {job.message}" if job.message else ""
+        raise JobFailedError(
+            f"job {job.id} {'was' if job.state is JobState.CANCELLED else 'has'} {job.state.value}{reason}",
+            hint="What was measured is kept; the same command measures the rest.",
+        )
+    return job

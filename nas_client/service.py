@@ -1,0 +1,194 @@
+"""A profiler service as the client sees it: its calls (DESIGN.md §7), typed."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from models.spec import limits
+from models.spec.base import Record, invalid_from
+from models.spec.errors import InvalidSpecError, TableFileError
+from models.spec.measurements import Measurement, Workload
+from models.spec.table_files import TableFormat, from_bytes
+from models.spec.tables import Table
+from models.spec.wire import (
+    ARROW_MEDIA_TYPE,
+    JobCreate,
+    JobPublic,
+    LookupRequest,
+    LookupResponse,
+    SpacePublic,
+    TablePublic,
+    TargetPublic,
+)
+from nas_client.errors import IncompatibleServiceError, UnreachableError
+from nas_client.settings import ClientSettings
+from nas_client.table_cache import CachedTable, TableCache
+from nas_client.transport import IDEMPOTENCY_HEADER, Transport
+
+Notice = Callable[[str], None]
+"""Told, in one sentence, what a person waiting should know."""
+
+_log = logging.getLogger(__name__)
+R = TypeVar("R", bound=Record)
+
+
+class ServiceClient:
+    """One service. A context manager.
+
+    Errors of every call: ServiceError, UnreachableError, IncompatibleServiceError (see `Transport.request`).
+
+    Args:
+        transport: the connection; closed with this.
+        settings: patience, and where tables are kept.
+        notice: told when the client goes another way than usual.
+    """
+
+    def __init__(self, transport: Transport, settings: ClientSettings, *, notice: Notice = _log.warning) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._cache = TableCache(settings.cache_dir)
+        self._notice = notice
+
+    @classmethod
+    def connect(cls, url: str, settings: ClientSettings, *, notice: Notice = _log.warning) -> Self:
+        """The service at that address; nothing is sent yet."""
+        return cls(Transport(url, settings), settings, notice=notice)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._transport.close()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._transport.url
+
+    def target(self) -> TargetPublic:
+        """What the service measures on."""
+        return self._get("/v1/target", TargetPublic)
+
+    def spaces(self) -> list[SpacePublic]:
+        """The search spaces it can build."""
+        return self._get_list("/v1/spaces", SpacePublic)
+
+    def tables(self) -> list[TablePublic]:
+        """The tables it holds."""
+        return self._get_list("/v1/tables", TablePublic)
+
+    def table(self, table_id: str) -> Table:
+        """One table; from disk where the service confirms that it has not changed."""
+        kept = self._kept(table_id)
+        headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": kept[0].etag} if kept else {})
+        reply = self._transport.request("GET", f"/v1/tables/{table_id}", headers=headers)
+        if kept and reply.status == 304:
+            return kept[1]
+        try:
+            table = from_bytes(reply.body, TableFormat.ARROW)
+        except TableFileError as error:
+            raise IncompatibleServiceError(f"{self.url} sent something else than table {table_id}: {error.message}") from error
+        if etag := reply.headers.get("etag"):
+            self._keep(table_id, CachedTable(etag, reply.body))
+        return table
+
+    def lookup(self, table_id: str, workloads: Sequence[Workload]) -> list[Measurement | None]:
+        """One measurement or None per workload, in order. Never measures."""
+        results: list[Measurement | None] = []
+        for start in range(0, len(workloads), limits.MAX_WORKLOADS_PER_LOOKUP):
+            part = tuple(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
+            request = LookupRequest(table_id=table_id, workloads=part)
+            reply = self._transport.request("POST", "/v1/lookup", body=request)
+            results += self._parse(reply.body, LookupResponse, "/v1/lookup").results
+        return results
+
+    def create_job(self, request: JobCreate) -> JobPublic:
+        """A new job. Repeating the call on a broken connection does not create a second one."""
+        headers = {IDEMPOTENCY_HEADER: uuid.uuid4().hex}
+        reply = self._transport.request("POST", "/v1/jobs", body=request, headers=headers)
+        return self._parse(reply.body, JobPublic, "/v1/jobs")
+
+    def job(self, job_id: str) -> JobPublic:
+        """A job as it stands."""
+        return self._get(f"/v1/jobs/{job_id}", JobPublic)
+
+    def cancel(self, job_id: str) -> JobPublic:
+        """Ask for a job's end; what was measured is kept."""
+        reply = self._transport.request("DELETE", f"/v1/jobs/{job_id}")
+        return self._parse(reply.body, JobPublic, f"/v1/jobs/{job_id}")
+
+    def follow(self, job_id: str) -> Iterator[JobPublic]:
+        """The job's states as they change, the final one last.
+
+        Listens to the job's events, and again after a break. When the stream keeps breaking, says so and asks at
+        intervals instead.
+        """
+        breaks = 0
+        while breaks <= self._settings.event_reconnects:
+            try:
+                for event in self._transport.events(f"/v1/jobs/{job_id}/events"):
+                    breaks = 0
+                    job = self._parse(event.data.encode(), JobPublic, "an event")
+                    yield job
+                    if job.state.final:
+                        return
+                reason = "it ended before the job did"
+            except UnreachableError as error:
+                reason = error.message
+            breaks += 1
+            job = self.job(job_id)  # whatever happened in between; ends here too if the service is gone
+            yield job
+            if job.state.final:
+                return
+        self._notice(
+            f"the event stream of job {job_id} keeps breaking ({reason}); asking every {self._settings.poll_s:g} s instead"
+        )
+        while not job.state.final:
+            time.sleep(self._settings.poll_s)
+            job = self.job(job_id)
+            yield job
+
+    def _get(self, path: str, model: type[R]) -> R:
+        return self._parse(self._transport.request("GET", path).body, model, path)
+
+    def _get_list(self, path: str, model: type[R]) -> list[R]:
+        body = self._transport.request("GET", path).body
+        try:
+            return TypeAdapter(list[model]).validate_json(body)  # type: ignore[valid-type]
+        except ValidationError as error:
+            raise self._unreadable(path, invalid_from(error, model.__name__)) from error
+
+    def _parse(self, body: bytes, model: type[R], path: str) -> R:
+        try:
+            return model.parse_json(body)
+        except InvalidSpecError as error:
+            raise self._unreadable(path, error) from error
+
+    def _unreadable(self, path: str, error: InvalidSpecError) -> IncompatibleServiceError:
+        return IncompatibleServiceError(
+            f"{self.url} answered {path} in a way this client does not understand: {error.message}",
+            hint="Install the same release of opclock on both sides.",
+        )
+
+    def _kept(self, table_id: str) -> tuple[CachedTable, Table] | None:
+        kept = self._cache.get(self.url, table_id)
+        if kept is None:
+            return None
+        try:
+            return kept, from_bytes(kept.body, TableFormat.ARROW, source="kept copy")
+        except TableFileError:  # whole, but written by another release
+            self._cache.discard(self.url, table_id)
+            return None
+
+    def _keep(self, table_id: str, table: CachedTable) -> None:
+        try:
+            self._cache.put(self.url, table_id, table)
+        except OSError as error:
+            self._notice(f"no copy of the table can be kept in {self._settings.cache_dir}: {error.strerror or error}")

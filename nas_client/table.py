@@ -1,0 +1,186 @@
+"""A latency table in memory, from a file or a service. An operator that it lacks is never taken for zero.
+
+Two ways to meet a missing entry: `lookup` raises, for losses, where nothing may be missing; `collect` lists what is missing,
+for estimates that tell a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
+from models.spec.errors import MissingEntryError, TableMismatchError
+from models.spec.measurements import ProtocolName, Status
+from models.spec.operators import OperatorSpec
+from models.spec.table_files import read_table
+from models.spec.tables import Table, TableInfo
+from models.spec.targets import TargetSpec
+from models.spec.wire import TablePublic
+from nas_client.errors import TableChoiceError
+from nas_client.service import ServiceClient
+from nas_client.settings import ClientSettings
+
+
+@dataclass(frozen=True)
+class Term:
+    """One operator of a sum. `ms` is None where the table cannot say; then `reason` does."""
+
+    operator: OperatorSpec
+    ms: float | None
+    reason: str = ""
+
+
+class LookupTable:
+    """Operators to milliseconds, on one target and for one search space."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._values_ms = table.values_ms()
+
+    @property
+    def info(self) -> TableInfo:
+        """What identifies the table."""
+        return self.table.info
+
+    def lookup(self, operator: OperatorSpec) -> float:
+        """Milliseconds of that operator.
+
+        Raises:
+            MissingEntryError: names the operator, why there is no value, and the command that measures it.
+        """
+        value = self._values_ms.get(operator.key())
+        if value is None:
+            raise MissingEntryError(
+                f"no value for {operator.label()} (key {operator.key()}) in {self.label()}: {self._reason(operator)}",
+                hint=f"Measure it: {self.measuring_command()}",
+            )
+        return value
+
+    def collect(self, operators: Iterable[OperatorSpec]) -> tuple[Term, ...]:
+        """One term per operator, in order; those without a value say why."""
+        terms = []
+        for operator in operators:
+            value = self._values_ms.get(operator.key())
+            terms.append(Term(operator, value, "" if value is not None else self._reason(operator)))
+        return tuple(terms)
+
+    def label(self) -> str:
+        """For people: the table's id, space and target."""
+        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()})"
+
+    def measuring_command(self) -> str:
+        """The command that measures what is missing, and only that, on the box of this table."""
+        space = self.info.space
+        height, width = space.input_size
+        return (
+            f"profiler-service profile --space {space.name} --input-size {height}x{width} "
+            f"--backend {self.info.target.backend} --protocol {self.info.protocol.value}"
+        )
+
+    def require_target(self, target: TargetSpec) -> None:
+        """Raises TableMismatchError that says in which fields another target differs."""
+        if lines := self.info.target.differences(target):
+            raise TableMismatchError(
+                f"{self.label()} was measured on another target: {'; '.join(lines)}",
+                hint="Use the table of this target, or measure one on it.",
+            )
+
+    def require_space(self, space: SpaceSpec) -> None:
+        """Raises TableMismatchError that says in which fields another search space differs."""
+        self._require_space_fields(self.info.space.differences(space), "search space")
+
+    def require_architecture(self, architecture: ArchitectureSpec) -> None:
+        """Raises TableMismatchError that says which fields of an architecture are not those of the table's space."""
+        stated = {
+            "name": architecture.space,
+            "input_size": architecture.input_size,
+            "classes": architecture.classes,
+            "batch": architecture.batch,
+            "dtype": architecture.dtype,
+        }
+        space = self.info.space
+        self._require_space_fields(space.differences(space.model_copy(update=stated)), "search space than the architecture")
+
+    def _require_space_fields(self, lines: Sequence[str], what: str) -> None:
+        if lines:
+            raise TableMismatchError(
+                f"{self.label()} is of another {what}: {'; '.join(lines)}",
+                hint="Use a table of the same search space, or measure one.",
+            )
+
+    def _reason(self, operator: OperatorSpec) -> str:
+        entry = self.table.by_key.get(operator.key())
+        if entry is None or entry.status is Status.OK:
+            return "it was never measured"
+        return f"measuring it ended with {entry.status.value}: {entry.message}"
+
+
+def load_table(source: str, settings: ClientSettings) -> LookupTable:
+    """A table from a file of any export format, or from a service.
+
+    Args:
+        source: a path; or `http://host:port`, where the service holds one table; or `http://host:port/v1/tables/ID`.
+        settings: patience with the service.
+
+    Raises:
+        TableFileError, UnsafeTableError: the file is no table, or may not be read.
+        TableChoiceError: the service holds no table, or several.
+        ServiceError, UnreachableError, IncompatibleServiceError: see `Transport.request`.
+        OSError: the file cannot be opened.
+    """
+    if urlsplit(source).scheme not in ("http", "https"):
+        return LookupTable(read_table(Path(source)))
+    url, _, table_id = source.rstrip("/").partition("/v1/tables/")
+    with ServiceClient.connect(url, settings) as service:
+        return LookupTable(service.table(table_id or choose_table(service.tables()).id))
+
+
+def choose_table(
+    tables: Sequence[TablePublic],
+    *,
+    table_id: str | None = None,
+    space: str | None = None,
+    input_size: InputSize | None = None,
+    protocol: ProtocolName | None = None,
+    target: TargetSpec | None = None,
+) -> TablePublic:
+    """The one table that fits everything stated.
+
+    Raises:
+        TableChoiceError: none does, or several do; lists what there is.
+    """
+    fitting = [
+        table
+        for table in tables
+        if (table_id is None or table.id == table_id)
+        and (space is None or table.info.space.name == space)
+        and (input_size is None or table.info.space.input_size == input_size)
+        and (protocol is None or table.info.protocol is protocol)
+        and (target is None or table.info.target == target)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    stated = {"table": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
+    wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
+    listed = "; ".join(
+        f"{table.id}: {table.info.space.label()}, {table.info.protocol.value}, {table.info.target.label()}"
+        for table in (fitting or tables)
+    )
+    if not fitting:
+        raise TableChoiceError(
+            f"the service holds no table{f' of {wanted}' if wanted else ''}",
+            hint=f"It holds {listed}." if listed else "Measure one with `nas-client profile`.",
+        )
+    raise TableChoiceError(
+        f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {listed}",
+        hint="Name one with --table ID.",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, TargetSpec):
+        return value.label()
+    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,115 @@
+"""The files of a validation: numbers as JSON, every point as CSV, the figures, and the calibration for later estimates."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.spec.base import Record, canonical_json
+from nas_client.table import LookupTable
+from nas_client.validation.calibration import CalibrationFile
+from nas_client.validation.judge import Judgement
+from nas_client.validation.plots import plot_comparison, plot_validation
+from nas_client.validation.run import ValidationRun
+
+VALIDATION, POINTS, CALIBRATION, FIGURE = "validation.json", "points.csv", "calibration.json", "correlation"
+COMPARISON = "comparison"
+
+
+def write_report(run: ValidationRun, folder: Path) -> None:
+    """Everything about the run's first table; and, where there are several, a comparison of all.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table, judgement = run.tables[0], run.judgements[0]
+    _write_json(folder / VALIDATION, judgement.validation)
+    calibration = CalibrationFile(table_id=table.info.id(), table=table.label(), calibration=judgement.calibration)
+    _write_json(folder / CALIBRATION, calibration)
+    write_points(run, folder / POINTS)
+    plot_validation(judgement, title(table, judgement), folder / FIGURE)
+    if len(run.tables) > 1:
+        names = [f"{table.info.protocol.value} ({table.info.id()[:8]})" for table in run.tables]
+        by_name = dict(zip(names, run.judgements, strict=True))
+        plot_comparison(by_name, title(table, judgement, of_several=True), folder / COMPARISON)
+        (folder / f"{COMPARISON}.md").write_text(comparison_table(by_name), encoding="utf-8")
+
+
+def title(table: LookupTable, judgement: Judgement, *, of_several: bool = False) -> str:
+    """One line above a figure: what, where, how many."""
+    info = table.info
+    what = "tables" if of_several else f"table {info.id()[:8]} ({info.protocol.value})"
+    return f"{what} of {info.space.label()} · {info.target.label()} · {judgement.validation.architectures} networks"
+
+
+def comparison_table(judgements: dict[str, Judgement]) -> str:
+    """A Markdown table: one row per table and estimate, the shared baseline of multiply-adds last."""
+    lines = [
+        "| table | estimate | Pearson (95 % interval) | Kendall τ | mean error | worst | within 5 % | slope | intercept |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(name, estimate, judgement) for name, judgement in judgements.items() for estimate in ("raw", "calibrated")]
+    lines.append(_row("none", "macs", next(iter(judgements.values()))))
+    return "\n".join(lines) + "\n"
+
+
+def write_points(run: ValidationRun, path: Path) -> None:
+    """One row per sampled network: what was measured and what each estimate says, or why it was left out."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(_rows(run))
+
+
+_COLUMNS = (
+    *("key", "operators", "multiply_adds", "measured_ms", "stderr_ms", "between_round_spread", "rounds", "flags"),
+    *("sum_ms", "calibrated_ms", "calibrated_low_ms", "calibrated_high_ms", "macs_ms", "half", "left_out", "architecture"),
+)
+
+
+def _rows(run: ValidationRun) -> Iterator[dict[str, object]]:
+    judgement = run.judgements[0]
+    calibrated, macs = judgement.calibrated.prediction, judgement.macs.prediction
+    for index, (network, measurement) in enumerate(zip(run.networks, run.measurements, strict=True)):
+        yield {
+            "key": network.architecture.key(),
+            "operators": len(network.operators),
+            "multiply_adds": network.macs,
+            "measured_ms": measurement.value_ms,
+            "stderr_ms": measurement.stderr_ms,
+            "between_round_spread": measurement.between_round_spread,
+            "rounds": measurement.rounds,
+            "flags": " ".join(flag.value for flag in measurement.flags),
+            "sum_ms": float(judgement.sum_ms[index]),
+            "calibrated_ms": float(calibrated.ms[index]),
+            "calibrated_low_ms": float(calibrated.low_ms[index]),
+            "calibrated_high_ms": float(calibrated.high_ms[index]),
+            "macs_ms": float(macs.ms[index]),
+            "half": 1 if judgement.calibrated.first_half[index] else 2,
+            "architecture": canonical_json(network.architecture.model_dump(mode="json")),
+        }
+    for left in run.left_out:
+        yield {
+            "key": left.network.architecture.key(),
+            "operators": len(left.network.operators),
+            "multiply_adds": left.network.macs,
+            "left_out": left.reason,
+            "architecture": canonical_json(left.network.architecture.model_dump(mode="json")),
+        }
+
+
+def _row(name: str, estimate: str, judgement: Judgement) -> str:
+    agreed = getattr(judgement.validation, estimate)
+    low, high = agreed.pearson_ci95
+    shown = {"raw": "sum", "calibrated": "calibrated", "macs": "multiply-adds, fitted"}[estimate]
+    return (
+        f"| {name} | {shown} | {agreed.pearson:.4f} ({low:.4f} to {high:.4f}) | {agreed.kendall:.3f} | {agreed.mape:.2%} "
+        f"| {agreed.worst_error:.2%} | {agreed.within_5:.0%} | {agreed.slope:.3f} | {agreed.intercept_ms:+.3f} ms |"
+    )
+
+
+def _write_json(path: Path, record: Record) -> None:
+    path.write_text(json.dumps(record.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")

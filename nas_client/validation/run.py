@@ -1,0 +1,118 @@
+"""One validation: networks that a table can estimate, measured by the service that measured the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.spaces.registry import create_space
+from models.spec.errors import TableMismatchError
+from models.spec.measurements import Budget, Measurement
+from models.spec.wire import JobCreate
+from nas_client.jobs import Watch, run_job
+from nas_client.service import ServiceClient
+from nas_client.table import LookupTable
+from nas_client.validation.judge import Judgement, judge
+from nas_client.validation.networks import Network, sample_networks
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A network that cannot be judged, and why."""
+
+    network: Network
+    reason: str
+
+
+@dataclass(frozen=True)
+class ValidationRun:
+    """What was measured, and what each table is worth on it.
+
+    Attributes:
+        tables, judgements: in the same order, all on the same networks.
+        networks, measurements: what was judged, in the same order.
+        left_out: the networks of the sample that were not.
+    """
+
+    tables: tuple[LookupTable, ...]
+    judgements: tuple[Judgement, ...]
+    networks: tuple[Network, ...]
+    measurements: tuple[Measurement, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def validate(
+    service: ServiceClient, tables: Sequence[LookupTable], *, architectures: int, budget: Budget, seed: int, watch: Watch
+) -> ValidationRun:
+    """Sample networks, have them measured as the first table was, and judge every table on them.
+
+    Args:
+        service: measures on the tables' target.
+        tables: of one search space and target; they may differ in protocol.
+        architectures: how many networks to sample.
+        budget: for each network's measurement.
+        seed: draws the sample and the halves.
+        watch: told of the job's progress.
+
+    Raises:
+        TableMismatchError: the tables are of other search spaces or targets than the first or the service.
+        JobFailedError, CalibrationError: see `run_job`, `judge`.
+    """
+    first = tables[0]
+    target = service.target().target
+    for table in tables:
+        table.require_target(target)
+        table.require_space(first.info.space)
+    sample = sample_networks(create_space(first.info.space), architectures, seed=seed)
+    wanted, left_out = _estimable(sample, tables)
+    if wanted:
+        _measure(service, first, wanted, budget, watch)
+    judged: list[tuple[Network, Measurement]] = []
+    results = service.lookup(first.info.id(), [network.architecture for network in wanted]) if wanted else []
+    for network, result in zip(wanted, results, strict=True):
+        if result is not None and result.value_ms is not None:
+            judged.append((network, result))
+        else:
+            reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
+            left_out.append(LeftOut(network, reason))
+    networks = tuple(network for network, _ in judged)
+    measurements = tuple(measurement for _, measurement in judged)
+    judgements = tuple(_judge(table, networks, measurements, seed) for table in tables)
+    return ValidationRun(tuple(tables), judgements, networks, measurements, tuple(left_out))
+
+
+def _estimable(sample: Sequence[Network], tables: Sequence[LookupTable]) -> tuple[list[Network], list[LeftOut]]:
+    """Those networks that every table has all entries for, and the others."""
+    wanted, left_out = [], []
+    for network in sample:
+        missing = [term for table in tables for term in table.collect(network.operators) if term.ms is None]
+        if missing:
+            left_out.append(LeftOut(network, f"no value for {missing[0].operator.label()}: {missing[0].reason}"))
+        else:
+            wanted.append(network)
+    return wanted, left_out
+
+
+def _measure(service: ServiceClient, table: LookupTable, networks: Sequence[Network], budget: Budget, watch: Watch) -> None:
+    info = table.info
+    job = run_job(
+        service,
+        JobCreate(
+            space=info.space,
+            workloads=tuple(network.architecture for network in networks),
+            protocol=info.protocol,
+            budget=budget,
+        ),
+        watch,
+    )
+    if job.table_id != info.id():
+        raise TableMismatchError(
+            f"the service measured the networks for table {job.table_id}, not for {table.label()}",
+            hint="The table is of another release or protocol version; measure it again.",
+        )
+
+
+def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:
+    sums = [sum(table.lookup(operator) for operator in network.operators) for network in networks]
+    macs = [network.macs for network in networks]
+    return judge(sums, macs, [len(network.operators) for network in networks], measurements, seed=seed)
