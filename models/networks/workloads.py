@@ -37,7 +37,7 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
         operator = _filled_operator(subject)
         return _in_context(operator, subject, request.has_suffix) if request.in_context else operator
     if isinstance(subject, ContextBase):
-        return nn.Sequential(OrderedDict(prefix=_prefix(subject), suffix=_suffix()))
+        return _sequence(prefix=_prefix(subject), suffix=nn.AdaptiveAvgPool2d(1))
     return _filled_network(subject, plan)
 
 
@@ -56,10 +56,10 @@ def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) ->
 
 
 def _in_context(operator: nn.Module, spec: OperatorSpec, has_suffix: bool) -> nn.Module:
-    parts = OrderedDict(prefix=_prefix(ContextBase.of(spec)), operator=operator)
-    if has_suffix:
-        parts["suffix"] = _suffix()
-    return nn.Sequential(parts)
+    prefix = _prefix(ContextBase.of(spec))
+    if not has_suffix:
+        return _sequence(prefix=prefix, operator=operator)
+    return _sequence(prefix=prefix, operator=operator, suffix=nn.AdaptiveAvgPool2d(1))
 
 
 def _prefix(base: ContextBase) -> nn.Module:
@@ -68,5 +68,5 @@ def _prefix(base: ContextBase) -> nn.Module:
     return fill(module, base.key())
 
 
-def _suffix() -> nn.Module:
-    return nn.AdaptiveAvgPool2d(1)
+def _sequence(**parts: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(parts)).eval()

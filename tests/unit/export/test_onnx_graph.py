@@ -1,0 +1,165 @@
+"""What the graphs are made of: what runtimes other than the one that tests them depend on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor, nn
+
+from models.export.errors import UnsupportedPrimitiveError
+from models.export.onnx_graph import to_onnx
+from models.export.version import OPSET
+from models.networks.workloads import build_module
+from models.operators.weights import fill, random_input
+from models.spec.graphs import ContextBase, GraphRequest
+from models.spec.operators import OperatorSpec
+
+
+def _request(
+    kind: str, *, in_channels: int = 8, out_channels: int = 8, stride: int = 1, dtype: Any = "float32"
+) -> GraphRequest:
+    spec = OperatorSpec(
+        kind=kind, in_channels=in_channels, out_channels=out_channels, height=8, width=12, stride=stride, dtype=dtype
+    )
+    return GraphRequest(subject=spec, in_context=True)
+
+
+def _graph(request: GraphRequest, dtype: Any = "float32") -> onnx.ModelProto:
+    return to_onnx(build_module(request), request.input_shape, dtype=dtype, name=request.key())
+
+
+def _operations(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def test_batch_normalisation_is_folded_away() -> None:
+    model = _graph(_request("zoomed_conv3x3_x2"))
+    assert _operations(model) == ["Conv", "Resize", "Conv", "Relu", "Conv", "Resize", "Relu", "GlobalAveragePool"]
+
+
+def test_an_identity_in_context_is_its_base() -> None:
+    """So that their difference is zero but for noise."""
+    request = _request("skip")
+    base = GraphRequest(subject=ContextBase.of(request.subject))
+    assert _operations(_graph(request)) == _operations(_graph(base)) == ["Conv", "GlobalAveragePool"]
+    weights = [[item.raw_data for item in _graph(each).graph.initializer] for each in (request, base)]
+    assert weights[0] == weights[1]
+
+
+def test_an_operator_that_ends_a_network_has_no_suffix() -> None:
+    assert _operations(_graph(_request("upsample"))) == ["Conv", "Resize"]
+
+
+def test_a_module_that_does_nothing_still_is_a_graph() -> None:
+    model = to_onnx(nn.Identity(), (1, 3, 4, 4), name="nothing")
+    onnx.checker.check_model(model, full_check=True)
+    assert _operations(model) == ["Identity"]
+
+
+def test_names_shapes_and_operator_set() -> None:
+    request = _request("conv3x3", out_channels=16, stride=2)
+    module = build_module(request)[:-1]
+    model = to_onnx(module, request.input_shape, name="strided")
+    (source,), (result,) = model.graph.input, model.graph.output
+    assert (source.name, result.name, model.graph.name) == ("input", "output", "strided")
+    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in (source, result)]
+    assert shapes == [[1, 4, 8, 12], [1, 16, 4, 6]]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
+
+
+def test_resizes_say_all_four_dimensions() -> None:
+    """TensorRT's parser takes constant sizes or scales for the whole shape, and no `axes`."""
+    model = _graph(_request("zoomed_conv3x3"))
+    constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    resizes = [node for node in model.graph.node if node.op_type == "Resize"]
+    assert [constants[node.input[3]].tolist() for node in resizes] == [[1, 8, 4, 6], [1, 8, 8, 12]]
+    for node in resizes:
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        assert attributes == {"mode": b"linear", "coordinate_transformation_mode": b"align_corners"}
+
+
+@pytest.mark.parametrize("kind", ["conv3x3", "zoomed_conv3x3_x2", "segmentation_head"])
+def test_float16(kind: str, relative_error: Any) -> None:
+    request = _request(kind, out_channels=12)
+    assert relative_error(build_module(request), request.input_shape, "float16") <= 2e-3
+
+
+@pytest.mark.parametrize("kind", ["conv3x3", "zoomed_conv3x3_x2", "segmentation_head"])
+def test_bfloat16(kind: str) -> None:
+    """By ONNX's own reference, as ONNX Runtime has no bfloat16 convolution on CPUs."""
+    request = _request(kind, out_channels=12)
+    module, array = build_module(request), random_input(request.input_shape, "test")
+    model = to_onnx(module, request.input_shape, dtype="bfloat16", name="test")
+    onnx.checker.check_model(model, full_check=True)
+    rounded = torch.from_numpy(array).bfloat16()
+    with torch.no_grad():
+        expected = module(rounded.float()).numpy()
+    bfloat16 = onnx.helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
+    found = np.asarray(ReferenceEvaluator(model).run(None, {"input": array.astype(bfloat16)})[0])
+    assert found.dtype == bfloat16
+    assert np.linalg.norm(found.astype(np.float32) - expected) <= 2e-2 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_everything_is_in_the_dtype_asked_for(dtype: Any) -> None:
+    model = _graph(_request("zoomed_conv3x3", out_channels=12), dtype)
+    wanted = TensorProto.DataType.Value(dtype.upper())
+    weights = [item.data_type for item in model.graph.initializer if item.data_type != TensorProto.INT64]
+    assert {*weights, *(value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output))} == {wanted}
+    assert "Cast" not in _operations(model)
+
+
+def test_nothing_is_folded_into_a_convolution_that_others_read_too() -> None:
+    """They would read the normalised map; such a module is refused rather than exported wrongly."""
+
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return y + self.norm(y)
+
+    with pytest.raises(UnsupportedPrimitiveError, match="BatchNorm2d"):
+        to_onnx(fill(Forked(), "a"), (1, 3, 4, 4), name="forked")
+
+
+def test_one_convolution_used_twice(relative_error: Any) -> None:
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    module = fill(nn.Sequential(conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3), nn.ReLU()), "a")
+    assert relative_error(module, (2, 3, 5, 6)) <= 1e-5
+
+
+class _Cumulative(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(x, dim=2)
+
+
+class _Method(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (nn.Sequential(nn.ReLU(), nn.Hardswish()), "Hardswish"),
+        (_Cumulative(), "cumsum"),
+        (_Method(), "sigmoid"),
+        (nn.Conv2d(3, 3, 3, padding="same"), "same"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "reflect"),
+        (nn.AdaptiveAvgPool2d(2), "2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_nothing_emits_is_named(module: nn.Module, named: str) -> None:
+    with pytest.raises(UnsupportedPrimitiveError, match=named):
+        to_onnx(module, (1, 3, 4, 4), name="unknown")
