@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import fx, nn
 
+from models.export.folding import foldable, folded
 from models.networks.workloads import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
@@ -19,3 +20,18 @@ def module_of(request: GraphRequest) -> nn.Module:
     subject = request.subject
     plan = space_of(subject).plan(subject) if isinstance(subject, ArchitectureSpec) else None
     return build_module(request, plan)
+
+
+def with_norms_folded(module: nn.Module) -> fx.GraphModule:
+    """The same computation, each batch normalisation folded into the convolution before it; takes the module's layers over."""
+    traced = fx.symbolic_trace(module)
+    layers = dict(traced.named_modules())
+    for conv_node, norm_node in foldable(traced.graph, layers).items():
+        conv = layers[conv_node.target]
+        weight, bias = folded(conv, layers[norm_node.target])
+        conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+        norm_node.replace_all_uses_with(conv_node)
+        traced.graph.erase_node(norm_node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced

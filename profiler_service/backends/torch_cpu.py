@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
@@ -14,7 +13,7 @@ from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
 from profiler_service.backends.cpu import CpuBackend
 from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.modules import module_of
+from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError, RunError
 
@@ -89,7 +88,7 @@ class TorchBackend(CpuBackend):
         require_dtype(self.name, self.dtypes, request)
         dtype: torch.dtype = getattr(torch, request.subject.dtype)
         try:
-            return TorchEngine(fuse(module_of(request), inplace=True), seeded_input(request), dtype)
+            return TorchEngine(with_norms_folded(module_of(request)), seeded_input(request), dtype)
         except (RuntimeError, MemoryError) as error:
             raise _translated(error, BuildError) from error
 

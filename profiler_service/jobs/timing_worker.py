@@ -70,9 +70,9 @@ class TimingWorker:
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
         """Build an engine and compare its output with the torch module's."""
-        key = artifact.request.key()
+        key, backend = artifact.request.key(), self._backend
         start = perf_counter()
-        engine = self._built(artifact, activity)
+        engine = self._built(backend, artifact, activity)
         if isinstance(engine, Failure):
             return BuildReport(key, engine.status, engine.message)
         build_s = perf_counter() - start
@@ -101,18 +101,19 @@ class TimingWorker:
 
         A failure means that the sentinel failed, or that an engine failed after its first run, when nobody knows which.
         """
+        backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
         rng = random.Random(request.seed)  # noqa: S311 - an order, not a secret
         with ExitStack() as live:
-            sentinel = self._live([request.sentinel], activity, live)
+            sentinel = self._live(backend, [request.sentinel], activity, live)
             if sentinel.failures:
                 return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
-            group = self._live(request.artifacts, activity, live)
+            group = self._live(backend, request.artifacts, activity, live)
             build_s = watch.lap()
             passes = partial(
                 run_passes,
-                self._backend,
+                backend,
                 list(group.engines.values()),
                 *sentinel.engines.values(),
                 sentinel_every=request.sentinel_every,
@@ -140,11 +141,12 @@ class TimingWorker:
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
         """Time one engine by itself, back to back; see `AloneRequest`."""
+        backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
         key = request.artifact.request.key()
         with ExitStack() as live:
-            alone = self._live([request.artifact], activity, live)
+            alone = self._live(backend, [request.artifact], activity, live)
             if alone.failures:
                 return alone.failures[0]
             build_s = watch.lap()
@@ -152,9 +154,9 @@ class TimingWorker:
             activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_runs + request.runs, alone.run_s))
             try:
                 with garbage_collector_off():
-                    self._backend.time_pass(engines * request.warmup_runs)
+                    backend.time_pass(engines * request.warmup_runs)
                     warmup_s = watch.lap()
-                    samples_ms = self._backend.time_pass(engines * request.runs)
+                    samples_ms = backend.time_pass(engines * request.runs)
             except (BackendError, MemoryError) as error:
                 return Failure(_status(error), str(error), key)
             return AloneTimes(
@@ -169,24 +171,25 @@ class TimingWorker:
 
     @property
     def _backend(self) -> Backend:
+        """The backend; loaded here if this is the first task, hence taken before any clock starts."""
         return _backend(self.backend_name, self.options)
 
     def _allowance_s(self, runs: int, run_s: float) -> float:
         return self.run_timeout_s + _PATIENCE * runs * run_s
 
-    def _built(self, artifact: GraphArtifact, activity: ActivityFile) -> Engine | Failure:
+    def _built(self, backend: Backend, artifact: GraphArtifact, activity: ActivityFile) -> Engine | Failure:
         key = artifact.request.key()
         activity.note(Phase.BUILDING, key, self.build_timeout_s)
         try:
-            return self._backend.build(artifact)
+            return backend.build(artifact)
         except (BackendError, MemoryError) as error:
             return Failure(_status(error), str(error), key)
 
-    def _live(self, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
+    def _live(self, backend: Backend, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
         """Engines that have run once, all live until `live` is closed."""
         result = _Live()
         for artifact in artifacts:
-            engine = self._built(artifact, activity)
+            engine = self._built(backend, artifact, activity)
             if isinstance(engine, Failure):
                 result.failures.append(engine)
             else:

@@ -1,0 +1,182 @@
+"""What every backend must do, whatever its runtime. A backend whose runtime is not installed is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.spec.errors import InvalidSpecError
+from models.spec.graphs import ContextBase, GraphRequest
+from models.spec.kinds import kind_info, kind_names
+from models.spec.operators import DTYPE_BYTES, OperatorSpec
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
+from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.registry import backend_names, create_backend
+from profiler_service.errors import BackendUnavailableError, BuildError, RunError
+from profiler_service.jobs.graph_cache import GraphCache
+from profiler_service.jobs.graph_files import make_files
+from profiler_service.jobs.output_check import TOLERANCES, output_problem
+
+SMALL = {"height": 10, "width": 14, "in_channels": 8}
+
+
+def _operator(kind: str, stride: int = 1, dtype: str = "float32") -> OperatorSpec:
+    out_channels = 8 if kind_info(kind).keeps_channels else 12
+    return OperatorSpec.parse({"kind": kind, "stride": stride, "out_channels": out_channels, "dtype": dtype, **SMALL})
+
+
+GRAPHS = [
+    GraphRequest(subject=_operator(kind, stride), in_context=in_context)
+    for kind in kind_names()
+    for stride in kind_info(kind).strides
+    for in_context in (False, True)
+]
+BASE = GraphRequest(subject=ContextBase.of(_operator("conv3x3")))
+CONVOLUTION = GraphRequest(subject=_operator("conv3x3"))
+
+
+@pytest.fixture(params=backend_names(), scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    try:
+        backend = create_backend(request.param)
+    except BackendUnavailableError as error:
+        pytest.skip(f"{error}: {error.hint}")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> GraphCache:
+    return GraphCache.open(tmp_path_factory.mktemp("graphs"))
+
+
+def _artifact(cache: GraphCache, backend: Backend, request: GraphRequest) -> GraphArtifact:
+    artifact = cache.artifact(request, reads_onnx=backend.reads_onnx)
+    make_files(artifact, cache)
+    return artifact
+
+
+def _reference(artifact: GraphArtifact) -> FloatArray:
+    assert artifact.reference_path is not None
+    reference: FloatArray = np.load(artifact.reference_path)
+    return reference
+
+
+@pytest.fixture
+def engine(backend: Backend, cache: GraphCache) -> Iterator[Engine]:
+    engine = backend.build(_artifact(cache, backend, CONVOLUTION))
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("request_", [*GRAPHS, BASE], ids=GraphRequest.label)
+def test_computes_what_the_torch_module_computes(backend: Backend, cache: GraphCache, request_: GraphRequest) -> None:
+    artifact = _artifact(cache, backend, request_)
+    engine = backend.build(artifact)
+    try:
+        error, problem = output_problem(engine.infer(seeded_input(request_)), _reference(artifact), "float32")
+    finally:
+        engine.close()
+    assert problem == ""
+    assert error is not None
+    assert error < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["conv3x3", "zoomed_conv3x3_x2", "segmentation_head"])
+def test_computes_in_every_dtype_it_declares(backend: Backend, cache: GraphCache, kind: str) -> None:
+    for dtype in backend.dtypes:
+        request = GraphRequest(subject=_operator(kind, dtype=dtype))
+        artifact = _artifact(cache, backend, request)
+        engine = backend.build(artifact)
+        output = engine.infer(seeded_input(request))
+        engine.close()
+        error, problem = output_problem(output, _reference(artifact), dtype)
+        assert output.dtype == np.float32
+        assert problem == ""
+        assert error is not None
+        if dtype != "float32":
+            assert error > TOLERANCES["float32"] / 10, "as exact as float32: was it computed in float32?"
+
+
+def test_refuses_any_other_dtype_before_anything_is_built(backend: Backend) -> None:
+    for dtype in DTYPE_BYTES.keys() - set(backend.dtypes):
+        artifact = GraphArtifact(GraphRequest(subject=_operator("conv3x3", dtype=dtype)))
+        with pytest.raises(InvalidSpecError, match=f"does not compute in {dtype}, only in float32"):
+            backend.build(artifact)
+
+
+def test_infers_for_any_input_and_keeps_nothing_of_it(engine: Engine) -> None:
+    seeded, other = seeded_input(CONVOLUTION), np.zeros(CONVOLUTION.input_shape, dtype=np.float32)
+    first = engine.infer(seeded)
+    assert not np.array_equal(engine.infer(other), first)
+    engine.run()
+    np.testing.assert_array_equal(engine.infer(seeded), first)
+
+
+def test_an_input_of_the_wrong_shape_is_a_run_error(engine: Engine) -> None:
+    with pytest.raises(RunError):
+        engine.infer(np.zeros((1, 3, 10, 14), dtype=np.float32))
+
+
+def test_a_closed_engine_stays_closed(backend: Backend, cache: GraphCache) -> None:
+    engine = backend.build(_artifact(cache, backend, CONVOLUTION))
+    engine.close()
+    engine.close()
+    with pytest.raises(RunError, match="closed"):
+        engine.run()
+    with pytest.raises(RunError, match="closed"):
+        engine.infer(seeded_input(CONVOLUTION))
+
+
+def test_times_engines_in_the_given_order_repeats_included(backend: Backend, cache: GraphCache, engine: Engine) -> None:
+    # 4096 times the arithmetic: no noise turns that around.
+    large = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=128, out_channels=128, height=40, width=56))
+    slow = backend.build(_artifact(cache, backend, large))
+    try:
+        backend.time_pass([engine, slow])
+        times_ms = np.array([backend.time_pass([engine, slow, engine, engine, slow]) for _ in range(5)])
+    finally:
+        slow.close()
+    assert times_ms.shape == (5, 5)
+    assert (times_ms > 0).all()
+    fast_ms, slow_ms = np.median(times_ms[:, [0, 2, 3]], axis=0), np.median(times_ms[:, [1, 4]], axis=0)
+    assert fast_ms.max() < slow_ms.min()
+    assert backend.time_pass([]) == []
+
+
+def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: GraphCache, tmp_path: Path) -> None:
+    if not backend.reads_onnx:
+        pytest.skip(f"{backend.name} reads no graph files")
+    whole = _artifact(cache, backend, CONVOLUTION)
+    assert whole.onnx_path is not None
+    for name, data in {"cut.onnx": whole.onnx_path.read_bytes()[:-100], "text.onnx": b"not a graph", "empty.onnx": b""}.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(BuildError):
+            backend.build(replace(whole, onnx_path=path))
+    for absent in (tmp_path / "absent.onnx", None):
+        with pytest.raises(BuildError):
+            backend.build(replace(whole, onnx_path=absent))
+
+
+def test_says_what_it_measures_on(backend: Backend) -> None:
+    target = backend.target()
+    assert target.backend == backend.name
+    assert target.versions[backend.name]
+    assert target.precision["denormals"] == "zero"
+    assert target == backend.target()
+    assert target.threads == backend.options.threads
+
+
+def test_what_changes_a_time_changes_the_target(backend: Backend) -> None:
+    other = create_backend(backend.name, BackendOptions(threads=2))
+    try:
+        assert backend.target().differences(other.target()) == ["threads: 1 here, 2 there"]
+    finally:
+        other.close()
+        create_backend(backend.name, backend.options).close()  # threads are the process's in some runtimes
