@@ -48,24 +48,21 @@ def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "
     graph = _Tracer().trace(module)
     layers = dict(module.named_modules())
     norms = foldable(graph, layers)
-    merged = {norm: conv for conv, norm in norms.items()}
+    convolutions = {norm: conv for conv, norm in norms.items()}
     builder = GraphBuilder(dtype)
     source = builder.input("input", input_shape)
-    values: dict[fx.Node, Value] = {}
-    for node in graph.nodes:
+    first, *body, last = graph.nodes
+    values = {first: source}
+    for node in body:
         builder.enter(node.name)
-        if node.op == "placeholder":
-            values[node] = source
-        elif node.op == "output":
-            return builder.model(name, source, values[node.args[0]])
-        elif node in merged:
-            values[node] = values[merged[node]]
+        if node in convolutions:
+            values[node] = values[convolutions[node]]
         elif node in norms:
             norm = layers[norms[node].target]
             values[node] = convolution(builder, layers[node.target], values[node.args[0]], norm)
         else:
             values[node] = _emit(builder, node, layers, values)
-    raise UnsupportedPrimitiveError(f"{type(module).__name__} has no output")
+    return builder.model(name, source, values[last.args[0]])
 
 
 def _emit(builder: GraphBuilder, node: fx.Node, layers: dict[str, nn.Module], values: dict[fx.Node, Value]) -> Value:

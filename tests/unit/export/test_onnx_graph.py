@@ -143,6 +143,11 @@ class _Cumulative(nn.Module):
         return torch.cumsum(x, dim=2)
 
 
+class _TwoInputs(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
 class _Method(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sigmoid()
@@ -154,6 +159,7 @@ class _Method(nn.Module):
         (nn.Sequential(nn.ReLU(), nn.Hardswish()), "Hardswish"),
         (_Cumulative(), "cumsum"),
         (_Method(), "sigmoid"),
+        (_TwoInputs(), "placeholder of y"),
         (nn.Conv2d(3, 3, 3, padding="same"), "same"),
         (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "reflect"),
         (nn.AdaptiveAvgPool2d(2), "2"),
