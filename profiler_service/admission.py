@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import platform
 from dataclasses import dataclass
 
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
+from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
 from models.spec.measurements import PROTOCOL_VERSIONS, Workload
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.jobs.messages import BackendDescription
+from profiler_service.measure.memory import network_bytes
+from profiler_service.version import service_version
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
     """Check a request against its search space and the backend.
 
     Raises:
-        InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, or a
-            dtype that the backend does not measure; names the workload.
+        InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, a dtype
+            that the backend does not measure, or a network beyond the limit of memory; names the workload.
     """
     space = create_space(request.space)
     _require_dtype(space.spec.dtype, backend, "space")
@@ -44,23 +47,29 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
         space=space.spec,
         protocol=request.protocol,
         protocol_version=PROTOCOL_VERSIONS[request.protocol],
+        provenance={"host": platform.node(), "system": platform.platform(), "opclock": service_version()},
     )
     return AdmittedJob(request.model_copy(update={"space": space.spec}), info)
 
 
 def _check(workload: Workload, space: SearchSpace, backend: BackendDescription, where: str) -> None:
     _require_dtype(workload.dtype, backend, where)
-    if isinstance(workload, ArchitectureSpec):
-        try:
-            space.plan(workload)
-        except InvalidSpecError as error:
-            raise type(error)(f"{where}: {error.message}", hint=error.hint) from error
+    if not isinstance(workload, ArchitectureSpec):
+        return
+    try:
+        size = network_bytes(space.plan(workload).operators())
+    except InvalidSpecError as error:
+        raise type(error)(f"{where}: {error.message}", hint=error.hint) from error
+    if size > limits.MAX_WORKLOAD_BYTES:
+        raise WorkloadTooLargeError(
+            f"{where}: this network takes about {size:.3g} bytes; the limit is {limits.MAX_WORKLOAD_BYTES:.3g}",
+            hint="Choose a smaller input size or batch.",
+        )
 
 
 def _require_dtype(dtype: str, backend: BackendDescription, where: str) -> None:
     if dtype not in backend.dtypes:
-        known: Sequence[str] = backend.dtypes
         raise InvalidSpecError(
             f"{where}: dtype {dtype!r} cannot be measured by backend {backend.target.backend!r}",
-            hint=f"It measures {', '.join(known)}; other backends may measure more.",
+            hint=f"It measures {', '.join(backend.dtypes)}; other backends may measure more.",
         )
