@@ -6,7 +6,6 @@ A command returns nothing; it calls `emit` once with its document. Errors of our
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -33,8 +32,8 @@ Document = BaseModel | Mapping[str, Any]
 
 
 def people() -> Console:
-    """The console for everything that is not a result."""
-    return Console(stderr=True, highlight=False)
+    """The console for everything that is not a result. Long lines stay whole, so that commands in hints can be copied."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) -> None:
@@ -44,7 +43,7 @@ def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) 
         sys.stdout.write(canonical_json(data) + "\n")
         sys.stdout.flush()
     else:
-        text(Console(highlight=False))
+        text(Console(highlight=False, soft_wrap=True))
 
 
 def progress() -> Progress:
@@ -76,17 +75,16 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a console script; never returns. Our errors become one message, their hint and their exit code."""
-    if hasattr(signal, "SIGPIPE"):  # `… | head` ends quietly
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    """Run a console script; never returns. Our errors become one message, their hint and their exit code.
+
+    typer ends quietly by itself on Ctrl-C (130) and where stdout is closed, as by `… | head` (1). SIGPIPE stays ignored: it would
+    kill the process whenever the other side closes an HTTP connection.
+    """
     try:
         app()
     except OpclockError as error:
         _report(error.code, error.message, error.hint)
         sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        people().print("[yellow]interrupted[/]; what was measured is kept")
-        sys.exit(128 + signal.SIGINT)
     except OSError as error:
         path = f" {os.fspath(error.filename)!r}" if error.filename else ""
         _report(
