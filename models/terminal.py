@@ -77,8 +77,8 @@ def parse_size(text: str) -> tuple[int, int]:
 def run(app: typer.Typer) -> None:
     """Run a console script; never returns. Our errors become one message, their hint and their exit code.
 
-    typer ends quietly by itself on Ctrl-C (130) and where stdout is closed, as by `… | head` (1). SIGPIPE stays ignored: it would
-    kill the process whenever the other side closes an HTTP connection.
+    typer ends quietly by itself on Ctrl-C (130) and where stdout is closed, as by `… | head` (1). SIGPIPE stays ignored: it
+    would kill the process whenever the other side closes an HTTP connection.
     """
     try:
         app()
