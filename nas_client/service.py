@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -88,7 +89,7 @@ class ServiceClient:
         """One table; from disk where the service confirms that it has not changed."""
         kept = self._kept(table_id)
         headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": kept[0].etag} if kept else {})
-        reply = self._transport.request("GET", f"/v1/tables/{table_id}", headers=headers)
+        reply = self._transport.request("GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers)
         if kept and reply.status == 304:
             return kept[1]
         try:
