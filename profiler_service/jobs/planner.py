@@ -86,6 +86,12 @@ def requested_workloads(request: JobCreate, space: SearchSpace) -> tuple[Workloa
     return tuple({workload.key(): workload for workload in workloads}.values())
 
 
+def graph_key(workload: Workload, protocol: ProtocolName) -> str:
+    """Key of the graph that is timed for a workload."""
+    in_context = protocol is ProtocolName.IN_CONTEXT and isinstance(workload, OperatorSpec)
+    return GraphRequest(subject=workload, in_context=in_context).key()
+
+
 def plan_job(
     workloads: Sequence[Workload], space: SearchSpace, protocol: ProtocolName, *, finished: Collection[str], seed: str
 ) -> JobPlan:

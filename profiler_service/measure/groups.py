@@ -39,6 +39,15 @@ class Group:
         """All of them."""
         return self.due + self.bases + self.fillers
 
+    def without(self, key: str) -> Group:
+        """The group less one graph."""
+        due, bases, fillers = (tuple(k for k in keys if k != key) for keys in (self.due, self.bases, self.fillers))
+        return Group(due, bases, fillers)
+
+    def only(self, due: tuple[str, ...]) -> Group:
+        """A smaller group for some of the graphs that are due, with all bases and without fillers."""
+        return Group(due, self.bases, ())
+
 
 @dataclass(frozen=True)
 class GroupLimits:

@@ -15,7 +15,14 @@ from profiler_service.measure.visits import Visit
 
 OPERATOR = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=16, width=16)
 BUDGET = BudgetSettings(
-    min_rounds=3, max_rounds=5, passes=3, network_passes=3, warmup_passes=0, target_relative_stderr=0.05, floor_ms=0.0
+    min_rounds=3,
+    max_rounds=5,
+    passes=3,
+    network_passes=3,
+    alone_runs=9,
+    warmup_passes=0,
+    target_relative_stderr=0.05,
+    floor_ms=0.0,
 )
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,66 @@
+"""The second phase of a job, protocol `isolated`: every engine by itself, back to back, as most tables are made.
+
+Kept for comparison, and for other people's tables: weights stay in cache and boundaries differ, so that the values add up to
+networks less well than those of `in_context` (docs/measurement.md). Rounds still go over all workloads in turn, since a
+value's uncertainty is the spread between rounds here as well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from time import perf_counter
+
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.host import host_load
+from profiler_service.jobs.messages import AloneRequest, Failure
+from profiler_service.jobs.progress import Work
+from profiler_service.jobs.warmup import sentinel_alone_ms
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.visits import Visit
+
+
+def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, seed: str) -> None:
+    """Add rounds until nothing of the job is pending, or it is stopped.
+
+    The sentinel is timed at the start of each round, for the record: nothing is normalised with it.
+
+    Args:
+        job: what is measured.
+        artifacts: graph key to artifact, of all graphs that can be timed.
+        seed: decides the order.
+
+    Raises:
+        JobError: the sentinel failed.
+    """
+    job.ledger.settle()
+    while job.ledger.pending and not job.stopped():
+        number = job.begin_round()
+        sentinel_ms = sentinel_alone_ms(job, artifacts[SENTINEL_GRAPH.key()])
+        due = list(job.ledger.pending)
+        random.Random(f"{seed} {number}").shuffle(due)  # noqa: S311 - repeatable, not secret
+        for planned in due:
+            if job.stopped():
+                return
+            start_s, load = perf_counter(), host_load()
+            times = job.workers.time_alone(AloneRequest(artifacts[planned.graph.key], runs=job.budget.alone_runs))
+            if isinstance(times, Failure):
+                job.ledger.fail(times if times.key is not None else replace(times, key=planned.graph.key))
+            else:
+                job.seconds.add(times)
+                visit = Visit(
+                    graph_key=planned.graph.key,
+                    round=number,
+                    visit=0,
+                    samples_ms=times.samples_ms,
+                    sentinel_ms=sentinel_ms,
+                    passes=len(times.samples_ms),
+                    accepted=True,
+                    started_at=times.started_at,
+                )
+                job.ledger.save_visits([visit], host_load=load)
+            job.reporter.estimate.did(Work.VISIT, planned.operators, perf_counter() - start_s)
+            job.reporter.tick()
+        job.ledger.settle()

@@ -1,0 +1,86 @@
+"""The first phase of a job: every graph is made, built once and compared with its torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import Status
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.errors import JobError
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.messages import BuildReport, Failure
+from profiler_service.jobs.progress import Work
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+
+
+def build_graphs(job: JobContext, requests: Sequence[GraphRequest]) -> dict[str, GraphArtifact]:
+    """Make and check graphs, the sentinel's besides; whatever needs one that fails is saved as failed at once.
+
+    Each graph is checked while others are still being made: the cores stay busy, and large reference outputs do not pile up.
+
+    Returns:
+        Graph key to artifact, of every graph whose engine computes what it should.
+
+    Raises:
+        JobError: the sentinel cannot be built.
+    """
+    building = _Building(job, {request.key(): request for request in (SENTINEL_GRAPH, *requests)})
+    return building.run()
+
+
+class _Building:
+    def __init__(self, job: JobContext, requests: dict[str, GraphRequest]) -> None:
+        self._job, self._requests = job, requests
+        self._made: dict[str, GraphArtifact] = {}
+        self._good: dict[str, GraphArtifact] = {}
+        self._since_s = perf_counter()
+
+    def run(self) -> dict[str, GraphArtifact]:
+        job = self._job
+        job.reporter.phase("building")
+        job.reporter.estimate.expect(Work.BUILD, len(self._requests))
+        graphs_before_s, start_s = job.seconds.graphs_s, perf_counter()
+        for report in job.workers.check(self._artifacts()):
+            self._checked(report)
+            if job.stopped():
+                break
+        job.seconds.builds_s += perf_counter() - start_s - (job.seconds.graphs_s - graphs_before_s)
+        return self._good
+
+    def _artifacts(self) -> Iterator[GraphArtifact]:
+        """The graphs that could be made, as they are made. Waiting for them is what counts as time for graphs."""
+        start_s = perf_counter()
+        for request, outcome in self._job.workers.prepare(list(self._requests.values())):
+            self._job.seconds.graphs_s += perf_counter() - start_s
+            if isinstance(outcome, Failure):
+                self._failed(outcome)
+            else:
+                self._made[request.key()] = outcome
+                yield outcome
+            start_s = perf_counter()
+        self._job.seconds.graphs_s += perf_counter() - start_s
+
+    def _checked(self, report: BuildReport) -> None:
+        self._job.ledger.note_build(report)
+        if report.status is Status.OK:
+            self._good[report.key] = self._made[report.key]
+            self._done()
+        else:
+            self._failed(Failure(report.status, report.message, report.key))
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.key == SENTINEL_GRAPH.key():
+            raise JobError(
+                f"the sentinel cannot be built: {failure.message}",
+                hint="Nothing can be measured without it: see what `profiler-service doctor` says of the backend.",
+            )
+        self._job.ledger.fail(failure)
+        self._done()
+
+    def _done(self) -> None:
+        now_s = perf_counter()
+        self._job.reporter.estimate.did(Work.BUILD, 1, now_s - self._since_s)
+        self._since_s = now_s
+        self._job.reporter.tick()

@@ -1,0 +1,41 @@
+"""What the phases of one running job have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from profiler_service.jobs.ledger import Ledger
+from profiler_service.jobs.progress import Work
+from profiler_service.jobs.reporting import PhaseSeconds, Reporter
+from profiler_service.jobs.workers import Workers
+from profiler_service.measure.budgets import BudgetSettings
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A running job.
+
+    Attributes:
+        workers: the processes that build and time.
+        ledger: what it has measured and what is left.
+        budget: how much time it may spend.
+        reporter: told of every step.
+        seconds: where its time goes; the phases add to it.
+        stopped: asked between visits; once true, the phases return and leave the rest as it is.
+    """
+
+    workers: Workers
+    ledger: Ledger
+    budget: BudgetSettings
+    reporter: Reporter
+    seconds: PhaseSeconds
+    stopped: Callable[[], bool]
+
+    def begin_round(self) -> int:
+        """The number of a new round in the table, whose work is told to the reporter."""
+        expected = self.ledger.expected_rounds_left()
+        work = sum(planned.operators * expected[planned.key] for planned in self.ledger.pending)
+        self.reporter.estimate.expect(Work.VISIT, work)
+        self.reporter.phase(f"round {self.ledger.rounds_done + 1} of at most {self.budget.max_rounds}")
+        return self.ledger.begin_round()

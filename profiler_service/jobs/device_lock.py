@@ -1,0 +1,70 @@
+"""One lock per device of the machine: whatever services and commands there are, only one measures at a time.
+
+The lock is the operating system's, on an open file: it is free again the moment its holder dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from profiler_service.errors import JobError
+
+_POLL_S = 0.2
+"""How often a busy lock is tried, and whether to go on waiting is asked."""
+
+
+def lock_directory() -> Path:
+    """The directory that all users of this machine share; where there is one, that which a reboot empties."""
+    run = Path("/run/lock")
+    return run if run.is_dir() else Path(tempfile.gettempdir())
+
+
+@contextmanager
+def device_lock(
+    device: str, *, on_wait: Callable[[], None], stopped: Callable[[], bool], directory: Path | None = None
+) -> Iterator[bool]:
+    """Hold the device for the length of a `with` block.
+
+    Args:
+        device: as its target names it.
+        on_wait: called once if somebody else holds it.
+        stopped: asked while waiting; once true, the block is entered without the lock.
+        directory: of the lock's file; the machine's by default.
+
+    Yields:
+        Whether the device is held.
+
+    Raises:
+        JobError: the lock's file cannot be made.
+    """
+    name = hashlib.sha256(device.encode()).hexdigest()[:16]
+    path = (directory or lock_directory()) / f"opclock-{name}.lock"
+    lock = FileLock(path, mode=0o666)
+    held = _acquire(lock, device, 0)
+    if not held:
+        on_wait()
+        while not held and not stopped():
+            held = _acquire(lock, device, _POLL_S)
+    try:
+        yield held
+    finally:
+        if held:
+            lock.release()
+
+
+def _acquire(lock: FileLock, device: str, timeout_s: float) -> bool:
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise JobError(
+            f"cannot lock the device {device!r}: {error}", hint=f"Make {lock.lock_file} writable for this user, or remove it."
+        ) from error
+    return True

@@ -1,0 +1,172 @@
+"""Visiting the groups of one round: what the sentinel rejects is repeated, what fails is dropped and the rest goes on."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from models.spec.measurements import Status
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.errors import JobError
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.host import host_load
+from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
+from profiler_service.jobs.progress import Work
+from profiler_service.measure.groups import Group
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
+from profiler_service.measure.statistics import median
+from profiler_service.measure.visits import Visit
+
+
+@dataclass(frozen=True)
+class VisitSettings:
+    """How the groups of one kind of workload are visited.
+
+    Attributes:
+        passes: timed passes of a visit.
+        sentinel_every: engines per run of the sentinel within a pass.
+        gate: judges the visits, from round to round.
+    """
+
+    passes: int
+    sentinel_every: int
+    gate: SentinelGate
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A group that is to be visited, how often that was tried, and the attempt with the fastest sentinel so far."""
+
+    group: Group
+    number: int = 0
+    best: GroupTimes | None = None
+
+    def better(self, times: GroupTimes) -> GroupTimes:
+        """The attempt with the faster sentinel."""
+        return times if self.best is None or median(times.sentinel_ms) < median(self.best.sentinel_ms) else self.best
+
+
+class GroupVisits:
+    """One round.
+
+    Args:
+        job: what is measured; visits and failures go to its ledger.
+        artifacts: graph key to artifact. Graphs that fail are removed.
+        units: graph key to units of work, of the graphs that may be due.
+        number: of the round.
+        rng: decides the order of runs.
+    """
+
+    def __init__(
+        self,
+        job: JobContext,
+        artifacts: dict[str, GraphArtifact],
+        units: Mapping[str, int],
+        *,
+        number: int,
+        rng: random.Random,
+    ) -> None:
+        self._job, self._artifacts, self._units, self._number, self._rng = job, artifacts, units, number, rng
+        self._sentinel = artifacts[SENTINEL_GRAPH.key()]
+        self._queue: deque[_Attempt] = deque()
+        self._saved = 0
+
+    def visit(self, groups: Iterable[Group], settings: VisitSettings) -> None:
+        """Visit the groups, and save each one's visits as it is done; return early if the job is stopped.
+
+        A visit that the sentinel rejects is repeated after the other groups: by then a slow phase may be over.
+
+        Raises:
+            JobError: the sentinel failed.
+        """
+        self._queue.extend(_Attempt(group) for group in groups)
+        while self._queue and not self._job.stopped():
+            attempt = self._queue.popleft()
+            start_s, load = perf_counter(), host_load()
+            outcome = self._job.workers.time_group(
+                GroupRequest(
+                    artifacts=tuple(self._artifacts[key] for key in attempt.group.keys),
+                    sentinel=self._sentinel,
+                    passes=settings.passes,
+                    warmup_passes=self._job.budget.warmup_passes,
+                    seed=self._rng.getrandbits(32),
+                    sentinel_every=settings.sentinel_every,
+                )
+            )
+            if isinstance(outcome, Failure):
+                self._failed_whole(outcome, attempt)
+                units = 0
+            else:
+                units = self._timed(outcome, attempt, settings, load)
+            self._job.reporter.estimate.did(Work.VISIT, units, perf_counter() - start_s)
+            self._job.reporter.tick()
+
+    def _timed(self, times: GroupTimes, attempt: _Attempt, settings: VisitSettings, host_load: float) -> int:
+        """Keep or repeat what was measured; the units of work that are done."""
+        self._job.seconds.add(times, repeat=attempt.number > 0)
+        group = attempt.group
+        for failure in times.failures:
+            group = self._failed_one(failure, group)
+        if not group.due:
+            return 0
+        verdict = settings.gate.judge(median(times.sentinel_ms), attempt=attempt.number)
+        if verdict is Verdict.REPEAT:
+            self._queue.append(_Attempt(group, attempt.number + 1, attempt.better(times)))
+            return 0
+        accepted = verdict is Verdict.ACCEPT
+        self._save(group, times if accepted else attempt.better(times), accepted=accepted, host_load=host_load)
+        return sum(self._units[key] for key in group.due)
+
+    def _save(self, group: Group, times: GroupTimes, *, accepted: bool, host_load: float) -> None:
+        sentinel_ms = median(times.sentinel_ms)
+        self._job.ledger.save_visits(
+            [
+                Visit(
+                    graph_key=key,
+                    round=self._number,
+                    visit=self._saved,
+                    samples_ms=times.samples_ms[key],
+                    sentinel_ms=sentinel_ms,
+                    passes=len(times.samples_ms[key]),
+                    accepted=accepted,
+                    started_at=times.started_at,
+                )
+                for key in (*group.due, *group.bases)
+            ],
+            host_load=host_load,
+        )
+        self._saved += 1
+
+    def _failed_one(self, failure: Failure, group: Group) -> Group:
+        """One engine failed and the others were timed without it; the group without it."""
+        key = str(failure.key)
+        if failure.status is Status.OUT_OF_MEMORY and key in group.due and len(group.due) > 1:
+            self._queue.append(_Attempt(group.only((key,))))  # others may have taken the memory: let it try by itself
+        else:
+            self._blame(failure)
+        return group.without(key)
+
+    def _failed_whole(self, failure: Failure, attempt: _Attempt) -> None:
+        """Nothing was timed: go on without the engine that is to blame, or find it by halving the group."""
+        group = attempt.group
+        if failure.key == SENTINEL_GRAPH.key():
+            raise JobError(f"the sentinel cannot be timed: {failure.message}", hint="Nothing can be measured without it.")
+        if failure.key is not None and failure.status is not Status.OUT_OF_MEMORY:
+            self._blame(failure)
+            rest = [group.without(failure.key)]
+        elif len(group.due) > 1:
+            half = len(group.due) // 2
+            rest = [group.only(group.due[:half]), group.only(group.due[half:])]
+        elif group.fillers:
+            rest = [group.only(group.due)]
+        else:
+            self._blame(replace(failure, key=group.due[0]))
+            rest = []
+        self._queue.extend(_Attempt(smaller) for smaller in rest if smaller.due)
+
+    def _blame(self, failure: Failure) -> None:
+        self._artifacts.pop(str(failure.key), None)
+        self._job.ledger.fail(failure)

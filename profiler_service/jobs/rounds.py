@@ -1,0 +1,86 @@
+"""The second phase of a job, protocol `in_context`: engines are timed in turn, group by group and round by round, until every
+value is known well enough (DESIGN.md §4).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.group_visits import GroupVisits, VisitSettings
+from profiler_service.jobs.planner import MIN_LIVE, PlannedGraph, PlannedWorkload
+from profiler_service.measure.groups import GroupLimits, Member, draw_groups
+from profiler_service.measure.sentinel import SentinelGate
+
+_OPERATORS_PER_SENTINEL = 16
+"""Operators per run of the sentinel within a pass: some 6 % of the time, and tens of its runs in every visit."""
+
+_NETWORKS_PER_SENTINEL = 1
+"""A network takes as long as tens of operators."""
+
+
+@dataclass(frozen=True)
+class LiveLimits:
+    """How many engines may be live at once, and how many bytes they may hold together, estimated."""
+
+    engines: int
+    memory_bytes: int
+
+
+def measure_in_turn(
+    job: JobContext,
+    artifacts: dict[str, GraphArtifact],
+    fillers: Sequence[PlannedGraph],
+    *,
+    limits: LiveLimits,
+    seed: str,
+) -> None:
+    """Add rounds until nothing of the job is pending, or it is stopped.
+
+    Operators and networks have groups of their own, in the same rounds: a network would keep operators waiting for most of a
+    pass.
+
+    Args:
+        job: what is measured.
+        artifacts: graph key to artifact, of all graphs that can be timed.
+        fillers: graphs that may keep small groups company besides the job's own.
+        limits: of a group.
+        seed: decides who is live with whom, and in which order.
+
+    Raises:
+        JobError: the sentinel failed.
+    """
+    budget = job.budget
+    operators = VisitSettings(budget.passes, _OPERATORS_PER_SENTINEL, SentinelGate(repeat_share=budget.repeat_share))
+    networks = VisitSettings(budget.network_passes, _NETWORKS_PER_SENTINEL, SentinelGate(repeat_share=budget.repeat_share))
+    operator_limits = GroupLimits(min(MIN_LIVE, limits.engines), limits.engines, limits.memory_bytes)
+    network_limits = GroupLimits(0, limits.engines, limits.memory_bytes)
+    units = {planned.graph.key: planned.operators for planned in job.ledger.pending}
+    company = [*fillers, *(planned.graph for planned in job.ledger.pending if not planned.is_network)]
+
+    job.ledger.settle()
+    while job.ledger.pending and not job.stopped():
+        number = job.begin_round()
+        rng = random.Random(f"{seed} {number}")  # noqa: S311 - repeatable, not secret
+        visits = GroupVisits(job, artifacts, units, number=number, rng=rng)
+        due = job.ledger.pending
+        members = [_member(graph) for graph in company if graph.key in artifacts]
+        visits.visit(draw_groups(_members(due, networks=False), members, operator_limits, rng), operators)
+        visits.visit(draw_groups(_members(due, networks=True), [], network_limits, rng), networks)
+        if not job.stopped():
+            job.ledger.settle()
+
+
+def _members(due: Iterable[PlannedWorkload], *, networks: bool) -> list[Member]:
+    return [
+        _member(planned.graph, None if planned.base is None else _member(planned.base))
+        for planned in due
+        if planned.is_network is networks
+    ]
+
+
+def _member(graph: PlannedGraph, base: Member | None = None) -> Member:
+    return Member(graph.key, graph.memory_bytes, base)

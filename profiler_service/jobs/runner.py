@@ -1,0 +1,206 @@
+"""Running one job from its plan to the last measurement, or taking it up where an earlier process left it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+
+import structlog
+
+from models.spaces.registry import create_space
+from models.spec.errors import OpclockError, TableMismatchError
+from models.spec.measurements import ProtocolName, Status
+from models.spec.tables import TableInfo
+from models.spec.wire import JobCounts, JobPublic, JobState
+from profiler_service.errors import JobConflictError, StorageError
+from profiler_service.jobs.alone import measure_alone
+from profiler_service.jobs.building import build_graphs
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.device_lock import device_lock
+from profiler_service.jobs.host import free_memory_bytes
+from profiler_service.jobs.ledger import Ledger
+from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
+from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
+from profiler_service.jobs.rounds import LiveLimits, measure_in_turn
+from profiler_service.jobs.warmup import warm_up
+from profiler_service.jobs.workers import Workers
+from profiler_service.measure.budgets import BUDGETS
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of `JobRunner.run`."""
+
+    on_progress: OnProgress
+    cancelled: Event
+    interrupted: Event
+    seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
+
+    def stopped(self) -> bool:
+        return self.cancelled.is_set() or self.interrupted.is_set()
+
+
+class JobRunner:
+    """Runs jobs, one at a time.
+
+    Args:
+        store: where jobs, visits and measurements are kept.
+        settings: how many engines may be live, and how much memory they may take.
+        open_workers: makes the processes for one job; they are closed at its end.
+        lock_directory: of the device locks; the machine's by default.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, open_workers: Callable[[], Workers], *, lock_directory: Path | None = None
+    ) -> None:
+        self._store, self._settings = store, settings
+        self._open_workers, self._lock_directory = open_workers, lock_directory
+        self._workers: Workers | None = None
+
+    def run(self, job_id: str, on_progress: OnProgress, cancelled: Event, interrupted: Event | None = None) -> PhaseSeconds:
+        """Run a job until it is done, or go on with one that was interrupted.
+
+        Visits are saved as each group ends and measurements as each workload is finished: nothing is measured twice,
+        whenever and however this ends. A job that somebody else has ended meanwhile is left alone.
+
+        Args:
+            job_id: of a job that is queued, or was running when its process ended.
+            on_progress: called with the job a few times a second, from this thread.
+            cancelled: once set, the job ends as cancelled after the present visit; what was measured stays.
+            interrupted: once set, it stops as well, but stays unfinished, to be run again.
+
+        Returns:
+            Where the time went.
+
+        Raises:
+            JobNotFoundError: no such job.
+            OpclockError: the job as a whole failed, and says so; or the store did.
+        """
+        run = _Run(on_progress, cancelled, interrupted or Event())
+        start_s = perf_counter()
+        job = self._store.job(job_id)
+        try:
+            if not job.state.final:
+                self._hold_device_and_run(job, run)
+        except JobConflictError as error:
+            log.info("job was ended by somebody else", job=job_id, reason=error.message)
+        except Exception as error:
+            if not run.interrupted.is_set():
+                self._fail(job_id, error, run)
+                raise
+            log.info("job was interrupted", job=job_id, reason=str(error))
+        run.seconds.total_s = perf_counter() - start_s
+        log.info("job run ended", job=job_id, state=self._store.job(job_id).state.value, **asdict(run.seconds))
+        return run.seconds
+
+    def abort(self) -> None:
+        """End the processes of the job that is running, from another thread: its present visit is lost.
+
+        Set `interrupted` before, or the job counts as failed.
+        """
+        if (workers := self._workers) is not None:
+            workers.close()
+
+    def _hold_device_and_run(self, job: JobPublic, run: _Run) -> None:
+        info = self._store.table_info(job.table_id)
+
+        def on_wait() -> None:
+            run.on_progress(self._store.update_job(job.id, phase="waiting for the device"))
+
+        start_s = perf_counter()
+        with device_lock(info.target.device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
+            run.seconds.waiting_s = perf_counter() - start_s
+            if held:
+                self._measure(job.id, info, run)
+        if run.cancelled.is_set():
+            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
+        elif not run.interrupted.is_set():
+            run.on_progress(self._store.update_job(job.id, state=JobState.DONE, phase="", fraction=1.0, eta_s=None))
+
+    def _measure(self, job_id: str, info: TableInfo, run: _Run) -> None:
+        """What is left of the job, with the device held."""
+        job, plan = self._begin(self._store.job(job_id))
+        run.on_progress(job)
+        if not plan.workloads:
+            return
+        request = job.request
+        in_turn = request.protocol is ProtocolName.IN_CONTEXT
+        budget = BUDGETS[request.budget]
+        ledger = Ledger(self._store, job.table_id, plan.workloads, budget, normalised=in_turn)
+
+        def counts() -> JobCounts:
+            before = job.counts
+            return before.model_copy(
+                update={"measured": before.measured + ledger.measured, "failed": before.failed + ledger.failed}
+            )
+
+        reporter = Reporter(self._store, job.id, counts, run.on_progress)
+        with self._open_workers() as workers:
+            self._workers = workers
+            try:
+                reporter.phase("starting")
+                _require_target(info, workers)
+                context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
+                self._build_and_time(context, plan, in_turn=in_turn, seed=job.id)
+            finally:
+                self._workers = None
+        reporter.finish()
+
+    def _build_and_time(self, context: JobContext, plan: JobPlan, *, in_turn: bool, seed: str) -> None:
+        artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
+        if context.stopped() or not context.ledger.pending:
+            return
+        warm_up(context, artifacts[SENTINEL_GRAPH.key()])
+        if in_turn:
+            memory_bytes = int(free_memory_bytes() * self._settings.memory_fraction)
+            limits = LiveLimits(self._settings.live_engines, memory_bytes)
+            measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=seed)
+        else:
+            measure_alone(context, artifacts, seed=seed)
+
+    def _begin(self, job: JobPublic) -> tuple[JobPublic, JobPlan]:
+        """The job as running, with its counts, and the plan of what is left.
+
+        A job that starts forgets what it is to measure again, failures always among it; one that goes on does not: whatever
+        the table holds was there before or is its own work.
+        """
+        space = create_space(job.request.space)
+        workloads = {workload.key(): workload for workload in requested_workloads(job.request, space)}
+        found = self._store.measurements(job.table_id, workloads)
+        reused = job.counts.reused
+        if job.started_at is None:
+            again = {key for key, entry in found.items() if job.request.remeasure or entry.status is not Status.OK}
+            if again:
+                graphs = [graph_key(workloads[key], job.request.protocol) for key in again]
+                self._store.forget(job.table_id, [*again, *graphs])
+            found = {key: entry for key, entry in found.items() if key not in again}
+            reused = len(found)
+        failed = sum(entry.status is not Status.OK for entry in found.values())
+        counts = JobCounts(total=len(workloads), reused=reused, measured=max(len(found) - failed - reused, 0), failed=failed)
+        running = self._store.update_job(job.id, state=JobState.RUNNING, counts=counts)
+        plan = plan_job(list(workloads.values()), space, job.request.protocol, finished=found, seed=job.id)
+        return running, plan
+
+    def _fail(self, job_id: str, error: Exception, run: _Run) -> None:
+        message = f"{error} {error.hint}".rstrip() if isinstance(error, OpclockError) else f"{type(error).__name__}: {error}"
+        log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
+        with suppress(StorageError, JobConflictError):  # the first error is the one to tell
+            run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))
+
+
+def _require_target(info: TableInfo, workers: Workers) -> None:
+    """Refuse to mix the numbers of two targets in one table. Raises TableMismatchError."""
+    if differences := info.target.differences(workers.description.target):
+        raise TableMismatchError(
+            f"the job's table belongs to another target: {'; '.join(differences)}",
+            hint="Submit the job again: it gets a table of its own, or restore what differs.",
+        )
