@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import select
+from sqlalchemy import false, update
 
 from models.spec.measurements import Measurement
 from models.spec.tables import Table, TableInfo
@@ -85,13 +85,14 @@ class Store:
         return self._database.path
 
     def check(self) -> None:
-        """Raises StorageError unless the file is still there, can be read, and can be locked for writing."""
+        """Raises StorageError unless the file is still there and can be written."""
         if not self.path.exists():
             raise StorageError(
                 f"database {self.path}: the file was removed or moved", hint="Put it back, or restart on another file."
             )
         with self._database.writing() as session:
-            session.execute(select(TableRow.id).limit(1))
+            # Changes no row, but SQLite begins even an immediate transaction on a read-only file until one tries to write.
+            session.execute(update(TableRow).where(false()).values(info=""))
 
     def ensure_table(self, info: TableInfo) -> str:
         """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""

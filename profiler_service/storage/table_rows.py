@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -132,16 +132,15 @@ def import_table(session: Session, imported: Table) -> str:
         TableMismatchError: the two are in units of different sentinel references, so that their numbers do not compare.
     """
     table_id = ensure(session, imported.info)
-    here = info(session, table_id).sentinel_reference_ms
-    there = imported.info.sentinel_reference_ms
+    row, there = require(session, table_id), imported.info.sentinel_reference_ms
+    here = row.sentinel_reference_ms
     has_rows = session.scalar(select(func.count()).where(MeasurementRow.table_id == table_id))
-    if has_rows and here != there:
+    if here != there and (here is not None or has_rows):
         raise TableMismatchError(
             f"the tables must not be mixed: sentinel_reference_ms: {here} here, {there} there",
             hint="Import it into another database with --database.",
         )
-    if here is None:
-        session.execute(update(TableRow).where(TableRow.id == table_id).values(sentinel_reference_ms=there))
+    row.sentinel_reference_ms = there
     good = session.scalars(
         select(MeasurementRow.key).where(MeasurementRow.table_id == table_id, MeasurementRow.status == Status.OK)
     )

@@ -28,7 +28,7 @@ def upgrade(path: Path) -> None:
         NewerDatabaseError: a later release wrote it.
         StorageError: it is no database, another program's, or cannot be read or written.
     """
-    # Foreign keys stay off: a migration that rebuilds a table would otherwise delete the rows that refer to it.
+    # Foreign keys stay off: with them SQLite refuses to rebuild a table that others refer to, as migrations do.
     engine = sqlite_engine(path, {"foreign_keys": "OFF"})
     scripts = ScriptDirectory.from_config(alembic_config())
     try:

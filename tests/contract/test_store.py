@@ -1,0 +1,347 @@
+"""What the rest of the service relies on a store to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from models.spec.errors import InvalidSpecError, TableMismatchError
+from models.spec.measurements import Budget, Flag, ProtocolName, Status
+from models.spec.table_files import table_etag
+from models.spec.tables import Table
+from models.spec.wire import JobCounts, JobCreate, JobState
+from profiler_service.errors import JobConflictError, JobNotFoundError, TableNotFoundError
+from profiler_service.measure.visits import Visit
+from profiler_service.storage.store import Store
+from tests import table_samples as samples
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "opclock.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def table_id(store: Store) -> str:
+    return store.ensure_table(samples.info())
+
+
+def visit(**changes: object) -> Visit:
+    fields: dict[str, object] = {
+        "graph_key": "a" * 16,
+        "round": 0,
+        "visit": 0,
+        "samples_ms": (0.5, 0.25, 0.75),
+        "sentinel_ms": 0.1,
+        "passes": 3,
+        "accepted": True,
+        "started_at": samples.A_TIME,
+    }
+    return Visit.model_validate(fields | changes)
+
+
+class TestTables:
+    def test_the_same_identity_is_the_same_table_and_keeps_its_first_provenance(self, store: Store) -> None:
+        first = store.ensure_table(samples.info())
+        again = store.ensure_table(samples.info(provenance={"host": "another"}, created_at=None))
+        other = store.ensure_table(samples.info(protocol=ProtocolName.ISOLATED))
+        assert first == again == samples.info().id() != other
+        assert store.table_info(first) == samples.info()
+
+    def test_a_new_table_gets_the_time(self, store: Store) -> None:
+        created_at = store.table_info(store.ensure_table(samples.info(created_at=None))).created_at
+        assert created_at is not None
+        assert timedelta() <= datetime.now(UTC) - created_at < timedelta(hours=1)
+
+    def test_the_sentinel_reference_is_set_once(self, store: Store, table_id: str) -> None:
+        assert store.table_info(table_id).sentinel_reference_ms is None
+        assert store.set_sentinel_reference(table_id, 1 / 3) == 1 / 3
+        assert store.set_sentinel_reference(table_id, 0.5) == 1 / 3
+        assert store.ensure_table(samples.info(sentinel_reference_ms=0.7)) == table_id
+        assert store.table_info(table_id).sentinel_reference_ms == 1 / 3
+
+    def test_listed_oldest_first_with_counts_and_tags_of_operators_alone(self, store: Store, table_id: str) -> None:
+        older = store.ensure_table(samples.info(protocol_version=2, created_at=samples.A_TIME - timedelta(days=1)))
+        for each in (samples.measurement(), samples.failure(samples.operator(9)), samples.measurement(samples.architecture())):
+            store.save_measurement(table_id, each)
+        listed = store.tables()
+        assert [(each.id, each.entries, each.failed) for each in listed] == [(older, 0, 0), (table_id, 2, 1)]
+        assert [each.etag for each in listed] == [table_etag(store.table(each.id)) for each in listed]
+        assert store.table_summary(table_id) == listed[1]
+
+    def test_a_table_holds_operators_alone(self, store: Store, table_id: str) -> None:
+        network = samples.measurement(samples.architecture())
+        store.save_measurement(table_id, samples.measurement())
+        store.save_measurement(table_id, network)
+        assert store.table(table_id) == Table(info=samples.info(), entries=(samples.measurement(),))
+        assert store.measurements(table_id, [network.key()]) == {network.key(): network}
+
+    def test_the_tag_changes_with_the_contents_alone(self, store: Store, table_id: str) -> None:
+        def tag() -> str:
+            return store.table_summary(table_id).etag
+
+        empty = tag()
+        store.save_measurement(table_id, samples.measurement())
+        filled = tag()
+        store.save_measurement(table_id, samples.measurement())
+        assert tag() == filled != empty
+        store.set_sentinel_reference(table_id, 0.5)
+        referenced = tag()
+        store.save_measurement(table_id, samples.measurement(value_ms=0.5))
+        assert len({empty, filled, referenced, tag()}) == 4
+
+    def test_unknown_tables(self, store: Store) -> None:
+        for call in (
+            lambda: store.table("nonesuch"),
+            lambda: store.table_info("nonesuch"),
+            lambda: store.table_summary("nonesuch"),
+            lambda: store.measurements("nonesuch", ["a"]),
+            lambda: store.save_measurement("nonesuch", samples.measurement()),
+            lambda: store.forget("nonesuch", ["a"]),
+            lambda: store.save_visits("nonesuch", [visit()]),
+            lambda: store.visits("nonesuch", ["a"]),
+            lambda: store.set_sentinel_reference("nonesuch", 1.0),
+            lambda: store.create_job(JobCreate(space=samples.SPACE), "nonesuch"),
+        ):
+            with pytest.raises(TableNotFoundError, match="'nonesuch'") as caught:
+                call()
+            assert caught.value.hint
+
+
+class TestMeasurements:
+    def test_kept_bit_for_bit(self, store: Store, table_id: str) -> None:
+        saved = [
+            samples.measurement(value_ms=1 / 3, plain_ms=-0.0, stderr_ms=5e-324, flags=(Flag.HOST_BOUND, Flag.THROTTLED)),
+            samples.failure(samples.operator(9), Status.OUT_OF_MEMORY, 'said "no",\n\tand 再见'),
+        ]
+        for each in saved:
+            store.save_measurement(table_id, each)
+        found = store.measurements(table_id, [each.key() for each in saved])
+        assert [repr(found[each.key()]) for each in saved] == [repr(each) for each in saved]
+
+    def test_only_those_asked_for_and_there(self, store: Store, table_id: str) -> None:
+        here, elsewhere = samples.measurement(), samples.measurement(samples.operator(9))
+        store.save_measurement(table_id, here)
+        store.save_measurement(table_id, elsewhere)
+        other_table = store.ensure_table(samples.info(protocol=ProtocolName.ISOLATED))
+        assert store.measurements(table_id, [here.key(), "0" * 16]) == {here.key(): here}
+        assert store.measurements(table_id, []) == {}
+        assert store.measurements(other_table, [here.key()]) == {}
+
+    def test_more_keys_than_a_statement_may_have_parameters(self, store: Store, table_id: str) -> None:
+        store.save_measurement(table_id, samples.measurement())
+        keys = [*map(str, range(100_000)), samples.measurement().key()]
+        assert len(store.measurements(table_id, keys)) == 1
+
+    def test_a_later_one_takes_the_place(self, store: Store, table_id: str) -> None:
+        for each in (samples.failure(), samples.measurement(value_ms=0.5), samples.measurement(value_ms=0.75)):
+            store.save_measurement(table_id, each)
+            assert store.table(table_id).entries == (each,)
+
+    def test_forget(self, store: Store, table_id: str) -> None:
+        kept, forgotten = samples.measurement(), samples.measurement(samples.operator(9))
+        for each in (kept, forgotten):
+            store.save_measurement(table_id, each)
+        store.save_visits(table_id, [visit(graph_key="kept"), visit(graph_key="forgotten")])
+        store.forget(table_id, iter([forgotten.key(), "forgotten", "unknown"]))
+        assert store.table(table_id).entries == (kept,)
+        assert [each.graph_key for each in store.visits(table_id, ["kept", "forgotten"])] == ["kept"]
+
+    def test_the_zone_of_an_instant_does_not_matter(self, store: Store, table_id: str) -> None:
+        there = samples.A_TIME.astimezone(timezone(timedelta(hours=9)))
+        store.save_measurement(table_id, samples.measurement(measured_at=there))
+        (entry,) = store.table(table_id).entries
+        assert entry.measured_at == samples.A_TIME
+        assert entry.measured_at.tzinfo is UTC
+
+
+class TestVisits:
+    def test_kept_in_single_precision_and_in_order(self, store: Store, table_id: str) -> None:
+        visits = [visit(graph_key=key, round=number, visit=group) for key in "ab" for number in (0, 1) for group in (0, 1)]
+        store.save_visits(table_id, visits[::-1])
+        assert store.visits(table_id, "ba") == visits
+        store.save_visits(table_id, [visit(graph_key="c", samples_ms=(1 / 3, 1e-4))])
+        (found,) = store.visits(table_id, ["c"])
+        assert found.samples_ms == pytest.approx((1 / 3, 1e-4), rel=1e-7)
+
+    def test_a_repeated_visit_takes_the_place(self, store: Store, table_id: str) -> None:
+        store.save_visits(table_id, [visit(accepted=False), visit(round=1)])
+        again = visit(samples_ms=(0.5,), sentinel_ms=0.2, passes=1, started_at=samples.A_TIME + timedelta(hours=1))
+        store.save_visits(table_id, [again])
+        assert store.visits(table_id, [again.graph_key]) == [again, visit(round=1)]
+
+    def test_none(self, store: Store, table_id: str) -> None:
+        store.save_visits(table_id, [])
+        store.save_visits(table_id, [visit(samples_ms=())])
+        assert store.visits(table_id, [visit().graph_key]) == [visit(samples_ms=())]
+        assert store.visits(table_id, []) == []
+
+
+class TestJobs:
+    request = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.QUICK)
+
+    def test_a_new_job(self, store: Store, table_id: str) -> None:
+        job = store.create_job(self.request, table_id)
+        assert (job.state, job.table_id, job.request, job.counts) == (
+            JobState.QUEUED,
+            table_id,
+            self.request,
+            JobCounts(total=0),
+        )
+        assert job.created_at.tzinfo is UTC
+        assert job.started_at is job.finished_at is None
+        assert store.job(job.id) == job
+
+    def test_an_idempotency_key_names_one_job(self, store: Store, table_id: str) -> None:
+        first = store.create_job(self.request, table_id, idempotency_key="k")
+        assert store.create_job(self.request, table_id, idempotency_key="k") == first
+        others = [store.create_job(self.request, table_id, idempotency_key=key) for key in ("l", None, None)]
+        assert len({first.id, *(job.id for job in others)}) == 4
+
+    def test_an_idempotency_key_answers_with_the_job_as_it_stands(self, store: Store, table_id: str) -> None:
+        first = store.create_job(self.request, table_id, idempotency_key="k")
+        done = store.update_job(first.id, state=JobState.DONE)
+        assert store.create_job(self.request, table_id, idempotency_key="k") == done
+
+    def test_an_idempotency_key_of_another_request(self, store: Store, table_id: str) -> None:
+        first = store.create_job(self.request, table_id, idempotency_key="k")
+        for changes in ({"budget": Budget.NORMAL}, {"workloads": None}, {"remeasure": True}):
+            with pytest.raises(JobConflictError, match=first.id):
+                store.create_job(self.request.model_copy(update=changes), table_id, idempotency_key="k")
+        assert store.jobs() == [first]
+
+    def test_the_same_key_at_the_same_time(self, store: Store, table_id: str) -> None:
+        made: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: made.append(store.create_job(self.request, table_id, idempotency_key="k").id))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(made) == 8
+        assert len(set(made)) == 1
+
+    def test_progress(self, store: Store, table_id: str) -> None:
+        job = store.create_job(self.request, table_id)
+        running = store.update_job(job.id, state=JobState.RUNNING, counts=JobCounts(total=2), phase="building", eta_s=9.5)
+        assert running.started_at is not None
+        later = store.update_job(job.id, counts=JobCounts(total=2, measured=1), fraction=0.5)
+        assert (later.phase, later.eta_s, later.started_at) == ("building", 9.5, running.started_at)
+        done = store.update_job(
+            job.id, state=JobState.DONE, counts=JobCounts(total=2, measured=1, failed=1), fraction=1, eta_s=None
+        )
+        assert done.finished_at is not None
+        assert done.started_at == running.started_at <= done.finished_at
+        assert done.eta_s is None
+        assert store.job(job.id) == done
+
+    def test_a_final_job_stays_as_it_is(self, store: Store, table_id: str) -> None:
+        for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
+            final = store.update_job(store.create_job(self.request, table_id).id, state=state)
+            with pytest.raises(JobConflictError, match=state.value):
+                store.update_job(final.id, state=JobState.RUNNING)
+            assert store.job(final.id) == final
+
+    def test_a_bad_change_changes_nothing(self, store: Store, table_id: str) -> None:
+        job = store.create_job(self.request, table_id)
+        with pytest.raises(InvalidSpecError, match="fraction"):
+            store.update_job(job.id, phase="building", fraction=1.5)
+        with pytest.raises(TypeError, match="table_id"):
+            store.update_job(job.id, phase="building", table_id="another")
+        assert store.job(job.id) == job
+
+    def test_lists(self, store: Store, table_id: str) -> None:
+        first, second, third, fourth = (store.create_job(self.request, table_id) for _ in range(4))
+        first = store.update_job(first.id, state=JobState.RUNNING)
+        second = store.update_job(second.id, state=JobState.CANCELLED)
+        assert store.jobs() == [fourth, third, second, first]
+        assert store.jobs(limit=2) == [fourth, third]
+        assert store.unfinished_jobs() == [first, third, fourth]
+
+    def test_unknown(self, store: Store) -> None:
+        for call in (lambda: store.job("nonesuch"), lambda: store.update_job("nonesuch", phase="x")):
+            with pytest.raises(JobNotFoundError, match="'nonesuch'"):
+                call()
+
+
+class TestImport:
+    def test_into_an_empty_database(self, store: Store) -> None:
+        imported = samples.table(sentinel_reference_ms=0.3)
+        assert store.table(store.import_table(imported)) == imported
+        assert store.import_table(imported) == imported.info.id()
+        assert store.table(imported.info.id()) == imported
+
+    def test_adds_what_is_missing_or_failed_and_keeps_what_is_good(self, store: Store, table_id: str) -> None:
+        here = [samples.measurement(samples.operator(1), 1.0), samples.failure(samples.operator(2))]
+        there = [samples.measurement(samples.operator(channels), 9.0) for channels in (1, 2, 3)]
+        for each in here:
+            store.save_measurement(table_id, each)
+        store.import_table(Table(info=samples.info(), entries=tuple(there)))
+        assert store.table(table_id) == Table(info=samples.info(), entries=(here[0], there[1], there[2]))
+
+    def test_an_empty_table_takes_the_reference(self, store: Store, table_id: str) -> None:
+        store.import_table(samples.table(sentinel_reference_ms=0.3))
+        assert store.table_info(table_id).sentinel_reference_ms == 0.3
+
+    def test_a_reference_that_is_set_stays_though_nothing_is_measured_yet(self, store: Store, table_id: str) -> None:
+        store.set_sentinel_reference(table_id, 0.3)
+        with pytest.raises(TableMismatchError):
+            store.import_table(samples.table(sentinel_reference_ms=0.4))
+        store.import_table(samples.table(sentinel_reference_ms=0.3))
+        assert store.table(table_id).info.sentinel_reference_ms == 0.3
+
+    @pytest.mark.parametrize(("here", "there"), [(0.3, 0.4), (0.3, None), (None, 0.4)])
+    def test_numbers_in_other_units_are_not_mixed(
+        self, store: Store, table_id: str, here: float | None, there: float | None
+    ) -> None:
+        store.save_measurement(table_id, samples.measurement(samples.operator(99)))
+        if here is not None:
+            store.set_sentinel_reference(table_id, here)
+        before = store.table(table_id)
+        with pytest.raises(TableMismatchError, match=f"sentinel_reference_ms: {here} here, {there} there"):
+            store.import_table(samples.table(sentinel_reference_ms=there))
+        assert store.table(table_id) == before
+
+
+class TestThreads:
+    def test_writers_and_readers_at_once(self, store: Store, table_id: str) -> None:
+        channels = count(1)
+        problems: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                for _ in range(25):
+                    store.save_measurement(table_id, samples.measurement(samples.operator(next(channels))))
+                    assert store.table(table_id).entries
+            except BaseException as problem:
+                problems.append(problem)
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not problems
+        assert len(store.table(table_id).entries) == 100
+
+
+def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "opclock.sqlite"
+    with Store.open(path) as store:
+        table_id = store.import_table(samples.table(sentinel_reference_ms=0.3))
+        store.save_visits(table_id, [visit()])
+        job = store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k")
+    with Store.open(path, create=False) as store:
+        assert store.table(table_id) == samples.table(sentinel_reference_ms=0.3)
+        assert store.visits(table_id, [visit().graph_key]) == [visit()]
+        assert store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k") == job
+        store.close()
+        store.close()

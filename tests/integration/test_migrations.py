@@ -1,0 +1,99 @@
+"""The schema, from the first one on: a new database has it, and old files reach it with everything in them."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from models.spec.measurements import Budget
+from models.spec.wire import JobCounts, JobCreate, JobState
+from profiler_service.measure.visits import Visit
+from profiler_service.storage.database import sqlite_engine
+from profiler_service.storage.schema import Base
+from profiler_service.storage.store import Store
+from profiler_service.storage.upgrade import alembic_config, upgrade
+from tests import table_samples as samples
+
+OLD_DATABASES = Path(__file__).parents[1] / "data"
+
+TABLE = samples.table(sentinel_reference_ms=0.3)
+NETWORK = samples.measurement(samples.architecture())
+VISIT = Visit(
+    graph_key="0123456789abcdef",
+    round=1,
+    visit=2,
+    samples_ms=(0.5, 0.25),
+    sentinel_ms=0.3,
+    passes=2,
+    accepted=True,
+    started_at=samples.A_TIME,
+)
+REQUEST = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.THOROUGH)
+COUNTS = JobCounts(total=6, reused=1, measured=3, failed=2)
+
+
+def write_example(path: Path) -> None:
+    """Write what the databases in tests/data hold: run by hand with each release that has a new schema."""
+    with Store.open(path) as store:
+        table_id = store.import_table(TABLE)
+        store.save_measurement(table_id, NETWORK)
+        store.save_visits(table_id, [VISIT])
+        job = store.create_job(REQUEST, table_id, idempotency_key="first")
+        store.update_job(job.id, state=JobState.FAILED, counts=COUNTS, phase="round 2", fraction=0.5, message="why")
+        store.create_job(REQUEST, table_id)
+
+
+def check_example(store: Store) -> None:
+    """What `write_example` wrote is all there."""
+    (listed,) = store.tables()
+    assert store.table(listed.id) == TABLE
+    assert store.measurements(listed.id, [NETWORK.key()]) == {NETWORK.key(): NETWORK}
+    assert store.visits(listed.id, [VISIT.graph_key]) == [VISIT]
+    waiting, failed = store.jobs()
+    assert (failed.request, failed.table_id, failed.state, failed.counts) == (REQUEST, listed.id, JobState.FAILED, COUNTS)
+    assert (failed.phase, failed.fraction, failed.message) == ("round 2", 0.5, "why")
+    assert failed.started_at is None
+    assert failed.finished_at is not None
+    assert store.unfinished_jobs() == [waiting]
+    assert store.create_job(REQUEST, listed.id, idempotency_key="first") == failed
+
+
+def test_the_migrations_lead_to_the_schema_in_the_code(tmp_path: Path) -> None:
+    upgrade(tmp_path / "new.sqlite")
+    engine = sqlite_engine(tmp_path / "new.sqlite", {})
+    with closing(engine.connect()) as connection:
+        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_the_migrations_are_one_chain_with_readable_names() -> None:
+    scripts = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())
+    assert [script.revision for script in reversed(scripts)] == [f"{1 + index:04}" for index in range(len(scripts))]
+
+
+def test_every_schema_has_its_database_in_the_tests() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    expected = {f"database_{script.revision}.sqlite" for script in scripts}
+    assert {path.name for path in OLD_DATABASES.glob("*.sqlite")} == expected
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in OLD_DATABASES.glob("*.sqlite")))
+def test_an_old_database_reaches_the_present_with_everything_in_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    shutil.copy(OLD_DATABASES / name, path)
+    for _ in range(2):  # the second time nothing is left to do
+        with Store.open(path, create=False) as store:
+            check_example(store)
+
+
+def test_the_example_is_what_this_release_writes(tmp_path: Path) -> None:
+    write_example(tmp_path / "new.sqlite")
+    with Store.open(tmp_path / "new.sqlite") as store:
+        check_example(store)
