@@ -7,13 +7,12 @@ from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
 from tests.contract.graph_reference import Probabilities
-from tests.contract.space_suite import SpaceSuite
+from tests.contract.space_suite import SmallSpaceSuite, SpaceSuite
 from tests.contract.toy_space import EDGES, KINDS, ToySpace
 
 
-class TestToy(SpaceSuite):
+class TestToy(SmallSpaceSuite):
     spec = SpaceSpec(name="toy_dag", input_size=(16, 24), classes=5)
-    enumerable = True
 
     def architectures(self, space: ToySpace, choices: Probabilities) -> list[ArchitectureSpec]:
         kinds = tuple(KINDS[row.index(1)] for row in choices.alpha)
@@ -70,7 +69,7 @@ class TestFasterSegLonger(FasterSegSuite):
     spec = SpaceSpec(name="fasterseg", input_size=(32, 64), classes=11, parameters={"layers": 20})
 
 
-class TestFasterSegOfThreeLayers(FasterSegSuite):
+class TestFasterSegOfThreeLayers(FasterSegSuite, SmallSpaceSuite):
     """The fewest layers; β has no row at 1/32. Widths apart from the stem's, the head's and the defaults."""
 
     spec = SpaceSpec(
@@ -80,10 +79,9 @@ class TestFasterSegOfThreeLayers(FasterSegSuite):
         batch=2,
         parameters={"layers": 3, "stem_width": 3, "head_width": 5, "widths": (2, 7)},
     )
-    enumerable = True
 
 
-class TestFasterSegOfFourLayers(FasterSegSuite):
+class TestFasterSegOfFourLayers(FasterSegSuite, SmallSpaceSuite):
     """Half the channels and narrow: the fixed stem and head weigh more, and samples spread less."""
 
     spec = SpaceSpec(
@@ -91,5 +89,4 @@ class TestFasterSegOfFourLayers(FasterSegSuite):
         input_size=(64, 32),
         parameters={"layers": 4, "base_channels": 6, "widths": (4, 8)},
     )
-    enumerable = True
     spread = 1.3

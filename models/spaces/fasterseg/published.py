@@ -4,7 +4,8 @@ A name spells out an operator, `BasicResidual2x_H128_W256_Cin32_Cout48_stride1_d
 timed. What differs from our operators is said in the imported table's provenance: above all, that zoomed convolutions were
 timed with nearest resizing, while the networks that FasterSeg trains, and so our operators, resize bilinearly with
 align_corners. The entries keep the keys of *our* operators, since the published table stands for those in every use that its
-authors made of it; as operators of their own, resized by nearest, no estimate and no loss would ever look them up.
+authors made of it; as operators of their own, resized by nearest, no estimate and no loss would ever look them up. Likewise
+skips of stride 1 and equal widths, identities in a decoded network, were timed as the 1×1 convolutions of the supernet.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FORMAT = "the latency_lookup_table.npy of FasterSeg's repository"
 PROVENANCE: Mapping[str, str] = {
     "format": FORMAT,
     "resize": "zoomed convolutions were timed with nearest resizing; their keys say bilinear, align_corners",
+    "skip": "skips of stride 1 and equal widths were timed as 1×1 convolutions; their keys say identity",
     "protocol": "each operator alone, back to back",
 }
 

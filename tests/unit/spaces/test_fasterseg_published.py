@@ -58,6 +58,14 @@ def test_it_has_our_grid_but_for_the_upsampling_and_two_stem_rows_more(published
     ]
 
 
+def test_its_skips_of_equal_widths_are_no_identities(published: PublishedTable) -> None:
+    """As the provenance says: they cost what the 1×1 convolutions to other widths cost, which depends on the input alone."""
+    skips = {(o.height, o.in_channels, o.out_channels): ms for o, ms in published.entries if o.kind == "skip" and o.stride == 1}
+    for height, channels in {(height, a) for height, a, b in skips if a == b}:
+        others = [ms for (h, a, b), ms in skips.items() if (h, a) == (height, channels) and a != b]
+        assert skips[height, channels, channels] == pytest.approx(np.mean(others), rel=0.1)
+
+
 def test_the_published_students_terms_sum_as_published(published: PublishedTable) -> None:
     """Exactly: in the network's order, and by `math.fsum`, which no order changes; numpy's pairwise sum is 1 ulp off."""
     values = {operator.key(): ms for operator, ms in published.entries}
