@@ -1,0 +1,126 @@
+"""Every error of the service as the one shape of DESIGN.md §7, and the status that goes with each code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from models.spec.base import invalid_of
+from models.spec.errors import ErrorCode, OpclockError
+from models.spec.wire import ErrorBody, ErrorDetail
+
+log = structlog.get_logger(__name__)
+
+STATUS: Mapping[ErrorCode, HTTPStatus] = {
+    ErrorCode.INVALID_SPEC: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.UNKNOWN_NAME: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.WORKLOAD_TOO_LARGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.TABLE_FILE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.UNSAFE_TABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ErrorCode.MISSING_ENTRY: HTTPStatus.NOT_FOUND,
+    ErrorCode.NOT_ACCEPTABLE: HTTPStatus.NOT_ACCEPTABLE,
+    ErrorCode.CONFLICT: HTTPStatus.CONFLICT,
+    ErrorCode.TABLE_MISMATCH: HTTPStatus.CONFLICT,
+    ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ErrorCode.INCOMPATIBLE: HTTPStatus.BAD_REQUEST,
+    ErrorCode.STORAGE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.BACKEND_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.UNREACHABLE: HTTPStatus.BAD_GATEWAY,
+    ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_FRAMEWORK_CODES: Mapping[int, ErrorCode] = {
+    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.SERVICE_UNAVAILABLE: ErrorCode.BUSY,
+    HTTPStatus.INTERNAL_SERVER_ERROR: ErrorCode.INTERNAL,
+}
+_FRAMEWORK_HINTS: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "The page /docs lists every call.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "The page /docs lists the methods of every call.",
+}
+
+
+class RequestError(HTTPException):
+    """A request that cannot be answered for reasons of HTTP itself: its media type, its size, its Accept header.
+
+    An HTTPException, since the framework lets those pass while it reads a body and hides all others.
+    """
+
+    def __init__(self, status: HTTPStatus, code: ErrorCode, message: str, *, hint: str) -> None:
+        super().__init__(status, message)
+        self.code = code
+        self.hint = hint
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that reaches the framework in the one shape."""
+    app.add_exception_handler(OpclockError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def unexpected(request_id: str) -> JSONResponse:
+    """The answer to an error that nobody foresaw: nothing of its text, which is in the log, leaves the service."""
+    return respond(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        ErrorCode.INTERNAL,
+        "the service failed unexpectedly",
+        f"Its log says why, at request id {request_id}.",
+        request_id,
+    )
+
+
+def respond(
+    status: int,
+    code: ErrorCode,
+    message: str,
+    hint: str,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """One error as a response."""
+    body = ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint, request_id=request_id))
+    return JSONResponse(body.model_dump(mode="json"), status, headers=dict(headers or {}))
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the outermost middleware gave this request."""
+    return str(request.state.request_id)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OpclockError)
+    status = STATUS[error.code]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed", code=error.code.value, error=error.message, exc_info=error)
+    headers = {"Retry-After": "5"} if error.code is ErrorCode.BUSY else None
+    return respond(status, error.code, error.message, error.hint, request_id_of(request), headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    problem = invalid_of(problems)
+    where, what = problems[0]["loc"], problems[0]["type"]
+    in_a_spec = where[0] == "body" and len(where) > 1 and what != "json_invalid"
+    code = problem.code if in_a_spec else ErrorCode.INVALID_REQUEST
+    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, code, problem.message, problem.hint, request_id_of(request))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status, request_id = error.status_code, request_id_of(request)
+    if isinstance(error, RequestError):
+        return respond(status, error.code, error.detail, error.hint, request_id, error.headers)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    code = _FRAMEWORK_CODES.get(status, ErrorCode.INVALID_REQUEST)
+    return respond(status, code, message, _FRAMEWORK_HINTS.get(status, ""), request_id, error.headers)

@@ -1,0 +1,81 @@
+"""Tables, whole or entry by entry."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+
+from models.spec.errors import ErrorCode
+from models.spec.table_files import TableFormat, to_bytes
+from models.spec.table_files.etag import table_etag
+from models.spec.wire import (
+    ARROW_MEDIA_TYPE,
+    CSV_MEDIA_TYPE,
+    JSON_MEDIA_TYPE,
+    LookupRequest,
+    LookupResponse,
+    TablePublic,
+)
+from profiler_service.api.content import Snapshot, cached, compressed
+from profiler_service.api.dependencies import JsonBody, ServicesDep, TableId
+from profiler_service.api.errors import RequestError
+from profiler_service.api.negotiation import best_media_type
+from profiler_service.api.openapi import problems
+from profiler_service.version import service_version
+
+router = APIRouter(tags=["tables"])
+
+FORMATS = {
+    JSON_MEDIA_TYPE: TableFormat.JSON,  # first: what a client gets that states no wish
+    ARROW_MEDIA_TYPE: TableFormat.ARROW,
+    CSV_MEDIA_TYPE: TableFormat.CSV,
+}
+
+
+@router.get("/tables")
+def list_tables(services: ServicesDep) -> list[TablePublic]:
+    """Every table, with what identifies it and how much it holds."""
+    return services.store.tables()
+
+
+@router.get(
+    "/tables/{table_id}",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The table in the form that `Accept` likes best; each is also a table file.",
+            "content": {media_type: {} for media_type in FORMATS},
+            "headers": {"ETag": {"schema": {"type": "string"}, "description": "Strong; names these bytes."}},
+        },
+        304: {"description": "The client has it: an entity tag of `If-None-Match` is the current one."},
+        **problems(404, 406, 422),
+    },
+)
+def read_table(table_id: TableId, services: ServicesDep, request: Request) -> Response:
+    """One table: its identity and all its operators' measurements, failures included."""
+    media_type = best_media_type(request.headers.get("Accept"), tuple(FORMATS))
+    if media_type is None:
+        raise RequestError(
+            HTTPStatus.NOT_ACCEPTABLE,
+            ErrorCode.NOT_ACCEPTABLE,
+            f"a table cannot be sent as {request.headers['Accept']!r}",
+            hint=f"Accept one of {', '.join(FORMATS)}.",
+        )
+    release = service_version()  # another one may write other bytes for the same contents
+
+    def take() -> Snapshot:
+        table = services.store.table(table_id)
+        return Snapshot(f"{table_etag(table)}-{release}", to_bytes(table, FORMATS[media_type]))
+
+    held = f"{services.store.table_summary(table_id).etag}-{release}"
+    return cached(request, media_type, version=held, take=take)
+
+
+@router.post("/lookup", response_model=LookupResponse, dependencies=[JsonBody], responses=problems(404, 413, 415, 422))
+def lookup(wanted: LookupRequest, services: ServicesDep, request: Request) -> Response:
+    """Measurements of many workloads at once; null for those the table does not hold. Nothing is measured on the way."""
+    keys = [workload.key() for workload in wanted.workloads]
+    found = services.store.measurements(wanted.table_id, keys)
+    answer = LookupResponse(table_id=wanted.table_id, results=tuple(found.get(key) for key in keys))
+    return compressed(request, answer.model_dump_json().encode(), JSON_MEDIA_TYPE)

@@ -1,0 +1,1 @@
+"""The `profiler-service` command (DESIGN.md §8)."""

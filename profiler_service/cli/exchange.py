@@ -1,0 +1,100 @@
+"""`tables`, `export`, `import`: what the database holds, and how it gets out of one and into another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spec.errors import InvalidSpecError
+from models.spec.table_files import TableFormat, read_table, to_bytes
+from models.spec.tables import Table
+from models.spec.wire import TablePublic
+from models.terminal import Json, emit, people
+from profiler_service.cli.options import Database
+from profiler_service.cli.runtime import open_existing_store, open_store
+from profiler_service.settings import Settings
+
+BINARY_FORMATS = frozenset({TableFormat.PARQUET, TableFormat.ARROW, TableFormat.NPY})
+
+
+def tables(database: Database = None, json: Json = False) -> None:
+    """List the tables of the database."""
+    settings = Settings.load(database=database)
+    with open_existing_store(settings) as store:
+        found = store.tables()
+    documents = [table.model_dump(mode="json") for table in found]
+    emit({"tables": documents}, as_json=json, text=lambda console: _list(console, found))
+
+
+def export(
+    table: Annotated[str, typer.Option(metavar="ID", help="As `tables` lists it.")],
+    format: Annotated[TableFormat, typer.Option(help="Form of the file.")],  # noqa: A002 - the option's name
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="F", help="File to write. [default: stdout; with --json, ID.FORMAT here]"),
+    ] = None,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Write one table to a file."""
+    settings = Settings.load(database=database)
+    with open_existing_store(settings) as store:
+        content = store.table(table)
+    data = to_bytes(content, format)
+    if output is None and not json:
+        _write_stdout(data, format)
+        return
+    path = output or Path(f"{table}.{format.value}")
+    path.write_bytes(data)
+    document = {"path": str(path), "table_id": table, "format": format.value, "entries": len(content.entries)}
+    emit(document, as_json=json, text=lambda console: console.print(f"{len(content.entries)} entries written to {path}"))
+
+
+def import_table(
+    file: Annotated[Path, typer.Argument(metavar="F", help="A table in any export format.")],
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Add a table from a file. Its target stays the one it was measured on."""
+    save(read_table(file), database, as_json=json)
+
+
+def save(table: Table, database: Path | None, *, as_json: bool) -> None:
+    """Put a table into the database and say which one it became."""
+    settings = Settings.load(database=database)
+    with open_store(settings) as store:
+        table_id = store.import_table(table)
+    document = {"table_id": table_id, "entries": len(table.entries), "database": str(settings.database)}
+    target, space = table.info.target.label(), table.info.space.label()
+    text = f"{len(table.entries)} entries of {space}, measured on {target}, are in table {table_id}"
+    emit(document, as_json=as_json, text=lambda console: console.print(text))
+
+
+def _write_stdout(data: bytes, table_format: TableFormat) -> None:
+    if table_format in BINARY_FORMATS and sys.stdout.isatty():
+        raise InvalidSpecError(
+            f"{table_format.value} is binary, which a terminal cannot show", hint="Name a file with -o, or use a pipe."
+        )
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _list(console: Console, found: Sequence[TablePublic]) -> None:
+    if not found:
+        people().print("no tables yet; `profiler-service profile` measures one")
+        return
+    grid = Grid(box=None, pad_edge=False)
+    for heading in ("table", "search space", "target", "protocol", "entries", "failed"):
+        grid.add_column(heading, justify="right" if heading in ("entries", "failed") else "left")
+    for table in found:
+        info = table.info
+        grid.add_row(
+            table.id, info.space.label(), info.target.label(), info.protocol.value, str(table.entries), str(table.failed)
+        )
+    console.print(grid)

@@ -1,0 +1,172 @@
+"""`profile`: measure a search space, or its whole grid, in this process; no server needed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table as Grid
+
+from models.spaces.registry import create_space
+from models.spec.architectures import Parameter, SpaceSpec
+from models.spec.errors import ExitCode, InvalidSpecError
+from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.wire import JobCreate, JobPublic
+from models.terminal import Json, emit, parse_size, people, progress
+from profiler_service.admission import admit
+from profiler_service.cli.options import Backend, Core, Database, Threads
+from profiler_service.cli.runtime import open_store, open_workers
+from profiler_service.jobs.runner import JobRunner
+from profiler_service.settings import Settings
+
+FAILURES_SHOWN = 10
+
+
+def profile(
+    space: Annotated[str, typer.Option(metavar="NAME", help="Search space whose operators are measured.")],
+    input_size: Annotated[str, typer.Option(metavar="HxW", help="Input of its networks, 128x256.")],
+    backend: Backend = None,
+    database: Database = None,
+    budget: Annotated[Budget, typer.Option(help="How much time to spend for how much certainty.")] = Budget.NORMAL,
+    protocol: Annotated[ProtocolName, typer.Option(help="How times are taken.")] = ProtocolName.IN_CONTEXT,
+    classes: Annotated[int, typer.Option(help="Classes that the networks tell apart.")] = 19,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    batch: Annotated[int, typer.Option(help="Images per run.")] = 1,
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N[,N…]", help="A parameter of the space, layers=8; repeatable.")
+    ] = None,
+    threads: Threads = None,
+    core: Core = None,
+    remeasure: Annotated[bool, typer.Option(help="Measure again what the table holds already.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure every operator of a search space on this machine. What the table holds already is not measured again."""
+    settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
+    spec = SpaceSpec.parse(
+        {
+            "name": space,
+            "input_size": parse_size(input_size),
+            "classes": classes,
+            "batch": batch,
+            "dtype": dtype,
+            "parameters": dict(map(_parameter, parameter or ())),
+        }
+    )
+    create_space(spec)  # a space that cannot be is refused before any process is started
+    request = JobCreate(space=spec, protocol=protocol, budget=budget, remeasure=remeasure)
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(settings))
+        with open_workers(settings) as workers:
+            admitted = admit(request, workers.description)
+        job = store.create_job(admitted.request, store.ensure_table(admitted.info))
+        runner = JobRunner(store, settings, lambda: open_workers(settings))
+        bar = stack.enter_context(_JobBar())
+        interrupted = stack.enter_context(_interrupted_by_signals())
+        seconds = runner.run(job.id, bar.show, interrupted)
+        job = store.job(job.id)
+        table = store.table(job.table_id)
+    failures = [entry for entry in table.entries if entry.status is not Status.OK]
+    document = {
+        "job": job.model_dump(mode="json"),
+        "table_id": job.table_id,
+        "counts": job.counts.model_dump(),
+        "database": str(settings.database),
+        "seconds": asdict(seconds),
+        "failures": [_failure(entry) for entry in failures],
+    }
+    emit(document, as_json=json, text=lambda console: _summarise(console, job, table.entries, settings))
+    if interrupted.is_set():
+        people().print("interrupted; what was measured is kept, and the same command goes on with the rest")
+        raise typer.Exit(128 + signal.SIGINT)
+    if job.counts.failed:
+        raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
+
+
+def _parameter(text: str) -> tuple[str, Parameter]:
+    """`layers=8` or `widths=4,8` by name and value. Raises InvalidSpecError."""
+    name, _, value = text.partition("=")
+    try:
+        numbers = tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise InvalidSpecError(
+            f"parameter {text!r} is not NAME=NUMBER", hint="Write it as layers=8, or widths=4,8,12 for several numbers."
+        ) from error
+    return name, numbers if "," in value else numbers[0]
+
+
+class _JobBar:
+    """A job's progress on the terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress = progress()
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _JobBar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, job: JobPublic) -> None:
+        """Draw the job as it stands: the bar is the share of the work, the note the service's own estimate."""
+        if self._task is None:
+            self._task = self._progress.add_task("measuring", total=job.counts.total, note="")
+        note = job.phase if job.eta_s is None else f"{job.phase}, about {job.eta_s:.0f} s left"
+        self._progress.update(self._task, total=job.counts.total, completed=job.fraction * job.counts.total, note=note)
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
+    event = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def note(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _failure(entry: Measurement) -> dict[str, str]:
+    return {
+        "label": entry.workload.label(),
+        "key": entry.key(),
+        "status": entry.status.value,
+        "message": entry.message,
+    }
+
+
+def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement], settings: Settings) -> None:
+    counts = job.counts
+    measured = [entry for entry in entries if entry.value_ms is not None]
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    grid.add_row("table", job.table_id)
+    grid.add_row("this job", f"{counts.measured} measured, {counts.reused} reused, {counts.failed} failed of {counts.total}")
+    if measured:
+        values = sorted(entry.value_ms or 0.0 for entry in measured)
+        unsure = sum(Flag.UNCONVERGED in entry.flags for entry in measured)
+        grid.add_row("fastest to slowest", f"{values[0]:.4f} to {values[-1]:.4f} ms, median {values[len(values) // 2]:.4f} ms")
+        grid.add_row("less certain than wished", f"{unsure} of {len(measured)}")
+    console.print(grid)
+    failures = [entry for entry in entries if entry.status is not Status.OK]
+    for entry in failures[:FAILURES_SHOWN]:
+        console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
+    if len(failures) > FAILURES_SHOWN:
+        console.print(f"… and {len(failures) - FAILURES_SHOWN} more; --json lists them all")
+    console.print(f"next: profiler-service serve --database {settings.database}", style="dim", soft_wrap=True)

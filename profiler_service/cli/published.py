@@ -1,0 +1,76 @@
+"""`import-<space>`: one command for every search space whose authors published tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.spaces.published import PublishedReader, PublishedTable
+from models.spaces.registry import published_readers
+from models.spec.measurements import PROTOCOL_VERSIONS, Flag, Measurement
+from models.spec.tables import Table, TableInfo
+from models.spec.targets import TargetSpec
+from models.terminal import Json
+from profiler_service.cli.exchange import save
+from profiler_service.cli.options import Database
+
+_VERSIONED = re.compile(r"(?P<name>.*\S)\s+(?P<version>v?\d\S*)")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `import-<space>` for every space that reads published tables."""
+    for name, reader in published_readers().items():
+        app.command(f"import-{name}", help=f"Add a published table: {reader.published_format}.")(_command(reader))
+
+
+def _command(reader: type[PublishedReader]) -> Callable[..., None]:
+    def import_published(
+        file: Annotated[Path, typer.Argument(metavar="F", help="The published file.")],
+        device: Annotated[str, typer.Option(help='What it was measured on, "GTX 1080 Ti".')],
+        runtime: Annotated[str, typer.Option(help='What ran it, with its version: "TensorRT 5.1.5".')],
+        database: Database = None,
+        json: Json = False,
+    ) -> None:
+        table = imported_table(reader.read_published(file), device=device, runtime=runtime, source=file.name)
+        save(table, database, as_json=json)
+
+    return import_published
+
+
+def imported_table(published: PublishedTable, *, device: str, runtime: str, source: str) -> Table:
+    """Somebody else's numbers as a table of ours.
+
+    Its target is the device and runtime as its owner names them, marked as imported: it never equals one of this service's
+    own, so that the numbers cannot be mixed.
+
+    Args:
+        published: what the file holds.
+        device: as its owner names it.
+        runtime: name and version; `TensorRT 5.1.5` makes backend `TensorRT` with that version.
+        source: the file's name, for the provenance.
+
+    Raises:
+        InvalidSpecError: a name is empty or too long.
+    """
+    versioned = _VERSIONED.fullmatch(runtime.strip())
+    backend, versions = runtime.strip(), {}
+    if versioned:
+        backend, versions = versioned["name"], {versioned["name"]: versioned["version"]}
+    target = TargetSpec.parse(
+        {"device": device.strip(), "backend": backend, "versions": versions, "options": {"origin": "imported"}}
+    )
+    info = TableInfo(
+        target=target,
+        space=published.space,
+        protocol=published.protocol,
+        protocol_version=PROTOCOL_VERSIONS[published.protocol],
+        created_at=datetime.now(UTC),
+        provenance={**published.provenance, "source": source},
+    )
+    entries = (Measurement(workload=operator, value_ms=ms, flags=(Flag.IMPORTED,)) for operator, ms in published.entries)
+    return Table(info=info, entries=tuple(entries))

@@ -1,0 +1,149 @@
+"""`serve`: the service in the foreground, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import structlog
+import typer
+import uvicorn
+
+from models.terminal import Json, emit
+from profiler_service.api.app import create_app
+from profiler_service.cli.options import Backend, Core, Database, Threads
+from profiler_service.cli.runtime import describe_backend, open_store, open_workers
+from profiler_service.errors import ServiceStartError
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.runner import JobRunner
+from profiler_service.logs import configure_logs
+from profiler_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 128
+"""Connections that may wait to be accepted; what common servers take."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one. [default: 8731]")] = None,
+    database: Database = None,
+    backend: Backend = None,
+    threads: Threads = None,
+    core: Core = None,
+    url_file: Annotated[
+        Path | None, typer.Option(metavar="F", help="File that holds the address while the service answers.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serve tables and jobs over HTTP. With --json the address is printed once the service answers."""
+    settings = Settings.load(host=host, port=port, database=database, backend=backend, threads=threads, core=core)
+    configure_logs(settings)
+    with ExitStack() as stack:
+        stack.enter_context(_exiting_on_signals())
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        url = url_of(listener, settings.host)
+        store = stack.enter_context(open_store(settings))
+        found = describe_backend(settings)
+        runner = JobRunner(store, settings, lambda: open_workers(settings))
+        queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
+        app = create_app(settings, store=store, queue=queue, backend=found)
+
+        def announce() -> None:
+            log.info("serving", url=url, database=str(settings.database), target=found.target.label())
+            if url_file is not None:
+                stack.callback(url_file.unlink, missing_ok=True)
+                _write_whole(url_file, url)
+            emit(
+                {"url": url, "database": str(settings.database), "target": found.target.model_dump(mode="json")},
+                as_json=json,
+                text=lambda console: console.print(f"{url} measures on {found.target.label()}; Ctrl-C ends it"),
+            )
+
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.shutdown_timeout_s) or 1
+        )
+        server = _AnnouncingServer(config, announce)
+        for number in STOP_SIGNALS:
+            # The server ends in its own time at the first signal and then raises it again for whoever comes after it.
+            signal.signal(number, signal.SIG_IGN)
+        server.run(sockets=[listener])
+        log.info("stopped; unfinished jobs go on when the service starts again")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ServiceStartError: the port is in use, may not be used, or there is no such address here.
+    """
+    where = f"{host} port {port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ServiceStartError(f"cannot listen on {where}: {error.strerror}", hint="Check the address.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # restart while old connections still linger
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServiceStartError(
+                f"{where} is in use", hint="Is the service running already? Choose another --port, or 0 for a free one."
+            ) from error
+        raise ServiceStartError(
+            f"cannot listen on {where}: {error.strerror}", hint="Choose another --host or --port."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """The address under which a client on this machine reaches the listener."""
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - names the wildcard, binds nothing
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+@contextmanager
+def _exiting_on_signals() -> Iterator[None]:
+    """Leave by way of every `finally` when the process is told to stop before the server listens for that itself."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        sys.exit(0)
+
+    before = {number: signal.signal(number, leave) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Whoever waits for the file never sees half of it."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,138 @@
+"""What about this machine helps or hinders measuring, each with the next step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from models.spec.base import Record
+from models.spec.errors import OpclockError
+from profiler_service.backends.processor import usable_cores
+from profiler_service.backends.registry import backend_names
+from profiler_service.jobs.host import host_load
+from profiler_service.jobs.messages import BackendDescription
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+
+OLDEST_PYTHON = (3, 11)
+ENOUGH_DISK_BYTES = 2**30
+"""A table with all its samples takes some 20 MB, the graphs of a large job several hundred."""
+
+QUIET_LOAD = 0.3
+"""Running processes per core above which slow phases are to be expected; a job then takes longer and flags more."""
+
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+Describe = Callable[[Settings], BackendDescription]
+"""Asks a worker process about the backend that the settings name."""
+
+
+class Outcome(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Finding(Record):
+    """One check. `hint` is the next step, empty where none is needed."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    hint: str = ""
+
+
+def diagnose(settings: Settings, describe: Describe) -> Iterator[Finding]:
+    """Every finding, one by one as it is made; asking a backend takes a second or two."""
+    yield _python()
+    for name in backend_names():
+        yield _backend(settings, name, describe)
+    yield _database(settings)
+    yield _disk(settings)
+    yield _cores(settings)
+    yield _load()
+    yield governor()
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return Finding(name="python", outcome=Outcome.PROBLEM, detail=version, hint=f"Install Python {oldest} or newer.")
+    return Finding(name="python", outcome=Outcome.OK, detail=version)
+
+
+def _backend(settings: Settings, name: str, describe: Describe) -> Finding:
+    title = f"backend {name}"
+    try:
+        found = describe(settings.model_copy(update={"backend": name}))
+    except OpclockError as error:
+        wanted = name == settings.backend
+        outcome = Outcome.PROBLEM if wanted else Outcome.WARNING
+        return Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
+    return Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+
+
+def _database(settings: Settings) -> Finding:
+    path = settings.database
+    if not path.exists():
+        return Finding(name="database", outcome=Outcome.OK, detail=f"{path} does not exist yet; the first job makes it")
+    try:
+        with Store.open(path, create=False) as store:
+            tables = store.tables()
+    except OpclockError as error:
+        return Finding(name="database", outcome=Outcome.PROBLEM, detail=error.message, hint=error.hint)
+    entries = sum(table.entries for table in tables)
+    return Finding(name="database", outcome=Outcome.OK, detail=f"{path}: {entries} entries in {len(tables)} tables")
+
+
+def _disk(settings: Settings) -> Finding:
+    place = next(parent for parent in settings.database.absolute().parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 2**30:.1f} GiB free at {place}"
+    if not os.access(place, os.W_OK):
+        hint = "Allow this user to write there, or name another --database."
+        return Finding(name="disk", outcome=Outcome.PROBLEM, detail=f"{place} may not be written", hint=hint)
+    if free < ENOUGH_DISK_BYTES:
+        return Finding(name="disk", outcome=Outcome.WARNING, detail=detail, hint="Free some space before a large job.")
+    return Finding(name="disk", outcome=Outcome.OK, detail=detail)
+
+
+def _cores(settings: Settings) -> Finding:
+    cores = usable_cores()
+    detail = f"{len(cores)} usable, {settings.threads} for each engine"
+    if settings.threads > len(cores):
+        hint = f"Choose --threads {len(cores)} or fewer."
+        return Finding(name="cores", outcome=Outcome.PROBLEM, detail=detail, hint=hint)
+    if settings.threads == len(cores):
+        hint = "Timing shares its cores with everything else; a machine with a core to spare repeats better."
+        return Finding(name="cores", outcome=Outcome.WARNING, detail=detail, hint=hint)
+    return Finding(name="cores", outcome=Outcome.OK, detail=detail)
+
+
+def _load() -> Finding:
+    load = host_load() / len(usable_cores())
+    detail = f"{load:.2f} running processes per core in the last minute"
+    if load > QUIET_LOAD:
+        hint = "End other work while measuring; slow phases are recognised and repeated, which takes time."
+        return Finding(name="load", outcome=Outcome.WARNING, detail=detail, hint=hint)
+    return Finding(name="load", outcome=Outcome.OK, detail=detail)
+
+
+def governor(path: Path = _GOVERNOR) -> Finding:
+    """Whether the clock of the CPU is left to rise and fall."""
+    name = "cpu governor"
+    try:
+        found = path.read_text().strip()
+    except OSError:
+        return Finding(name=name, outcome=Outcome.OK, detail="not visible from here, as in most containers and guests")
+    if found != "performance":
+        hint = "Fix the clock while measuring: cpupower frequency-set -g performance"
+        return Finding(name=name, outcome=Outcome.WARNING, detail=found, hint=hint)
+    return Finding(name=name, outcome=Outcome.OK, detail=found)
