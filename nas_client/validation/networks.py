@@ -10,8 +10,10 @@ from models.networks.module import network_costs
 from models.spaces.base import SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
-from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
+
+DRAWS_IN_VAIN = 200
+"""Draws in a row that bring no new architecture, after which the space counts as exhausted."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,6 @@ class Network:
     macs: int
 
 
-@dataclass(frozen=True)
-class MeasuredNetwork:
-    """A network and its measurement, whatever came of it; None where the service has none."""
-
-    network: Network
-    measurement: Measurement | None
-
-    @property
-    def measured_ms(self) -> float | None:
-        """Its latency; None where measuring failed."""
-        return None if self.measurement is None else self.measurement.value_ms
-
-
 def sample_networks(space: SearchSpace, count: int, *, seed: int) -> tuple[Network, ...]:
     """Different random architectures of a space; the same for the same seed.
 
@@ -49,15 +38,16 @@ def sample_networks(space: SearchSpace, count: int, *, seed: int) -> tuple[Netwo
     """
     rng = np.random.default_rng(seed)
     found: dict[str, ArchitectureSpec] = {}
-    for _ in range(20 * count):
-        if len(found) == count:
-            break
+    in_vain = 0
+    while len(found) < count:
         architecture = space.sample(rng)
-        found.setdefault(architecture.key(), architecture)
-    if len(found) < count:
-        raise InvalidSpecError(
-            f"{20 * count} draws from {space.spec.label()} gave {len(found)} different networks, not {count}"
-        )
+        in_vain = in_vain + 1 if architecture.key() in found else 0
+        found[architecture.key()] = architecture
+        if in_vain > DRAWS_IN_VAIN:
+            raise InvalidSpecError(
+                f"{space.spec.label()} has hardly more than {len(found)} different networks; {count} were asked for",
+                hint="Ask for fewer.",
+            )
     return tuple(describe(space, architecture) for architecture in found.values())
 
 

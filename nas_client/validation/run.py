@@ -9,9 +9,11 @@ from models.spaces.registry import create_space
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Budget, Measurement
 from models.spec.wire import JobCreate
+from nas_client.errors import CalibrationError
 from nas_client.jobs import Watch, run_job
 from nas_client.service import ServiceClient
 from nas_client.table import LookupTable
+from nas_client.validation.calibration import MIN_NETWORKS
 from nas_client.validation.judge import Judgement, judge
 from nas_client.validation.networks import Network, sample_networks
 
@@ -56,7 +58,8 @@ def validate(
 
     Raises:
         TableMismatchError: the tables are of other search spaces or targets than the first or the service.
-        JobFailedError, CalibrationError: see `run_job`, `judge`.
+        CalibrationError: too few of the networks can be estimated or measured.
+        JobFailedError: see `run_job`.
     """
     first = tables[0]
     target = service.target().target
@@ -65,16 +68,15 @@ def validate(
         table.require_space(first.info.space)
     sample = sample_networks(create_space(first.info.space), architectures, seed=seed)
     wanted, left_out = _estimable(sample, tables)
-    if wanted:
-        _measure(service, first, wanted, budget, watch)
+    _require_enough(len(wanted), left_out)
     judged: list[tuple[Network, Measurement]] = []
-    results = service.lookup(first.info.id(), [network.architecture for network in wanted]) if wanted else []
-    for network, result in zip(wanted, results, strict=True):
+    for network, result in zip(wanted, _measure(service, first, wanted, budget, watch), strict=True):
         if result is not None and result.value_ms is not None:
             judged.append((network, result))
         else:
             reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
             left_out.append(LeftOut(network, reason))
+    _require_enough(len(judged), left_out)
     networks = tuple(network for network, _ in judged)
     measurements = tuple(measurement for _, measurement in judged)
     judgements = tuple(_judge(table, networks, measurements, seed) for table in tables)
@@ -93,23 +95,29 @@ def _estimable(sample: Sequence[Network], tables: Sequence[LookupTable]) -> tupl
     return wanted, left_out
 
 
-def _measure(service: ServiceClient, table: LookupTable, networks: Sequence[Network], budget: Budget, watch: Watch) -> None:
+def _require_enough(count: int, left_out: Sequence[LeftOut]) -> None:
+    needed = 2 * MIN_NETWORKS
+    if count < needed:
+        reason = f"; the first is left out because: {left_out[0].reason}" if left_out else ""
+        raise CalibrationError(
+            f"{count} networks are too few to fit on one half and judge on the other; {needed} are needed{reason}",
+            hint="Sample more architectures, or complete the table.",
+        )
+
+
+def _measure(
+    service: ServiceClient, table: LookupTable, networks: Sequence[Network], budget: Budget, watch: Watch
+) -> list[Measurement | None]:
+    """The networks' measurements, in order."""
     info = table.info
-    job = run_job(
-        service,
-        JobCreate(
-            space=info.space,
-            workloads=tuple(network.architecture for network in networks),
-            protocol=info.protocol,
-            budget=budget,
-        ),
-        watch,
-    )
+    architectures = tuple(network.architecture for network in networks)
+    job = run_job(service, JobCreate(space=info.space, workloads=architectures, protocol=info.protocol, budget=budget), watch)
     if job.table_id != info.id():
         raise TableMismatchError(
             f"the service measured the networks for table {job.table_id}, not for {table.label()}",
             hint="The table is of another release or protocol version; measure it again.",
         )
+    return service.lookup(info.id(), architectures)
 
 
 def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:
