@@ -14,9 +14,17 @@ from alembic import command
 from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.upgrade import alembic_config, upgrade
 
-revision, message = sys.argv[1:]
-with tempfile.TemporaryDirectory() as folder:
-    scratch = Path(folder) / "scratch.db"
-    upgrade(scratch)
-    with sqlite_engine(scratch, {}).connect() as connection:
-        command.revision(alembic_config(connection), message, autogenerate=True, rev_id=revision)
+
+def main(revision: str, message: str) -> None:
+    """Write the draft into `versions/`."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / "scratch.db"
+        upgrade(scratch)
+        engine = sqlite_engine(scratch, {})
+        with engine.connect() as connection:
+            command.revision(alembic_config(connection), message, autogenerate=True, rev_id=revision)
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
