@@ -35,12 +35,12 @@ class _Building:
         self._job, self._requests = job, requests
         self._made: dict[str, GraphArtifact] = {}
         self._good: dict[str, GraphArtifact] = {}
-        self._since_s = perf_counter()
+        self._since_s: float | None = None
 
     def run(self) -> dict[str, GraphArtifact]:
         job = self._job
         job.reporter.phase("building")
-        job.reporter.estimate.expect(Work.BUILD, len(self._requests))
+        job.reporter.estimate.expect(Work.BUILD, len(self._requests) - 1)
         graphs_before_s, start_s = job.seconds.graphs_s, perf_counter()
         for report in job.workers.check(self._artifacts()):
             self._checked(report)
@@ -80,7 +80,9 @@ class _Building:
         self._done()
 
     def _done(self) -> None:
+        """Count one graph; but not the first, which waited for processes to start and would foretell hours."""
         now_s = perf_counter()
-        self._job.reporter.estimate.did(Work.BUILD, 1, now_s - self._since_s)
+        if self._since_s is not None:
+            self._job.reporter.estimate.did(Work.BUILD, 1, now_s - self._since_s)
         self._since_s = now_s
         self._job.reporter.tick()

@@ -32,10 +32,14 @@ class JobContext:
     seconds: PhaseSeconds
     stopped: Callable[[], bool]
 
-    def begin_round(self) -> int:
-        """The number of a new round in the table, whose work is told to the reporter."""
+    def expect_visits(self) -> None:
+        """Tell the reporter how much timing is left."""
         expected = self.ledger.expected_rounds_left()
         work = sum(planned.operators * expected[planned.key] for planned in self.ledger.pending)
         self.reporter.estimate.expect(Work.VISIT, work)
+
+    def begin_round(self) -> int:
+        """Tell the reporter of a new round; its number in the table."""
+        self.expect_visits()
         self.reporter.phase(f"round {self.ledger.rounds_done + 1} of at most {self.budget.max_rounds}")
         return self.ledger.begin_round()

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, auto
 from time import monotonic
 
-_REMEMBERED = 8
-"""Portions of each kind of work that the rate is taken from: old ones were cheaper or dearer, few are noisy."""
+_REMEMBERED = 32
+"""Portions of each kind of work that its rate is taken from: older ones were cheaper or dearer, fewer are noisy."""
 
 
 class Work(Enum):
-    """The kinds of work of a job, and what a unit of each costs beside the others before anything is known."""
+    """The kinds of work of a job. A unit of one is taken to cost as much as a unit of the other until it is known."""
 
-    BUILD = 2.0
-    """Making, building and checking one operator's graphs."""
-    VISIT = 1.0
+    BUILD = auto()
+    """Making, building and checking one graph."""
+    VISIT = auto()
     """Timing one operator in one round. A network counts as many units as it has operators."""
 
 
 class WorkEstimate:
-    """Adds up work that was done and work that is left.
-
-    `fraction` never falls, although the work left may turn out to be more; `eta_s` is None until each kind of work that
-    is left has been seen to cost something.
-    """
+    """Adds up work that was done and work that is left. `fraction` never falls, although more work may turn up."""
 
     def __init__(self) -> None:
         self._left = dict.fromkeys(Work, 0.0)
-        self._done = dict.fromkeys(Work, 0.0)
+        self._done = 0.0
         self._portions = {work: deque[tuple[float, float]](maxlen=_REMEMBERED) for work in Work}
         self._fraction = 0.0
 
@@ -38,31 +34,31 @@ class WorkEstimate:
         self._left[work] = max(units, 0.0)
 
     def did(self, work: Work, units: float, seconds: float) -> None:
-        """So much of what was left is done, and took so long."""
+        """So much of what was left is done, and took so long. No units: the time was lost, and counts for the rest."""
         self._left[work] = max(self._left[work] - units, 0.0)
-        self._done[work] += units
+        self._done += units
         self._portions[work].append((units, max(seconds, 0.0)))
 
     @property
     def fraction(self) -> float:
         """Share of the work that is done, 0 to 1."""
-        done = sum(work.value * units for work, units in self._done.items())
-        left = sum(work.value * units for work, units in self._left.items())
-        self._fraction = max(self._fraction, done / (done + left) if done else 0.0)
+        if self._done:
+            self._fraction = max(self._fraction, self._done / (self._done + sum(self._left.values())))
         return self._fraction
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left; None while that cannot be said."""
-        total_s = 0.0
-        for work, left in self._left.items():
-            if not left:
-                continue
-            units = sum(portion for portion, _ in self._portions[work])
-            if not units:
-                return None
-            total_s += left * sum(seconds for _, seconds in self._portions[work]) / units
-        return total_s
+        """Seconds left; None before anything was done."""
+        rates = {work: rate for work in Work if (rate := self._rate_s(work)) is not None}
+        if not rates:
+            return None
+        unknown = sum(rates.values()) / len(rates)
+        return sum(left * rates.get(work, unknown) for work, left in self._left.items())
+
+    def _rate_s(self, work: Work) -> float | None:
+        """Seconds per unit of late."""
+        units = sum(portion for portion, _ in self._portions[work])
+        return sum(seconds for _, seconds in self._portions[work]) / units if units else None
 
 
 class Throttle:

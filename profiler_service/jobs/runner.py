@@ -119,19 +119,18 @@ class JobRunner:
         start_s = perf_counter()
         with device_lock(info.target.device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
-            if held:
-                self._measure(job.id, info, run)
-        if run.cancelled.is_set():
-            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
-        elif not run.interrupted.is_set():
+            done = held and self._measure(job.id, info, run)
+        if done:
             run.on_progress(self._store.update_job(job.id, state=JobState.DONE, phase="", fraction=1.0, eta_s=None))
+        elif run.cancelled.is_set():
+            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
 
-    def _measure(self, job_id: str, info: TableInfo, run: _Run) -> None:
-        """What is left of the job, with the device held."""
+    def _measure(self, job_id: str, info: TableInfo, run: _Run) -> bool:
+        """Do what is left of the job, with the device held; whether nothing is left then."""
         job, plan = self._begin(self._store.job(job_id))
         run.on_progress(job)
         if not plan.workloads:
-            return
+            return True
         request = job.request
         in_turn = request.protocol is ProtocolName.IN_CONTEXT
         budget = BUDGETS[request.budget]
@@ -147,13 +146,15 @@ class JobRunner:
         with self._open_workers() as workers:
             self._workers = workers
             try:
+                context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
+                context.expect_visits()
                 reporter.phase("starting")
                 _require_target(info, workers)
-                context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
                 self._build_and_time(context, plan, in_turn=in_turn, seed=job.id)
             finally:
                 self._workers = None
         reporter.finish()
+        return not ledger.pending
 
     def _build_and_time(self, context: JobContext, plan: JobPlan, *, in_turn: bool, seed: str) -> None:
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
