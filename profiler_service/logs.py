@@ -17,6 +17,9 @@ _SHARED: tuple[Processor, ...] = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
 
+_TALKATIVE = ("alembic", "uvicorn")
+"""Libraries that tell at level `info` what only their developers want to know."""
+
 
 def configure_logs(settings: Settings) -> None:
     """Send every log line of this process to stderr, in the form and from the severity on that the settings ask for."""
@@ -36,6 +39,9 @@ def configure_logs(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    if settings.log_level == "info":
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

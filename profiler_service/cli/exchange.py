@@ -37,7 +37,7 @@ def export(
     format: Annotated[TableFormat, typer.Option(help="Form of the file.")],  # noqa: A002 - the option's name
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="F", help="File to write. [default: stdout; with --json, ID.FORMAT here]"),
+        typer.Option("--output", "-o", metavar="F", help="File to write.", show_default="stdout; with --json, ID.FORMAT here"),
     ] = None,
     database: Database = None,
     json: Json = False,

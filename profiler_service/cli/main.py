@@ -11,6 +11,7 @@ app = typer.Typer(
     name="profiler-service",
     help="Measure the operators of a search space on this machine, and serve the tables.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)

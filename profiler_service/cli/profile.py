@@ -40,7 +40,7 @@ def profile(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     batch: Annotated[int, typer.Option(help="Images per run.")] = 1,
     parameter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N[,N…]", help="A parameter of the space, layers=8; repeatable.")
+        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, layers=8; repeatable.")
     ] = None,
     threads: Threads = None,
     core: Core = None,
@@ -90,15 +90,15 @@ def profile(
 
 
 def _parameter(text: str) -> tuple[str, Parameter]:
-    """`layers=8` or `widths=4,8` by name and value. Raises InvalidSpecError."""
+    """`layers=8`, `widths=4,8`, or `widths=4,` for a list of one, by name and value. Raises InvalidSpecError."""
     name, _, value = text.partition("=")
     try:
-        numbers = tuple(int(part) for part in value.split(","))
+        return name, tuple(int(part) for part in value.removesuffix(",").split(",")) if "," in value else int(value)
     except ValueError as error:
         raise InvalidSpecError(
-            f"parameter {text!r} is not NAME=NUMBER", hint="Write it as layers=8, or widths=4,8,12 for several numbers."
+            f"parameter {text!r} is not NAME=NUMBER",
+            hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
         ) from error
-    return name, numbers if "," in value else numbers[0]
 
 
 class _JobBar:

@@ -34,8 +34,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one. [default: 8731]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.", show_default="8731")] = None,
     database: Database = None,
     backend: Backend = None,
     threads: Threads = None,
@@ -77,7 +77,7 @@ def serve(
             # The server ends in its own time at the first signal and then raises it again for whoever comes after it.
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
-        log.info("stopped; unfinished jobs go on when the service starts again")
+    log.info("stopped; unfinished jobs go on when the service starts again")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
 from profiler_service.api.dependencies import IdempotencyKey, JobId, JsonBody, ServicesDep
 from profiler_service.api.openapi import problems
+from profiler_service.api.streams import event_stream
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -56,13 +56,7 @@ def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
 )
 async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceResponse:
     """A job's states as they change, the present one first, as server-sent events."""
-    states = services.queue.events(job_id)
-
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        async for job in states:
-            yield ServerSentEvent(job.model_dump_json(), event="job")
-
-    return EventSourceResponse(events(), ping=services.settings.heartbeat_s)
+    return event_stream(services.queue.events(job_id), services.settings)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))
