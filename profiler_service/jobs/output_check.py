@@ -9,9 +9,9 @@ import numpy as np
 from models.spec.operators import Dtype
 from profiler_service.backends.base import FloatArray
 
-TOLERANCES: Mapping[Dtype, float] = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
-"""Largest relative L2 error of an output, a fraction. Rounding in the dtype grows with depth, to about a tenth of these in
-the deepest networks; float32 leaves room for TF32. A wrong kernel size, resize or weight is off by far more."""
+TOLERANCES: Mapping[Dtype, float] = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+"""Largest relative L2 error of an output, a fraction. Correct engines of whole networks stay 5 to 100 times below (1e-6, 1e-3
+and 1e-2); a resize with the wrong corners, a mistake easily made, is off by a fifth and more, in context too."""
 
 
 def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype) -> tuple[float | None, str]:

@@ -80,12 +80,13 @@ class TimingWorker:
         with closing(engine):
             activity.note(Phase.RUNNING, key, self.run_timeout_s)
             try:
+                output = engine.infer(seeded_input(artifact.request))
                 if artifact.reference_path is not None:
-                    output = engine.infer(seeded_input(artifact.request))
                     error, problem = output_problem(output, np.load(artifact.reference_path), artifact.request.subject.dtype)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
             except (BackendError, MemoryError) as raised:
-                status, problem = _status(raised), str(raised)
+                failure = _failure(raised, key)
+                status, problem = failure.status, failure.message
             return BuildReport(
                 key,
                 status,
@@ -127,7 +128,7 @@ class TimingWorker:
                 activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
                 times = passes(passes=request.passes)
             except (BackendError, MemoryError) as error:
-                return Failure(_status(error), str(error), None)
+                return _failure(error, None)
             return GroupTimes(
                 samples_ms=dict(zip(group.engines, times.engines_ms, strict=True)),
                 sentinel_ms=times.sentinel_ms,
@@ -158,7 +159,7 @@ class TimingWorker:
                     warmup_s = watch.lap()
                     samples_ms = backend.time_pass(engines * request.runs)
             except (BackendError, MemoryError) as error:
-                return Failure(_status(error), str(error), key)
+                return _failure(error, key)
             return AloneTimes(
                 key,
                 samples_ms=tuple(samples_ms),
@@ -183,7 +184,7 @@ class TimingWorker:
         try:
             return backend.build(artifact)
         except (BackendError, MemoryError) as error:
-            return Failure(_status(error), str(error), key)
+            return _failure(error, key)
 
     def _live(self, backend: Backend, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
         """Engines that have run once, all live until `live` is closed."""
@@ -200,7 +201,7 @@ class TimingWorker:
             try:
                 engine.run()
             except (BackendError, MemoryError) as error:
-                result.failures.append(Failure(_status(error), str(error), key))
+                result.failures.append(_failure(error, key))
                 del result.engines[key]
             result.run_s += perf_counter() - start
         return result
@@ -226,10 +227,13 @@ class _StopWatch:
         return self._start - previous
 
 
-def _status(error: BackendError | MemoryError) -> Status:
+def _failure(error: BackendError | MemoryError, key: str | None) -> Failure:
+    """The error as a value; Python's own MemoryError brings no message."""
     if isinstance(error, DeviceMemoryError | MemoryError):
-        return Status.OUT_OF_MEMORY
-    return Status.BUILD_ERROR if isinstance(error, BuildError) else Status.RUN_ERROR
+        status = Status.OUT_OF_MEMORY
+    else:
+        status = Status.BUILD_ERROR if isinstance(error, BuildError) else Status.RUN_ERROR
+    return Failure(status, str(error) or "out of memory", key)
 
 
 def _peak_rss_bytes() -> int:

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -70,6 +71,7 @@ class WorkerPool:
         self._start_timeout_s = start_timeout_s
         self._initargs = (cores, modules)
         self._names = count()
+        self._lock = Lock()
         self._pool: ProcessPool | None = None
         self._closed = False
 
@@ -88,6 +90,7 @@ class WorkerPool:
         pending: dict[Future[Result], _Task[Item]] = {}
         try:
             while True:
+                self._require_open()
                 while len(pending) < self.size and (task := self._next_task(source)) is not None:
                     pending[self._submit(function, task)] = task
                 if not pending:
@@ -102,6 +105,9 @@ class WorkerPool:
                         continue
                     task.activity.remove()
                     yield task.item, outcome
+        except FileNotFoundError:
+            self._require_open()  # the notes go when the workers are closed
+            raise
         finally:
             for future, task in pending.items():
                 future.cancel()
@@ -113,9 +119,10 @@ class WorkerPool:
         return outcome
 
     def close(self) -> None:
-        """Kill all workers. Safe to call twice."""
-        self._closed = True
-        self._stop()
+        """Kill all workers. Safe to call twice, and from another thread."""
+        with self._lock:
+            self._closed = True
+            self._stop()
 
     def _next_task(self, source: Iterator[Item]) -> _Task[Item] | None:
         for item in source:
@@ -124,22 +131,21 @@ class WorkerPool:
         return None
 
     def _submit(self, function: Callable[[Item, ActivityFile], Result], task: _Task[Item]) -> Future[Result]:
-        if self._closed:
-            raise JobError("the workers were closed")
-        if self._pool is None or not self._pool.active:
-            self._stop()
-            self._pool = ProcessPool(
-                self.size,
-                initializer=worker_process.start,
-                initargs=self._initargs,
-                context=multiprocessing.get_context("spawn"),
-            )
-        future: Future[Result] = self._pool.schedule(function, args=(task.item, task.activity))
-        return future
+        with self._lock:
+            self._require_open()
+            if self._pool is None or not self._pool.active:
+                self._stop()
+                self._pool = ProcessPool(
+                    self.size,
+                    initializer=worker_process.start,
+                    initargs=self._initargs,
+                    context=multiprocessing.get_context("spawn"),
+                )
+            future: Future[Result] = self._pool.schedule(function, args=(task.item, task.activity))
+            return future
 
     def _stuck(self, pending: dict[Future[Result], _Task[Any]]) -> list[Future[Result]]:
-        if self._closed:
-            raise JobError("the workers were closed")
+        self._require_open()
         if not self._running():
             return list(pending)
         return [future for future, task in pending.items() if task.activity.read().overdue]
@@ -170,8 +176,13 @@ class WorkerPool:
             )
         return Death(activity, overdue=True, reason="it took too long")
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise JobError("the workers were closed")
+
     def _running(self) -> bool:
-        return self._pool is not None and bool(self._pool.active)
+        pool = self._pool
+        return pool is not None and bool(pool.active)
 
     def _stop(self) -> None:
         if self._pool is not None:

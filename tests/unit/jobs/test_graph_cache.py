@@ -1,0 +1,49 @@
+"""Graph files by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.spec.graphs import GraphRequest
+from models.spec.operators import OperatorSpec
+from profiler_service.errors import StorageError
+from profiler_service.jobs.graph_cache import GraphCache, missing_files
+
+REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4))
+
+
+def test_names_files_by_key_and_exporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = GraphCache.open(tmp_path / "deep" / "cache")
+    artifact = cache.artifact(REQUEST, reads_onnx=True)
+    assert artifact.onnx_path is not None
+    assert REQUEST.key() in artifact.onnx_path.name
+    monkeypatch.setattr("profiler_service.jobs.graph_cache.EXPORTER_VERSION", 999)
+    assert cache.artifact(REQUEST, reads_onnx=True).onnx_path != artifact.onnx_path
+
+
+def test_a_backend_that_reads_no_onnx_misses_none(tmp_path: Path) -> None:
+    cache = GraphCache.open(tmp_path)
+    artifact = cache.artifact(REQUEST, reads_onnx=False)
+    assert missing_files(artifact) == [artifact.reference_path]
+    assert artifact.reference_path is not None
+    cache.write(artifact.reference_path, b"output")
+    assert missing_files(artifact) == []
+    assert missing_files(cache.artifact(REQUEST, reads_onnx=True)) == [artifact.reference_path.with_suffix(".onnx")]
+
+
+def test_leaves_nothing_behind_when_it_cannot_write(tmp_path: Path) -> None:
+    cache = GraphCache.open(tmp_path)
+    path = tmp_path / "graph.onnx"
+    path.mkdir()  # a file cannot take a directory's place: stands for whatever the file system refuses at the end
+    with pytest.raises(StorageError, match=r"cannot write .*graph\.onnx") as caught:
+        cache.write(path, b"graph")
+    assert "OPCLOCK_CACHE_DIR" in caught.value.hint
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write"):
+        GraphCache.open(tmp_path / "file" / "cache")
