@@ -1,0 +1,148 @@
+"""Worker processes that are none: engines with known times, and with faults that tests ask for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from models.spec.graphs import ContextBase, GraphRequest
+from models.spec.measurements import Status
+from models.spec.operators import OperatorSpec
+from models.spec.targets import TargetSpec
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.jobs.messages import (
+    AloneRequest,
+    AloneTimes,
+    BackendDescription,
+    BuildReport,
+    Failure,
+    GroupRequest,
+    GroupTimes,
+)
+
+DESCRIPTION = BackendDescription(
+    target=TargetSpec(device="imaginary", backend="fake", versions={"fake": "1"}, threads=1),
+    dtypes=("float32",),
+    reads_onnx=True,
+    builds_on_device=False,
+)
+BASE_MS = 0.05
+SENTINEL_MS = 0.3
+
+
+def true_ms(request: GraphRequest) -> float:
+    """The time of a graph's engine on the quiet host; operators' own times lie between 0.1 and 1.1 ms."""
+    if isinstance(request.subject, ContextBase):
+        return BASE_MS
+    own = operator_ms(request.subject) if isinstance(request.subject, OperatorSpec) else 10.0
+    return own + BASE_MS if request.in_context else own
+
+
+def operator_ms(operator: OperatorSpec) -> float:
+    """What a good measurement finds."""
+    return 0.1 + int(operator.key()[:6], 16) / 0xFFFFFF
+
+
+@dataclass
+class FakeWorkers:
+    """Stands in for `Workers`, and remembers what it was asked for.
+
+    Attributes:
+        description: of the backend.
+        noise: relative, per run. visit_noise: relative, per engine and visit.
+        slowdown: factor on all times, by the number of groups timed before.
+        broken: graph key to what making it ends in. unbuildable: to what checking it ends in.
+        crashing: keys of engines that take their process along when a group is run.
+        leaving: keys of engines that fail alone, the others of the group being timed.
+        blaming: whether a crash tells which engine it was.
+        on_group: called before each group.
+    """
+
+    description: BackendDescription = DESCRIPTION
+    noise: float = 0.0
+    visit_noise: float = 0.0
+    slowdown: Callable[[int], float] = lambda group: 1.0
+    broken: dict[str, Status] = field(default_factory=dict)
+    unbuildable: dict[str, Status] = field(default_factory=dict)
+    crashing: set[str] = field(default_factory=set)
+    leaving: dict[str, Status] = field(default_factory=dict)
+    blaming: bool = True
+    on_group: Callable[[int], None] = lambda group: None
+
+    def __post_init__(self) -> None:
+        self.groups: list[GroupRequest] = []
+        self.alone: list[AloneRequest] = []
+        self.prepared: list[GraphRequest] = []
+        self.opened = self.closed = 0
+        self._rng = random.Random(0)
+
+    def __enter__(self) -> FakeWorkers:
+        self.opened += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
+        self.prepared += requests
+        for request in requests:
+            key = request.key()
+            if key in self.broken:
+                yield request, Failure(self.broken[key], "no graph", key)
+            else:
+                yield request, GraphArtifact(request)
+
+    def check(self, artifacts: Iterable[GraphArtifact]) -> Iterator[BuildReport]:
+        for artifact in artifacts:
+            key = artifact.request.key()
+            status = self.unbuildable.get(key, Status.OK)
+            message = "" if status is Status.OK else "refused"
+            yield BuildReport(key, status, message, build_s=0.002, engine_bytes=1000, output_error=1e-7)
+
+    def time_group(self, request: GroupRequest) -> GroupTimes | Failure:
+        self.on_group(len(self.groups))
+        self.groups.append(request)
+        keys = [artifact.request.key() for artifact in request.artifacts]
+        if culprits := self.crashing.intersection(keys):
+            return Failure(Status.CRASHED, "its process was killed", min(culprits) if self.blaming else None)
+        factor = self.slowdown(len(self.groups) - 1)
+        return GroupTimes(
+            samples_ms={
+                artifact.request.key(): self._samples(self._visited_ms(artifact.request) * factor, request.passes)
+                for artifact in request.artifacts
+                if artifact.request.key() not in self.leaving
+            },
+            sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes),
+            build_s=0.02,
+            warmup_s=0.01,
+            sampling_s=0.1,
+            peak_rss_bytes=10**8,
+            started_at=datetime.now(UTC),
+            failures=tuple(Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving),
+        )
+
+    def time_alone(self, request: AloneRequest) -> AloneTimes | Failure:
+        self.alone.append(request)
+        key = request.artifact.request.key()
+        if key in self.crashing:
+            return Failure(Status.CRASHED, "its process was killed", key)
+        return AloneTimes(
+            key,
+            samples_ms=self._samples(true_ms(request.artifact.request), request.runs),
+            build_s=0.002,
+            warmup_s=0.001,
+            sampling_s=0.01,
+            peak_rss_bytes=10**8,
+            started_at=datetime.now(UTC),
+        )
+
+    def _visited_ms(self, request: GraphRequest) -> float:
+        return true_ms(request) * self._rng.gauss(1.0, self.visit_noise)
+
+    def _samples(self, time_ms: float, count: int) -> tuple[float, ...]:
+        return tuple(time_ms * self._rng.gauss(1.0, self.noise) for _ in range(count))

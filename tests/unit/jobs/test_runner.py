@@ -1,0 +1,452 @@
+"""A job from its plan to the last measurement, on workers whose times are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+from models.spaces.registry import create_space
+from models.spec.errors import TableMismatchError
+from models.spec.graphs import ContextBase, GraphRequest
+from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.operators import OperatorSpec
+from models.spec.wire import JobPublic, JobState
+from profiler_service.errors import JobError
+from profiler_service.jobs.device_lock import device_lock
+from profiler_service.jobs.planner import MIN_LIVE, graph_key
+from profiler_service.measure.budgets import BUDGETS
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from tests.unit.jobs.conftest import SPACE, Bench
+from tests.unit.jobs.fake_workers import BASE_MS, SENTINEL_MS, FakeWorkers, operator_ms
+
+GRID = create_space(SPACE).operators()
+QUICK = BUDGETS[Budget.QUICK]
+IN_CONTEXT = {operator.key(): graph_key(operator, ProtocolName.IN_CONTEXT) for operator in GRID}
+
+
+class KilledError(BaseException):
+    """What `kill -9` is to a thread: nothing handles it."""
+
+
+def entries(bench: Bench, job: JobPublic) -> dict[str, Measurement]:
+    return bench.store.measurements(job.table_id, [operator.key() for operator in GRID])
+
+
+def runs_of(workers: FakeWorkers, operator: OperatorSpec) -> int:
+    """Groups that the operator was live in, as a filler too."""
+    return sum(IN_CONTEXT[operator.key()] in (a.request.key() for a in group.artifacts) for group in workers.groups)
+
+
+def visits(bench: Bench, job: JobPublic) -> Counter[str]:
+    """Operator key to the visits that were kept of it."""
+    kept = Counter(visit.graph_key for visit in bench.store.visits(job.table_id, IN_CONTEXT.values()))
+    return Counter({key: kept[graph] for key, graph in IN_CONTEXT.items()})
+
+
+def worst_error(found: dict[str, Measurement]) -> float:
+    return max(abs((entry.value_ms or 0.0) / operator_ms(entry.workload) - 1) for entry in found.values())
+
+
+class TestWholeGrid:
+    def test_every_operator_is_measured_and_its_context_subtracted(self, bench: Bench) -> None:
+        job = bench.submit()
+        seconds = bench.run(job)
+        found = entries(bench, job)
+        assert len(found) == len(GRID)
+        assert worst_error(found) < 1e-5
+        assert [entry.base_ms for entry in found.values()] == pytest.approx([BASE_MS] * len(GRID))
+        done = bench.store.job(job.id)
+        assert (done.state, done.fraction, done.message) == (JobState.DONE, 1.0, "")
+        assert (done.counts.total, done.counts.measured, done.counts.finished) == (len(GRID),) * 3
+        assert seconds.sampling_s > seconds.warmup_s > 0
+        assert (bench.workers.opened, bench.workers.closed) == (1, 1)
+
+    def test_equal_rounds_end_at_the_minimum(self, bench: Bench) -> None:
+        job = bench.submit()
+        bench.run(job)
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_groups_have_company_and_change(self, bench: Bench) -> None:
+        bench.run(bench.submit())
+        assert all(len(group.artifacts) >= MIN_LIVE for group in bench.workers.groups)
+        assert len({group.seed for group in bench.workers.groups}) == len(bench.workers.groups)
+
+    def test_conditions_are_recorded(self, bench: Bench) -> None:
+        job = bench.submit()
+        bench.run(job)
+        entry = entries(bench, job)[GRID[0].key()]
+        assert (entry.build_s, entry.engine_bytes, entry.output_error) == (0.002, 1000, 1e-7)
+        assert entry.host_load is not None
+        assert entry.measured_at is not None
+        assert entry.measured_at >= job.created_at
+        assert (entry.rounds, entry.samples) == (QUICK.min_rounds, QUICK.min_rounds * QUICK.passes)
+
+    def test_progress_grows_and_is_never_absurd(self, bench: Bench) -> None:
+        bench.workers.visit_noise = 0.05
+        bench.run(bench.submit())
+        fractions = [state.fraction for state in bench.states]
+        assert fractions == sorted(fractions)
+        assert all(state.eta_s is None or 0 <= state.eta_s < 3600 for state in bench.states)
+        assert any(state.eta_s is not None for state in bench.states)
+        phases = list(dict.fromkeys(state.phase for state in bench.states))
+        assert phases[:5] == ["", "starting", "building", "warming up", "round 1 of at most 6"]
+        assert phases[-1] == "round 6 of at most 6"
+        assert bench.states[-1].phase == ""
+
+
+class TestNoise:
+    def test_slow_phases_do_not_reach_the_values(self, bench: Bench) -> None:
+        bench.workers.noise = 0.002
+        bench.workers.slowdown = lambda group: 1.07 if group % 2 else 1.0
+        job = bench.submit()
+        bench.run(job)
+        found = entries(bench, job)
+        assert worst_error(found) < 0.05
+        plain = {key: entry.plain_ms / entry.value_ms for key, entry in found.items() if entry.plain_ms and entry.value_ms}
+        assert max(plain.values()) - min(plain.values()) < 0.05
+        spread = [entry.between_round_spread for entry in found.values()]
+        assert max(value for value in spread if value is not None) < 0.03
+
+    def test_what_does_not_settle_is_unconverged(self, bench: Bench) -> None:
+        bench.workers.visit_noise = 0.2
+        job = bench.submit()
+        bench.run(job)
+        found = entries(bench, job).values()
+        unconverged = [entry for entry in found if Flag.UNCONVERGED in entry.flags]
+        assert len(unconverged) > len(GRID) / 2
+        assert {entry.rounds for entry in unconverged} == {QUICK.max_rounds}
+        assert bench.store.job(job.id).state is JobState.DONE
+
+    def test_a_burst_is_measured_again_and_leaves_no_trace(self, bench: Bench) -> None:
+        bench.workers.slowdown = lambda group: 1.3 if group == 2 else 1.0
+        job = bench.submit()
+        seconds = bench.run(job)
+        assert seconds.repeats == 1
+        assert not any(entry.flags for entry in entries(bench, job).values())
+
+    def test_a_host_that_turns_slow_is_told(self, bench: Bench) -> None:
+        bench.workers.slowdown = lambda group: 1.3 if group else 1.0
+        job = bench.submit()
+        seconds = bench.run(job)
+        found = entries(bench, job).values()
+        assert all(Flag.CONTAMINATED in entry.flags for entry in found)
+        assert seconds.repeats <= 2 + QUICK.repeat_share * seconds.visits
+
+
+class TestReference:
+    def test_the_first_job_sets_it_and_others_keep_it(self, bench: Bench) -> None:
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        assert bench.store.table_info(first.table_id).sentinel_reference_ms == pytest.approx(SENTINEL_MS)
+        bench.workers.slowdown = lambda group: 1.5
+        second = bench.submit(workloads=GRID[5:10])
+        bench.run(second)
+        assert bench.store.table_info(first.table_id).sentinel_reference_ms == pytest.approx(SENTINEL_MS)
+        found = entries(bench, second)
+        assert worst_error(found) < 1e-5
+        assert found[GRID[7].key()].sentinel_ratio == pytest.approx(1.5)
+
+
+class TestSmallJobs:
+    def test_a_few_operators_get_company_that_is_not_kept(self, bench: Bench) -> None:
+        job = bench.submit(workloads=GRID[:3])
+        bench.run(job)
+        assert entries(bench, job).keys() == {operator.key() for operator in GRID[:3]}
+        assert {len(group.artifacts) for group in bench.workers.groups} == {MIN_LIVE}
+        fillers = [IN_CONTEXT[operator.key()] for operator in GRID[3:]]
+        assert bench.store.visits(job.table_id, fillers) == []
+
+    def test_a_second_job_measures_only_what_is_missing(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[:30]))
+        bench.workers.groups.clear()
+        job = bench.submit()
+        bench.run(job)
+        counts = bench.store.job(job.id).counts
+        assert (counts.reused, counts.measured) == (30, len(GRID) - 30)
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_nothing_to_do_starts_no_process(self, bench: Bench) -> None:
+        bench.run(bench.submit())
+        again = bench.submit()
+        bench.run(again)
+        assert bench.workers.opened == 1
+        done = bench.store.job(again.id)
+        assert (done.state, done.counts.reused, done.fraction) == (JobState.DONE, len(GRID), 1.0)
+
+    def test_remeasuring_replaces_what_was_there(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[:5]))
+        bench.workers.groups.clear()
+        job = bench.submit(workloads=GRID[:5], remeasure=True)
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == 5
+        assert visits(bench, job).total() == 5 * QUICK.min_rounds
+
+
+class TestFailures:
+    @pytest.mark.parametrize("status", [Status.BUILD_ERROR, Status.BUILD_TIMEOUT, Status.OUT_OF_MEMORY])
+    def test_a_graph_that_cannot_be_made_is_a_result(self, bench: Bench, status: Status) -> None:
+        bench.workers.broken[IN_CONTEXT[GRID[4].key()]] = status
+        job = bench.submit()
+        bench.run(job)
+        found = entries(bench, job)
+        assert (found[GRID[4].key()].status, found[GRID[4].key()].message) == (status, "no graph")
+        assert sum(entry.status is Status.OK for entry in found.values()) == len(GRID) - 1
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.failed, done.counts.measured) == (JobState.DONE, 1, len(GRID) - 1)
+        assert runs_of(bench.workers, GRID[4]) == 0
+
+    def test_wrong_output_is_not_timed(self, bench: Bench) -> None:
+        bench.workers.unbuildable[IN_CONTEXT[GRID[0].key()]] = Status.WRONG_OUTPUT
+        job = bench.submit(workloads=GRID[:2])
+        bench.run(job)
+        failed = entries(bench, job)[GRID[0].key()]
+        assert (failed.status, failed.message, failed.build_s) == (Status.WRONG_OUTPUT, "refused", 0.002)
+        assert runs_of(bench.workers, GRID[0]) == 0
+
+    def test_without_its_base_an_operator_has_no_value(self, bench: Bench) -> None:
+        base = ContextBase.of(GRID[0])
+        bench.workers.broken[GraphRequest(subject=base).key()] = Status.BUILD_ERROR
+        job = bench.submit()
+        bench.run(job)
+        for operator in GRID:
+            entry = entries(bench, job)[operator.key()]
+            expected = Status.BUILD_ERROR if ContextBase.of(operator) == base else Status.OK
+            assert entry.status is expected
+            if expected is not Status.OK:
+                assert entry.message.startswith("base of")
+
+    @pytest.mark.parametrize("blaming", [True, False])
+    def test_an_engine_that_takes_its_process_along_is_dropped(self, bench: Bench, *, blaming: bool) -> None:
+        """Whether or not the process could say which engine it was, the others get their values."""
+        bench.workers.crashing.add(IN_CONTEXT[GRID[7].key()])
+        bench.workers.blaming = blaming
+        job = bench.submit()
+        bench.run(job)
+        found = entries(bench, job)
+        assert (found[GRID[7].key()].status, found[GRID[7].key()].message) == (Status.CRASHED, "its process was killed")
+        assert sum(entry.status is Status.OK for entry in found.values()) == len(GRID) - 1
+        good = {key: entry for key, entry in found.items() if entry.status is Status.OK}
+        assert worst_error(good) < 1e-5
+
+    def test_an_engine_that_stops_working_is_dropped_and_the_visit_counts(self, bench: Bench) -> None:
+        bench.workers.leaving[IN_CONTEXT[GRID[7].key()]] = Status.RUN_ERROR
+        job = bench.submit()
+        bench.run(job)
+        assert entries(bench, job)[GRID[7].key()].status is Status.RUN_ERROR
+        assert runs_of(bench.workers, GRID[7]) == 1
+        assert runs_of(bench.workers, GRID[8]) == QUICK.min_rounds
+
+    def test_out_of_memory_in_a_crowd_is_tried_alone_first(self, bench: Bench) -> None:
+        culprit = IN_CONTEXT[GRID[7].key()]
+        bench.workers.leaving[culprit] = Status.OUT_OF_MEMORY
+        job = bench.submit()
+        bench.run(job)
+        assert entries(bench, job)[GRID[7].key()].status is Status.OUT_OF_MEMORY
+        sizes = [len(g.artifacts) for g in bench.workers.groups if culprit in {a.request.key() for a in g.artifacts}]
+        assert len(sizes) == 2
+        assert sizes[1] < sizes[0] / 2
+
+    def test_failures_are_tried_again_by_the_next_job(self, bench: Bench) -> None:
+        bench.workers.crashing.add(IN_CONTEXT[GRID[7].key()])
+        bench.run(bench.submit())
+        bench.workers.crashing.clear()
+        job = bench.submit()
+        bench.run(job)
+        assert entries(bench, job)[GRID[7].key()].status is Status.OK
+        counts = bench.store.job(job.id).counts
+        assert (counts.reused, counts.measured, counts.failed) == (len(GRID) - 1, 1, 0)
+
+    def test_a_filler_that_fails_is_nobodys_failure(self, bench: Bench) -> None:
+        bench.workers.leaving.update({IN_CONTEXT[operator.key()]: Status.RUN_ERROR for operator in GRID[3:20]})
+        job = bench.submit(workloads=GRID[:3])
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == 3
+        assert entries(bench, job).keys() == {operator.key() for operator in GRID[:3]}
+
+    def test_without_the_sentinel_the_job_fails(self, bench: Bench) -> None:
+        bench.workers.unbuildable[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
+        job = bench.submit()
+        with pytest.raises(JobError, match="sentinel cannot be built: refused"):
+            bench.run(job)
+        failed = bench.store.job(job.id)
+        assert failed.state is JobState.FAILED
+        assert "sentinel" in failed.message
+        assert bench.states[-1] == failed
+
+    def test_a_table_of_another_target_is_not_touched(self, bench: Bench) -> None:
+        job = bench.submit()
+        other = bench.workers.description.target.model_copy(update={"threads": 2})
+        bench.workers.description = replace(bench.workers.description, target=other)
+        with pytest.raises(TableMismatchError, match="threads: 1 here, 2 there"):
+            bench.run(job)
+        assert bench.store.job(job.id).state is JobState.FAILED
+        assert bench.workers.prepared == []
+
+
+class TestStopping:
+    def test_cancelling_keeps_what_was_measured(self, bench: Bench) -> None:
+        cancelled = Event()
+        bench.workers.on_group = lambda group: cancelled.set() if group == 2 else None
+        job = bench.submit()
+        bench.run(job, cancelled=cancelled)
+        assert bench.store.job(job.id).state is JobState.CANCELLED
+        assert len(bench.workers.groups) == 3
+        rest = bench.submit()
+        bench.run(rest)
+        assert bench.store.job(rest.id).counts.measured == len(GRID)
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_an_interrupted_job_stays_unfinished_and_goes_on(self, bench: Bench) -> None:
+        interrupted = Event()
+        bench.workers.on_group = lambda group: interrupted.set() if group == 1 else None
+        job = bench.submit()
+        bench.run(job, interrupted=interrupted)
+        assert [unfinished.id for unfinished in bench.store.unfinished_jobs()] == [job.id]
+        bench.run(job)
+        assert bench.store.job(job.id).state is JobState.DONE
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    @pytest.mark.parametrize("remeasure", [False, True])
+    @pytest.mark.parametrize("group", [0, 2, 5])
+    def test_after_a_kill_nothing_is_lost_and_nothing_measured_twice(
+        self, bench: Bench, group: int, *, remeasure: bool
+    ) -> None:
+        """Small groups, so that the kill comes in the middle of a round; the killed visit itself was never saved."""
+        bench.configure(live_engines=26)
+
+        def kill(number: int) -> None:
+            if number == group:
+                raise KilledError
+
+        bench.workers.on_group = kill
+        job = bench.submit(remeasure=remeasure)
+        with pytest.raises(KilledError):
+            bench.run(job)
+        assert bench.store.job(job.id).state is JobState.RUNNING
+        bench.workers.on_group = lambda number: None
+        bench.run(job)
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.measured, done.counts.reused) == (JobState.DONE, len(GRID), 0)
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+        assert worst_error(entries(bench, job)) < 1e-5
+
+    def test_what_was_finished_before_a_kill_is_still_counted(self, bench: Bench) -> None:
+        bench.workers.broken[IN_CONTEXT[GRID[0].key()]] = Status.BUILD_ERROR
+        bench.workers.visit_noise = 0.03
+
+        def kill(state: JobPublic) -> None:
+            if 0 < state.counts.measured < len(GRID) - 1:
+                raise KilledError
+
+        job = bench.submit()
+        with pytest.raises(KilledError):
+            bench.run(job, on_progress=kill)
+        finished = {key for key, entry in entries(bench, job).items() if entry.status is Status.OK}
+        assert finished
+        before = visits(bench, job)
+        bench.run(job)
+        counts = bench.store.job(job.id).counts
+        assert (counts.measured, counts.failed, counts.reused) == (len(GRID) - 1, 1, 0)
+        assert {visits(bench, job)[key] for key in finished} == {before[key] for key in finished}
+
+    def test_a_job_ended_by_another_process_is_left_alone(self, bench: Bench) -> None:
+        job = bench.submit()
+
+        def cancel_elsewhere(group: int) -> None:
+            if group == 1:
+                bench.store.update_job(job.id, state=JobState.CANCELLED)
+
+        bench.workers.on_group = cancel_elsewhere
+        bench.run(job)
+        assert bench.store.job(job.id).state is JobState.CANCELLED
+        assert len(bench.workers.groups) <= 3
+        bench.run(job)
+        assert bench.workers.opened == 1
+
+    def test_an_unexpected_error_is_the_jobs_message(self, bench: Bench) -> None:
+        def fail(group: int) -> None:
+            raise ZeroDivisionError("by zero")
+
+        bench.workers.on_group = fail
+        job = bench.submit()
+        with pytest.raises(ZeroDivisionError):
+            bench.run(job)
+        assert bench.store.job(job.id).message == "ZeroDivisionError: by zero"
+
+
+class TestDevice:
+    def test_a_job_waits_for_the_device_and_says_so(self, bench: Bench, tmp_path: Path) -> None:
+        job = bench.submit()
+        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held.__enter__()
+
+        def release(state: JobPublic) -> None:
+            if state.phase == "waiting for the device":
+                held.__exit__(None, None, None)
+
+        seconds = bench.run(job, on_progress=release)
+        assert bench.states[0].phase == "waiting for the device"
+        assert bench.store.job(job.id).state is JobState.DONE
+        assert seconds.waiting_s > 0
+
+    def test_a_job_can_be_cancelled_while_it_waits(self, bench: Bench, tmp_path: Path) -> None:
+        job, cancelled = bench.submit(), Event()
+        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+            bench.run(job, on_progress=lambda state: cancelled.set(), cancelled=cancelled)
+        assert bench.store.job(job.id).state is JobState.CANCELLED
+        assert bench.workers.opened == 0
+
+
+class TestNetworks:
+    def test_networks_are_timed_among_themselves_without_a_base(self, bench: Bench) -> None:
+        space, rng = create_space(SPACE), np.random.default_rng(0)
+        networks = tuple({n.key(): n for n in (space.sample(rng) for _ in range(6))}.values())
+        job = bench.submit(workloads=(*networks, *GRID[:3]))
+        bench.run(job)
+        found = bench.store.measurements(job.table_id, [network.key() for network in networks])
+        assert len(found) == len(networks)
+        for entry in found.values():
+            assert entry.value_ms == pytest.approx(10.0, rel=1e-5)
+            assert (entry.base_ms, entry.rounds) == (0.0, QUICK.min_rounds)
+        for group in bench.workers.groups:
+            kinds = {isinstance(artifact.request.subject, OperatorSpec | ContextBase) for artifact in group.artifacts}
+            assert len(kinds) == 1
+            if kinds == {False}:
+                assert len(group.artifacts) == len(networks)
+                assert (group.passes, group.sentinel_every) == (QUICK.network_passes, 1)
+
+    def test_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * 60 * 2**20)
+        job = bench.submit()
+        bench.run(job)
+        assert max(len(group.artifacts) for group in bench.workers.groups) < 30
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+
+class TestAlone:
+    def test_operators_are_timed_by_themselves_in_milliseconds(self, bench: Bench) -> None:
+        job = bench.submit(protocol=ProtocolName.ISOLATED, workloads=GRID[:5])
+        bench.run(job)
+        found = entries(bench, job)
+        assert worst_error(found) < 1e-5
+        for entry in found.values():
+            assert (entry.base_ms, entry.sentinel_ratio) == (0.0, None)
+            assert entry.samples == QUICK.min_rounds * QUICK.alone_runs
+        assert bench.workers.groups == []
+        assert bench.store.table_info(job.table_id).sentinel_reference_ms is None
+        assert bench.store.job(job.id).counts.measured == 5
+
+    def test_a_crash_is_a_result_and_the_rest_goes_on(self, bench: Bench) -> None:
+        bench.workers.crashing.add(graph_key(GRID[1], ProtocolName.ISOLATED))
+        job = bench.submit(protocol=ProtocolName.ISOLATED, workloads=GRID[:5])
+        bench.run(job)
+        assert entries(bench, job)[GRID[1].key()].status is Status.CRASHED
+        assert bench.store.job(job.id).counts.measured == 4
+
+    def test_the_two_protocols_do_not_share_a_table(self, bench: Bench) -> None:
+        assert bench.submit().table_id != bench.submit(protocol=ProtocolName.ISOLATED).table_id
