@@ -218,6 +218,12 @@ def cut_short(connection: socket.socket) -> None:
     connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Length: 1000\r\n\r\n{{".encode())
 
 
+def cut_short_stream(connection: socket.socket) -> None:
+    """Half an event, then an end in the middle of a chunk."""
+    head = f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(f"{head}100\r\nevent: job\ndata: {{".encode())
+
+
 def no_answer(connection: socket.socket) -> None:
     """An end without a word."""
 
