@@ -89,6 +89,7 @@ def test_the_target_holds_what_may_change_a_time() -> None:
     target = _Host(BackendOptions(threads=3)).target()
     assert target.threads == 3
     assert target.device == processor.cpu_name()
+    assert target.precision["denormals"] == "zero"
     assert target.options["layout"] == "none"
     assert target.options["cores"] == str(len(processor.usable_cores()))
 
