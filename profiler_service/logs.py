@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from profiler_service.settings import Settings
+from profiler_service.settings import LogForm, LogLevel
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -21,25 +21,23 @@ _TALKATIVE = ("alembic", "uvicorn")
 """Libraries that tell at level `info` what only their developers want to know."""
 
 
-def configure_logs(settings: Settings) -> None:
-    """Send every log line of this process to stderr, in the form and from the severity on that the settings ask for."""
+def configure_logs(level: LogLevel, form: LogForm = "console") -> None:
+    """Send every log line of this process from that severity on to stderr; stdout is for results."""
     renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
+            *([structlog.processors.format_exc_info] if form == "json" else []),
             renderer,
         ],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    if settings.log_level == "info":
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level == "info":
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(

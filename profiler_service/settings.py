@@ -16,6 +16,8 @@ from models.spec.base import invalid_from
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogForm = Literal["console", "json"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -76,10 +78,10 @@ class Settings(BaseSettings):
     """For open requests and the running visit to end after SIGTERM. Container engines kill after 10 s by default; what is
     cut off then is measured again, nothing else is lost."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is logged to stderr."""
+    log_level: LogLevel = "info"
+    """Least severity that a running service logs to stderr; a command that ends by itself logs warnings and errors."""
 
-    log_format: Literal["console", "json"] = "console"
+    log_format: LogForm = "console"
     """How log lines look: for people, or one JSON object each for a log collector."""
 
     @classmethod

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.spec.errors import InvalidSpecError
-from models.spec.table_files import TableFormat, read_table, to_bytes
+from models.spec.table_files import TableFormat, read_table, to_bytes, write_table
 from models.spec.tables import Table
 from models.spec.wire import TablePublic
 from models.terminal import Json, emit, people
@@ -46,12 +46,11 @@ def export(
     settings = Settings.load(database=database)
     with open_existing_store(settings) as store:
         content = store.table(table)
-    data = to_bytes(content, format)
     if output is None and not json:
-        _write_stdout(data, format)
+        _write_stdout(content, format)
         return
     path = output or Path(f"{table}.{format.value}")
-    path.write_bytes(data)
+    write_table(content, path, format)
     document = {"path": str(path), "table_id": table, "format": format.value, "entries": len(content.entries)}
     emit(document, as_json=json, text=lambda console: console.print(f"{len(content.entries)} entries written to {path}"))
 
@@ -76,12 +75,12 @@ def save(table: Table, database: Path | None, *, as_json: bool) -> None:
     emit(document, as_json=as_json, text=lambda console: console.print(text))
 
 
-def _write_stdout(data: bytes, table_format: TableFormat) -> None:
+def _write_stdout(table: Table, table_format: TableFormat) -> None:
     if table_format in BINARY_FORMATS and sys.stdout.isatty():
         raise InvalidSpecError(
             f"{table_format.value} is binary, which a terminal cannot show", hint="Name a file with -o, or use a pipe."
         )
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(to_bytes(table, table_format))
     sys.stdout.buffer.flush()
 
 

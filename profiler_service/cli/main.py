@@ -6,6 +6,7 @@ import typer
 
 from models.terminal import run
 from profiler_service.cli import diff, doctor, exchange, profile, published, serve
+from profiler_service.logs import configure_logs
 
 app = typer.Typer(
     name="profiler-service",
@@ -26,4 +27,5 @@ published.add_commands(app)
 
 def main() -> None:
     """The console script."""
+    configure_logs("warning")
     run(app)

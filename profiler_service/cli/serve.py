@@ -47,7 +47,7 @@ def serve(
 ) -> None:
     """Serve tables and jobs over HTTP. With --json the address is printed once the service answers."""
     settings = Settings.load(host=host, port=port, database=database, backend=backend, threads=threads, core=core)
-    configure_logs(settings)
+    configure_logs(settings.log_level, settings.log_format)
     with ExitStack() as stack:
         stack.enter_context(_exiting_on_signals())
         listener = stack.enter_context(listen(settings.host, settings.port))

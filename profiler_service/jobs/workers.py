@@ -91,14 +91,16 @@ class Workers:
     ) -> None:
         options = options or BackendOptions()
         self._settings = settings = settings or WorkerSettings()
+        cores = timing_cores(settings.core, options.threads)  # first: it may refuse
         self._backend_name = backend_name
+        cores = timing_cores(settings.core, options.threads)
         self._cache = GraphCache.open(cache_dir)
         self._worker = TimingWorker(backend_name, options, settings.build_timeout_s, settings.run_timeout_s)
         self._notes = TemporaryDirectory(prefix="opclock-")
         processes = settings.processes or len(usable_cores())
         self._graphs = self._pool("graphs", processes, modules=(TORCH_MODULE,))
         self._checks = self._pool("checks", processes)
-        self._timing = self._pool("timing", 1, cores=timing_cores(settings.core, options.threads))
+        self._timing = self._pool("timing", 1, cores=cores)
 
     @cached_property
     def description(self) -> BackendDescription:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from profiler_service.cli.main import main
 
@@ -32,7 +34,20 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def logs_as_before() -> Iterator[None]:
+    """Commands set up the logs of their process, which here is everybody's."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, logs_as_before: None
+) -> Command:
     """Runs `profiler-service` with the arguments given, on a database in `tmp_path` and in that directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPCLOCK_DATABASE", str(tmp_path / "opclock.sqlite"))
