@@ -93,7 +93,6 @@ class Workers:
         self._settings = settings = settings or WorkerSettings()
         cores = timing_cores(settings.core, options.threads)  # first: it may refuse
         self._backend_name = backend_name
-        cores = timing_cores(settings.core, options.threads)
         self._cache = GraphCache.open(cache_dir)
         self._worker = TimingWorker(backend_name, options, settings.build_timeout_s, settings.run_timeout_s)
         self._notes = TemporaryDirectory(prefix="opclock-")
