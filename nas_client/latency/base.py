@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +26,6 @@ class LatencyModule(nn.Module):
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
     """
 
-    fixed_ms: Tensor
-
     def __init__(self, coefficients: Coefficients, widths: Relaxation) -> None:
         super().__init__()
         self.shapes = coefficients.shapes
@@ -34,14 +34,13 @@ class LatencyModule(nn.Module):
         self.beta = Choices(self.shapes["beta"])
         self.gamma = Choices(self.shapes["gamma"])
         self.reach = Reach(coefficients)
-        self.keep("fixed_ms", torch.tensor(coefficients.fixed_ms, dtype=torch.float64))
 
     def keep(self, name: str, tensor: Tensor) -> None:
         """Make the tensor a buffer of that name."""
         self.register_buffer(name, tensor, persistent=False)
 
     def probabilities(self, parameters: ArchitectureParameters) -> tuple[Tensor, Tensor, Tensor]:
-        """Those of α, β and γ; each of shape (rows + 1, choices), see `Choices`.
+        """Those of α, β and γ, in which what a row does not offer has none. Shapes: (rows, choices).
 
         Raises:
             ParameterError: the parameters are of another search space, or of another dtype than this module.
@@ -49,10 +48,17 @@ class LatencyModule(nn.Module):
         if parameters.shapes != self.shapes:
             name = next(name for name in GRANULARITIES if parameters.shapes[name] != self.shapes[name])
             raise ParameterError(f"{name} has groups {parameters.shapes[name]}; this search space's are {self.shapes[name]}")
-        if parameters.alpha.dtype != self.fixed_ms.dtype:
-            raise ParameterError(f"the parameters are {parameters.alpha.dtype}, this latency is {self.fixed_ms.dtype}")
+        if parameters.alpha.dtype != self.dtype:
+            raise ParameterError(f"the parameters are {parameters.alpha.dtype}, this latency is {self.dtype}")
         return self.alpha(parameters.alpha), self.beta(parameters.beta), self.gamma(parameters.gamma, self.widths)
 
-    def full_precision(self) -> torch.autocast:
-        """A context in which autocast, where it is on, leaves the computation alone."""
-        return torch.autocast(self.fixed_ms.device.type, enabled=False)
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the computation and the parameters."""
+        return self.reach.outputs.dtype
+
+    def full_precision(self) -> AbstractContextManager[None]:
+        """A context in which autocast leaves the computation alone."""
+        device = self.reach.outputs.device.type
+        # Entering autocast costs a tenth of a training step, so it is left out where there is nothing to switch off.
+        return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

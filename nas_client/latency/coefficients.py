@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +19,18 @@ Lookup = Callable[[OperatorSpec], float]
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The edges of a latency graph as tensors; `None` rows and selections point at the certain row of `Choices`.
+    """The edges of a latency graph as tensors.
 
     Attributes:
         shapes: of the architecture parameters' groups.
         cost_ms: table values, float64; shape (edges, operators, widths, widths), in which the widths are those of the source
             and of the destination; zero where an edge has fewer of them.
-        operator_row, source_row, destination_row: row of α, and rows of γ at both ends; shape (edges,).
-        selection: index into the flattened probabilities of β; shape (edges,).
-        source, destination: node at both ends; shape (edges,). Every source is smaller than its destination.
+        operator_row: row of α; shape (edges,).
+        source_row, destination_row: rows of γ at both ends; shape (edges,). Where a width is fixed, one beyond the last.
+        selected: the edges that β selects; shape (selected edges,).
+        selection: index into the flattened probabilities of β, of each of those; shape (selected edges,).
+        source, destination: nodes at both ends; shape (edges,). Every source is smaller than its destination.
+        nodes: how many there are.
         outputs: how many branches end at a node; shape (nodes,), float64. None where every edge is always used.
         fixed_ms: what every architecture contains, over all branches.
     """
@@ -37,9 +40,11 @@ class Coefficients:
     operator_row: Tensor
     source_row: Tensor
     destination_row: Tensor
+    selected: Tensor
     selection: Tensor
     source: Tensor
     destination: Tensor
+    nodes: int
     outputs: Tensor | None
     fixed_ms: float
 
@@ -74,23 +79,23 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
         known = _edge_cost_ms(edge, graph.nodes, value_ms)
         padded[tuple(slice(size) for size in known.shape)] = known
 
-    def row(granularity: Granularity, index: int | None) -> int:
-        return len(counts[granularity]) if index is None else index
+    def width_row(node: int) -> int:
+        row = graph.nodes[node].width_row
+        return len(counts["gamma"]) if row is None else row
 
-    def select(selection: tuple[int, int] | None) -> int:
-        beta_row, choice = (None, 0) if selection is None else selection
-        return row("beta", beta_row) * choices["beta"] + choice
-
+    selections = {index: edge.selection for index, edge in enumerate(graph.edges) if edge.selection is not None}
     return Coefficients(
         shapes=settled,
         cost_ms=cost_ms,
-        operator_row=torch.tensor([edge.operator_row for edge in graph.edges]),
-        source_row=torch.tensor([row("gamma", graph.nodes[edge.source].width_row) for edge in graph.edges]),
-        destination_row=torch.tensor([row("gamma", graph.nodes[edge.destination].width_row) for edge in graph.edges]),
-        selection=torch.tensor([select(edge.selection) for edge in graph.edges]),
-        source=torch.tensor([edge.source for edge in graph.edges]),
-        destination=torch.tensor([edge.destination for edge in graph.edges]),
-        outputs=None if graph.outputs is None else _occurrences(graph.outputs, len(graph.nodes)),
+        operator_row=_index(edge.operator_row for edge in graph.edges),
+        source_row=_index(width_row(edge.source) for edge in graph.edges),
+        destination_row=_index(width_row(edge.destination) for edge in graph.edges),
+        selected=_index(selections),
+        selection=_index(row * choices["beta"] + choice for row, choice in selections.values()),
+        source=_index(edge.source for edge in graph.edges),
+        destination=_index(edge.destination for edge in graph.edges),
+        nodes=len(graph.nodes),
+        outputs=None if graph.outputs is None else _index(graph.outputs).bincount(minlength=len(graph.nodes)).double(),
         fixed_ms=graph.branches * sum(value_ms(operator) for operator in graph.fixed),
     )
 
@@ -107,8 +112,8 @@ def _edge_cost_ms(edge: Edge, nodes: Sequence[Node], value_ms: Lookup) -> Tensor
     return cost_ms.diagonal(dim1=1, dim2=2)[:, :, None].expand_as(cost_ms)
 
 
-def _occurrences(outputs: Sequence[int], nodes: int) -> Tensor:
-    return torch.bincount(torch.tensor(outputs), minlength=nodes).to(torch.float64)
+def _index(values: Iterable[int]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.int64)
 
 
 def _check_edge(index: int, edge: Edge, nodes: Sequence[Node], counts: Mapping[str, Sequence[int]]) -> None:

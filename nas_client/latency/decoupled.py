@@ -35,9 +35,9 @@ class DecoupledLatency(LatencyModule):
     """w1 · Latency(O) + w2 · Latency(s) + w3 · Latency(χ), where a granularity that is not free is fixed: operators and
     downsampling uniform, widths at the maximum.
 
-    With the others fixed, the operator term is linear in the probabilities of α, and the expansion term a quadratic form in
-    those of γ; both are computed once, here. What remains of the downsampling term is the reach of edges of known cost. A term
-    whose granularity the space lacks is a constant.
+    With the others fixed, the operator term is linear in the probabilities of α, and the expansion term quadratic in those of
+    γ; both forms are computed once, here. So is what the edges into a node cost, which the downsampling term weights with the
+    node's reach. A term whose granularity the space lacks is constant.
 
     Args:
         coefficients: see `gather`.
@@ -48,10 +48,13 @@ class DecoupledLatency(LatencyModule):
     Source: FasterSeg eq. 3; what the others are fixed at, as in its published code (DESIGN.md §5).
     """
 
-    operator_ms: Tensor
-    edge_ms: Tensor
-    width_ms: Tensor
     weights: Tensor
+    constant_ms: Tensor
+    operator_ms: Tensor
+    unselected_ms: Tensor
+    selected_ms: Tensor
+    width_ms: Tensor
+    width_pair_ms: Tensor
 
     def __init__(
         self,
@@ -63,13 +66,15 @@ class DecoupledLatency(LatencyModule):
     ) -> None:
         super().__init__(coefficients, widths)
         c = coefficients
-        uniform, widest = self.alpha.uniform()[c.operator_row], self.gamma.last()
-        reach = self.reach(self.beta.uniform())
+        operators = self.alpha.uniform()[c.operator_row]
+        widest = self.gamma.with_fixed(self.gamma.last())
+        reach = self.reach(self.beta.uniform().view(-1))
         by_operator = torch.einsum("ekab,ea,eb->ek", c.cost_ms, widest[c.source_row], widest[c.destination_row])
-        by_widths = torch.einsum("ekab,ek,e->eab", c.cost_ms, uniform, reach)
-        self.keep("operator_ms", self._linear_form(c, reach[:, None] * by_operator))
-        self.keep("edge_ms", (uniform * by_operator).sum(1))
-        self.keep("width_ms", self._quadratic_form(c, by_widths))
+        by_widths = torch.einsum("ekab,ek->eab", c.cost_ms, operators)
+        self._keep_operator_form(c, reach[:, None] * by_operator)
+        self._keep_entering_costs(c, (operators * by_operator).sum(1))
+        fixed_widths_ms = self._keep_width_form(c, reach[:, None, None] * by_widths)
+        self.keep("constant_ms", c.fixed_ms + torch.tensor([0, 0, fixed_widths_ms], dtype=torch.float64))
         self.keep("weights", torch.tensor(weights, dtype=torch.float64))
         self.to(dtype or torch.get_default_dtype())
 
@@ -80,31 +85,41 @@ class DecoupledLatency(LatencyModule):
             ParameterError: the parameters are of another search space, or of another dtype than this module.
         """
         with self.full_precision():
-            alpha, beta, gamma = self.probabilities(parameters)
-            operator_ms = torch.dot(self.operator_ms, alpha.view(-1))
-            downsample_ms = torch.dot(self.edge_ms, self.reach(beta)) + self.fixed_ms
-            widths = gamma.view(-1)
-            expansion_ms = torch.dot(widths, torch.mv(self.width_ms, widths))
-            weighted_ms = torch.dot(self.weights, torch.stack((operator_ms, downsample_ms, expansion_ms)))
+            alpha, beta, gamma = (probabilities.view(-1) for probabilities in self.probabilities(parameters))
+            operator_ms = torch.dot(self.operator_ms, alpha)
+            entering_ms = torch.addmv(self.unselected_ms, self.selected_ms, beta)
+            downsample_ms = torch.dot(self.reach.of_nodes(beta), entering_ms)
+            expansion_ms = torch.dot(gamma, torch.addmv(self.width_ms, self.width_pair_ms, gamma))
+            # Constants and weights are applied to all three at once: a step's time is its number of operations.
+            terms_ms = self.constant_ms + torch.stack((operator_ms, downsample_ms, expansion_ms))
+            weighted_ms = torch.dot(self.weights, terms_ms)
+            operator_ms, downsample_ms, expansion_ms = terms_ms.unbind()
             return Terms(operator_ms, downsample_ms, expansion_ms, weighted_ms)
 
-    def _linear_form(self, c: Coefficients, by_operator: Tensor) -> Tensor:
-        """What each operator of each row of α adds; the fixed part stands in the certain row.
+    def _keep_operator_form(self, c: Coefficients, by_operator: Tensor) -> None:
+        """What each operator of each row of α adds. Shape: by_operator (edges, operators)."""
+        form = by_operator.new_zeros(self.alpha.rows, self.alpha.most).index_add(0, c.operator_row, by_operator)
+        self.keep("operator_ms", form.view(-1))
 
-        Shape: by_operator (edges, operators), result ((rows + 1) · operators,).
+    def _keep_entering_costs(self, c: Coefficients, edge_ms: Tensor) -> None:
+        """What the edges into a node cost: those always used, and each that β selects. Shape: edge_ms (edges,)."""
+        unselected = self.reach.unselected * edge_ms
+        self.keep("unselected_ms", edge_ms.new_zeros(c.nodes).index_add(0, c.destination, unselected))
+        selected = edge_ms.new_zeros(c.nodes, self.beta.rows * self.beta.most)
+        selected.index_put_((c.destination[c.selected], c.selection), edge_ms[c.selected], accumulate=True)
+        self.keep("selected_ms", selected)
+
+    def _keep_width_form(self, c: Coefficients, by_widths: Tensor) -> float:
+        """What each pair of searched widths adds, and each width beside a fixed one; returns what fixed ones add.
+
+        Shape: by_widths (edges, widths, widths).
         """
-        form = by_operator.new_zeros(self.alpha.rows + 1, self.alpha.most)
-        form.index_add_(0, c.operator_row, by_operator)
-        form[-1, 0] = c.fixed_ms
-        return form.view(-1)
-
-    def _quadratic_form(self, c: Coefficients, by_widths: Tensor) -> Tensor:
-        """What each pair of widths adds; the fixed part stands at the certain row's pair with itself.
-
-        Shape: by_widths (edges, widths, widths), result ((rows + 1) · widths, (rows + 1) · widths).
-        """
-        rows, most = self.gamma.rows + 1, self.gamma.most
-        form = by_widths.new_zeros(rows, rows, most, most)
+        rows, most = self.gamma.rows, self.gamma.most
+        form = by_widths.new_zeros(rows + 1, rows + 1, most, most)
         form.index_put_((c.source_row, c.destination_row), by_widths, accumulate=True)
-        form[-1, -1, 0, 0] += c.fixed_ms
-        return form.transpose(1, 2).reshape(rows * most, rows * most)
+        square = form.transpose(1, 2).reshape((rows + 1) * most, -1)
+        # The first index after the searched rows is the one choice of a fixed width; see `Choices.with_fixed`.
+        fixed = rows * most
+        self.keep("width_pair_ms", square[:fixed, :fixed].contiguous())
+        self.keep("width_ms", square[:fixed, fixed] + square[fixed, :fixed])
+        return float(square[fixed, fixed])

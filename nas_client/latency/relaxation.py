@@ -43,8 +43,8 @@ class Gumbel:
     def __call__(self, logits: Tensor) -> Tensor:
         """Shape: logits and sample (rows, choices); each row of the sample is one-hot."""
         # Minus the logarithm of an exponential variable is Gumbel-distributed.
-        waiting = torch.empty_like(logits).exponential_(generator=self.generator)
-        soft = torch.softmax((logits - waiting.log()) / self.temperature, dim=-1)
+        negative_noise = torch.empty_like(logits).exponential_(generator=self.generator).log_()
+        soft = torch.softmax((logits - negative_noise) / self.temperature, dim=-1)
         chosen = soft.argmax(dim=-1, keepdim=True)
         hard = torch.zeros_like(soft).scatter_(-1, chosen, 1.0)
-        return hard - soft.detach() + soft
+        return hard + (soft - soft.detach())

@@ -23,6 +23,7 @@ class RelaxedLatency(LatencyModule):
     """
 
     cost_ms: Tensor
+    fixed_ms: Tensor
     operator_row: Tensor
     source_row: Tensor
     destination_row: Tensor
@@ -30,6 +31,7 @@ class RelaxedLatency(LatencyModule):
     def __init__(self, coefficients: Coefficients, *, widths: Relaxation = expected, dtype: torch.dtype | None = None) -> None:
         super().__init__(coefficients, widths)
         self.keep("cost_ms", coefficients.cost_ms.flatten(2))
+        self.keep("fixed_ms", torch.tensor(coefficients.fixed_ms, dtype=torch.float64))
         self.keep("operator_row", coefficients.operator_row)
         self.keep("source_row", coefficients.source_row)
         self.keep("destination_row", coefficients.destination_row)
@@ -43,8 +45,9 @@ class RelaxedLatency(LatencyModule):
         """
         with self.full_precision():
             alpha, beta, gamma = self.probabilities(parameters)
-            sources, destinations = gamma.index_select(0, self.source_row), gamma.index_select(0, self.destination_row)
+            widths = self.gamma.with_fixed(gamma)
+            sources, destinations = widths.index_select(0, self.source_row), widths.index_select(0, self.destination_row)
             width_pairs = (sources[:, :, None] * destinations[:, None, :]).flatten(1)
             by_operator = torch.bmm(self.cost_ms, width_pairs[:, :, None]).squeeze(2)
             cost = (alpha.index_select(0, self.operator_row) * by_operator).sum(1)
-            return torch.dot(self.reach(beta), cost) + self.fixed_ms
+            return torch.dot(self.reach(beta.view(-1)), cost) + self.fixed_ms

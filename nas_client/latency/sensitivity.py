@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,5 +54,7 @@ def _gap_ms(coefficients: Coefficients, granularity: Granularity) -> float | Non
         chosen = ArchitectureParameters.one_hot(coefficients.shapes, {granularity: choices}, dtype=torch.float64)
         return float(relaxed(chosen))
 
-    slowest, fastest = gradient.masked_fill(unused, -torch.inf).argmax(1), gradient.masked_fill(unused, torch.inf).argmin(1)
-    return everywhere_ms(slowest) - everywhere_ms(fastest)
+    slowest_ms = everywhere_ms(gradient.masked_fill(unused, -torch.inf).argmax(1))
+    fastest_ms = everywhere_ms(gradient.masked_fill(unused, torch.inf).argmin(1))
+    # Sums of the same entries in another order differ by rounding; a gap of that size would ask for an absurd weight.
+    return 0.0 if math.isclose(slowest_ms, fastest_ms, rel_tol=1e-12) else slowest_ms - fastest_ms
