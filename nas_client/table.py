@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec
 from models.spec.errors import MissingEntryError, TableMismatchError
 from models.spec.measurements import ProtocolName, Status
 from models.spec.operators import OperatorSpec
@@ -73,12 +74,19 @@ class LookupTable:
 
     def measuring_command(self) -> str:
         """The command that measures what is missing, and only that, on the box of this table."""
-        space = self.info.space
+        space, target = self.info.space, self.info.target
+        usual = create_space(SpaceSpec(name=space.name, input_size=space.input_size)).spec
         height, width = space.input_size
-        return (
-            f"profiler-service profile --space {space.name} --input-size {height}x{width} "
-            f"--backend {self.info.target.backend} --protocol {self.info.protocol.value}"
-        )
+        parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width} --backend {target.backend}"]
+        if target.threads > 1:
+            parts.append(f"--threads {target.threads}")
+        if self.info.protocol is not ProtocolName.IN_CONTEXT:
+            parts.append(f"--protocol {self.info.protocol.value}")
+        fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(usual, name)]
+        parts += [f"--{name} {getattr(space, name)}" for name in fields]
+        changed = {name: value for name, value in space.parameters.items() if value != usual.parameters.get(name)}
+        parts += [f"--parameter {name}={_option(value)}" for name, value in changed.items()]
+        return " ".join(parts)
 
     def require_target(self, target: TargetSpec) -> None:
         """Raises TableMismatchError that says in which fields another target differs."""
@@ -178,6 +186,11 @@ def choose_table(
         f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {listed}",
         hint="Name one with --table ID.",
     )
+
+
+def _option(value: Parameter) -> str:
+    """As the command line takes it: a list of one keeps its comma."""
+    return str(value) if isinstance(value, int) else ",".join(map(str, value)) + ("," if len(value) == 1 else "")
 
 
 def _shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
-from models.spec.measurements import Budget, ProtocolName
+from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate, JobPublic
 from models.terminal import Json, emit, parse_size
 from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
@@ -29,13 +30,27 @@ def profile(
     """Have the service measure every operator of a search space. What its table already holds is not measured again."""
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size)})
     request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure)
-    with connect(url) as service, watching(f"measuring {space} {input_size}") as watch:
-        job = run_job(service, request, watch)
-    emit(job, as_json=json, text=lambda console: _show(console, job))
+    with connect(url) as service:
+        with watching(f"measuring {space} {input_size}") as watch:
+            job = run_job(service, request, watch)
+        entries = service.table(job.table_id).entries if job.counts.failed else ()
+    failures = [entry for entry in entries if entry.status is not Status.OK]
+    document = {
+        "job": job.model_dump(mode="json"),
+        "table_id": job.table_id,
+        "counts": job.counts.model_dump(),
+        "failures": [
+            {"label": entry.workload.label(), "key": entry.key(), "status": entry.status.value, "message": entry.message}
+            for entry in failures
+        ],
+    }
+    emit(document, as_json=json, text=lambda console: _show(console, job, failures))
     if job.counts.failed:
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
 
 
-def _show(console: Console, job: JobPublic) -> None:
+def _show(console: Console, job: JobPublic, failures: Sequence[Measurement]) -> None:
     counts = job.counts
     console.print(f"table {job.table_id}: {counts.measured} operators measured, {counts.reused} reused, {counts.failed} failed")
+    for entry in failures:
+        console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)

@@ -23,6 +23,7 @@ def watching(title: str) -> Iterator[Watch]:
         def watch(job: JobPublic) -> None:
             total = job.counts.total
             done = total if job.state is JobState.DONE else job.fraction * total
-            bar.update(task, total=total, completed=done, note=job.phase)
+            note = job.phase if job.eta_s is None else f"{job.phase}, about {job.eta_s:.0f} s left"
+            bar.update(task, total=total, completed=done, note=note)
 
         yield watch

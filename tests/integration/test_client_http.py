@@ -194,7 +194,12 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
         ended = nas_client(*arguments, "--json")
         (job,) = service.created.values()
         assert ended.code == ExitCode.DONE
-        assert ended.document == job.model_dump(mode="json")
+        assert ended.document == {
+            "job": job.model_dump(mode="json"),
+            "table_id": TABLE_ID,
+            "counts": {"total": len(TABLE.entries), "reused": 0, "measured": len(TABLE.entries), "failed": 0},
+            "failures": [],
+        }
         assert (job.request.space, job.request.workloads) == (SPACE, None)
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
@@ -208,6 +213,14 @@ def test_profile_ends_with_4_when_operators_failed(nas_client: Command) -> None:
         ended = nas_client("profile", "--url", url, "--space", "toy_dag", "--input-size", "64x128", "--json")
     assert ended.code == ExitCode.WORKLOADS_FAILED
     assert ended.document["counts"]["failed"] == 1
+    assert ended.document["failures"] == [
+        {
+            "label": TABLE.entries[0].workload.label(),
+            "key": TABLE.entries[0].key(),
+            "status": "out_of_memory",
+            "message": "it does not fit",
+        }
+    ]
 
 
 def test_profile_ends_with_4_when_the_job_failed(nas_client: Command) -> None:

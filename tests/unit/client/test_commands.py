@@ -213,23 +213,26 @@ ALPHA_8 = logits()["alpha"]["8"]
 
 
 @pytest.mark.parametrize(
-    ("document", "message"),
+    ("document", "parts"),
     [
-        (changed("alpha", "8", ALPHA_8[1:]), f"alpha of group '8': shape {LAYERS - 1}×5, but {LAYERS}×5 is expected"),
-        (changed("beta", "16", [[1.0, 2.0, 3.0]]), "beta of group '16': shape 1×3, but"),
-        (changed("gamma", "32", []), "gamma of group '32': shape"),
-        (changed("alpha", "8", [[float("nan")] * 5, *ALPHA_8[1:]]), "alpha of group '8': row 0, choice 0 is nan"),
-        (changed("alpha", "8", [*ALPHA_8[1:], [0, 0, 0, 0, float("inf")]]), f"row {LAYERS - 1}, choice 4 is inf"),
-        (changed("gamma", "8", [["x"]]), "gamma of group '8' is no rectangle of numbers"),
-        (changed("alpha", "64", ALPHA_8), "unknown group of alpha '64'"),
-        ({"alpha": logits()["alpha"]}, "granularity 'beta' is missing"),
-        ([], "named values, not list"),
+        (changed("alpha", "8", ALPHA_8[1:]), ["alpha of group '8'", f"{LAYERS - 1}×5", f"{LAYERS}×5 is expected"]),
+        (changed("beta", "16", [[1.0, 2.0, 3.0]]), ["beta of group '16'", "1×3", f"{LAYERS - 2}×2 is expected"]),
+        (changed("gamma", "32", []), ["gamma of group '32'", "×5 is expected"]),
+        (changed("alpha", "8", [[float("nan")] * 5, *ALPHA_8[1:]]), ["alpha of group '8'", "nan", "row 0, choice 0"]),
+        (changed("alpha", "8", [*ALPHA_8[1:], [0, 0, 0, 0, float("inf")]]), ["inf", f"row {LAYERS - 1}, choice 4"]),
+        (changed("gamma", "8", [["x"]]), ["gamma of group '8'"]),
+        (changed("alpha", "64", ALPHA_8), ["unknown", "'64'"]),
+        ({"alpha": logits()["alpha"]}, ["'beta' is missing"]),
+        ([], ["named values, not list"]),
     ],
 )
-def test_parameters_that_do_not_fit(nas_client: Command, tmp_path: Path, wide: Path, document: object, message: str) -> None:
+def test_parameters_that_do_not_fit(
+    nas_client: Command, tmp_path: Path, wide: Path, document: object, parts: list[str]
+) -> None:
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(document))
-    assert message in refused(nas_client, "loss", "--table", wide, "--parameters", path)
+    message = refused(nas_client, "loss", "--table", wide, "--parameters", path)
+    assert [part for part in parts if part not in message] == []
 
 
 def test_parameters_that_are_no_json(nas_client: Command, tmp_path: Path, wide: Path) -> None:
@@ -257,7 +260,7 @@ def test_a_table_with_gaps_has_no_loss(nas_client: Command, tmp_path: Path, para
     error = ended.document["error"]
     assert error["code"] == "missing_entry"
     assert gone.workload.label() in error["message"]
-    assert "profiler-service profile --space fasterseg --input-size 32x64 --backend paper" in error["hint"]
+    assert "profiler-service profile --space fasterseg --input-size 32x64 --backend paper --parameter layers=5" in error["hint"]
 
 
 def test_a_table_without_differences_has_no_weights(nas_client: Command, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.errors import ExitCode, MissingEntryError, TableFileError, TableMismatchError, UnsafeTableError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
@@ -42,10 +43,24 @@ def test_a_missing_entry_names_the_operator_and_the_command(table: LookupTable) 
     with pytest.raises(MissingEntryError, match=r"no value for conv3x3 7→7 @8×8 /1 .* never measured") as caught:
         table.lookup(ABSENT)
     assert ABSENT.key() in caught.value.message
-    assert caught.value.hint == (
-        "Measure it: profiler-service profile --space toy_dag --input-size 64x128 --backend paper --protocol in_context"
-    )
+    assert caught.value.hint == ("Measure it: profiler-service profile --space toy_dag --input-size 64x128 --backend paper")
     assert caught.value.exit_code is ExitCode.BAD_INPUT
+
+
+def test_the_command_says_all_that_is_not_usual() -> None:
+    parameters = {"layers": 5, "widths": (4,)}
+    space = SpaceSpec(name="fasterseg", input_size=(32, 64), classes=11, dtype="float16", parameters=parameters)
+    info = TABLE.info.model_copy(
+        update={
+            "space": create_space(space).spec,
+            "protocol": ProtocolName.ISOLATED,
+            "target": TARGET.model_copy(update={"threads": 2}),
+        }
+    )
+    assert LookupTable(Table(info=info)).measuring_command() == (
+        "profiler-service profile --space fasterseg --input-size 32x64 --backend paper --threads 2 --protocol isolated "
+        "--classes 11 --dtype float16 --parameter layers=5 --parameter widths=4,"
+    )
 
 
 def test_a_failed_entry_says_how_it_failed(table: LookupTable) -> None:
