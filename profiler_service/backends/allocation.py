@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-_PHRASES = ("bad allocation", "bad_alloc", "failed to allocate", "can't allocate memory", "not enough memory", "out of memory")
+_PHRASES = (
+    "bad allocation",
+    "bad_alloc",
+    "failed to allocate",
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "out_of_memory",
+    "outofmemory",
+)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, as far as ONNX Runtime, PyTorch or Python say so."""
+    """Whether memory ran out, as far as the runtimes, CUDA or Python say so."""
     return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in _PHRASES)

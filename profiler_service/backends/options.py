@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
@@ -10,18 +11,27 @@ from models.spec.base import Record
 
 MAX_THREADS = 1024
 
+DeviceKind = Literal["cpu", "cuda"]
+DeviceAccess = Literal["cuda-core", "pycuda"]
+
 
 class BackendOptions(Record):
     """Choices that every backend understands or refuses; what may change a time also appears in the target.
 
     Attributes:
-        device: kind of device to run on; a backend that cannot run there says so, and never runs elsewhere instead.
+        device: kind of device to run on; a backend that cannot run there says so, and never runs elsewhere instead. None
+            for what the backend is for: the CPU, unless it has no use for one.
         threads: threads one engine may use on a CPU.
         device_index: which of several equal devices, counted as the runtime counts them; 0 on a CPU.
         tf32: whether float32 convolutions and products may be computed in TF32, on GPUs that have it.
+        device_access: the library that a GPU is reached through by runtimes which bring none; the calls it makes are the
+            same ones, so that it is no part of a target.
+        cache_dir: where a runtime keeps what makes a build faster and repeatable; None to keep it in memory alone.
     """
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: DeviceKind | None = None
     threads: Annotated[StrictInt, Field(ge=1, le=MAX_THREADS)] = 1
     device_index: Annotated[StrictInt, Field(ge=0)] = 0
     tf32: bool = False
+    device_access: DeviceAccess = "cuda-core"
+    cache_dir: Path | None = None

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from profiler_service.backends.base import Backend
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import BackendOptions, DeviceKind
 from profiler_service.errors import BackendUnavailableError
 
 
@@ -32,14 +32,18 @@ class _BuiltIn:
         return cls
 
 
-_BUILT_IN = {
+_BUILT_IN: dict[str, dict[DeviceKind, _BuiltIn]] = {
     "onnxruntime": {"cpu": _BuiltIn("profiler_service.backends.onnxruntime_cpu", "OnnxRuntimeBackend", extra="onnxruntime")},
     "torch": {
         "cpu": _BuiltIn("profiler_service.backends.torch_cpu", "TorchBackend", extra="graphs"),
         "cuda": _BuiltIn("profiler_service.backends.torch_cuda", "TorchCudaBackend", extra="cuda"),
     },
+    "tensorrt": {"cuda": _BuiltIn("profiler_service.backends.tensorrt.backend", "TensorRtBackend", extra="tensorrt")},
+    "tensorrt_rtx": {
+        "cuda": _BuiltIn("profiler_service.backends.tensorrt.backend", "TensorRtRtxBackend", extra="tensorrt-rtx")
+    },
 }
-"""Backends by name, then by the kind of device they run on."""
+"""Backends by name, then by the kind of device they run on; the first kind is the one that is meant unless another is named."""
 
 _registered: dict[str, type[Backend]] = {}
 
@@ -56,6 +60,13 @@ def backend_names() -> list[str]:
     return sorted({*_BUILT_IN, *_registered})
 
 
+def device_kinds(name: str) -> tuple[DeviceKind, ...]:
+    """The kinds of device that a built-in backend runs on, the one it is for first. Raises UnknownNameError."""
+    if name not in _BUILT_IN:
+        raise UnknownNameError.of("backend", name, _BUILT_IN)
+    return tuple(_BUILT_IN[name])
+
+
 def create_backend(name: str, options: BackendOptions | None = None) -> Backend:
     """That backend, its runtime loaded.
 
@@ -69,9 +80,10 @@ def create_backend(name: str, options: BackendOptions | None = None) -> Backend:
         cls = _registered[name]
     elif name in _BUILT_IN:
         by_device = _BUILT_IN[name]
-        if options.device not in by_device:
-            raise UnknownNameError.of(f"device for backend {name!r}:", options.device, by_device)
-        cls = by_device[options.device].load(name)
+        kind = next(iter(by_device)) if options.device is None else options.device
+        if kind not in by_device:
+            raise UnknownNameError.of(f"device for backend {name!r}:", kind, list(by_device))
+        cls = by_device[kind].load(name)
     else:
         raise UnknownNameError.of("backend", name, backend_names())
     return cls(options)

@@ -7,30 +7,25 @@ the gaps between them. A table of this backend says how fast torch's own kernels
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
 from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.device.telemetry import driver_version
+from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.modules import module_of
+from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 
 _WARMUP_RUNS = 3
 """Plain runs before a capture: cuDNN picks its algorithms, libraries allocate their workspaces."""
 
-_LAUNCHES_AT_ONCE = 128
-"""Engines enqueued behind one head start: three launches each, well below the 1024 that the driver queues."""
-
-_FIRST_HEAD_START_S = 0.002
-_MOST_ATTEMPTS = 8
 _SLEEP_CYCLES_PER_S = 2.0e9
 """At least as fast as any NVIDIA GPU's clock, so that a head start is never shorter than asked for by more than the clock is
 below it."""
@@ -121,7 +116,7 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         self._stream = torch.cuda.Stream(self._device)
-        self._head_start_s = _FIRST_HEAD_START_S
+        self._timer = HeadStartTimer(_TorchTimeline(self._stream))
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -152,7 +147,7 @@ class TorchCudaBackend(Backend):
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
         try:
-            return self._engine(fuse(module_of(request), inplace=True), artifact)
+            return self._engine(with_norms_folded(module_of(request)), artifact)
         except RuntimeError as error:
             raise translated(error, BuildError) from error
 
@@ -168,48 +163,36 @@ class TorchCudaBackend(Backend):
         return module
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`. The device's clock; a launch's own overhead, a few µs, is part of every time."""
-        times: list[float] = []
-        for start in range(0, len(engines), _LAUNCHES_AT_ONCE):
-            times += self._time_chunk(engines[start : start + _LAUNCHES_AT_ONCE])
-        return times
-
-    def _time_chunk(self, engines: Sequence[Engine]) -> list[float]:
-        """The device sleeps while the host enqueues everything, then runs it without ever waiting for the host. A pass in
-        which it woke up too early would time the host: it is repeated with a longer head start.
-        """
-        for _ in range(_MOST_ATTEMPTS):
-            awake, *events = (torch.cuda.Event(enable_timing=True) for _ in range(2 * len(engines) + 1))
-            started = perf_counter()
-            try:
-                with torch.cuda.stream(self._stream):
-                    torch.cuda._sleep(int(self._head_start_s * _SLEEP_CYCLES_PER_S))
-                    awake.record()
-                    for engine, before, after in zip(engines, events[::2], events[1::2], strict=True):
-                        before.record()
-                        engine.enqueue()  # type: ignore[attr-defined]
-                        after.record()
-                host_bound = awake.query()
-                enqueued_s = perf_counter() - started
-                self._stream.synchronize()
-            except RuntimeError as error:
-                raise translated(error, RunError) from error
-            if not host_bound:
-                return [before.elapsed_time(after) for before, after in zip(events[::2], events[1::2], strict=True)]
-            self._head_start_s = max(2 * self._head_start_s, 1.5 * enqueued_s)
-        raise RunError(f"the device kept catching up with the host, with a head start of {self._head_start_s:.3f} s at last")
+        """See `Backend.time_pass`; timed as `HeadStartTimer` does."""
+        try:
+            with torch.cuda.stream(self._stream):
+                return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
+        except RuntimeError as error:
+            raise translated(error, RunError) from error
 
 
-def driver_version() -> str:
-    """The NVIDIA driver's version, from NVML."""
-    import pynvml
+class _TorchTimeline:
+    """A stream of torch's, which is the current one while runs are timed. See `Timeline`."""
 
-    pynvml.nvmlInit()
-    try:
-        version: str = pynvml.nvmlSystemGetDriverVersion()
-    finally:
-        pynvml.nvmlShutdown()
-    return version
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+
+    def sleep(self, seconds: float) -> None:
+        torch.cuda._sleep(int(seconds * _SLEEP_CYCLES_PER_S))
+
+    def mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(self._stream)
+        return event
+
+    def passed(self, mark: torch.cuda.Event) -> bool:
+        return bool(mark.query())
+
+    def elapsed_ms(self, before: torch.cuda.Event, after: torch.cuda.Event) -> float:
+        return float(before.elapsed_time(after))
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
 
 
 def translated(error: RuntimeError, kind: type[BackendError]) -> BackendError:

@@ -1,0 +1,136 @@
+"""What a backend needs of a CUDA device: memory, one stream, captured graphs, marks in time.
+
+Every method may raise DeviceMemoryError, and otherwise the error it names; vendor exceptions stay inside the implementations.
+All work goes onto the device's one stream, in the order of the calls.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler_service.backends.head_start import Mark
+
+Enqueue = Callable[[int], None]
+"""Enqueues work on the CUDA stream of that handle."""
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a device is.
+
+    Attributes:
+        name: as its driver names it, a MIG instance's profile included.
+        pci_bus_id: by which NVML finds it. uuid: empty where the library does not tell. Both are provenance, never part of a
+            target.
+        compute_capability: (9, 0) …
+        multiprocessors: how many it has.
+        cuda_driver: the CUDA version that the driver offers, `13.0`.
+    """
+
+    name: str
+    pci_bus_id: str
+    uuid: str
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+    cuda_driver: str
+
+    @property
+    def capability(self) -> str:
+        """`9.0`."""
+        return ".".join(map(str, self.compute_capability))
+
+
+class Buffer(Protocol):
+    """A piece of device memory."""
+
+    @property
+    def address(self) -> int:
+        """Where it is, on the device."""
+
+    @property
+    def nbytes(self) -> int:
+        """How long it is."""
+
+    def close(self) -> None:
+        """Free it. Safe to call twice."""
+
+
+class CapturedGraph(Protocol):
+    """Work that was captured once and can be launched again and again."""
+
+    def launch(self) -> None:
+        """Enqueue it on the device's stream; does not wait."""
+
+    def close(self) -> None:
+        """Free it. Safe to call twice."""
+
+
+class Device(ABC):
+    """One device and its one stream; also the `Timeline` of what runs there.
+
+    Raises (from the constructor):
+        BackendUnavailableError: no driver, no such device, or one that cannot be used.
+    """
+
+    info: DeviceInfo
+
+    @property
+    @abstractmethod
+    def stream(self) -> int:
+        """Handle of the stream, for runtimes that enqueue their own work."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Buffer:
+        """Device memory, contents undefined."""
+
+    @abstractmethod
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        """Copy a contiguous host array of the buffer's size there. Done when this returns."""
+
+    @abstractmethod
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """Copy the buffer into a contiguous host array of its size. Done when this returns."""
+
+    @abstractmethod
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """Enqueue that every byte becomes that one."""
+
+    @abstractmethod
+    def capture(self, enqueue: Enqueue) -> CapturedGraph:
+        """Record what `enqueue` enqueues, without running it. What it raises passes through, and nothing stays captured."""
+
+    @abstractmethod
+    def sleep(self, seconds: float) -> None:
+        """See `Timeline.sleep`."""
+
+    @abstractmethod
+    def mark(self) -> Mark:
+        """See `Timeline.mark`."""
+
+    @abstractmethod
+    def passed(self, mark: Mark) -> bool:
+        """See `Timeline.passed`."""
+
+    @abstractmethod
+    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+        """See `Timeline.elapsed_ms`."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """See `Timeline.synchronize`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the device holds besides buffers and graphs. Safe to call twice."""
+
+
+def require_same_size(array: NDArray[np.generic], buffer: Buffer) -> None:
+    """Raises ValueError for a copy that would run past an end, or that is not contiguous."""
+    if array.nbytes != buffer.nbytes or not array.flags.c_contiguous:
+        raise ValueError(f"an array of {array.nbytes} bytes cannot be copied whole to or from {buffer.nbytes}")

@@ -1,0 +1,163 @@
+"""A device through pycuda, which JetPack and NGC images bring along. Its primary context, never `pycuda.autoinit`'s own."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pycuda.driver as cuda
+from numpy.typing import NDArray
+
+from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
+from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
+from profiler_service.backends.head_start import Mark
+from profiler_service.errors import BuildError
+
+
+class _Memory:
+    def __init__(self, allocation: Any, nbytes: int) -> None:
+        self._allocation, self.nbytes = allocation, nbytes
+        self.address = int(allocation)
+
+    def close(self) -> None:
+        if self._allocation is not None:
+            self._allocation.free()
+            self._allocation = None
+
+
+class _Graph:
+    """pycuda frees a graph with its last reference; the executable one needs the captured one no more."""
+
+    def __init__(self, executable: Any, stream: Any) -> None:
+        self._executable, self._stream = executable, stream
+
+    def launch(self) -> None:
+        with translated("a captured graph cannot be launched"):
+            self._executable.launch(self._stream)
+
+    def close(self) -> None:
+        self._executable = None
+
+
+class PyCudaDevice(Device):
+    """See `Device`.
+
+    Args:
+        index: as CUDA counts devices.
+    """
+
+    def __init__(self, index: int) -> None:
+        try:
+            cuda.init()
+            device = cuda.Device(index)
+            self._context: Any = device.retain_primary_context()
+            self._context.push()
+            self._stream: Any = cuda.Stream()
+            self._module: Any = cuda.module_from_buffer(PTX)
+            self._sleep: Any = self._module.get_function(KERNEL)
+            attribute = cuda.device_attribute
+            self._clock_khz: int = device.get_attribute(attribute.CLOCK_RATE)
+            version = cuda.get_driver_version()
+            self.info = DeviceInfo(
+                name=device.name(),
+                pci_bus_id=device.pci_bus_id(),
+                uuid="",
+                compute_capability=tuple(device.compute_capability()),
+                multiprocessors=device.get_attribute(attribute.MULTIPROCESSOR_COUNT),
+                cuda_driver=f"{version // 1000}.{version % 1000 // 10}",
+            )
+        except cuda.Error as error:
+            raise unavailable(_with_code(error)) from error
+
+    @property
+    def stream(self) -> int:
+        """See `Device.stream`."""
+        return int(self._stream.handle)
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """See `Device.allocate`."""
+        with translated(f"no {nbytes} bytes of device memory"):
+            return _Memory(cuda.mem_alloc(nbytes), nbytes)
+
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        """See `Device.upload`."""
+        require_same_size(array, buffer)
+        with translated("cannot copy to the device"):
+            self._stream.synchronize()
+            cuda.memcpy_htod(buffer.address, array)
+            cuda.Context.synchronize()
+
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """See `Device.download`."""
+        require_same_size(array, buffer)
+        with translated("cannot copy from the device"):
+            self._stream.synchronize()
+            cuda.memcpy_dtoh(array, buffer.address)
+
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """See `Device.fill`."""
+        with translated("cannot fill device memory"):
+            cuda.memset_d8_async(buffer.address, byte, buffer.nbytes, self._stream)
+
+    def capture(self, enqueue: Enqueue) -> CapturedGraph:
+        """See `Device.capture`."""
+        with translated("the run cannot be captured into a CUDA graph", BuildError):
+            self._stream.begin_capture(cuda.capture_mode.THREAD_LOCAL)
+            try:
+                enqueue(self.stream)
+            except BaseException:
+                with suppress(Exception):  # what went wrong first is what counts
+                    self._stream.end_capture()
+                raise
+            return _Graph(self._stream.end_capture().instantiate(), self._stream)
+
+    def sleep(self, seconds: float) -> None:
+        """See `Timeline.sleep`."""
+        with translated("cannot launch a kernel"):
+            wanted = np.uint64(cycles(seconds, self._clock_khz))
+            self._sleep(wanted, block=(1, 1, 1), grid=(1, 1), stream=self._stream)
+
+    def mark(self) -> Mark:
+        """See `Timeline.mark`."""
+        with translated("cannot record an event"):
+            return cuda.Event().record(self._stream)
+
+    def passed(self, mark: Mark) -> bool:
+        """See `Timeline.passed`."""
+        with translated("cannot query an event"):
+            return bool(mark.query())
+
+    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+        """See `Timeline.elapsed_ms`."""
+        with translated("cannot read the device's clock"):
+            return float(after.time_since(before))
+
+    def synchronize(self) -> None:
+        """See `Timeline.synchronize`."""
+        with translated("the run failed"):
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """See `Device.close`. The primary context stays with the process; only this thread lets go of it."""
+        if self._context is not None:
+            self._sleep = self._module = self._stream = None
+            self._context.pop()
+            self._context = None
+
+
+def _with_code(error: BaseException) -> BaseException:
+    """The same with the code's name: pycuda gives its text instead, `cuInit failed: no CUDA-capable device is detected`."""
+    names = {
+        "no cuda-capable device": "NO_DEVICE",
+        "invalid device ordinal": "INVALID_DEVICE",
+        "driver version is insufficient": "INSUFFICIENT_DRIVER",
+        "system has unsupported display driver": "SYSTEM_DRIVER_MISMATCH",
+        "not yet initialized": "SYSTEM_NOT_READY",
+        "devices are busy": "DEVICES_UNAVAILABLE",
+        "unknown error": "UNKNOWN",
+    }
+    text = str(error).lower()
+    found = next((code for phrase, code in names.items() if phrase in text), None)
+    return RuntimeError(f"CUDA_ERROR_{found}") if found else error

@@ -1,0 +1,23 @@
+"""The state of a GPU at one moment, whoever read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeviceReading:
+    """Read between timed windows.
+
+    Attributes:
+        sm_clock_mhz, memory_clock_mhz: as they are. temperature_c: of the chip. power_w: drawn; None where not told.
+        throttling: why the clock is held down, sorted; empty where it is not.
+        other_processes: how many compute on the GPU besides this one, whoever owns them; None where not told.
+    """
+
+    sm_clock_mhz: int
+    memory_clock_mhz: int
+    temperature_c: int
+    power_w: float | None = None
+    throttling: tuple[str, ...] = ()
+    other_processes: int | None = None

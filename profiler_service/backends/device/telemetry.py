@@ -1,0 +1,105 @@
+"""What NVML tells of a GPU's state. To be read between timed windows, never inside one: a reading disturbs the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Self
+
+import pynvml
+
+from profiler_service.backends.device.reading import DeviceReading
+from profiler_service.errors import BackendUnavailableError
+
+_SLOWING = {
+    "hardware_slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
+    "hardware_thermal": pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+    "power_brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+    "power_cap": pynvml.nvmlClocksEventReasonSwPowerCap,
+    "sync_boost": pynvml.nvmlClocksEventReasonSyncBoost,
+    "thermal": pynvml.nvmlClocksEventReasonSwThermalSlowdown,
+}
+"""NVML's reasons for a clock below what was asked for. An idle GPU, or one whose clock somebody set, is not throttled."""
+
+
+class Telemetry:
+    """NVML's view of one GPU; holds NVML open until closed.
+
+    Args:
+        pci_bus_id: as `DeviceInfo` has it. The GPU behind a MIG instance is read as a whole.
+
+    Raises:
+        BackendUnavailableError: NVML is not there (Jetson boards before JetPack 6), or does not know the GPU.
+    """
+
+    def __init__(self, pci_bus_id: str) -> None:
+        with _translated():
+            pynvml.nvmlInit()
+            try:
+                self._handle: Any = pynvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id.encode())
+            except pynvml.NVMLError:
+                pynvml.nvmlShutdown()
+                raise
+
+    def read(self) -> DeviceReading:
+        """The state now; takes about a millisecond. Raises BackendUnavailableError."""
+        handle = self._handle
+        with _translated():
+            return DeviceReading(
+                sm_clock_mhz=pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+                memory_clock_mhz=pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
+                temperature_c=pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+                power_w=_power_w(handle),
+                throttling=throttling(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+                other_processes=_other_processes(handle),
+            )
+
+    def close(self) -> None:
+        """Let NVML go. Safe to call twice."""
+        if self._handle is not None:
+            self._handle = None
+            pynvml.nvmlShutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def throttling(reasons: int) -> tuple[str, ...]:
+    """Those of NVML's reasons (a bit mask) that slow a GPU down, by our names, sorted."""
+    return tuple(name for name, bit in _SLOWING.items() if reasons & bit)
+
+
+def driver_version() -> str:
+    """The NVIDIA driver's version, `580.65.06`. Raises BackendUnavailableError."""
+    with _translated():
+        pynvml.nvmlInit()
+        try:
+            version: str = pynvml.nvmlSystemGetDriverVersion()
+        finally:
+            pynvml.nvmlShutdown()
+    return version
+
+
+def _power_w(handle: Any) -> float | None:
+    with suppress(pynvml.NVMLError_NotSupported):
+        return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+    return None
+
+
+def _other_processes(handle: Any) -> int | None:
+    """Inside a container, NVML counts in the host's process ids: this process is then one of the others."""
+    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
+        return sum(1 for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if process.pid != os.getpid())
+    return None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except pynvml.NVMLError as error:
+        raise BackendUnavailableError(f"NVML: {error}", hint="See what nvidia-smi says.") from error

@@ -1,0 +1,86 @@
+"""Runs on a GPU, timed by its own clock: the device never waits for the host.
+
+The device sleeps while the host enqueues everything, then works it off in one go. Without that head start a short run would
+be timed as what the host needs to launch the next one (`host_bound`, DESIGN.md §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+from profiler_service.errors import RunError
+
+RUNS_AT_ONCE = 128
+"""Runs enqueued behind one head start: three launches each, well below the 1024 that the driver queues."""
+
+FIRST_HEAD_START_S = 0.002
+MOST_ATTEMPTS = 8
+
+Mark = Any
+"""A moment on the device's clock: whatever the timeline makes of one."""
+
+
+class Timeline(Protocol):
+    """One stream of work on a device, with marks in it. Each may raise RunError, DeviceMemoryError."""
+
+    def sleep(self, seconds: float) -> None:
+        """Enqueue that the device does nothing, for at least so long."""
+
+    def mark(self) -> Mark:
+        """Enqueue a mark."""
+
+    def passed(self, mark: Mark) -> bool:
+        """Whether the device has come by that mark; does not wait."""
+
+    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+        """Milliseconds of the device's clock between two marks that it has passed."""
+
+    def synchronize(self) -> None:
+        """Wait until everything enqueued is done."""
+
+
+class HeadStartTimer:
+    """Times runs on one timeline. Remembers how long a head start its host needs."""
+
+    def __init__(self, timeline: Timeline, *, head_start_s: float = FIRST_HEAD_START_S) -> None:
+        self._timeline = timeline
+        self.head_start_s = head_start_s
+
+    def time(self, enqueues: Sequence[Callable[[], None]]) -> list[float]:
+        """Milliseconds of each run, in order; a launch's own overhead, a few µs, is part of every time.
+
+        Args:
+            enqueues: each enqueues one run on the timeline and does not wait.
+
+        Raises:
+            RunError: the host stays slower than the device, however long the head start.
+        """
+        times: list[float] = []
+        for start in range(0, len(enqueues), RUNS_AT_ONCE):
+            times += self._time_at_once(enqueues[start : start + RUNS_AT_ONCE])
+        return times
+
+    def _time_at_once(self, enqueues: Sequence[Callable[[], None]]) -> list[float]:
+        """A pass in which the device woke up too early would time the host: it is repeated with a longer head start."""
+        timeline = self._timeline
+        for _ in range(MOST_ATTEMPTS):
+            marks = []
+            started = perf_counter()
+            timeline.sleep(self.head_start_s)
+            awake = timeline.mark()
+            for enqueue in enqueues:
+                marks.append(timeline.mark())
+                enqueue()
+                marks.append(timeline.mark())
+            host_bound = timeline.passed(awake)
+            enqueued_s = perf_counter() - started
+            timeline.synchronize()
+            if not host_bound:
+                return [timeline.elapsed_ms(before, after) for before, after in zip(marks[::2], marks[1::2], strict=True)]
+            self.head_start_s = max(2 * self.head_start_s, 1.5 * enqueued_s)
+        raise RunError(
+            f"the device kept catching up with the host, with a head start of {self.head_start_s:.3f} s at last",
+            hint="Leave the host a free core while measuring.",
+        )

@@ -1,0 +1,128 @@
+"""TensorRT and TensorRT-RTX as backends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from models.export.version import EXPORTER_VERSION, OPSET
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import Dtype
+from models.spec.targets import TargetSpec
+from profiler_service.backends.base import Backend, Engine, GraphArtifact, require_dtype
+from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.telemetry import driver_version
+from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.tensorrt.building import PlanBuilder, capability_member
+from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
+from profiler_service.backends.tensorrt.request import EngineRequest
+from profiler_service.backends.tensorrt.timing_cache import TimingCache
+from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, load_vendor
+from profiler_service.errors import BuildError
+
+_OLDEST_TF32 = (8, 0)
+_OLDEST_BFLOAT16 = (8, 0)
+
+
+class TensorRtBackend(Backend):
+    """TensorRT 10 and 11: strongly typed engines, captured into CUDA graphs."""
+
+    name: ClassVar[str] = TENSORRT.name
+    reads_onnx: ClassVar[bool] = True
+    builds_on_device: ClassVar[bool] = True
+    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
+    flavour: ClassVar[Flavour] = TENSORRT
+
+    def __init__(self, options: BackendOptions) -> None:
+        super().__init__(options)
+        self._vendor = load_vendor(self.flavour)
+        self._device = device = open_device(options.device_access, options.device_index)
+        if options.tf32 and device.info.compute_capability < _OLDEST_TF32:
+            raise InvalidSpecError(f"{device.info.name} has no TF32", hint="Leave tf32 off.")
+        self._driver = driver_version()
+        self._timer = HeadStartTimer(device)
+        cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
+        self._builder = PlanBuilder(self._vendor, cache)
+        self._loader = Loader(self._vendor)
+
+    def target(self) -> TargetSpec:
+        """See `Backend.target`."""
+        info, request = self._device.info, self._request("float32")
+        return TargetSpec(
+            device=info.name,
+            backend=self.name,
+            versions={
+                self.name: self._vendor.version,
+                "cuda_driver": info.cuda_driver,
+                "driver": self._driver,
+                "exporter": str(EXPORTER_VERSION),
+                "opset": str(OPSET),
+            },
+            precision={"tf32": "on" if self.options.tf32 else "off"},
+            options={
+                **request.options(),
+                **self._flavour_options(request),
+                "graph": "captured",
+                "multiprocessors": str(info.multiprocessors),
+            },
+            compute_capability=info.capability,
+        )
+
+    def build(self, artifact: GraphArtifact) -> TensorRtEngine:
+        """See `Backend.build`."""
+        request = artifact.request
+        require_dtype(self.name, self.dtypes, request)
+        dtype = request.subject.dtype
+        info = self._device.info
+        if dtype == "bfloat16" and info.compute_capability < _OLDEST_BFLOAT16:
+            raise InvalidSpecError(f"{request.label()}: {info.name} does not compute in bfloat16")
+        if artifact.onnx_path is None:
+            raise BuildError(f"{request.label()}: no ONNX file was made")
+        try:
+            graph = artifact.onnx_path.read_bytes()
+        except OSError as error:
+            raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
+        plan = self._builder.build(graph, self._request(dtype))
+        loaded = self._loader.load(plan)
+        layers = self._loader.layers(loaded)
+        engine = TensorRtEngine(self._vendor, self._device, loaded, dtype, seeded_input(request), layers)
+        engine.engine_bytes = plan.nbytes
+        return engine
+
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        """See `Backend.time_pass`; timed as `HeadStartTimer` does."""
+        return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._device.close()
+
+    def _request(self, dtype: Dtype) -> EngineRequest:
+        return EngineRequest(dtype, tf32=self.options.tf32)
+
+    def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
+        return {}
+
+
+class TensorRtRtxBackend(TensorRtBackend):
+    """TensorRT-RTX: kernels are compiled on the device when an engine is loaded, none is timed to choose it."""
+
+    name: ClassVar[str] = TENSORRT_RTX.name
+    builds_on_device: ClassVar[bool] = False
+    flavour: ClassVar[Flavour] = TENSORRT_RTX
+
+    def _request(self, dtype: Dtype) -> EngineRequest:
+        return EngineRequest(
+            dtype, tf32=self.options.tf32, compute_capability=self._compute_capability(), timing_iterations=None
+        )
+
+    def _compute_capability(self) -> str | None:
+        """The GPU's own where it can be built for; else the default, which newer GPUs may run and others refuse."""
+        capability = self._device.info.capability
+        known = hasattr(self._vendor.module.ComputeCapability, capability_member(capability))
+        return capability if known else None
+
+    def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
+        return {"built_for": request.compute_capability or "8.0 and later"}

@@ -1,0 +1,134 @@
+"""From the bytes of one of our own graphs to a serialised engine. Needs no device with TensorRT-RTX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from profiler_service.backends.tensorrt.request import EngineRequest
+from profiler_service.backends.tensorrt.timing_cache import TimingCache
+from profiler_service.backends.tensorrt.vendor import Vendor
+from profiler_service.errors import BackendUnavailableError, BuildError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialised engine, in the vendor's memory. Made here alone: plans are never read from anywhere.
+
+    Attributes:
+        memory: the vendor's `IHostMemory`. nbytes: its size.
+        request: how it was built.
+    """
+
+    memory: Any
+    nbytes: int
+    request: EngineRequest
+
+
+class PlanBuilder:
+    """Builds one graph after another.
+
+    Args:
+        vendor: the runtime.
+        cache: what it learned about kernels' times; of no use where building times none.
+
+    Raises:
+        BackendUnavailableError: the vendor makes no builder, as on a GPU that it does not support.
+    """
+
+    def __init__(self, vendor: Vendor, cache: TimingCache | None = None) -> None:
+        self._vendor, self._trt = vendor, vendor.module
+        self._cache = cache or TimingCache()
+        self._builder = vendor.must("makes no builder", BackendUnavailableError, self._trt.Builder, vendor.logger)
+
+    def build(self, graph: bytes, request: EngineRequest) -> Plan:
+        """The engine of that ONNX graph.
+
+        Raises:
+            BuildError: the parser refuses the graph, with all its reasons; or TensorRT finds no kernels for it.
+            DeviceMemoryError: memory ran out.
+        """
+        must = self._vendor.must
+        network = must("makes no network", BuildError, self._builder.create_network, self._network_flags())
+        self._parse(graph, network)
+        config = must("makes no builder configuration", BuildError, self._builder.create_builder_config)
+        self._configure(config, request)
+        timings = self._attach_timings(config) if self._vendor.flavour.times_kernels else None
+        memory = must("builds no engine", BuildError, self._builder.build_serialized_network, network, config)
+        if timings is not None and not request.replay:
+            self._cache.merge(partial(self._combined, config, timings))
+        return Plan(memory, memory.nbytes, request)
+
+    def _network_flags(self) -> int:
+        """Strongly typed; TensorRT 11 knows nothing else, and need not have the flag."""
+        flag = getattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)
+
+    def _parse(self, graph: bytes, network: Any) -> None:
+        parser = self._vendor.must("makes no parser", BuildError, self._trt.OnnxParser, network, self._vendor.logger)
+        if not parser.parse(graph):
+            reasons = [_reason(parser.get_error(index)) for index in range(parser.num_errors)]
+            raise self._vendor.failure("cannot parse the graph", BuildError, reasons)
+        if (network.num_inputs, network.num_outputs) != (1, 1):
+            raise BuildError(
+                f"the graph has {network.num_inputs} inputs and {network.num_outputs} outputs instead of one each",
+                hint="Its file is damaged: delete it, and it is made again.",
+            )
+
+    def _configure(self, config: Any, request: EngineRequest) -> None:
+        trt = self._trt
+        flags = {trt.BuilderFlag.TF32: request.tf32}
+        if self._vendor.flavour.times_kernels:
+            flags[trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS] = request.replay
+        for flag, on in flags.items():
+            (config.set_flag if on else config.clear_flag)(flag)
+        settings = {
+            "builder_optimization_level": request.optimisation_level,
+            "max_aux_streams": request.auxiliary_streams,
+            "profiling_verbosity": trt.ProfilingVerbosity.DETAILED,
+        }
+        if request.timing_iterations is not None:
+            settings["avg_timing_iterations"] = request.timing_iterations
+        for name, value in settings.items():
+            setattr(config, name, value)
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
+        taken = {name: (value, getattr(config, name)) for name, value in settings.items()}
+        taken |= {f"flag {flag}": (on, config.get_flag(flag)) for flag, on in flags.items()}
+        taken["workspace"] = (request.workspace_bytes, config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE))
+        for name, (asked, got) in taken.items():
+            if asked != got:  # values out of range are replaced silently
+                raise BuildError(f"{self._vendor.flavour.title} takes {name} {asked} for {got}")
+        if request.compute_capability is not None:
+            self._aim(config, request.compute_capability)
+
+    def _aim(self, config: Any, compute_capability: str) -> None:
+        """Build for that GPU alone."""
+        must, what = self._vendor.must, f"does not build for compute capability {compute_capability}"
+        member = must(what, BuildError, getattr, self._trt.ComputeCapability, capability_member(compute_capability))
+        config.num_compute_capabilities = 1
+        must(what, BuildError, config.set_compute_capability, member, 0)
+
+    def _attach_timings(self, config: Any) -> Any:
+        must, what = self._vendor.must, f"does not take the timing cache {self._cache.path or 'of this process'}"
+        timings = must(what, BuildError, config.create_timing_cache, self._cache.read())
+        must(what, BuildError, config.set_timing_cache, timings, False)
+        return timings
+
+    def _combined(self, config: Any, timings: Any, present: bytes) -> bytes:
+        """What others have written meanwhile, and what this build found out."""
+        must, what = self._vendor.must, "cannot save its timing cache"
+        merged = must(what, BuildError, config.create_timing_cache, present)
+        must(what, BuildError, merged.combine, timings, False)
+        return bytes(must(what, BuildError, merged.serialize))
+
+
+def capability_member(compute_capability: str) -> str:
+    """What TensorRT-RTX calls it: `SM86` for `8.6`."""
+    return "SM" + compute_capability.replace(".", "")
+
+
+def _reason(error: Any) -> str:
+    """One of the parser's errors: where, and what."""
+    node = f" at {error.node_operator()} {error.node_name()}" if error.node_name() else ""
+    return f"{error.code().name}{node}: {error.desc()}"
