@@ -24,7 +24,9 @@ _TALKATIVE = ("alembic", "uvicorn")
 def configure_logs(level: LogLevel, form: LogForm = "console") -> None:
     """Send every log line of this process from that severity on to stderr; stdout is for results."""
     renderer: Processor = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,

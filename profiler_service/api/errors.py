@@ -55,8 +55,10 @@ class RequestError(HTTPException):
     An HTTPException, since the framework lets those pass while it reads a body and hides all others.
     """
 
-    def __init__(self, status: HTTPStatus, code: ErrorCode, message: str, *, hint: str) -> None:
-        super().__init__(status, message)
+    def __init__(
+        self, status: HTTPStatus, code: ErrorCode, message: str, *, hint: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, headers)
         self.code = code
         self.hint = hint
 
@@ -101,7 +103,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OpclockError)
     status = STATUS[error.code]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("request failed", code=error.code.value, error=error.message, exc_info=error)
+        log.error("request failed", code=error.code.value, error=error.message)
     headers = {"Retry-After": "5"} if error.code is ErrorCode.BUSY else None
     return respond(status, error.code, error.message, error.hint, request_id_of(request), headers)
 

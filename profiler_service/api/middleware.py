@@ -101,4 +101,5 @@ class BodyLimit:
                 ErrorCode.TOO_LARGE,
                 f"the request's body has more than {self._limit_bytes} bytes",
                 hint="Ask for fewer workloads at a time, or for the whole space by its name.",
+                headers={"Connection": "close"},  # or the rest of the body would be read and thrown away
             )

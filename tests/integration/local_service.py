@@ -1,0 +1,91 @@
+"""Services on loopback: an application in a thread of this process, or the command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from profiler_service.cli.serve import listen, url_of
+
+PROFILER_SERVICE = Path(sys.executable).parent / "profiler-service"
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """The application behind a real server; its address."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started)
+        try:
+            yield url_of(listener, "127.0.0.1")
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+@dataclass
+class ServiceProcess:
+    """`profiler-service serve` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    announced: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return str(self.announced["url"])
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Tell it to end; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def serving(database: Path, *options: object) -> Iterator[ServiceProcess]:
+    """The command, once it has announced its address; killed at the end if it still runs."""
+    arguments = [PROFILER_SERVICE, "serve", "--port", "0", "--database", database, "--json", *options]
+    log = database.with_suffix(".log")
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        yield ServiceProcess(process, json.loads(line))
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def wait_until(condition: Any, timeout_s: float = PATIENCE_S) -> None:
+    """Look again and again until the condition holds; fails after a minute."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
