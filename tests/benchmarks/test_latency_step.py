@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -43,10 +44,14 @@ def coefficients(space: FasterSegSpace) -> Coefficients:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def quiet_process() -> Iterator[None]:
+    """One thread, and no garbage collection: the many small objects of the published way would have it search pytest's heap."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.collect()
+    gc.disable()
     yield
+    gc.enable()
     torch.set_num_threads(threads)
 
 
