@@ -33,7 +33,7 @@ class BudgetSettings:
             further rounds are worth more than further passes.
         network_passes: the same for a network, which is tens of operators long.
         alone_runs: the same for protocol `isolated`, where a visit is one engine back to back.
-        warmup_passes: runs of each engine before a visit is timed: first touches of memory, lazy initialisation.
+        warmup_passes: runs of each engine before a visit is timed, besides the one that shows that it runs at all.
         target_relative_stderr: standard error of the value that is good enough, as a fraction of the value.
         floor_ms: standard error that is always good enough. A network has tens of operators, so that 1 µs each is
             about 0.2 % of a network of 10 ms.
@@ -67,7 +67,7 @@ BUDGETS: Mapping[Budget, BudgetSettings] = {
         passes=12,
         network_passes=8,
         alone_runs=30,
-        warmup_passes=2,
+        warmup_passes=1,
         target_relative_stderr=0.02,
         repeat_share=0.2,
     ),
