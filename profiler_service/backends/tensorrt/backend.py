@@ -10,6 +10,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact, require_dtype
+from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import driver_version
 from profiler_service.backends.head_start import HeadStartTimer
@@ -19,7 +20,7 @@ from profiler_service.backends.tensorrt.building import PlanBuilder, capability_
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
-from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, load_vendor
+from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BuildError
 
 _OLDEST_TF32 = (8, 0)
@@ -27,7 +28,12 @@ _OLDEST_BFLOAT16 = (8, 0)
 
 
 class TensorRtBackend(Backend):
-    """TensorRT 10 and 11: strongly typed engines, captured into CUDA graphs."""
+    """TensorRT 10 and 11: strongly typed engines, captured into CUDA graphs.
+
+    Args:
+        options: see `BackendOptions`.
+        vendor, device, driver: by default what is installed, the device that the options name, and its driver's version.
+    """
 
     name: ClassVar[str] = TENSORRT.name
     reads_onnx: ClassVar[bool] = True
@@ -35,13 +41,20 @@ class TensorRtBackend(Backend):
     dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
     flavour: ClassVar[Flavour] = TENSORRT
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(
+        self,
+        options: BackendOptions,
+        *,
+        vendor: Vendor | None = None,
+        device: Device | None = None,
+        driver: str | None = None,
+    ) -> None:
         super().__init__(options)
-        self._vendor = load_vendor(self.flavour)
-        self._device = device = open_device(options.device_access, options.device_index)
+        self._vendor = vendor or load_vendor(self.flavour)
+        self._device = device = device or open_device(options.device_access, options.device_index)
         if options.tf32 and device.info.compute_capability < _OLDEST_TF32:
             raise InvalidSpecError(f"{device.info.name} has no TF32", hint="Leave tf32 off.")
-        self._driver = driver_version()
+        self._driver = driver or driver_version()
         self._timer = HeadStartTimer(device)
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
         self._builder = PlanBuilder(self._vendor, cache)

@@ -1,0 +1,45 @@
+"""Graphs for TensorRT, and the backend on a fake vendor's module and a fake device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from models.spec.graphs import GraphRequest
+from models.spec.operators import OperatorSpec
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.tensorrt.backend import TensorRtBackend
+from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
+from profiler_service.jobs.graph_cache import GraphCache
+from profiler_service.jobs.graph_files import make_files
+from tests.fake_tensorrt import FakeTensorRt
+
+MakeArtifact = Callable[..., GraphArtifact]
+
+
+@pytest.fixture(scope="session")
+def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> MakeArtifact:
+    """A small convolution's files; keywords change its spec."""
+    cache = GraphCache.open(tmp_path_factory.mktemp("graphs"))
+
+    def make(**changes: Any) -> GraphArtifact:
+        fields = {"kind": "conv3x3", "in_channels": 4, "out_channels": 4, "height": 6, "width": 8, **changes}
+        artifact = cache.artifact(GraphRequest(subject=OperatorSpec.parse(fields)), reads_onnx=True)
+        make_files(artifact, cache)
+        return artifact
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def artifact(make_artifact: MakeArtifact) -> GraphArtifact:
+    return make_artifact()
+
+
+def backend_of(trt: FakeTensorRt, **options: Any) -> TensorRtBackend:
+    """The backend on that module and its device."""
+    chosen = BackendOptions(device="cuda", **options)
+    return TensorRtBackend(chosen, vendor=Vendor(TENSORRT, trt), device=trt.device, driver="580.65.06")

@@ -1,0 +1,59 @@
+"""Timing by the device's clock, against a device that may wake up too early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from profiler_service.backends.head_start import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, HeadStartTimer
+from profiler_service.errors import RunError
+from tests.fake_device import FakeDevice
+
+
+def _run(device: FakeDevice, milliseconds: float) -> Callable[[], None]:
+    def enqueue() -> None:
+        device.calls.append(f"run {milliseconds}")
+        device.clock_ms += milliseconds
+
+    return enqueue
+
+
+def test_each_run_has_its_own_marks_behind_one_head_start() -> None:
+    device = FakeDevice()
+    times = HeadStartTimer(device).time([_run(device, 1.0), _run(device, 3.0), _run(device, 1.0)])
+    assert times == [1.0, 3.0, 1.0]
+    runs = [call for value in (1.0, 3.0, 1.0) for call in ("mark", f"run {value}", "mark")]
+    assert device.calls == ["sleep", "mark", *runs, "synchronize"]
+
+
+def test_no_runs_take_no_time_and_touch_nothing() -> None:
+    device = FakeDevice()
+    assert HeadStartTimer(device).time([]) == []
+    assert device.calls == []
+
+
+def test_never_enqueues_more_than_the_driver_queues() -> None:
+    device = FakeDevice()
+    times = HeadStartTimer(device).time([_run(device, float(k)) for k in range(RUNS_AT_ONCE + 5)])
+    assert times == [float(k) for k in range(RUNS_AT_ONCE + 5)]
+    assert device.calls.count("sleep") == device.calls.count("synchronize") == 2
+
+
+def test_repeats_a_pass_in_which_the_device_waited_for_the_host_and_remembers() -> None:
+    device = FakeDevice(catches_up=2)
+    timer = HeadStartTimer(device)
+    assert timer.time([_run(device, 1.0)]) == [1.0]
+    assert device.calls.count("run 1.0") == 3
+    assert device.slept_s == sorted(device.slept_s)
+    assert device.slept_s[-1] >= 4 * FIRST_HEAD_START_S
+    timer.time([_run(device, 1.0)])
+    assert device.slept_s[3] == device.slept_s[2]
+
+
+def test_gives_up_on_a_host_that_is_always_slower() -> None:
+    device = FakeDevice(catches_up=10**6)
+    with pytest.raises(RunError, match="kept catching up with the host") as caught:
+        HeadStartTimer(device).time([_run(device, 1.0)])
+    assert caught.value.hint
+    assert device.calls.count("sleep") == MOST_ATTEMPTS
