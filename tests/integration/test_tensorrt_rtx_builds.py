@@ -1,6 +1,6 @@
 """TensorRT-RTX builds every kind of operator that a search space can ask for; it needs no GPU for that.
 
-One spawned process builds them all: a runtime that crashes must not take the tests along, and must not share a process with torch.
+Spawned processes build: a runtime that crashes must not take the tests along, and must not share a process with torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.spaces.registry import space_class, space_names
+from models.spaces.registry import create_space, space_class, space_names
+from models.spec.architectures import SpaceSpec
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
@@ -107,8 +108,7 @@ def test_builds_every_operator_in_its_context(built: dict[str, dict[str, Any]], 
 def test_builds_bases_single_operators_and_whole_networks(cache: GraphCache, dtype: str) -> None:
     subjects: list[Any] = [ContextBase.of(_small("conv3x3", 1, {}, dtype)), _small("zoomed_conv3x3_x2", 2, {}, dtype)]
     for name in space_names():
-        fields = {**space_class(name).defaults().spec.model_dump(), "input_size": (64, 128), "dtype": dtype}
-        space = space_class(name).settle(type(space_class(name).defaults().spec).parse(fields))
+        space = create_space(SpaceSpec.parse({"name": name, "input_size": (64, 128), "dtype": dtype}))
         subjects.append(space.sample(np.random.default_rng(3)))
     orders = [Order(_graph(cache, GraphRequest(subject=subject)), dtype) for subject in subjects]
     assert [answer.get("message", "") for answer in _build(orders)] == [""] * len(orders)
@@ -116,11 +116,9 @@ def test_builds_bases_single_operators_and_whole_networks(cache: GraphCache, dty
 
 def test_computes_in_the_graphs_own_dtype(cache: GraphCache) -> None:
     """Twice the bytes per weight make an engine that is larger by about that."""
-    specs = [
-        _small("conv3x3", 1, {}, dtype).model_copy(update={"in_channels": 256, "out_channels": 256}) for dtype in DTYPE_BYTES
-    ]
-    wide = [OperatorSpec.parse(spec.model_dump()) for spec in specs]
-    single, half, brain = _build([Order(_graph(cache, GraphRequest(subject=spec)), spec.dtype) for spec in wide])
+    fields = {"kind": "conv3x3", **SMALL, "in_channels": 256, "out_channels": 256}
+    specs = [OperatorSpec.parse({**fields, "dtype": dtype}) for dtype in ("float32", "float16", "bfloat16")]
+    single, half, brain = _build([Order(_graph(cache, GraphRequest(subject=spec)), spec.dtype) for spec in specs])
     weights = 9 * 256 * 256
     assert single["nbytes"] > 4 * weights
     for smaller in (half, brain):
