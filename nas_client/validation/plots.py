@@ -42,7 +42,7 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
 
     Args:
         judgement: what is shown.
-        title: one line above the figure.
+        title: what stands above the figure, at most two lines.
         stem: path without suffix.
 
     Returns:
@@ -54,8 +54,8 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
         "multiply-adds, fitted": (judgement.macs.prediction.ms, judgement.validation.macs, _MACS, "^"),
     }
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 4.5), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11)
+        figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=10)
         scatter, errors = figure.subplots(1, 2, width_ratios=(1.15, 1))
         _identity(scatter, [judgement.measured_ms, *(ms for ms, *_ in predictions.values())])
         for order, (name, (ms, agreed, colour, marker)) in enumerate(predictions.items()):
@@ -71,8 +71,8 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
 def plot_comparison(judgements: Mapping[str, Judgement], title: str, stem: Path) -> tuple[Path, Path]:
     """One panel per table, all on the same networks and with the same axes; see `plot_validation`."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(0.6 + 4.2 * len(judgements), 4.6), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11)
+        figure = Figure(figsize=(0.6 + 4.2 * len(judgements), 4.9), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=10)
         panels = np.atleast_1d(figure.subplots(1, len(judgements), sharex=True, sharey=True))
         shown = [array for judgement in judgements.values() for array in (judgement.measured_ms, judgement.sum_ms)]
         for panel, (name, judgement) in zip(panels, judgements.items(), strict=True):
@@ -112,7 +112,7 @@ def _points(axes: Axes, x: Floats, y: Floats, colour: str, marker: str, label: s
 
 def _said(agreed: Agreement) -> str:
     low, high = agreed.pearson_ci95
-    return f"r = {agreed.pearson:.4f} ({low:.4f} to {high:.4f}), error {100 * agreed.mape:.1f} %"
+    return f"{100 * agreed.mape:.1f} % off, r = {agreed.pearson:.4f}\n({low:.4f} to {high:.4f})"
 
 
 def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:

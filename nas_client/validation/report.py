@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.spec.base import Record, canonical_json
@@ -30,19 +30,19 @@ def write_report(run: ValidationRun, folder: Path) -> None:
     calibration = CalibrationFile(table_id=table.info.id(), table=table.label(), calibration=judgement.calibration)
     _write_json(folder / CALIBRATION, calibration)
     write_points(run, folder / POINTS)
-    plot_validation(judgement, title(table, judgement), folder / FIGURE)
+    plot_validation(judgement, title(run, run.tables[:1]), folder / FIGURE)
     if len(run.tables) > 1:
         names = [f"{table.info.protocol.value} ({table.info.id()[:8]})" for table in run.tables]
         by_name = dict(zip(names, run.judgements, strict=True))
-        plot_comparison(by_name, title(table, judgement, of_several=True), folder / COMPARISON)
+        plot_comparison(by_name, title(run, run.tables), folder / COMPARISON)
         (folder / f"{COMPARISON}.md").write_text(comparison_table(by_name), encoding="utf-8")
 
 
-def title(table: LookupTable, judgement: Judgement, *, of_several: bool = False) -> str:
-    """One line above a figure: what, where, how many."""
-    info = table.info
-    what = "tables" if of_several else f"table {info.id()[:8]} ({info.protocol.value})"
-    return f"{what} of {info.space.label()} · {info.target.label()} · {judgement.validation.architectures} networks"
+def title(run: ValidationRun, tables: Sequence[LookupTable]) -> str:
+    """Two lines above a figure: what was estimated and measured, and where."""
+    info = run.tables[0].info
+    named = " and ".join(f"{table.info.id()[:8]} ({table.info.protocol.value})" for table in tables)
+    return f"{len(run.networks)} networks of {info.space.label()}\n{info.target.label()}; table {named}"
 
 
 def comparison_table(judgements: dict[str, Judgement]) -> str:
