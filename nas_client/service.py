@@ -1,4 +1,4 @@
-"""A profiler service as the client sees it: its calls (DESIGN.md §7), typed."""
+"""A profiler service as the client sees it: its calls (docs/guide.md), typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked of a job before it is queued, so that bad input never reaches a backend (DESIGN.md §9)."""
+"""What is checked of a job before it is queued, so that bad input never reaches a backend (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@
     ├── TableNotFoundError
     └── ServiceStartError             a port in use, a second service on the same device …
 
-A build or run that fails inside a job becomes a `Measurement` with a status, not an exception (DESIGN.md §3).
+A build or run that fails inside a job becomes a `Measurement` with a status, not an exception (docs/architecture.md).
 """
 
 from __future__ import annotations

@@ -126,7 +126,10 @@ class FakeDevice(Device):
 
     def fill(self, buffer: Buffer, byte: int) -> None:
         self.calls.append("fill")
-        self.array(buffer.address)[:] = byte
+        if self._capturing is None:
+            self.array(buffer.address)[:] = byte
+        else:
+            self._capturing.append(lambda: self.array(buffer.address).fill(byte))
 
     def capture(self, enqueue: Enqueue) -> CapturedGraph:
         self.calls.append("begin capture")

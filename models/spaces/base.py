@@ -1,6 +1,6 @@
 """What every search space is to the rest of the project. Nothing outside `models.spaces` asks which space it has.
 
-The mathematics (DESIGN.md §5): with softmax-normalised α, β, γ
+The mathematics (docs/latency.md): with softmax-normalised α, β, γ
 
     relaxed = Σ_edges reach(e; β) · cost(e; α, γ) + fixed
 
@@ -141,7 +141,7 @@ class SearchSpace(ABC):
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         """A random architecture. Its operators and widths come from a distribution that is itself drawn first, so that
-        latencies of several samples spread two- to fourfold (DESIGN.md §6).
+        latencies of several samples spread two- to fourfold (docs/measurement.md).
         """
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:

@@ -13,7 +13,7 @@ from models.spec.kinds import kind_info
 from models.spec.operators import Batch, Channels, Dtype, OperatorSpec, Side
 
 PREFIX_CHANNELS = 4
-"""Channels of the input in front of a prefix (DESIGN.md §4)."""
+"""Channels of the input in front of a prefix (docs/measurement.md)."""
 
 
 class ContextBase(Record):

@@ -43,7 +43,7 @@ class KindInfo:
         attributes: name to its default and bounds.
         strides: the strides it can be built with.
         keeps_channels: whether the output must have as many channels as the input.
-        ends_network: whether it is a network's last operator, so that its context has no suffix (DESIGN.md §4).
+        ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
     """
 
     name: str

@@ -94,7 +94,7 @@ class Measurement(Record):
     Attributes:
         workload: what was timed.
         status: `ok`, or how it failed; then `message` says why and there are no numbers.
-        value_ms: the table value (DESIGN.md §4): median over rounds of the round's median, in sentinel units.
+        value_ms: the table value (docs/measurement.md): median over rounds of the round's median, in sentinel units.
         stderr_ms: standard error of `value_ms`, from the spread between rounds.
         plain_ms: the value without sentinel normalisation.
         base_ms: what was subtracted for the context (prefix and suffix); 0 where nothing was.

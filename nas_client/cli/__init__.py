@@ -1,1 +1,1 @@
-"""The `nas-client` command (DESIGN.md §8)."""
+"""The `nas-client` command (docs/guide.md)."""

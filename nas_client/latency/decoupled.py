@@ -45,7 +45,7 @@ class DecoupledLatency(LatencyModule):
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
         dtype: of the computation and the parameters, float32 or float64; torch's default where not given.
 
-    Source: FasterSeg eq. 3; what the others are fixed at, as in its published code (DESIGN.md §5).
+    Source: FasterSeg eq. 3; what the others are fixed at, as in its published code (docs/latency.md).
     """
 
     weights: Tensor

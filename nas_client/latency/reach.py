@@ -18,7 +18,7 @@ class Reach(nn.Module):
     Args:
         coefficients: the graph.
 
-    Source: DESIGN.md §5.
+    Source: docs/latency.md.
     """
 
     outputs: Tensor

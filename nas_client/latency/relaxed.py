@@ -19,7 +19,7 @@ class RelaxedLatency(LatencyModule):
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
         dtype: of the computation and the parameters, float32 or float64; torch's default where not given.
 
-    Source: DESIGN.md §5, after FasterSeg §3.2.
+    Source: docs/latency.md, after FasterSeg §3.2.
     """
 
     cost_ms: Tensor

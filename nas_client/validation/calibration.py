@@ -1,7 +1,7 @@
 """From what a table predicts to what a device takes: one scale, and more only where it earns its place. Pure.
 
 Errors are relative: the fit minimises Σ((ŷ − y)/y)² over ŷ = a·x (+ b·operators) (+ c), where x is a network's sum of
-entries in milliseconds, or its multiply-adds. DESIGN.md §6.
+entries in milliseconds, or its multiply-adds. docs/measurement.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs on a GPU, timed by its own clock: the device never waits for the host.
 
 The device sleeps while the host enqueues everything, then works it off in one go. Without that head start a short run would
-be timed as what the host needs to launch the next one (`host_bound`, DESIGN.md §4).
+be timed as what the host needs to launch the next one (`host_bound`, docs/measurement.md).
 """
 
 from __future__ import annotations

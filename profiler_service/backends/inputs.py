@@ -1,4 +1,4 @@
-"""The input that engines run on: seeded and normally distributed, never zeros (DESIGN.md §4)."""
+"""The input that engines run on: seeded and normally distributed, never zeros (docs/measurement.md)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The `profiler-service` command (DESIGN.md §8)."""
+"""The `profiler-service` command (docs/guide.md)."""

@@ -75,7 +75,7 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class GroupRequest:
-    """Engines to be timed in turn (DESIGN.md §4): all live at once, one run each per pass, in an order shuffled every pass.
+    """Engines to be timed in turn (docs/measurement.md): all live at once, one run each per pass.
 
     Attributes:
         artifacts: the graphs, each key once.

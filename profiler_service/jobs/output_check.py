@@ -1,4 +1,4 @@
-"""Whether an engine computes what the torch module computes (DESIGN.md §4: correct first)."""
+"""Whether an engine computes what the torch module computes (docs/measurement.md: correct first)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from profiler_service.measure.memory import base_bytes, network_bytes, operator_
 
 MIN_LIVE = 24
 """Engines that are live at the least when operators are timed in turn: with fewer, caches stay warmer than in a network
-(DESIGN.md §4; 24 and 96 were tried, and differ little).
+(docs/measurement.md; 24 and 96 were tried, and differ little).
 """
 
 

@@ -1,5 +1,5 @@
 """The second phase of a job, protocol `in_context`: engines are timed in turn, group by group and round by round, until every
-value is known well enough (DESIGN.md §4).
+value is known well enough (docs/measurement.md).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Which engines are live together. Groups are drawn anew every round, so that no operator always has the same neighbours,
-and many engines take turns, so that caches are about as cold as inside a network (DESIGN.md §4). Pure and seeded.
+and many engines take turns, so that caches are about as cold as inside a network (docs/measurement.md). Pure and seeded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running engines in turn: one run each per pass, in an order shuffled every pass, the sentinel interspersed (DESIGN.md §4)."""
+"""Running engines in turn: one run each per pass, shuffled every pass, the sentinel interspersed (docs/measurement.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Statistics of repeated times. Pure functions of samples in milliseconds; nothing here knows where they come from.
 
 Times are skewed, have outliers and come in phases, so location is always a median and never a mean or a minimum
-(DESIGN.md §4).
+(docs/measurement.md).
 """
 
 from __future__ import annotations

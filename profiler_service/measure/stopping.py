@@ -11,7 +11,7 @@ from profiler_service.measure.statistics import median, median_stderr
 class StoppingRule:
     """Stops when the standard error between rounds is within a relative target or an absolute floor, or the budget is spent.
 
-    A burst's own interval is no use here: 99 % of bursts meet 1 % while rounds differ by 3 to 15 % (DESIGN.md §4).
+    A burst's own interval is no use here: 99 % of bursts meet 1 % while rounds differ by 3 to 15 % (docs/measurement.md).
     """
 
     def __init__(self, settings: BudgetSettings) -> None:

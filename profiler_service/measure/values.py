@@ -1,4 +1,4 @@
-"""From visits to the value of a workload: base subtracted, in sentinel units, round by round (DESIGN.md §4).
+"""From visits to the value of a workload: base subtracted, in sentinel units, round by round (docs/measurement.md).
 
 A value is a pure function of the visits that are kept and of the table's sentinel reference, so that it can be computed
 again from what is stored.

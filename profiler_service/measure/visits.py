@@ -13,7 +13,7 @@ Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Visit(Record):
-    """The samples of one graph from one group of live engines, timed in turn (DESIGN.md §4).
+    """The samples of one graph from one group of live engines, timed in turn (docs/measurement.md).
 
     Attributes:
         graph_key: key of the `GraphRequest` that was timed.

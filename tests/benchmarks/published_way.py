@@ -2,7 +2,7 @@
 
 It walks layers and scales, and for every operator of a cell formats a name from its sizes, looks that up in a dictionary, and
 adds its product with the operator's probability and the scores of both widths to a sum that autograd records. Three such walks
-make one loss. It is plain and fair: the mathematics is that of DESIGN.md §5 (the published recursion mixes up layers); both
+make one loss. It is plain and fair: the mathematics is that of docs/latency.md (the published recursion mixes up layers); both
 outputs of a cell are evaluated once (the published code does it again for each of the cell's inputs); no sizes are asserted, no
 modules reconfigured; the table and all that does not change are made beforehand.
 """

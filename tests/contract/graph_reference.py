@@ -51,7 +51,7 @@ def _rows(groups: Mapping[str, tuple[int, int]], row: Callable[[int], list[float
 
 
 def expected_ms(graph: LatencyGraph, given: Probabilities, lookup: Lookup) -> float:
-    """Σ reach · cost + fixed, edge by edge (DESIGN.md §5)."""
+    """Σ reach · cost + fixed, edge by edge (docs/latency.md)."""
     reach = [1.0 if graph.outputs is None else 0.0 for _ in graph.nodes]
     for output in graph.outputs or ():
         reach[output] = 1.0

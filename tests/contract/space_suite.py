@@ -189,7 +189,7 @@ class SpaceSuite(ABC):
             assert {operator.key() for operator in space.architecture_operators(architecture)} <= grid
 
     def test_samples_spread(self, space: SearchSpace) -> None:
-        """Uniform draws would cluster, and flatter any estimate that is validated on them (DESIGN.md §6)."""
+        """Uniform draws would cluster, and flatter any estimate that is validated on them (docs/measurement.md)."""
         pytest.importorskip("torch", reason="multiply-adds are counted on torch modules: pip install 'opclock[graphs]'")
         from models.operators.costs import operator_costs
 

@@ -12,7 +12,7 @@ BRANCHES = 2
 
 CONCENTRATION = 0.5
 """Of the Dirichlet distributions that odds are drawn from. At 1 the middle nine tenths of 200 samples span a factor of 1.7 in
-the published table's latency, here 2.3 and from the fastest to the slowest 3.4; DESIGN.md §6 asks for two to four."""
+the published table's latency, here 2.3 and from the fastest to the slowest 3.4; docs/measurement.md asks for two to four."""
 
 
 def minimum_cells(layers: int, coarseness: int) -> int:

@@ -1,1 +1,1 @@
-"""NVIDIA devices, behind one small interface with two implementations (DESIGN.md §4)."""
+"""NVIDIA devices, behind one small interface with two implementations (docs/measurement.md)."""

@@ -1,4 +1,4 @@
-"""DESIGN.md §5's recursion for FasterSeg, word by word: no graph, no catalogue, nothing of the code under test but specs."""
+"""The recursion of docs/latency.md for FasterSeg, word by word: nothing of the code under test but specs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.spec.operators import OperatorSpec
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
 
 Groups = Mapping[str, list[list[float]]]
-"""Rows of probabilities by scale, as in a parameter file (DESIGN.md §8)."""
+"""Rows of probabilities by scale, as in a parameter file (docs/guide.md)."""
 
 
 @dataclass(frozen=True)

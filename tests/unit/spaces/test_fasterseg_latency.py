@@ -1,4 +1,4 @@
-"""FasterSeg's parameters and latency graph against the recursion of DESIGN.md §5."""
+"""FasterSeg's parameters and latency graph against the recursion of docs/latency.md."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_spaces_that_read_published_tables_are_listed() -> None:
 
 
 def test_spaces_need_no_torch() -> None:
-    """A service's own process uses spaces and must not load a runtime (DESIGN.md §2)."""
+    """A service's own process uses spaces and must not load a runtime (docs/architecture.md)."""
     script = (
         "import sys, numpy\n"
         "from models.spaces.registry import create_space, published_readers\n"
