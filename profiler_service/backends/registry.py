@@ -61,10 +61,8 @@ def backend_names() -> list[str]:
 
 
 def device_kinds(name: str) -> tuple[DeviceKind, ...]:
-    """The kinds of device that a built-in backend runs on, the one it is for first. Raises UnknownNameError."""
-    if name not in _BUILT_IN:
-        raise UnknownNameError.of("backend", name, _BUILT_IN)
-    return tuple(_BUILT_IN[name])
+    """The kinds of device that a built-in backend runs on, the one it is for first; none for a registered one."""
+    return tuple(_BUILT_IN.get(name, ()))
 
 
 def create_backend(name: str, options: BackendOptions | None = None) -> Backend:

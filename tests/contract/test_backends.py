@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from models.spec.operators import DTYPE_BYTES, OperatorSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.registry import backend_names, create_backend
+from profiler_service.backends.registry import backend_names, create_backend, device_kinds
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
@@ -40,10 +41,20 @@ BASE = GraphRequest(subject=ContextBase.of(_operator("conv3x3")))
 CONVOLUTION = GraphRequest(subject=_operator("conv3x3"))
 
 
-@pytest.fixture(params=backend_names(), scope="module")
+def _on_each_device() -> list[Any]:
+    """Every built-in backend, by name and kind of device."""
+    choices = [(name, kind) for name in backend_names() for kind in device_kinds(name)]
+    return [
+        pytest.param((name, kind), id=f"{name}-{kind}", marks=[pytest.mark.gpu] if kind == "cuda" else [])
+        for name, kind in choices
+    ]
+
+
+@pytest.fixture(params=_on_each_device(), scope="module")
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    name, kind = request.param
     try:
-        backend = create_backend(request.param)
+        backend = create_backend(name, BackendOptions(device=kind))
     except BackendUnavailableError as error:
         pytest.skip(f"{error}: {error.hint}")
     yield backend
@@ -180,13 +191,22 @@ def test_says_what_it_measures_on(backend: Backend) -> None:
     assert target.backend == backend.name
     assert target.versions[backend.name]
     assert target == backend.target()
-    assert target.threads == backend.options.threads
+    if backend.options.device == "cuda":
+        assert (target.precision["tf32"], target.threads) == ("off", 0)
+        assert target.compute_capability
+    else:
+        assert target.threads == backend.options.threads
 
 
 def test_what_changes_a_time_changes_the_target(backend: Backend) -> None:
-    other = create_backend(backend.name, BackendOptions(threads=2))
+    device = backend.options.device
+    change, difference = {
+        "cpu": ({"threads": 2}, "threads: 1 here, 2 there"),
+        "cuda": ({"tf32": True}, "precision.tf32: off here, on there"),
+    }[str(device)]
+    other = create_backend(backend.name, BackendOptions.parse({"device": device, **change}))
     try:
-        assert backend.target().differences(other.target()) == ["threads: 1 here, 2 there"]
+        assert backend.target().differences(other.target()) == [difference]
     finally:
         other.close()
         create_backend(backend.name, backend.options).close()  # threads are the process's in some runtimes

@@ -1,0 +1,178 @@
+"""What every way to a CUDA device must do; on a fake of each library everywhere, on the real ones where there is a GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from profiler_service.backends.device.base import Buffer, Device
+from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
+from tests.fake_device import FakeDevice
+from tests.fake_pycuda import FakePyCuda
+
+IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
+
+
+def _on_fake_pycuda(monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, index: int = 0) -> Device:
+    package = ModuleType("pycuda")
+    package.driver = cuda  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    monkeypatch.delitem(sys.modules, IMPLEMENTATION, raising=False)
+    try:
+        return open_device("pycuda", index)
+    finally:
+        sys.modules.pop(IMPLEMENTATION, None)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        "fake pycuda",
+        pytest.param("cuda-core", marks=pytest.mark.gpu),
+        pytest.param("pycuda", marks=pytest.mark.gpu),
+    ]
+)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    if request.param == "fake":
+        device: Device = FakeDevice()
+    elif request.param == "fake pycuda":
+        device = _on_fake_pycuda(monkeypatch, FakePyCuda())
+    else:
+        try:
+            device = open_device(request.param, 0)
+        except BackendUnavailableError as error:
+            pytest.skip(f"{error}: {error.hint}")
+    yield device
+    device.close()
+    device.close()
+
+
+@pytest.fixture
+def buffer(device: Device) -> Iterator[Buffer]:
+    buffer = device.allocate(256)
+    yield buffer
+    buffer.close()
+    buffer.close()
+
+
+def _content(device: Device, buffer: Buffer) -> np.ndarray:
+    found = np.empty(buffer.nbytes, np.uint8)
+    device.download(buffer, found)
+    return found
+
+
+def test_gives_back_what_was_copied_there(device: Device, buffer: Buffer) -> None:
+    array = np.arange(64, dtype=np.float32).reshape(4, 16)
+    device.upload(array, buffer)
+    found = np.empty_like(array)
+    device.download(buffer, found)
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize("array", [np.zeros(63, np.float32), np.zeros(65, np.float32), np.zeros((8, 16), np.float32)[:, ::2]])
+def test_no_copy_runs_past_an_end_or_out_of_order(device: Device, buffer: Buffer, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="cannot be copied"):
+        device.upload(array, buffer)
+    with pytest.raises(ValueError, match="cannot be copied"):
+        device.download(buffer, array)
+
+
+def test_two_buffers_are_apart(device: Device, buffer: Buffer) -> None:
+    other = device.allocate(256)
+    device.fill(buffer, 1)
+    device.fill(other, 2)
+    assert (_content(device, buffer) == 1).all()
+    assert (_content(device, other) == 2).all()
+    other.close()
+
+
+def test_more_memory_than_there_is_is_told(device: Device) -> None:
+    with pytest.raises(DeviceMemoryError):
+        device.allocate(2**50)
+
+
+def test_what_is_captured_runs_at_each_launch_and_not_before(device: Device, buffer: Buffer) -> None:
+    device.fill(buffer, 1)
+    graph = device.capture(lambda stream: device.fill(buffer, 7))
+    assert (_content(device, buffer) == 1).all()
+    for _ in range(2):
+        graph.launch()
+        assert (_content(device, buffer) == 7).all()
+        device.fill(buffer, 1)
+    graph.close()
+    graph.close()
+
+
+def test_a_failed_capture_leaves_the_stream_usable(device: Device, buffer: Buffer) -> None:
+    def fail(_stream: int) -> None:
+        raise RunError("the runtime refuses")
+
+    with pytest.raises(RunError, match="the runtime refuses"):
+        device.capture(fail)
+    device.fill(buffer, 3)
+    assert (_content(device, buffer) == 3).all()
+
+
+def test_sleeps_at_least_as_long_as_asked(device: Device) -> None:
+    before = device.mark()
+    device.sleep(0.01)
+    after = device.mark()
+    device.synchronize()
+    assert device.elapsed_ms(before, after) >= 9.99
+
+
+def test_a_timer_runs_on_it(device: Device, buffer: Buffer) -> None:
+    graph = device.capture(lambda stream: device.fill(buffer, 9))
+    times_ms = HeadStartTimer(device).time([graph.launch] * 3)
+    assert len(times_ms) == 3
+    assert min(times_ms) >= 0
+    assert (_content(device, buffer) == 9).all()
+    graph.close()
+
+
+def test_says_what_it_is(device: Device) -> None:
+    info = device.info
+    assert info.name
+    assert info.pci_bus_id.count(":") == 2
+    assert info.capability == f"{info.compute_capability[0]}.{info.compute_capability[1]}"
+    assert info.multiprocessors > 0
+    assert float(info.cuda_driver) >= 11
+
+
+class TestPyCuda:
+    def test_uses_the_primary_context_and_lets_go_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = FakePyCuda()
+        device = _on_fake_pycuda(monkeypatch, cuda)
+        assert cuda.contexts == 1
+        assert "pycuda.autoinit" not in sys.modules
+        device.close()
+        assert cuda.contexts == 0
+
+    def test_a_capture_that_cannot_be_finished_is_a_build_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = FakePyCuda()
+        device = _on_fake_pycuda(monkeypatch, cuda)
+        del cuda.capture_mode.THREAD_LOCAL
+        with pytest.raises(BuildError, match="cannot be captured"):
+            device.capture(lambda stream: None)
+        device.close()
+
+    def test_no_device_and_a_wrong_index_are_one_sentence_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU that this process may use"):
+            _on_fake_pycuda(monkeypatch, FakePyCuda(driver=False))
+        with pytest.raises(BackendUnavailableError, match="no GPU of that index") as caught:
+            _on_fake_pycuda(monkeypatch, FakePyCuda(), index=1)
+        assert caught.value.hint
+
+    def test_its_absence_says_how_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pycuda", None)
+        monkeypatch.delitem(sys.modules, IMPLEMENTATION, raising=False)
+        with pytest.raises(BackendUnavailableError, match="pycuda is not installed") as caught:
+            open_device("pycuda", 0)
+        assert caught.value.hint == "pip install pycuda"

@@ -1,0 +1,39 @@
+"""CUDA's errors, as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.errors import BuildError, DeviceMemoryError, RunError
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("CUDA_ERROR_NO_DEVICE: This indicates that no CUDA-capable devices were detected", "no NVIDIA GPU"),
+        ("CUDA_ERROR_INVALID_DEVICE: ...", "no GPU of that index"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: ...", "of different versions"),
+        ("CUDA_ERROR_DEVICES_UNAVAILABLE: ...", "the GPU is busy"),
+        ("CUDA_ERROR_NO_BINARY_FOR_GPU: ...", "not supported"),
+        ('"cuda" is an NVIDIA driver library and can only be found via system search.', "no NVIDIA driver"),
+        ("libcuda.so.1: cannot open shared object file", "no NVIDIA driver"),
+        ("something\nnew", "the GPU cannot be used: something new"),
+    ],
+)
+def test_each_is_one_sentence_with_a_next_step(text: str, says: str) -> None:
+    error = unavailable(RuntimeError(text))
+    assert says in error.message
+    assert "\n" not in error.message
+    assert error.hint
+
+
+def test_a_failed_call_says_what_was_being_done() -> None:
+    with pytest.raises(RunError, match="cannot copy: CUDA_ERROR_ILLEGAL_ADDRESS"), translated("cannot copy"):
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(BuildError, match="no graph: x"), translated("no graph", BuildError):
+        raise RuntimeError("x")
+    with pytest.raises(DeviceMemoryError), translated("no graph", BuildError):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: The API call failed")
+    with pytest.raises(DeviceMemoryError, match="ours"), translated("no graph"):
+        raise DeviceMemoryError("ours")
