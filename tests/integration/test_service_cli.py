@@ -1,0 +1,194 @@
+"""`profiler-service` as a process: it starts, measures with a real runtime, stops, and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx_sse
+import pytest
+
+from models.spec.table_files import read_table
+from profiler_service.storage.store import Store
+from tests.integration.local_service import PROFILER_SERVICE, serving, wait_until
+
+SMALL = {
+    "name": "fasterseg",
+    "input_size": [64, 64],
+    "parameters": {"layers": 3, "widths": [4], "base_channels": 3},
+}
+"""A space of some 80 operators, each well below a tenth of a millisecond."""
+
+PROFILE = ["profile", "--space", "fasterseg", "--input-size", "64x64", "--budget", "quick"]
+PROFILE += ["--parameter", "layers=3", "--parameter", "widths=4,", "--parameter", "base_channels=3"]
+
+
+def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `profiler-service` to its end."""
+    return subprocess.run(
+        [str(PROFILER_SERVICE), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def start_job(url: str) -> dict[str, Any]:
+    response = httpx.post(f"{url}/v1/jobs", json={"space": SMALL, "budget": "quick"}, timeout=30)
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
+    return job
+
+
+def job_of(url: str, job_id: str) -> dict[str, Any]:
+    job: dict[str, Any] = httpx.get(f"{url}/v1/jobs/{job_id}", timeout=30).json()
+    return job
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_service_says_where_it_is_and_ends_when_told(tmp_path: Path, number: signal.Signals) -> None:
+    url_file = tmp_path / "url"
+    with serving(tmp_path / "opclock.sqlite", "--url-file", url_file) as service:
+        assert url_file.read_text() == service.url
+        assert httpx.get(f"{service.url}/readyz").json()["status"] == "ok"
+        target = httpx.get(f"{service.url}/v1/target").json()["target"]
+        assert target == service.announced["target"]
+        assert target["backend"] == "onnxruntime"
+
+        assert service.stop(number) == 0
+
+        assert not url_file.exists()
+        assert service.process.stdout is not None
+        assert service.process.stdout.read() == "", "one document, and nothing after it"
+
+
+def test_open_event_streams_do_not_keep_the_service_alive(tmp_path: Path) -> None:
+    with serving(tmp_path / "opclock.sqlite") as service:
+        job_id = start_job(service.url)["id"]
+        with (
+            httpx.Client(base_url=service.url, timeout=60) as client,
+            httpx_sse.connect_sse(client, "GET", f"/v1/jobs/{job_id}/events") as source,
+        ):
+            events = source.iter_sse()
+            assert json.loads(next(events).data)["id"] == job_id
+            service.process.send_signal(signal.SIGTERM)
+            rest = [json.loads(event.data)["state"] for event in events if event.data]  # ends, and not by an error
+        assert set(rest) <= {"queued", "running"}
+        assert service.process.wait(60) == 0
+    with Store.open(tmp_path / "opclock.sqlite") as store:
+        assert [job.id for job in store.unfinished_jobs()] == [job_id]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_goes_on_in_the_next_service(tmp_path: Path, number: signal.Signals) -> None:
+    database = tmp_path / "opclock.sqlite"
+    with serving(database) as service:
+        job = start_job(service.url)
+        wait_until(lambda: job_of(service.url, job["id"])["phase"].startswith("round"), timeout_s=180)
+        service.stop(number)
+    with serving(database) as service:
+        wait_until(lambda: job_of(service.url, job["id"])["state"] not in ("queued", "running"), timeout_s=180)
+        ended = job_of(service.url, job["id"])
+        entries = httpx.get(f"{service.url}/v1/tables").json()[0]["entries"]
+
+    assert ended["state"] == "done", ended["message"]
+    assert ended["counts"]["measured"] == ended["counts"]["total"] == entries
+    assert ended["counts"]["reused"] == ended["counts"]["failed"] == 0
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A database, in a folder that was not there, with one measured table; and what the command said of it."""
+    database = tmp_path_factory.mktemp("profiled") / "folder" / "opclock.sqlite"
+    ended = command(*PROFILE, "--database", database, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return database, json.loads(ended.stdout)
+
+
+@pytest.mark.slow
+def test_profile_measures_once_and_then_reuses(profiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    database, before = profiled
+    again = command(*PROFILE, "--database", database, "--json")
+    people = command(*PROFILE, "--database", database)
+
+    assert (again.returncode, people.returncode) == (0, 0)
+    after, total = json.loads(again.stdout), before["counts"]["total"]
+    assert before["counts"] == {"total": total, "reused": 0, "measured": total, "failed": 0}
+    assert after["counts"] == {"total": total, "reused": total, "measured": 0, "failed": 0}
+    assert after["table_id"] == before["table_id"]
+    assert f"{total} reused" in people.stdout
+
+    path = tmp_path / "table.arrow"
+    exported = command("export", "--table", before["table_id"], "--format", "arrow", "-o", path, "--database", database)
+    assert exported.returncode == 0
+    assert len(read_table(path).values_ms()) == total
+
+
+@pytest.mark.slow
+def test_protocols_do_not_mix(profiled: tuple[Path, dict[str, Any]]) -> None:
+    database, in_context = profiled
+    isolated = command(*PROFILE, "--protocol", "isolated", "--database", database, "--json")
+    assert isolated.returncode == 0, isolated.stderr
+
+    found = command("diff", in_context["table_id"], json.loads(isolated.stdout)["table_id"], "--database", database, "--json")
+
+    document = json.loads(found.stdout)
+    assert found.returncode == 0
+    assert document["same_table"] is False
+    assert "protocol: in_context here, isolated there" in document["mismatch"]
+    assert document["common"] == in_context["counts"]["total"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_profile_keeps_what_it_has(tmp_path: Path) -> None:
+    database = tmp_path / "opclock.sqlite"
+    arguments = [str(PROFILER_SERVICE), *PROFILE, "--database", str(database), "--json"]
+    arguments[arguments.index("quick")] = "thorough"
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def measuring() -> bool:
+        if not database.exists():
+            return False
+        with Store.open(database) as store:
+            return any(job.phase.startswith("round 3") for job in store.jobs())
+
+    wait_until(measuring, timeout_s=180)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert json.loads(out)["job"]["state"] == "cancelled"
+    assert "what was measured is kept" in err
+    assert "Traceback" not in err
+    with Store.open(database) as store:
+        assert store.unfinished_jobs() == []
+
+
+def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = command("serve", "--port", port, "--database", tmp_path / "opclock.sqlite", "--json")
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["error"]["message"] == f"127.0.0.1 port {port} is in use"
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_services_own_process_holds_no_runtime(tmp_path: Path) -> None:
+    """Only its workers import torch or a vendor's library, and they may die."""
+    with serving(tmp_path / "opclock.sqlite") as service:
+        mapped = Path(f"/proc/{service.process.pid}/maps")
+        if not mapped.exists():
+            pytest.skip("looking at a process's libraries needs Linux' /proc")
+        libraries = mapped.read_text()
+    assert "libtorch" not in libraries
+    assert "onnxruntime" not in libraries
