@@ -1,31 +1,17 @@
-"""The `profiler-service` command: one module per subcommand, put together here."""
+"""The `profiler-service` console script.
+
+Worker processes are spawned, and a spawned process first imports its parent's main module: this one. So nothing is imported
+here but on the way into the command, or each worker would load the web framework and the database before its own work.
+"""
 
 from __future__ import annotations
 
-import typer
-
-from models.terminal import run
-from profiler_service.cli import diff, doctor, exchange, profile, published, serve
-from profiler_service.logs import configure_logs
-
-app = typer.Typer(
-    name="profiler-service",
-    help="Measure the operators of a search space on this machine, and serve the tables.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("serve")(serve.serve)
-app.command("profile")(profile.profile)
-app.command("tables")(exchange.tables)
-app.command("export")(exchange.export)
-app.command("import")(exchange.import_table)
-app.command("diff")(diff.diff)
-app.command("doctor")(doctor.doctor)
-published.add_commands(app)
-
 
 def main() -> None:
-    """The console script."""
+    """Run the command of this process's arguments; never returns."""
+    from models.terminal import run
+    from profiler_service.cli.commands import app
+    from profiler_service.logs import configure_logs
+
     configure_logs("warning")
     run(app)

@@ -1,0 +1,23 @@
+"""All subcommands of `profiler-service`: one module each, put together here."""
+
+from __future__ import annotations
+
+import typer
+
+from profiler_service.cli import diff, doctor, exchange, profile, published, serve
+
+app = typer.Typer(
+    name="profiler-service",
+    help="Measure the operators of a search space on this machine, and serve the tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("profile")(profile.profile)
+app.command("tables")(exchange.tables)
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_table)
+app.command("diff")(diff.diff)
+app.command("doctor")(doctor.doctor)
+published.add_commands(app)
