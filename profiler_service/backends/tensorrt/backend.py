@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import ClassVar
 
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.errors import InvalidSpecError
+from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact, require_dtype
@@ -100,6 +102,7 @@ class TensorRtBackend(Backend):
         plan = self._builder.build(graph, self._request(dtype))
         loaded = self._loader.load(plan)
         layers = self._loader.layers(loaded)
+        self._keep_layers(request, layers)
         engine = TensorRtEngine(self._vendor, self._device, loaded, dtype, seeded_input(request), layers)
         engine.engine_bytes = plan.nbytes
         return engine
@@ -111,6 +114,19 @@ class TensorRtBackend(Backend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._device.close()
+
+    def _keep_layers(self, request: GraphRequest, layers: str) -> None:
+        """Beside the timing cache: which layers were fused, which kernels they got, in which formats."""
+        if self.options.cache_dir is None:
+            return
+        path = self.options.cache_dir / f"{request.key()}-{self.target().id()}.layers.json"
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(layers)
+            partial.replace(path)
+        except OSError as error:
+            raise BuildError(f"{path} cannot be written: {error.strerror or error}", hint="Make room there.") from error
 
     def _request(self, dtype: Dtype) -> EngineRequest:
         return EngineRequest(dtype, tf32=self.options.tf32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,8 +168,10 @@ def test_gpus_before_ampere_have_neither_tf32_nor_bfloat16(make_artifact: MakeAr
         backend_of(turing).build(make_artifact(dtype="bfloat16"))
 
 
-def test_what_the_engine_became_is_kept(trt: FakeTensorRt, artifact: GraphArtifact) -> None:
-    engine = backend_of(trt).build(artifact)
+def test_what_the_engine_became_is_kept(trt: FakeTensorRt, artifact: GraphArtifact, tmp_path: Path) -> None:
+    engine = backend_of(trt, cache_dir=tmp_path).build(artifact)
     assert '"TacticName": "fake"' in engine.layers
+    (kept,) = tmp_path.glob(f"{artifact.request.key()}-*.layers.json")
+    assert kept.read_text() == engine.layers
     assert engine.engine_bytes == 1000
     assert engine.peak_memory_bytes == 500 + 2 * 4 * 4 * 6 * 8
