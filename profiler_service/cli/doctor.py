@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit
@@ -30,6 +31,6 @@ def doctor(database: Database = None, backend: Backend = None, threads: Threads 
 
 def _show(console: Console, findings: Iterable[Finding]) -> None:
     for finding in findings:
-        console.print(f"{_MARKS[finding.outcome]} {finding.name}: {finding.detail}", soft_wrap=True)
+        console.print(f"{_MARKS[finding.outcome]} {finding.name}: {escape(finding.detail)}", soft_wrap=True)
         if finding.hint:
-            console.print(f"        {finding.hint}", style="dim", soft_wrap=True)
+            console.print(f"        {escape(finding.hint)}", style="dim", soft_wrap=True)
