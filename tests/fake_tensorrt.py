@@ -66,7 +66,7 @@ class FakeTensorRt(SimpleNamespace):
         self.__version__ = version
         self.device, self.failing, self.reason, self.records_nothing = device, failing, reason, records_nothing
         self.configurations: list[_Config] = []
-        self.tactics_timed = 0
+        self.tactics_timed = self.builds = 0
         super().__init__(
             ILogger=_Logger,
             NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
@@ -120,6 +120,7 @@ class _Builder:
         return self._trt.call("build_serialized_network", self._build, network, config)
 
     def _build(self, network: Any, config: _Config) -> Any:
+        self._trt.builds += 1
         kernel = f"kernel of {network.model.graph.name}"
         timings = config.timings.known
         if kernel not in timings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import ClassVar
 
 from models.export.version import EXPORTER_VERSION, OPSET
@@ -20,6 +21,7 @@ from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.tensorrt.building import PlanBuilder, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
+from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
@@ -61,6 +63,7 @@ class TensorRtBackend(Backend):
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
+        self._plans = KeptPlans()
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -99,7 +102,8 @@ class TensorRtBackend(Backend):
             graph = artifact.onnx_path.read_bytes()
         except OSError as error:
             raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
-        plan = self._builder.build(graph, self._request(dtype))
+        wanted = self._request(dtype)
+        plan = self._plans.get((sha256(graph).digest(), wanted), lambda: self._builder.build(graph, wanted))
         loaded = self._loader.load(plan)
         layers = self._loader.layers(loaded)
         self._keep_layers(request, layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.tensorrt.backend import TensorRtRtxBackend
-from profiler_service.backends.tensorrt.building import PlanBuilder
+from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
+from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
@@ -83,10 +85,10 @@ def test_rtx_builds_for_the_gpu_where_it_can_and_says_so(capability: tuple[int, 
 class TestTimingCache:
     def test_a_second_build_times_nothing(self, artifact: GraphArtifact) -> None:
         trt = FakeTensorRt(FakeDevice())
-        backend = backend_of(trt)
-        backend.build(artifact)
-        backend.build(artifact)
-        assert trt.tactics_timed == 1
+        builder = PlanBuilder(Vendor(TENSORRT, trt))
+        for _ in range(2):
+            builder.build(_graph(artifact), EngineRequest("float32"))
+        assert (trt.builds, trt.tactics_timed) == (2, 1)
 
     def test_is_shared_through_its_file(self, artifact: GraphArtifact, make_artifact: MakeArtifact, tmp_path: Path) -> None:
         for graph in (artifact, make_artifact(height=7)):
@@ -132,6 +134,38 @@ class TestTimingCache:
         assert caught.value.hint
 
 
+class TestKeptPlans:
+    def test_a_graph_is_built_once_and_loaded_as_often_as_it_is_asked_for(
+        self, artifact: GraphArtifact, make_artifact: MakeArtifact
+    ) -> None:
+        trt = FakeTensorRt(FakeDevice())
+        backend = backend_of(trt)
+        engines = [backend.build(graph) for graph in (artifact, make_artifact(height=7), artifact)]
+        assert trt.builds == 2
+        engines[0].close()
+        engines[2].run()
+
+    def test_a_graph_that_has_changed_is_built_anew(
+        self, artifact: GraphArtifact, make_artifact: MakeArtifact, tmp_path: Path
+    ) -> None:
+        trt = FakeTensorRt(FakeDevice())
+        backend = backend_of(trt)
+        backend.build(artifact)
+        (tmp_path / "damaged.onnx").write_bytes(b"")
+        with pytest.raises(BuildError):
+            backend.build(replace(artifact, onnx_path=tmp_path / "damaged.onnx"))
+
+    def test_the_least_recently_used_goes_first(self) -> None:
+        kept, built = KeptPlans(limit_bytes=250), []
+
+        def get(key: str) -> Plan:
+            return kept.get(key, lambda: built.append(key) or Plan(None, 100, EngineRequest("float32")))
+
+        for key in ("a", "b", "a", "c", "a", "b"):
+            get(key)
+        assert built == ["a", "b", "c", "b"]
+
+
 class TestVendorModules:
     @pytest.mark.parametrize(("name", "title"), [("tensorrt", "TensorRT"), ("tensorrt_rtx", "TensorRT-RTX")])
     def test_an_absent_one_names_its_extra(self, name: str, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +174,15 @@ class TestVendorModules:
         with pytest.raises(BackendUnavailableError, match=f"{title} is not installed") as caught:
             create_backend(name)
         assert caught.value.hint == f"pip install 'opclock[{name.replace('_', '-')}]'"
+
+    def test_none_is_needed_to_import_the_backend(self) -> None:
+        absent = [*TENSORRT.modules, *TENSORRT_RTX.modules, "cuda", "pycuda", "torch"]
+        block = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+        subprocess.run(
+            [sys.executable, "-c", f"{block}; import profiler_service.backends.tensorrt.backend"],
+            check=True,
+            cwd=Path(__file__).parents[4],
+        )
 
     def test_the_other_flavour_is_never_taken_instead(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "tensorrt", None)
