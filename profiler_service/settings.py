@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.spec import limits
 from models.spec.base import invalid_from
+from profiler_service.backends.options import DeviceAccess, DeviceKind
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
 
@@ -46,6 +47,19 @@ class Settings(BaseSettings):
     core: Annotated[int, Field(ge=0, le=4_095)] | None = None
     """CPU core that the timing process is pinned to; with several threads the first of them. By default the last one
     that the process may use, since interrupts and other work gather on the first."""
+
+    device: DeviceKind | None = None
+    """Kind of device to measure on, `cpu` or `cuda`. By default what the backend is for."""
+
+    device_index: Annotated[int, Field(ge=0, le=1_023)] = 0
+    """Which of several GPUs, counted as CUDA counts them."""
+
+    tf32: bool = False
+    """Whether float32 may be computed in TF32 on a GPU that has it. Off, since float32 then means what it says; part of the
+    target."""
+
+    device_access: DeviceAccess = "cuda-core"
+    """Library through which TensorRT's engines reach the GPU. `pycuda` for boxes that bring that along, as JetPack does."""
 
     cache_dir: Path | None = None
     """Directory of graph files that can always be made again. By default beside the database, where there is room and

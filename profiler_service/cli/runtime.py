@@ -36,7 +36,14 @@ def open_workers(settings: Settings) -> Workers:
         raise UnknownNameError.of("backend", settings.backend, backend_names())
     return Workers(
         settings.backend,
-        BackendOptions(threads=settings.threads),
+        BackendOptions(
+            device=settings.device,
+            threads=settings.threads,
+            device_index=settings.device_index,
+            tf32=settings.tf32,
+            device_access=settings.device_access,
+            cache_dir=settings.cache_path,
+        ),
         cache_dir=settings.cache_path,
         settings=WorkerSettings(
             core=settings.core,
