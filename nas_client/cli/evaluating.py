@@ -53,7 +53,8 @@ def gather_from(table: LookupTable) -> Coefficients:
 def evaluate_loss(
     coefficients: Coefficients, logits: ArchitectureParameters, weights: Weights, *, gumbel_seed: int | None, repeat: int
 ) -> Loss:
-    """All terms in float64, and, where `repeat` is not 0, the time of that many steps.
+    """All terms in float64, and, where `repeat` is not 0, the time of that many steps. On one thread: tensors so small gain
+    nothing from more, and on a busy machine threads that wait for each other take a hundred times as long.
 
     Args:
         coefficients: of a table.
@@ -67,6 +68,7 @@ def evaluate_loss(
         """A sampler for each module, so that the relaxed latency sees the widths that the loss sees."""
         return expected if gumbel_seed is None else Gumbel(generator=torch.Generator().manual_seed(gumbel_seed))
 
+    torch.set_num_threads(1)
     decoupled = DecoupledLatency(coefficients, weights=weights, widths=widths(), dtype=torch.float64)
     relaxed = RelaxedLatency(coefficients, widths=widths(), dtype=torch.float64)
     with torch.no_grad():
