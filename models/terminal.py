@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from rich.progress import (
 
 from models.spec.base import canonical_json
 from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockError
+from models.spec.wire import JobPublic, JobState
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
 
@@ -61,6 +63,25 @@ def progress() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def job_progress(title: str) -> Iterator[Callable[[JobPublic], None]]:
+    """A progress bar for a job; call what this gives with every state of it.
+
+    The bar counts the share of the work that is done, in units of workloads: rounds go over all of them, so that none is
+    finished before the last round. The note has the service's own estimate of the time left.
+    """
+    with progress() as bar:
+        task = bar.add_task(title, total=None, note="")
+
+        def show(job: JobPublic) -> None:
+            total = job.counts.total or None  # not known while the job waits for its turn
+            done = total if job.state is JobState.DONE else job.fraction * job.counts.total
+            note = job.phase if job.eta_s is None else f"{job.phase}, about {job.eta_s:.0f} s left"
+            bar.update(task, total=total, completed=done, note=note)
+
+        yield show
 
 
 def parse_size(text: str) -> tuple[int, int]:

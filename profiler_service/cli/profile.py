@@ -11,15 +11,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table as Grid
 
 from models.spaces.registry import create_space
 from models.spec.architectures import Parameter, SpaceSpec
 from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
-from models.spec.wire import JobCreate, JobPublic
-from models.terminal import Json, emit, parse_size, people, progress
+from models.spec.wire import JobCreate, JobPublic, JobState
+from models.terminal import Json, emit, job_progress, parse_size, people
 from profiler_service.admission import admit
 from profiler_service.cli.options import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import open_store, open_workers
@@ -67,9 +66,9 @@ def profile(
             admitted = admit(request, workers.description)
         job = store.create_job(admitted.request, store.ensure_table(admitted.info))
         runner = JobRunner(store, settings, lambda: open_workers(settings))
-        bar = stack.enter_context(_JobBar())
+        show = stack.enter_context(job_progress("measuring"))
         interrupted = stack.enter_context(_interrupted_by_signals())
-        seconds = runner.run(job.id, bar.show, interrupted)
+        seconds = runner.run(job.id, show, interrupted)
         job = store.job(job.id)
         table = store.table(job.table_id)
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
@@ -99,28 +98,6 @@ def _parameter(text: str) -> tuple[str, Parameter]:
             f"parameter {text!r} is not NAME=NUMBER",
             hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
         ) from error
-
-
-class _JobBar:
-    """A job's progress on the terminal."""
-
-    def __init__(self) -> None:
-        self._progress: Progress = progress()
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> _JobBar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, job: JobPublic) -> None:
-        """Draw the job as it stands: the bar is the share of the work, the note the service's own estimate."""
-        if self._task is None:
-            self._task = self._progress.add_task("measuring", total=job.counts.total, note="")
-        note = job.phase if job.eta_s is None else f"{job.phase}, about {job.eta_s:.0f} s left"
-        self._progress.update(self._task, total=job.counts.total, completed=job.fraction * job.counts.total, note=note)
 
 
 @contextmanager
@@ -169,4 +146,5 @@ def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement],
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
     if len(failures) > FAILURES_SHOWN:
         console.print(f"… and {len(failures) - FAILURES_SHOWN} more; --json lists them all")
-    console.print(f"next: profiler-service serve --database {settings.database}", style="dim", soft_wrap=True)
+    if job.state is JobState.DONE:
+        console.print(f"next: profiler-service serve --database {settings.database}", style="dim", soft_wrap=True)
