@@ -16,6 +16,9 @@ from typing import Literal
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 
+MAX_TABLES = 64
+"""More are not kept: a service on a port of its own for every run would fill the disk. Each takes a few hundred kilobytes."""
+
 
 class _Header(Record):
     version: Literal[1] = 1
@@ -34,7 +37,7 @@ class CachedTable:
 
 
 class TableCache:
-    """Tables under one folder, which is made when the first is kept."""
+    """Tables under one folder, which is made when the first is kept; the `MAX_TABLES` kept last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,6 +75,9 @@ class TableCache:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        by_age = sorted(self._folder.glob("*.table"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in by_age[MAX_TABLES:]:
+            path.unlink(missing_ok=True)
 
     def discard(self, url: str, table_id: str) -> None:
         """Forget a table. Where it cannot be removed, the next `put` replaces it or says why not."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -99,13 +98,14 @@ def test_a_silent_service_is_tried_again() -> None:
 
 
 def test_a_trickle_does_not_outwit_the_deadline() -> None:
-    """Each byte comes within the read timeout; only the deadline ends it."""
+    """Each byte comes within the read timeout; were it not for the deadline, the answer would take half an hour."""
     patience = settings(read_timeout_s=30.0, deadline_s=0.3)
-    with serving(FakeService(), [trickling] * 4) as url, Transport(url, patience) as transport:
-        start = time.monotonic()
-        with pytest.raises(UnreachableError, match="did not answer in time"):
-            transport.request("GET", "/v1/target")
-        assert time.monotonic() - start < 20, "far below the read timeout"
+    with (
+        serving(FakeService(), [trickling] * 4) as url,
+        Transport(url, patience) as transport,
+        pytest.raises(UnreachableError, match="did not answer in time"),
+    ):
+        transport.request("GET", "/v1/target")
 
 
 def test_another_version_is_not_tried_again() -> None:

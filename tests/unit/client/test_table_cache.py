@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     assert cache.get(URL, ID) is None
     with pytest.raises(OSError, match="file"):
         cache.put(URL, ID, TABLE)
+
+
+def test_only_the_latest_tables_are_kept(cache: TableCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_client.table_cache.MAX_TABLES", 3)
+    for port in range(5):
+        cache.put(f"http://box:{port}", ID, TABLE)
+        os.utime(cache.path(f"http://box:{port}", ID), (port, port))
+    assert [cache.get(f"http://box:{port}", ID) for port in range(5)] == [None, None, TABLE, TABLE, TABLE]
 
 
 def test_nothing_half_written_stays_behind(cache: TableCache, monkeypatch: pytest.MonkeyPatch) -> None:
