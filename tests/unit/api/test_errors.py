@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
@@ -183,9 +184,10 @@ def test_an_error_that_nobody_foresaw_keeps_its_text_to_itself(app: FastAPI, que
         raise RuntimeError("the password is swordfish")
 
     queue.submit = submit  # type: ignore[method-assign,assignment]
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, raise_server_exceptions=False) as client, capture_logs() as logged:
         response = client.post("/v1/jobs", json=JOB)
 
+    assert [str(line["exc_info"]) for line in logged if line["event"] == "unexpected error"] == ["the password is swordfish"]
     assert response.status_code == 500
     assert detail(response).code is ErrorCode.INTERNAL
     assert "swordfish" not in response.text
