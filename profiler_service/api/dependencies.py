@@ -38,7 +38,7 @@ def admit_everyone(request: Request) -> None:
     """The access policy of a service that listens on loopback alone."""
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # async: a plain function would be sent to a thread each time
     services: Services = request.app.state.services
     return services
 
@@ -51,7 +51,7 @@ def require_access(request: Request, services: ServicesDep) -> None:
     services.access(request)
 
 
-def require_json(content_type: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+async def require_json(content_type: Annotated[str, Header(include_in_schema=False)] = "") -> None:
     """Refuse a body that does not call itself JSON: nothing else is read here, pickles and ONNX files least of all."""
     if content_type.partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
         raise RequestError(

@@ -111,11 +111,14 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
-    problem = invalid_of(problems)
     where, what = problems[0]["loc"], problems[0]["type"]
-    in_a_spec = where[0] == "body" and len(where) > 1 and what != "json_invalid"
-    code = problem.code if in_a_spec else ErrorCode.INVALID_REQUEST
-    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, code, problem.message, problem.hint, request_id_of(request))
+    problem = invalid_of(problems)
+    code, message = ErrorCode.INVALID_REQUEST, problem.message
+    if what == "json_invalid":
+        message = f"the body is no JSON document: {problems[0]['ctx']['error']} at character {where[-1]}"
+    elif where[0] == "body" and len(where) > 1:
+        code = problem.code
+    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, code, message, problem.hint, request_id_of(request))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -163,6 +163,31 @@ def test_a_body_that_is_no_json_document(
     assert detail(response).code == code
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 60_000,
+        b'{"space": ' + b"9" * 5_000 + b"}",
+        b'{"space": {"name": "\\ud800", "input_size": [64, 64]}}',
+        b'{"space": {"name": "fasterseg", "input_size": [64, 64]}, "\\udfff": 1}',
+        b"\xff\xfe{}",
+        b'{"space": {"name": "fasterseg", "input_size": [NaN, 64]}}',
+        b'{"space": {"name": "fasterseg", "input_size": [1e999, 64]}}',
+        b'{"space": {"name": "\\u0000", "input_size": [64, 64]}}',
+    ],
+    ids=lambda body: str(body[:24]),
+)
+def test_a_body_that_is_meant_to_break_the_parser(client: TestClient, body: bytes) -> None:
+    response = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    detail(response)
+
+
+def test_where_a_document_breaks_off_is_told(client: TestClient) -> None:
+    response = client.post("/v1/jobs", content=b'{"space": ', headers={"Content-Type": "application/json"})
+    assert detail(response).message.startswith("the body is no JSON document: Expecting value at character")
+
+
 def _chunks(total: int) -> Callable[[], object]:
     return lambda: (b" " * 1024 for _ in range(total // 1024))
 
