@@ -108,7 +108,7 @@ class GroupTimes:
 
     Attributes:
         samples_ms: graph key to one time per pass, in the order of the passes; failed graphs are absent.
-        sentinel_ms: every run of the sentinel, in order; `passes` times the runs per pass.
+        sentinel_ms: every run of the sentinel that counts (see `measure.passes`), in order; `passes` times those per pass.
         failures: engines that could not be built or run; they were left out and the others timed without them.
         build_s: seconds to build all engines and run each once. warmup_s, sampling_s: seconds of the passes.
         peak_rss_bytes: most memory the process has held since it started.

@@ -16,7 +16,7 @@ from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.sentinel import SentinelGate
 
 _OPERATORS_PER_SENTINEL = 16
-"""Operators per run of the sentinel within a pass: some 6 % of the time, and tens of its runs in every visit."""
+"""Operators per run of the sentinel within a pass: it takes less than a tenth of the time, and has tens of runs a visit."""
 
 _NETWORKS_PER_SENTINEL = 1
 """A network takes as long as tens of operators."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from profiler_service.backends.base import Backend, Engine
 
@@ -20,7 +21,7 @@ class PassTimes:
 
     Attributes:
         engines_ms: per engine, one time per pass. Shape: (engines, passes).
-        sentinel_ms: every run of the sentinel, in order.
+        sentinel_ms: every run of the sentinel that counts, in order.
     """
 
     engines_ms: tuple[tuple[float, ...], ...]
@@ -28,12 +29,12 @@ class PassTimes:
 
 
 def pass_order(engines: int, sentinel_every: int, rng: random.Random) -> list[int]:
-    """One pass: every engine's index once, shuffled, with `SENTINEL` before every `sentinel_every`-th of them."""
+    """One pass: every engine's index once, shuffled, with `SENTINEL` twice before every `sentinel_every`-th of them."""
     shuffled = list(range(engines))
     rng.shuffle(shuffled)
     order: list[int] = []
     for start in range(0, engines, sentinel_every):
-        order += [SENTINEL, *shuffled[start : start + sentinel_every]]
+        order += [SENTINEL, SENTINEL, *shuffled[start : start + sentinel_every]]
     return order
 
 
@@ -51,8 +52,11 @@ def run_passes(
         for _ in range(passes):
             order = pass_order(len(engines), sentinel_every, rng)
             times = backend.time_pass([sentinel if index == SENTINEL else engines[index] for index in order])
-            for index, time_ms in zip(order, times, strict=True):
-                (sentinel_ms if index == SENTINEL else engines_ms[index]).append(time_ms)
+            for (before, index), time_ms in zip(pairwise([*order[-1:], *order]), times, strict=True):
+                if index != SENTINEL:
+                    engines_ms[index].append(time_ms)
+                elif before == SENTINEL:
+                    sentinel_ms.append(time_ms)
     return PassTimes(tuple(map(tuple, engines_ms)), tuple(sentinel_ms))
 
 

@@ -6,6 +6,7 @@ import gc
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class FixedEngine(Engine):
 
 
 class RecordingBackend(Backend):
-    """Tells each engine's own time, and remembers what it was asked to run."""
+    """Tells each engine's own time, ten times as long where another ran before it, and remembers what it ran."""
 
     name = "recording"
     reads_onnx = False
@@ -51,20 +52,24 @@ class RecordingBackend(Backend):
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         self.passes.append(list(engines))
         self.collecting.add(gc.isenabled())
-        return [engine.time_ms for engine in engines if isinstance(engine, FixedEngine)]
+        return [
+            engine.time_ms * (1.0 if engine is before else 10.0)
+            for before, engine in pairwise([None, *engines])
+            if isinstance(engine, FixedEngine)
+        ]
 
 
 def test_a_pass_runs_each_engine_once_and_the_sentinel_in_between() -> None:
     order = pass_order(20, 8, random.Random(0))
-    assert Counter(order) == Counter({SENTINEL: 3} | dict.fromkeys(range(20), 1))
-    assert [place for place, index in enumerate(order) if index == SENTINEL] == [0, 9, 18]
+    assert Counter(order) == Counter({SENTINEL: 6} | dict.fromkeys(range(20), 1))
+    assert [place for place, index in enumerate(order) if index == SENTINEL] == [0, 1, 10, 11, 20, 21]
 
 
 def test_times_are_told_per_engine_although_each_pass_has_another_order() -> None:
     backend, engines, sentinel = RecordingBackend(), [FixedEngine(float(n)) for n in range(10)], FixedEngine(99.0)
     times = run_passes(backend, engines, sentinel, passes=4, sentinel_every=5, rng=random.Random(0))
-    assert times.engines_ms == tuple((float(n),) * 4 for n in range(10))
-    assert times.sentinel_ms == (99.0,) * 8
+    assert times.engines_ms == tuple((10.0 * n,) * 4 for n in range(10))
+    assert times.sentinel_ms == (99.0,) * 8, "the runs that follow another engine must not count"
     assert len({tuple(map(id, engines)) for engines in backend.passes}) == 4
 
 
