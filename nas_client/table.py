@@ -126,12 +126,12 @@ class LookupTable:
         return f"measuring it ended with {entry.status.value}: {entry.message}"
 
 
-def load_table(source: str, settings: ClientSettings) -> LookupTable:
+def load_table(source: str, settings: ClientSettings | None = None) -> LookupTable:
     """A table from a file of any export format, or from a service.
 
     Args:
         source: a path; or `http://host:port`, where the service holds one table; or `http://host:port/v1/tables/ID`.
-        settings: patience with the service.
+        settings: patience with the service; the environment's where not given.
 
     Raises:
         TableFileError, UnsafeTableError: the file is no table, or may not be read.
@@ -142,7 +142,7 @@ def load_table(source: str, settings: ClientSettings) -> LookupTable:
     if urlsplit(source).scheme not in ("http", "https"):
         return LookupTable(read_table(Path(source)))
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
-    with ServiceClient.connect(url, settings) as service:
+    with ServiceClient.connect(url, settings or ClientSettings.load()) as service:
         return LookupTable(service.table(table_id or choose_table(service.tables()).id))
 
 

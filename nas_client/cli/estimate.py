@@ -14,7 +14,6 @@ from models.spec.errors import ExitCode
 from models.terminal import Json, emit, people
 from nas_client.cli.options import TableSource
 from nas_client.estimate import Estimate, estimate, read_calibration
-from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable, load_table
 
 
@@ -30,7 +29,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Sum a network's operators. Those without an entry are listed, never taken for zero."""
-    found = load_table(table, ClientSettings.load())
+    found = load_table(table)
     fitted = read_calibration(calibration, found) if calibration is not None else None
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
     result = estimate(network, found, fitted)

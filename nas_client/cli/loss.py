@@ -11,7 +11,6 @@ from rich.console import Console
 
 from models.terminal import Json, emit
 from nas_client.cli.options import TableSource
-from nas_client.settings import ClientSettings
 from nas_client.table import load_table
 
 
@@ -38,7 +37,7 @@ def loss(
     from nas_client.cli import evaluating
 
     chosen = evaluating.parse_weights(weights)
-    coefficients = evaluating.gather_from(load_table(table, ClientSettings.load()))
+    coefficients = evaluating.gather_from(load_table(table))
     logits = evaluating.read_parameters(parameters, coefficients)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = evaluating.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)

@@ -6,7 +6,6 @@ from rich.console import Console
 
 from models.terminal import Json, emit
 from nas_client.cli.options import TableSource
-from nas_client.settings import ClientSettings
 from nas_client.table import load_table
 
 
@@ -16,7 +15,7 @@ def sensitivity(table: TableSource, json: Json = False) -> None:
     from nas_client.latency.sensitivity import sensitivity as gaps_of
     from nas_client.latency.weights import solve_weights
 
-    found = load_table(table, ClientSettings.load())
+    found = load_table(table)
     gaps = gaps_of(evaluating.gather_from(found))
     weights = solve_weights(gaps)
 

@@ -330,9 +330,9 @@ def test_files_that_are_not_there(nas_client: Command, tmp_path: Path, table: Pa
     assert "No such file" in message
 
 
-def test_a_setting_of_the_environment_that_is_none(nas_client: Command, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_of_the_environment_that_is_none(nas_client: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPCLOCK_CLIENT_ATTEMPTS", "many")
-    assert "ClientSettings.attempts" in refused(nas_client, "sensitivity", "--table", table)
+    assert "ClientSettings.attempts" in refused(nas_client, "pull", "--url", "http://box:1", "-o", "table.csv")
 
 
 @pytest.mark.parametrize(

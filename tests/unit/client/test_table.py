@@ -16,7 +16,6 @@ from models.spec.table_files import TableFormat, table_etag, to_bytes, write_tab
 from models.spec.tables import Table
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
-from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable, choose_table, load_table
 from tests.fake_service import SPACE, TARGET, make_table, operator_ms
 
@@ -116,7 +115,7 @@ def test_an_architecture_of_another_space_is_refused(table: LookupTable, field: 
 def test_a_table_is_read_from_any_format_under_any_name(tmp_path: Path, file_format: TableFormat) -> None:
     path = tmp_path / "table.dat"
     write_table(TABLE, path, file_format)
-    assert load_table(str(path), ClientSettings.load()).table == TABLE
+    assert load_table(str(path)).table == TABLE
 
 
 class Malicious:
@@ -134,7 +133,7 @@ def test_a_malicious_pickle_is_refused_unread(tmp_path: Path, protocol: int) -> 
     path, trap = tmp_path / "table.npy", tmp_path / "sprung"
     path.write_bytes(pickle.dumps({"latency": Malicious(trap)}, protocol))
     with pytest.raises(UnsafeTableError, match="pickle"):
-        load_table(str(path), ClientSettings.load())
+        load_table(str(path))
     assert not trap.exists()
 
 
@@ -143,7 +142,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "table.parquet"
     path.write_bytes(content)
     with pytest.raises(TableFileError, match=r"table\.parquet"):
-        load_table(str(path), ClientSettings.load())
+        load_table(str(path))
 
 
 @pytest.mark.parametrize("file_format", TableFormat)
@@ -153,12 +152,12 @@ def test_a_truncated_table_is_refused(tmp_path: Path, file_format: TableFormat, 
     path = tmp_path / "table"
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(TableFileError):
-        load_table(str(path), ClientSettings.load())
+        load_table(str(path))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TableFileError, match=r"nowhere.csv cannot be read: No such file"):
-        load_table(str(tmp_path / "nowhere.csv"), ClientSettings.load())
+        load_table(str(tmp_path / "nowhere.csv"))
 
 
 def public(table: Table) -> TablePublic:
