@@ -62,9 +62,11 @@ def run_passes(
 
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
-    """Collect once, then not until the block ends: a collection in a timed run would count as the engine's."""
+    """Collect nothing until the block ends: a collection in a timed run would count as the engine's.
+
+    None at the start either: it takes as long as tens of runs, and engines are not freed by it.
+    """
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield
