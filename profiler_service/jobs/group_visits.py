@@ -15,7 +15,7 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.progress import Work
-from profiler_service.measure.groups import Group
+from profiler_service.measure.groups import Group, Member
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import Visit
@@ -85,6 +85,9 @@ class GroupVisits:
         self._queue.extend(_Attempt(group) for group in groups)
         while self._queue and not self._job.stopped():
             attempt = self._queue.popleft()
+            attempt = replace(attempt, group=attempt.group.only(self._able))  # others may have failed since
+            if not attempt.group.due:
+                continue
             start_s, load = perf_counter(), host_load()
             outcome = self._job.workers.time_group(
                 GroupRequest(
@@ -97,7 +100,7 @@ class GroupVisits:
                 )
             )
             if isinstance(outcome, Failure):
-                self._failed_whole(outcome, attempt)
+                self._failed_whole(outcome, attempt.group)
                 units = 0
             else:
                 units = self._timed(outcome, attempt, settings, load)
@@ -107,9 +110,8 @@ class GroupVisits:
     def _timed(self, times: GroupTimes, attempt: _Attempt, settings: VisitSettings, host_load: float) -> int:
         """Keep or repeat what was measured; the units of work that are done."""
         self._job.seconds.add(times, repeat=attempt.number > 0)
-        group = attempt.group
-        for failure in times.failures:
-            group = self._failed_one(failure, group)
+        alone = {failure.key for failure in times.failures if self._blame_unless_crowded(failure, attempt.group)}
+        group = attempt.group.only(lambda member: self._able(member) and member.key not in alone)
         if not group.due:
             return 0
         verdict = settings.gate.judge(median(times.sentinel_ms), attempt=attempt.number)
@@ -118,55 +120,61 @@ class GroupVisits:
             return 0
         accepted = verdict is Verdict.ACCEPT
         self._save(group, times if accepted else attempt.better(times), accepted=accepted, host_load=host_load)
-        return sum(self._units[key] for key in group.due)
+        return sum(self._units[member.key] for member in group.due)
 
     def _save(self, group: Group, times: GroupTimes, *, accepted: bool, host_load: float) -> None:
         sentinel_ms = median(times.sentinel_ms)
         self._job.ledger.save_visits(
             [
                 Visit(
-                    graph_key=key,
+                    graph_key=member.key,
                     round=self._number,
                     visit=self._saved,
-                    samples_ms=times.samples_ms[key],
+                    samples_ms=times.samples_ms[member.key],
                     sentinel_ms=sentinel_ms,
-                    passes=len(times.samples_ms[key]),
+                    passes=len(times.samples_ms[member.key]),
                     accepted=accepted,
                     started_at=times.started_at,
                 )
-                for key in (*group.due, *group.bases)
+                for member in (*group.due, *group.bases)
             ],
             host_load=host_load,
         )
         self._saved += 1
 
-    def _failed_one(self, failure: Failure, group: Group) -> Group:
-        """One engine failed and the others were timed without it; the group without it."""
-        key = str(failure.key)
-        if failure.status is Status.OUT_OF_MEMORY and key in group.due and len(group.due) > 1:
-            self._queue.append(_Attempt(group.only((key,))))  # others may have taken the memory: let it try by itself
-        else:
+    def _blame_unless_crowded(self, failure: Failure, group: Group) -> bool:
+        """One engine failed and the others were timed without it. Whether it is to be tried by itself: out of memory, it may
+        be others that had taken it.
+        """
+        crowded = failure.status is Status.OUT_OF_MEMORY and len(group.due) > 1
+        alone = group.only(lambda member: crowded and member.key == failure.key)
+        if not alone.due:
             self._blame(failure)
-        return group.without(key)
+            return False
+        self._queue.append(_Attempt(Group(alone.due)))
+        return True
 
-    def _failed_whole(self, failure: Failure, attempt: _Attempt) -> None:
+    def _failed_whole(self, failure: Failure, group: Group) -> None:
         """Nothing was timed: go on without the engine that is to blame, or find it by halving the group."""
-        group = attempt.group
         if failure.key == SENTINEL_GRAPH.key():
             raise JobError(f"the sentinel cannot be timed: {failure.message}", hint="Nothing can be measured without it.")
-        if failure.key is not None and failure.status is not Status.OUT_OF_MEMORY:
+        rest: list[Group] = []
+        if failure.key in group.keys and failure.status is not Status.OUT_OF_MEMORY:
             self._blame(failure)
-            rest = [group.without(failure.key)]
+            rest = [group]
         elif len(group.due) > 1:
             half = len(group.due) // 2
-            rest = [group.only(group.due[:half]), group.only(group.due[half:])]
+            rest = [Group(group.due[:half]), Group(group.due[half:])]
         elif group.fillers:
-            rest = [group.only(group.due)]
+            rest = [Group(group.due)]
         else:
-            self._blame(replace(failure, key=group.due[0]))
-            rest = []
-        self._queue.extend(_Attempt(smaller) for smaller in rest if smaller.due)
+            self._blame(replace(failure, key=group.due[0].key))
+        self._queue.extend(map(_Attempt, rest))
 
     def _blame(self, failure: Failure) -> None:
         self._artifacts.pop(str(failure.key), None)
         self._job.ledger.fail(failure)
+
+    def _able(self, member: Member) -> bool:
+        """Whether it can be timed: neither it nor its base has failed."""
+        return member.key in self._artifacts and (member.base is None or member.base.key in self._artifacts)

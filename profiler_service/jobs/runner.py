@@ -192,7 +192,9 @@ class JobRunner:
         return running, plan
 
     def _fail(self, job_id: str, error: Exception, run: _Run) -> None:
-        message = f"{error} {error.hint}".rstrip() if isinstance(error, OpclockError) else f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
+        if isinstance(error, OpclockError):
+            message = f"{error.message}. {error.hint}" if error.hint else error.message
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to tell
             run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))

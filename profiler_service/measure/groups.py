@@ -5,7 +5,7 @@ and many engines take turns, so that caches are about as cold as inside a networ
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.spec.errors import InvalidSpecError
@@ -28,25 +28,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Keys of the graphs of one group, each once: those due, the bases they need, and others that only fill it up."""
+    """Graphs that are live together: those due, the bases they need, and others that only keep them company."""
 
-    due: tuple[str, ...]
-    bases: tuple[str, ...]
-    fillers: tuple[str, ...]
+    due: tuple[Member, ...]
+    fillers: tuple[Member, ...] = ()
+
+    @property
+    def bases(self) -> tuple[Member, ...]:
+        """The bases of what is due, each once."""
+        return tuple(_bases(self.due).values())
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All of them."""
-        return self.due + self.bases + self.fillers
+        """Of all its graphs, each once."""
+        return tuple(member.key for member in (*self.due, *self.bases, *self.fillers))
 
-    def without(self, key: str) -> Group:
-        """The group less one graph."""
-        due, bases, fillers = (tuple(k for k in keys if k != key) for keys in (self.due, self.bases, self.fillers))
-        return Group(due, bases, fillers)
-
-    def only(self, due: tuple[str, ...]) -> Group:
-        """A smaller group for some of the graphs that are due, with all bases and without fillers."""
-        return Group(due, self.bases, ())
+    def only(self, keep: Callable[[Member], bool]) -> Group:
+        """The group of those due, and of those fillers, that shall stay."""
+        return Group(tuple(filter(keep, self.due)), tuple(filter(keep, self.fillers)))
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,12 @@ def _group(hand: Sequence[Member], fillers: Sequence[Member], limits: GroupLimit
     bases = _bases(hand)
     live = {member.key for member in hand} | bases.keys()
     free_bytes = limits.memory_bytes - sum(member.memory_bytes for member in (*hand, *bases.values()))
-    chosen: list[str] = []
+    chosen: list[Member] = []
     for filler in rng.sample(fillers, len(fillers)):
         if len(live) >= limits.min_live:
             break
         if filler.key not in live and filler.memory_bytes <= free_bytes:
             live.add(filler.key)
-            chosen.append(filler.key)
+            chosen.append(filler)
             free_bytes -= filler.memory_bytes
-    return Group(due=tuple(member.key for member in hand), bases=tuple(bases), fillers=tuple(chosen))
+    return Group(tuple(hand), tuple(chosen))

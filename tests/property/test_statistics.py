@@ -62,15 +62,12 @@ def test_groups_hold_every_due_graph_once_and_keep_their_limits(
     job: tuple[list[Member], list[Member], GroupLimits], seed: int
 ) -> None:
     due, fillers, limits = job
-    members = {member.key: member for member in (*due, *fillers)}
-    members |= {member.base.key: member.base for member in due if member.base is not None}
     groups = draw_groups(due, fillers, limits, random.Random(seed))
-    assert Counter(key for group in groups for key in group.due) == Counter(member.key for member in due)
+    assert Counter(member for group in groups for member in group.due) == Counter(due)
     for group in groups:
-        needed = {base.key for key in group.due if (base := members[key].base) is not None}
-        assert set(group.bases) == needed
+        assert set(group.bases) == {member.base for member in group.due if member.base is not None}
         assert max(Counter(group.keys).values()) == 1
-        live_bytes = sum(members[key].memory_bytes for key in group.keys)
+        live_bytes = sum(member.memory_bytes for member in (*group.due, *group.bases, *group.fillers))
         if len(group.due) > 1 or group.fillers:
             assert live_bytes <= limits.memory_bytes
         if len(group.due) > 1:

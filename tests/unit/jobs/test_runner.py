@@ -251,6 +251,27 @@ class TestFailures:
         assert len(sizes) == 2
         assert sizes[1] < sizes[0] / 2
 
+    @pytest.mark.parametrize("blaming", [True, False])
+    @pytest.mark.parametrize("how", ["crashing", "leaving"])
+    def test_a_base_that_fails_takes_along_those_that_need_it_and_no_others(
+        self, bench: Bench, how: str, *, blaming: bool
+    ) -> None:
+        """In small groups, so that some that need it come after the one in which it fails."""
+        bench.configure(live_engines=26)
+        bench.workers.blaming = blaming
+        base = ContextBase.of(GRID[5])
+        key = GraphRequest(subject=base).key()
+        if how == "crashing":
+            bench.workers.crashing.add(key)
+        else:
+            bench.workers.leaving[key] = Status.RUN_ERROR
+        job = bench.submit()
+        bench.run(job)
+        for operator in GRID:
+            failed = entries(bench, job)[operator.key()].status is not Status.OK
+            assert failed == (ContextBase.of(operator) == base)
+        assert bench.store.job(job.id).state is JobState.DONE
+
     def test_failures_are_tried_again_by_the_next_job(self, bench: Bench) -> None:
         bench.workers.crashing.add(IN_CONTEXT[GRID[7].key()])
         bench.run(bench.submit())

@@ -22,7 +22,7 @@ def draw(due: list[Member], *, limits: GroupLimits = LIMITS, seed: int = 0) -> t
 
 def test_every_due_graph_is_in_exactly_one_group() -> None:
     groups = draw(GRID)
-    assert Counter(key for group in groups for key in group.due) == Counter(member.key for member in GRID)
+    assert Counter(member for group in groups for member in group.due) == Counter(GRID)
 
 
 def test_groups_are_large_and_of_about_equal_size() -> None:
@@ -33,9 +33,8 @@ def test_groups_are_large_and_of_about_equal_size() -> None:
 
 
 def test_each_group_has_the_bases_of_its_members_once() -> None:
-    base_of = {member.key: member.base.key for member in GRID if member.base is not None}
     for group in draw(GRID):
-        assert set(group.bases) == {base_of[key] for key in group.due}
+        assert set(group.bases) == {member.base for member in group.due}
         assert len(group.keys) == len(set(group.keys))
 
 
@@ -61,17 +60,24 @@ def test_small_jobs_are_filled_up_from_the_grid() -> None:
 def test_memory_bounds_what_is_live() -> None:
     limits = GroupLimits(min_live=4, max_live=96, memory_bytes=1000)
     groups = draw(GRID[:50], limits=limits)
-    size = {member.key: member.memory_bytes for member in (*GRID, *BASES)}
-    assert all(sum(size[key] for key in group.keys) <= 1000 for group in groups)
+    for group in groups:
+        assert sum(member.memory_bytes for member in (*group.due, *group.bases, *group.fillers)) <= 1000
     assert len(groups) < 50
 
 
 def test_a_graph_beyond_the_memory_limit_is_measured_by_itself() -> None:
     giant = Member("giant", 5000, BASES[0])
     groups = draw([giant, *GRID[:5]], limits=GroupLimits(min_live=4, max_live=96, memory_bytes=1000))
-    assert {group.due for group in groups if "giant" in group.due} == {("giant",)}
-    (alone,) = (group for group in groups if "giant" in group.due)
-    assert alone.fillers == ()
+    (alone,) = (group for group in groups if giant in group.due)
+    assert (alone.due, alone.fillers) == ((giant,), ())
+
+
+def test_a_part_of_a_group_has_only_the_bases_it_needs() -> None:
+    group = Group(due=tuple(GRID[:6]), fillers=tuple(GRID[100:103]))
+    part = group.only(lambda member: member in GRID[:2])
+    assert part == Group(due=tuple(GRID[:2]))
+    assert part.bases == (BASES[0], BASES[1])
+    assert part.keys == ("entry0", "entry1", "base0", "base1")
 
 
 def test_nothing_due_needs_no_group() -> None:
