@@ -13,12 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import ClassVar, Self
 
 import numpy as np
 
 from models.networks.plan import NetworkPlan
+from models.spaces.probabilities import Probabilities, settle_probabilities
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
+from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -88,6 +91,13 @@ class SearchSpace(ABC):
     default_input_size: ClassVar[InputSize] = (256, 512)
     """(height, width) where nobody states another: small enough for any box."""
 
+    branch_ends: ClassVar[tuple[int, ...]] = ()
+    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
+    a matter of choice."""
+
+    usual_branches: ClassVar[int] = 0
+    """How many of them a network aggregates where nobody says otherwise."""
+
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
 
@@ -143,6 +153,57 @@ class SearchSpace(ABC):
         """A random architecture. Its operators and widths come from a distribution that is itself drawn first, so that
         latencies of several samples spread two- to fourfold (docs/measurement.md).
         """
+
+    def branch_choices(self) -> tuple[tuple[int, ...], ...]:
+        """What is chosen from once a search is over: the branches' ends, one tuple for each network that may be decoded.
+        One empty tuple where there is nothing to choose.
+        """
+        return tuple(combinations(self.branch_ends, self.usual_branches))
+
+    def decode(
+        self,
+        probabilities: Probabilities,
+        *,
+        branches: Sequence[int] = (),
+        keep_skips: bool = False,
+        widest: bool = False,
+    ) -> ArchitectureSpec:
+        """The architecture that α, β and γ stand for.
+
+        Args:
+            probabilities: of every choice, row by row, as `parameter_shapes` has them.
+            branches: scales at which the network's branches end; nothing where the space has no `branch_ends`.
+            keep_skips: keep every operator that is most probable, be it one that does nothing: then the architecture's own sum
+                is the relaxed latency of one-hot parameters.
+            widest: take the widest connection everywhere, as a teacher does; γ is not looked at and may be absent.
+
+        Raises:
+            InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
+        """
+        shapes = self.parameter_shapes()
+        if widest:
+            shapes = {**shapes, "gamma": {}}
+        settled = settle_probabilities(probabilities, shapes)
+        return self._decode(settled, self._settle_branches(branches), keep_skips=keep_skips, widest=widest)
+
+    @abstractmethod
+    def _decode(
+        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
+    ) -> ArchitectureSpec:
+        """As `decode`, whose arguments are checked and whose branches ascend; γ is absent where `widest`."""
+
+    def _settle_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
+        settled = tuple(sorted(set(branches)))
+        if len(settled) == len(branches) and set(settled) <= set(self.branch_ends) and bool(settled) == bool(self.branch_ends):
+            return settled
+        given = ", ".join(map(str, branches)) or "none given"
+        if not self.branch_ends:
+            raise InvalidSpecError(f"branches: {given}; search space {self.name!r} has none to choose", hint="Name none.")
+        usual = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
+        raise InvalidSpecError(
+            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} are needed, each once",
+            hint=f"Name the scales at which the branches end: {usual}.",
+        )
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:
         """The operators of that architecture, in order, repeats included."""

@@ -50,6 +50,15 @@ def _rows(groups: Mapping[str, tuple[int, int]], row: Callable[[int], list[float
     return [row(choices) for count, choices in groups.values() for _ in range(count)]
 
 
+def grouped(shapes: ParameterShapes, given: Probabilities) -> dict[str, dict[str, np.ndarray]]:
+    """As a space decodes them: one array for each group."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for name, groups in shapes.items():
+        rows = iter(getattr(given, name))
+        arrays[name] = {group: np.array([next(rows) for _ in range(count)]) for group, (count, _) in groups.items()}
+    return arrays
+
+
 def expected_ms(graph: LatencyGraph, given: Probabilities, lookup: Lookup) -> float:
     """Σ reach · cost + fixed, edge by edge (docs/latency.md)."""
     reach = [1.0 if graph.outputs is None else 0.0 for _ in graph.nodes]

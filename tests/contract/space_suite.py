@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from tests.contract.graph_reference import (
     Probabilities,
     enumerated_ms,
     expected_ms,
+    grouped,
     made_up_ms,
     random_choices,
     random_probabilities,
@@ -174,6 +177,72 @@ class SpaceSuite(ABC):
             assert len(architectures) == graph.branches
             own = sum(made_up_ms(o) for architecture in architectures for o in self.charged(space, architecture))
             assert expected_ms(graph, choices, made_up_ms) == pytest.approx(own, rel=1e-12)
+
+    # Decoding
+
+    def test_certain_parameters_decode_to_their_architecture(self, space: SearchSpace) -> None:
+        """Nothing is left to rules: every row has chosen, and skips stay."""
+        for seed in SEEDS:
+            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
+            of_branches = self.architectures(space, choices)
+            for ends in space.branch_choices():
+                decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
+                expected = [of_branches[space.branch_ends.index(end)] for end in ends] or of_branches
+                branches = tuple(branch for architecture in expected for branch in architecture.branches)
+                assert decoded == expected[0].model_copy(update={"branches": branches})
+
+    def test_relaxed_latency_of_certain_parameters_is_the_sum_of_what_they_decode_to(self, space: SearchSpace) -> None:
+        """For every choice of branches; each branch is charged on its own, as in the relaxed latency."""
+        graph = space.latency_graph()
+        for seed, ends in product(SEEDS[:10], space.branch_choices()):
+            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
+            if graph.outputs is not None:
+                outputs = tuple(graph.outputs[space.branch_ends.index(end)] for end in ends)
+                relaxed = expected_ms(replace(graph, outputs=outputs), choices, made_up_ms)
+            else:
+                relaxed = expected_ms(graph, choices, made_up_ms)
+            decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
+            alone = [decoded.model_copy(update={"branches": (branch,)}) for branch in decoded.branches]
+            own = sum(made_up_ms(o) for architecture in alone for o in self.charged(space, architecture))
+            assert relaxed == pytest.approx(own, rel=1e-12)
+
+    def test_whatever_is_decoded_is_whole_and_within_the_grid(self, space: SearchSpace) -> None:
+        grid = {operator.key() for operator in space.operators()}
+        options = product(SEEDS[:10], space.branch_choices(), (False, True), (False, True))
+        for seed, ends, keep_skips, widest in options:
+            given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
+            arrays = grouped(space.parameter_shapes(), given)
+            decoded = space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
+            assert decoded == space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
+            plan = space.plan(decoded)
+            _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            assert {operator.key() for operator in plan.operators()} <= grid
+
+    def test_a_teacher_needs_no_gamma(self, space: SearchSpace) -> None:
+        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
+        ends = space.branch_choices()[0]
+        without = {name: groups for name, groups in arrays.items() if name != "gamma"}
+        assert space.decode(without, branches=ends, widest=True) == space.decode(arrays, branches=ends, widest=True)
+
+    def test_parameters_that_are_not_the_spaces_are_refused_by_name(self, space: SearchSpace) -> None:
+        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
+        ends = space.branch_choices()[0]
+        group, rows = next(iter(arrays["alpha"].items()))
+        wrong = {
+            "has shape": rows[1:],
+            "row 0": np.log(rows),
+            "row 1": np.where(np.arange(len(rows))[:, None] == 1, np.nan, rows),
+        }
+        for message, given in wrong.items():
+            with pytest.raises(InvalidSpecError, match=f"alpha of group '{group}',? {message}"):
+                space.decode({**arrays, "alpha": {**arrays["alpha"], group: given}}, branches=ends)
+        with pytest.raises(InvalidSpecError, match=f"alpha of group '{group}' is missing"):
+            space.decode({}, branches=ends)
+
+    def test_branches_that_the_space_does_not_have_are_refused(self, space: SearchSpace) -> None:
+        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
+        with pytest.raises(InvalidSpecError, match="branches: 7"):
+            space.decode(arrays, branches=(7,))
 
     # Architectures
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, SearchSpace, unique
+from models.spaces.probabilities import Probabilities
 from models.spaces.registry import register_space
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3_x2")
-CELLS = 2
-CHANNELS = 8
+CELLS, CHANNELS = 2, 8
 CELL_EDGES = ((0, 1), (0, 2), (1, 2))
 """A cell: its input 0, two nodes that sum what enters them, node 2 its output."""
 EDGES = tuple((2 * cell + a, 2 * cell + b) for cell in range(CELLS) for a, b in CELL_EDGES)
@@ -65,13 +65,15 @@ class ToySpace(SearchSpace):
                 maps[node] = f"sum{node}"
                 steps.append(JoinStep(maps[node], "add", tuple(f"edge{edge}" for edge, _ in entering), self._half))
         classifier, upsampling = self._head
-        steps.append(OperatorStep("classifier", classifier, maps[2 * CELLS]))
-        steps.append(OperatorStep("upsampling", upsampling, "classifier"))
-        return NetworkPlan(tuple(steps))
+        head = OperatorStep("classifier", classifier, maps[2 * CELLS]), OperatorStep("upsampling", upsampling, "classifier")
+        return NetworkPlan((*steps, *head))
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         odds = rng.dirichlet(np.full(len(KINDS), 0.5))
-        kinds = tuple(KINDS[k] for k in rng.choice(len(KINDS), size=len(EDGES), p=odds))
+        return self._decode({"alpha": {"": np.eye(len(KINDS))[rng.choice(len(KINDS), size=len(EDGES), p=odds)]}})
+
+    def _decode(self, probabilities: Probabilities, *_: object, **_options: bool) -> ArchitectureSpec:
+        kinds = tuple(KINDS[k] for rows in probabilities["alpha"].values() for k in rows.argmax(axis=1))
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
         return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=kinds),), **spec)
 

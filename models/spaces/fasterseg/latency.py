@@ -13,14 +13,14 @@ from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 
-_FIRST_LAYER: Mapping[str, Mapping[int, int]] = {
+FIRST_LAYER: Mapping[str, Mapping[int, int]] = {
     "alpha": {8: 0, 16: 1, 32: 2},
     "beta": {16: 2, 32: 3},
     "gamma": {8: 1, 16: 1, 32: 2},
 }
 """Layer of the first row of each group. α: every cell; β: cells that can be entered from two; γ: maps of searched width."""
 
-_FROM_FINER, _KEPT = 0, 1
+FROM_FINER, _KEPT = 0, 1
 """Columns of β."""
 
 _COARSER = dict(pairwise(SCALES))
@@ -35,7 +35,7 @@ def parameter_shapes(parameters: FasterSegParameters) -> ParameterShapes:
             for scale, first in groups.items()
             if parameters.layers > first
         }
-        for granularity, groups in _FIRST_LAYER.items()
+        for granularity, groups in FIRST_LAYER.items()
     }
 
 
@@ -69,7 +69,7 @@ class _GraphBuilder:
 
     def _row(self, granularity: str, layer: int, scale: int) -> int:
         """Row of the granularity, counted through its groups from the finest scale on."""
-        first = _FIRST_LAYER[granularity]
+        first = FIRST_LAYER[granularity]
         return sum(self._last - first[finer] for finer in first if finer < scale) + layer - first[scale]
 
     def _node(self, layer: int, scale: int) -> Node:
@@ -95,11 +95,11 @@ class _GraphBuilder:
             source=self._index[source],
             destination=self._index[destination],
             operator_row=self._row("alpha", layer, scale),
-            selection=self._selection(*destination, _KEPT if stride == 1 else _FROM_FINER),
+            selection=self._selection(*destination, _KEPT if stride == 1 else FROM_FINER),
             operators=operators,
         )
 
     def _selection(self, layer: int, scale: int, choice: int) -> tuple[int, int] | None:
         """Where a map can come from two cells, the row and column of β that takes this one."""
-        first = _FIRST_LAYER["beta"].get(scale, self._last)
+        first = FIRST_LAYER["beta"].get(scale, self._last)
         return (self._row("beta", layer, scale), choice) if first <= layer < self._last else None

@@ -11,11 +11,13 @@ import numpy as np
 from models.networks.plan import NetworkPlan
 from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.decoding import decode_branch
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
-from models.spaces.fasterseg.sampling import sample_architecture
+from models.spaces.fasterseg.sampling import BRANCHES, sample_architecture
+from models.spaces.probabilities import Probabilities
 from models.spaces.published import PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -35,6 +37,8 @@ class FasterSegSpace(SearchSpace, PublishedReader):
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
     published_format: ClassVar[str] = FORMAT
     grid_version: ClassVar[int] = 1
+    branch_ends: ClassVar[tuple[int, ...]] = SCALES
+    usual_branches: ClassVar[int] = BRANCHES
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
@@ -103,6 +107,23 @@ class FasterSegSpace(SearchSpace, PublishedReader):
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
+
+    def _decode(
+        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
+    ) -> ArchitectureSpec:
+        parameters = self.parameters
+        decoded = (decode_branch(parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in branches)
+        return ArchitectureSpec(
+            space=self.name,
+            input_size=self.spec.input_size,
+            classes=self.spec.classes,
+            base_channels=parameters.base_channels,
+            stem_width=parameters.widths[-1] if widest else parameters.stem_width,
+            head_width=parameters.widths[-1] if widest else parameters.head_width,
+            branches=tuple(decoded),
+            batch=self.spec.batch,
+            dtype=self.spec.dtype,
+        )
 
     @classmethod
     def read_published(cls, path: Path) -> PublishedTable:

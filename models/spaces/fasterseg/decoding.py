@@ -1,0 +1,106 @@
+"""From the probabilities of α, β and γ to the branches of a FasterSeg architecture.
+
+Source: FasterSeg, section 3.4 and its footnote 2. Skips are taken out as in its published code, in which, however, a skip that
+must stay counts among those that may go; a branch that ends at 1/16 downsamples one cell before the place that β names; and
+two downsamplings are always at least three cells apart.
+
+β says nothing about the first layer at which a scale can be entered: there a map comes from the finer scale or not at all. A
+branch downsamples there only where β rules out every other place. That, and taking the latest of equally probable places, is
+how the latency graph reads β, backwards from the branch's end, so that the two agree wherever the parameters are certain.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
+from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
+from models.spaces.fasterseg.sampling import minimum_cells
+from models.spaces.probabilities import Probabilities
+from models.spec.architectures import BranchSpec
+
+SKIP = OPERATORS.index("skip")
+
+
+def decode_branch(
+    parameters: FasterSegParameters, probabilities: Probabilities, end: int, *, keep_skips: bool, widest: bool
+) -> BranchSpec:
+    """The branch that ends at that scale.
+
+    A cell that stays keeps the width that was searched for its own output, whether or not the next cell was removed.
+
+    Args:
+        parameters: the space's.
+        probabilities: of α, β and, unless `widest`, γ.
+        end: one of SCALES.
+        keep_skips: whether all cells keep their most probable operator; otherwise none keeps a skip.
+        widest: whether connections have the largest width, rather than the most probable.
+    """
+    layers = parameters.layers
+    scales = cell_scales(layers, probabilities, end)
+    odds = np.stack([_row(probabilities, "alpha", layer, scale) for layer, scale in enumerate(scales)])
+    operators = odds.argmax(axis=1)
+    cells = list(range(layers))
+    if not keep_skips:
+        removed = removable_cells(odds, scales)
+        cells = [cell for cell in cells if cell not in removed]
+        odds[:, SKIP] = -1  # what stays takes its best other operator
+        operators = odds.argmax(axis=1)
+    widths = []
+    for cell in cells[:-1]:
+        width = -1 if widest else int(_row(probabilities, "gamma", cell + 1, scales[cell + 1]).argmax())
+        widths.append(parameters.widths[width])
+    return BranchSpec(
+        operators=tuple(OPERATORS[operators[cell]] for cell in cells),
+        scales=tuple(scales[cell] for cell in cells),
+        widths=tuple(widths),
+    )
+
+
+def cell_scales(layers: int, probabilities: Probabilities, end: int) -> list[int]:
+    """Scale at the input of each of the L cells of the branch that ends at that scale.
+
+    For one downsampling the argmax of β0, the probability that a map comes from the finer scale; for two, of the joint
+    probability β0·β0', the second after the first. For places without a β see the top of this module.
+    """
+    coarser = SCALES[1 : SCALES.index(end) + 1]
+
+    def rank(entered: tuple[int, ...]) -> tuple[int, float, tuple[int, ...]]:
+        """Of the layers at which the coarser scales are entered; those of the highest rank are taken."""
+        chosen = [place for place in zip(entered, coarser, strict=True) if place[0] >= FIRST_LAYER["beta"][place[1]]]
+        joint = math.prod(float(_row(probabilities, "beta", *place)[FROM_FINER]) for place in chosen)
+        return (len(chosen) if joint > 0 else -1, joint, entered[::-1])
+
+    entered = max(combinations(range(1, layers), len(coarser)), key=rank)
+    return [SCALES[sum(layer >= entry for entry in entered)] for layer in range(layers)]
+
+
+def removable_cells(odds: NDArray[np.float64], scales: list[int]) -> set[int]:
+    """The cells that shrink away: their most probable operator is a skip, and they change no resolution.
+
+    At least round(L/3) + 2·j cells stay, those whose skip is less probable first. So does one of the cells between a
+    downsampling and the next, or the end: where all are skips, the one whose skip is least probable, the last of equals.
+
+    Args:
+        odds: probability of each operator. Shape: (layers, operators).
+        scales: at the input of each cell.
+    """
+    layers = len(scales)
+    downsampling = [cell for cell, (here, after) in enumerate(pairwise(scales)) if after != here]
+    skips = set(np.flatnonzero(odds.argmax(axis=1) == SKIP).tolist()) - set(downsampling)
+    for before, after in pairwise([*downsampling, layers]):
+        stretch = set(range(before + 1, after))
+        if stretch and stretch <= skips:
+            skips.remove(min(stretch, key=lambda cell: (odds[cell, SKIP], -cell)))
+    most_probable_first = sorted(skips, key=lambda cell: (-odds[cell, SKIP], cell))
+    return set(most_probable_first[: layers - minimum_cells(layers, len(downsampling))])
+
+
+def _row(probabilities: Probabilities, granularity: str, layer: int, scale: int) -> NDArray[np.float64]:
+    """Probabilities of the choices at that place. Shape: (choices,)."""
+    row: NDArray[np.float64] = probabilities[granularity][str(scale)][layer - FIRST_LAYER[granularity][scale]]
+    return row
