@@ -10,6 +10,8 @@
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
     ├── SensitivityError            a granularity makes no difference in a table, so that no weights balance it
     ├── CalibrationError            too few measured architectures to fit or to judge
+    ├── DatasetError                a folder, file or label of a data set is not what its owner distributes
+    ├── ShapeError                  tensors of shapes that do not belong together
     └── JobFailedError              the job that was waited for failed or was cancelled
 """
 
@@ -72,6 +74,18 @@ class SensitivityError(NasClientError):
 
 class CalibrationError(NasClientError):
     """Too few measured architectures to fit or to judge."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class DatasetError(NasClientError):
+    """A folder, file or label of a data set is missing, or is not what the data set's owner distributes."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class ShapeError(NasClientError, ValueError):
+    """Tensors of shapes that do not belong together."""
 
     code = ErrorCode.INVALID_REQUEST
 

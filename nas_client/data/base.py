@@ -1,0 +1,111 @@
+"""What every data set is: images, their labels, the classes, and a check before anything trains on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.spec.base import Record
+from nas_client.data.classes import Classes
+from nas_client.errors import DatasetError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+CheckProgress = Callable[[int, int], None]
+"""Called with how many images are checked, and how many there are."""
+
+Images = Annotated[int, Field(ge=1, le=1_000_000)]
+Side = Annotated[int, Field(ge=32, le=4096)]
+
+
+class Sample(NamedTuple):
+    """One image with its labels, as stored.
+
+    Attributes:
+        image: RGB, uint8. Shape: (H, W, 3).
+        labels: class ids or `IGNORE`, uint8. Shape: (H, W).
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
+class DataSettings(Record):
+    """Which data set, and where.
+
+    Attributes:
+        name: as the registry knows it.
+        root: the folder of a data set that is read from files.
+        image_size: height and width of generated images; files have their own.
+        train_images, val_images, test_images: how many images are generated for each split.
+        seed: generated images follow from it.
+    """
+
+    name: str = "synthetic_streets"
+    root: Path | None = None
+    image_size: tuple[Side, Side] = (128, 256)
+    train_images: Images = 400
+    val_images: Images = 100
+    test_images: Images = 100
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    def images(self, split: Split) -> int:
+        """How many images are generated for that split."""
+        return {"train": self.train_images, "val": self.val_images, "test": self.test_images}[split]
+
+
+class SegmentationDataset(ABC):
+    """Images with labels, by index. Reading is free of state, so that any number of worker processes may do it.
+
+    Attributes:
+        name: as the registry knows it.
+        classes: what the labels mean.
+        splits: those that have labels to train on or to judge by.
+    """
+
+    name: ClassVar[str]
+    classes: ClassVar[Classes]
+    splits: ClassVar[tuple[Split, ...]] = SPLITS
+
+    @classmethod
+    @abstractmethod
+    def open(cls, settings: DataSettings, split: Split) -> Self:
+        """That split of the data set the settings describe.
+
+        Raises:
+            DatasetError: its files are not where they should be; names the folder or file and what to do.
+        """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def sample(self, index: int) -> Sample:
+        """The image and labels at that index, 0 ≤ index < len; the same at every call.
+
+        Raises:
+            DatasetError: a file cannot be read, or its labels are not those of the data set.
+        """
+
+    @abstractmethod
+    def check(self, progress: CheckProgress | None = None) -> None:
+        """Look at every image and label now, so that nothing is found wrong hours into a training.
+
+        Raises:
+            DatasetError: names the first file at fault, what to do, and how many others are.
+        """
+
+    @classmethod
+    def require_split(cls, split: Split) -> None:
+        """Raises DatasetError for a split that has no labels."""
+        if split not in cls.splits:
+            raise DatasetError(
+                f"{cls.name} has no labels for its {split} split", hint=f"Splits with labels: {', '.join(cls.splits)}."
+            )

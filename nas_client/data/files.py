@@ -1,0 +1,144 @@
+"""Data sets of image files: pairs of an image and its label image, found in the folders of their owner."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas_client.data.base import CheckProgress, DataSettings, Sample, SegmentationDataset, Split
+from nas_client.data.decoding import LabelDecoder
+from nas_client.errors import DatasetError
+
+_CHECKING_THREADS = 4
+"""Decoding an image releases the interpreter's lock, and several are read from the disk at once."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one sample."""
+
+    image: Path
+    labels: Path
+
+
+class FileDataset(SegmentationDataset):
+    """A data set read from files.
+
+    Attributes:
+        layout: where its files lie below the root, for messages.
+        decoder: how it stores labels.
+    """
+
+    layout: ClassVar[str]
+    decoder: ClassVar[LabelDecoder]
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = tuple(pairs)
+
+    @classmethod
+    def open(cls, settings: DataSettings, split: Split) -> Self:
+        if settings.root is None:
+            raise DatasetError(f"{cls.name} needs the folder it was unpacked into", hint=f"Set its root. {cls.layout}")
+        pairs = sorted(cls.find_pairs(settings.root, split), key=lambda pair: pair.image)
+        if not pairs:
+            raise DatasetError(f"{settings.root}: no images of {cls.name}'s {split} split", hint=cls.layout)
+        missing = [pair for pair in pairs if not pair.labels.is_file()]
+        if missing:
+            raise DatasetError(
+                f"{missing[0].image} has no labels: {missing[0].labels} is missing{_others(len(missing) - 1, 'image')}",
+                hint=f"Unpack the label archive too, or remove the images without labels. {cls.layout}",
+            )
+        return cls(pairs)
+
+    @classmethod
+    @abstractmethod
+    def find_pairs(cls, root: Path, split: Split) -> Iterator[Pair]:
+        """The images of that split with the label files they should have, in any order.
+
+        Raises:
+            DatasetError: a folder is missing.
+        """
+
+    @classmethod
+    def require_folder(cls, root: Path, *folders: str) -> Path:
+        """The first of these folders that exists below the root.
+
+        Raises:
+            DatasetError: none does; says where they lie if the root is one level off.
+        """
+        for folder in folders:
+            if (root / folder).is_dir():
+                return root / folder
+        if not root.is_dir():
+            raise DatasetError(f"{root}: no such folder", hint=f"Give the folder {cls.name} was unpacked into. {cls.layout}")
+        around = [root.parent, *sorted(child for child in root.iterdir() if child.is_dir())]
+        better = next((near for near in around if any((near / folder).is_dir() for folder in folders)), None)
+        hint = f"Did you mean {better}?" if better else cls.layout
+        raise DatasetError(f"{root} holds no folder {' or '.join(folders)}, so it is not {cls.name}", hint=hint)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def sample(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        with _opened(pair.image) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        labels = self._labels(pair.labels)
+        _require_size(pair, (pixels.shape[1], pixels.shape[0]), (labels.shape[1], labels.shape[0]))
+        return Sample(pixels, labels)
+
+    def check(self, progress: CheckProgress | None = None) -> None:
+        problems = []
+        with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
+            for done, problem in enumerate(pool.map(self._problem, self.pairs), start=1):
+                if problem is not None:
+                    problems.append(problem)
+                if progress is not None:
+                    progress(done, len(self))
+        if problems:
+            first = problems[0]
+            raise DatasetError(f"{first.message}{_others(len(problems) - 1, 'file')}", hint=first.hint) from first
+
+    def _problem(self, pair: Pair) -> DatasetError | None:
+        try:
+            with _opened(pair.image) as image:
+                size = image.size
+            labels = self._labels(pair.labels)
+            _require_size(pair, size, (labels.shape[1], labels.shape[0]))
+        except DatasetError as problem:
+            return problem
+        return None
+
+    def _labels(self, path: Path) -> NDArray[np.uint8]:
+        with _opened(path) as image:
+            return self.decoder.decode(image, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for what is missing, no image, cut short or damaged
+        raise DatasetError(f"{path}: cannot be read as an image ({error})", hint="Unpack this file again.") from error
+
+
+def _require_size(pair: Pair, image: tuple[int, int], labels: tuple[int, int]) -> None:
+    if image != labels:
+        raise DatasetError(
+            f"{pair.labels} is {labels[1]}×{labels[0]}, but its image {pair.image} is {image[1]}×{image[0]} (height × width)",
+            hint="Unpack both files again; labels must have the size of their image.",
+        )
+
+
+def _others(count: int, what: str) -> str:
+    return f"; so it is with {count} other {what}{'s' if count > 1 else ''}" if count else ""

@@ -1,0 +1,44 @@
+"""A few files in the layout in which each data set's owner distributes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIZE = (6, 8)
+
+
+def picture(seed: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_cityscapes(root: Path, labels: dict[str, NDArray[np.uint8]], split: str = "train") -> None:
+    """Labels by `CITY/CITY_SEQUENCE_FRAME`; with the other files that the owner's archives hold."""
+    for seed, (stem, ids) in enumerate(labels.items()):
+        save(root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png", picture(seed))
+        save(root / "gtFine" / split / f"{stem}_gtFine_labelIds.png", ids)
+        save(root / "gtFine" / split / f"{stem}_gtFine_color.png", picture(seed))
+
+
+def write_camvid(root: Path, labels: dict[str, NDArray[np.uint8]]) -> None:
+    """Labels, as colours, by the frame's name."""
+    for seed, (stem, colours) in enumerate(labels.items()):
+        save(root / "701_StillsRaw_full" / f"{stem}.png", picture(seed))
+        save(root / "LabeledApproved_full" / f"{stem}_L.png", colours)
+
+
+def write_bdd100k(root: Path, labels: dict[str, NDArray[np.uint8]], *, older: bool, split: str = "train") -> None:
+    """Labels, as train ids, by the image's name."""
+    images = root / ("seg/images" if older else "images/10k") / split
+    masks = root / ("seg/labels" if older else "labels/sem_seg/masks") / split
+    for seed, (stem, ids) in enumerate(labels.items()):
+        save(images / f"{stem}.jpg", picture(seed))
+        save(masks / f"{stem}{'_train_id' if older else ''}.png", ids)
