@@ -1,0 +1,94 @@
+"""Losses on logits: cross-entropy on the hardest pixels, and distillation. Pure functions.
+
+Computed in float32 where the logits are narrower: half precision has too few digits for a mean over a million pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nas_client.data.classes import IGNORE
+from nas_client.errors import ShapeError
+
+Direction = Literal["student_teacher", "teacher_student"]
+
+OHEM_THRESHOLD = 0.7
+"""Pixels whose true class has at most this probability are hard (FasterSeg's published code)."""
+
+OHEM_MIN_SHARE = 1 / 16
+"""Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
+
+
+def hard_pixel_cross_entropy(
+    logits: Tensor, labels: Tensor, *, threshold: float = OHEM_THRESHOLD, min_share: float = OHEM_MIN_SHARE
+) -> Tensor:
+    """Mean cross-entropy over hard pixels: online hard example mining.
+
+    A pixel is hard if its true class has a probability of at most `threshold`. If fewer than `min_share` of the batch's pixels
+    are, the least probable count up to that number. Without a labelled pixel the loss is 0.
+
+    Args:
+        logits: shape (N, classes, H, W).
+        labels: class ids or `IGNORE`, int64. Shape: (N, H, W).
+        threshold: between 0 and 1; 1 makes it the plain cross-entropy over labelled pixels.
+        min_share: between 0 and 1, of all pixels, labelled or not; one pixel at the least.
+
+    Raises:
+        ShapeError: names both shapes.
+
+    Source: FasterSeg, Appendix F; Shrivastava et al. 2016.
+    """
+    _require_labels(logits, labels)
+    losses = functional.cross_entropy(_wide(logits), labels, ignore_index=IGNORE, reduction="none").flatten()
+    with torch.no_grad():
+        labelled = (labels != IGNORE).flatten()
+        ranked = torch.where(labelled, losses, -torch.inf)
+        least = max(1, int(min_share * ranked.numel()))
+        least_probable = ranked.topk(least, sorted=False).values.min()
+        easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
+        kept = labelled & (ranked >= easiest)
+    return torch.where(kept, losses, 0.0).sum() / kept.sum().clamp(min=1)
+
+
+def distillation(
+    student: Tensor, teacher: Tensor, *, teacher_temperature: float = 1.0, direction: Direction = "student_teacher"
+) -> Tensor:
+    """Mean over pixels of the divergence between the student's and the teacher's class probabilities, in nats.
+
+    The teacher receives no gradient. In training this is added to the segmentation loss, both with weight 1.0.
+
+    Args:
+        student: logits. Shape: (N, classes, H, W).
+        teacher: logits of the same shape.
+        teacher_temperature: divides the teacher's logits; the student's stay at 1 (M-FasterSeg eq. 14).
+        direction: KL(student ‖ teacher), as both papers write it, or KL(teacher ‖ student), Hinton's, which FasterSeg's
+            published code computes (averaged over classes as well, so 1/classes of this).
+
+    Raises:
+        ShapeError: names both shapes.
+
+    Source: FasterSeg eq. 4; M-FasterSeg eqs. 14, 15.
+    """
+    if student.shape != teacher.shape:
+        raise ShapeError(f"logits of the student have shape {tuple(student.shape)}, of the teacher {tuple(teacher.shape)}")
+    log_student = functional.log_softmax(_wide(student), dim=1)
+    log_teacher = functional.log_softmax(_wide(teacher).detach() / teacher_temperature, dim=1)
+    p, q = (log_student, log_teacher) if direction == "student_teacher" else (log_teacher, log_student)
+    return (p.exp() * (p - q)).sum(dim=1).mean()
+
+
+def _require_labels(logits: Tensor, labels: Tensor) -> None:
+    if logits.ndim != 4 or labels.shape != (logits.shape[0], *logits.shape[2:]):
+        expected = (logits.shape[0], *logits.shape[2:])
+        raise ShapeError(
+            f"labels have shape {tuple(labels.shape)}; logits of shape {tuple(logits.shape)} need {expected}",
+            hint="Upsample the logits, or read labels with a label_stride.",
+        )
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
