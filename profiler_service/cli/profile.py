@@ -21,8 +21,7 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from models.terminal import Json, emit, job_progress, parse_size, people
 from profiler_service.admission import admit
 from profiler_service.cli.options import Backend, Core, Database, Threads
-from profiler_service.cli.runtime import open_store, open_workers
-from profiler_service.jobs.runner import JobRunner
+from profiler_service.cli.runtime import open_runner, open_store, open_workers
 from profiler_service.settings import Settings
 
 FAILURES_SHOWN = 10
@@ -65,7 +64,7 @@ def profile(
         with open_workers(settings) as workers:
             admitted = admit(request, workers.description)
         job = store.create_job(admitted.request, store.ensure_table(admitted.info))
-        runner = JobRunner(store, settings, lambda: open_workers(settings))
+        runner = open_runner(store, settings)
         show = stack.enter_context(job_progress("measuring"))
         interrupted = stack.enter_context(_interrupted_by_signals())
         seconds = runner.run(job.id, show, interrupted)

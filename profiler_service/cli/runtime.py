@@ -9,6 +9,7 @@ from models.spec.errors import UnknownNameError
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import backend_names
 from profiler_service.jobs.messages import BackendDescription
+from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -53,6 +54,11 @@ def open_workers(settings: Settings) -> Workers:
             run_timeout_s=settings.run_timeout_s,
         ),
     )
+
+
+def open_runner(store: Store, settings: Settings) -> JobRunner:
+    """What runs jobs on that backend, each with processes of its own."""
+    return JobRunner(store, settings, lambda: open_workers(settings), lock_directory=settings.lock_dir)
 
 
 def describe_backend(settings: Settings) -> BackendDescription:

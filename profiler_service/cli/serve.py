@@ -18,10 +18,9 @@ import uvicorn
 from models.terminal import Json, emit
 from profiler_service.api.app import create_app
 from profiler_service.cli.options import Backend, Core, Database, Threads
-from profiler_service.cli.runtime import describe_backend, open_store, open_workers
+from profiler_service.cli.runtime import describe_backend, open_runner, open_store
 from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue
-from profiler_service.jobs.runner import JobRunner
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
 
@@ -54,7 +53,7 @@ def serve(
         url = url_of(listener, settings.host)
         store = stack.enter_context(open_store(settings))
         found = describe_backend(settings)
-        runner = JobRunner(store, settings, lambda: open_workers(settings))
+        runner = open_runner(store, settings)
         queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
         app = create_app(settings, store=store, queue=queue, backend=found)
 
