@@ -13,16 +13,17 @@ from models.operators.resize import Resize
 from models.spec.operators import OperatorSpec
 
 
-def zoomed_size(spec: OperatorSpec) -> tuple[int, int]:
-    """(height, width) at which the convolutions run.
+def zoomed_side(side: int, stride: int) -> int:
+    """Height or width at which the convolutions run, from the input's.
 
-    Half the input, rounded down as in the published code, but never empty. At stride 2 it is the output's size, which
-    every kind rounds up.
+    Half the input, rounded down as in the published code, but never empty. At stride 2 it is the output's, which every kind
+    rounds up.
     """
-    if spec.stride == 2:
-        _, _, height, width = spec.output_shape
-        return height, width
-    return max(1, spec.height // 2), max(1, spec.width // 2)
+    return -(-side // 2) if stride == 2 else max(1, side // 2)
+
+
+def _zoomed_size(spec: OperatorSpec) -> tuple[int, int]:
+    return zoomed_side(spec.height, spec.stride), zoomed_side(spec.width, spec.stride)
 
 
 def _zoom_back(spec: OperatorSpec) -> nn.Module:
@@ -39,7 +40,7 @@ class ZoomedConv3x3(nn.Module):
 
     def __init__(self, spec: OperatorSpec) -> None:
         super().__init__()
-        self.down = Resize.of(spec, zoomed_size(spec))
+        self.down = Resize.of(spec, _zoomed_size(spec))
         self.conv1 = conv2d(spec.in_channels, spec.out_channels)
         self.bn1 = nn.BatchNorm2d(spec.out_channels)
         self.up = _zoom_back(spec)
@@ -60,7 +61,7 @@ class ZoomedConv3x3Twice(nn.Module):
 
     def __init__(self, spec: OperatorSpec) -> None:
         super().__init__()
-        self.down = Resize.of(spec, zoomed_size(spec))
+        self.down = Resize.of(spec, _zoomed_size(spec))
         self.conv1 = conv2d(spec.in_channels, spec.out_channels)
         self.bn1 = nn.BatchNorm2d(spec.out_channels)
         self.conv2 = conv2d(spec.out_channels, spec.out_channels)

@@ -1,0 +1,1 @@
+"""Weight-sharing supernets: every architecture of a search space in one network."""
