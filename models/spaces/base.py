@@ -12,75 +12,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from models.networks.mixed_graph import Edge as Edge
+from models.networks.mixed_graph import LatencyGraph as LatencyGraph
+from models.networks.mixed_graph import Node as Node
 from models.networks.plan import NetworkPlan
 from models.spaces.probabilities import Probabilities, settle_probabilities
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
+if TYPE_CHECKING:
+    from models.networks.module import Network
+    from models.supernets.base import Supernet
+
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 """`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
 is an empty mapping. Row r of a granularity counts through its groups in order."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A feature map between edges.
-
-    Attributes:
-        channels: its possible channel counts, ascending; one where the width is fixed.
-        width_row: row of γ that chooses among them; None where the width is fixed.
-    """
-
-    channels: tuple[int, ...]
-    width_row: int | None = None
-
-
-@dataclass(frozen=True)
-class Edge:
-    """One mixed operator from a node to another.
-
-    Attributes:
-        source, destination: indices into the graph's nodes.
-        operator_row: row of α that chooses the operator.
-        selection: (row, choice) of β under which the destination takes this edge; None where it always does.
-        operators: `operators[k][a][b]`: choice k at the a-th width of the source and the b-th of the destination.
-    """
-
-    source: int
-    destination: int
-    operator_row: int
-    selection: tuple[int, int] | None
-    operators: tuple[tuple[tuple[OperatorSpec, ...], ...], ...]
-
-
-@dataclass(frozen=True)
-class LatencyGraph:
-    """The mixed operators whose expected latency is the loss.
-
-    Attributes:
-        nodes, edges: topologically ordered: an edge's source comes before its destination.
-        outputs: nodes at which a branch ends; reach is 1 there and is passed backwards through β, summed over branches.
-            None where every edge is always used (DAG cells): reach is 1 everywhere.
-        fixed: operators that every branch contains whatever the parameters (a stem). Counted once per output, or once
-            where `outputs` is None.
-    """
-
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
-    outputs: tuple[int, ...] | None
-    fixed: tuple[OperatorSpec, ...] = ()
-
-    @property
-    def branches(self) -> int:
-        """How many times the fixed operators count."""
-        return 1 if self.outputs is None else len(self.outputs)
 
 
 class SearchSpace(ABC):
@@ -146,6 +98,40 @@ class SearchSpace(ABC):
 
         Raises:
             InvalidSpecError: the architecture is not one of this space's.
+        """
+
+    @abstractmethod
+    def supernet(self) -> Supernet:
+        """A supernet of the space, with fresh weights on torch's current default device; imports torch.
+
+        It takes images of other sizes than the space's too: networks are searched on crops.
+        """
+
+    @abstractmethod
+    def copy_weights(
+        self,
+        supernet: Supernet,
+        role: str,
+        architecture: ArchitectureSpec,
+        network: Network,
+        *,
+        layers: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Gives the network of an architecture the weights that it uses in the supernet.
+
+        The network is then what the supernet computes for a mixture of these choices alone, but for skips that are identities
+        in a fixed network and convolutions in a supernet.
+
+        Args:
+            supernet: of `supernet()`.
+            role: whose stem and head to take.
+            architecture: one of the space's.
+            network: of that architecture's plan; changed in place.
+            layers: for each branch, the supernet's layer of each cell; in order where None. Where skips were removed,
+                others follow at a distance.
+
+        Raises:
+            InvalidSpecError: the supernet has no such role or cells.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -67,6 +67,14 @@ class ToySpace(SearchSpace):
         classifier, upsampling = self._head
         head = OperatorStep("classifier", classifier, maps[2 * CELLS]), OperatorStep("upsampling", upsampling, "classifier")
         return NetworkPlan((*steps, *head))
+
+    def supernet(self) -> Any:
+        from tests.contract.toy_supernet import ToySupernet  # torch
+
+        return ToySupernet(self.latency_graph(), self._head[0])
+
+    def copy_weights(self, supernet: Any, role: str, architecture: ArchitectureSpec, network: Any, **_: object) -> None:
+        supernet.copy_to(architecture.branches[0].operators, network)
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         odds = rng.dirichlet(np.full(len(KINDS), 0.5))

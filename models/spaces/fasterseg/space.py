@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
+
+if TYPE_CHECKING:
+    from models.networks.module import Network
+    from models.supernets.base import Supernet
 
 
 class FasterSegSpace(SearchSpace, PublishedReader):
@@ -124,6 +129,24 @@ class FasterSegSpace(SearchSpace, PublishedReader):
             batch=self.spec.batch,
             dtype=self.spec.dtype,
         )
+
+    def supernet(self) -> Supernet:
+        from models.spaces.fasterseg.supernet import build_supernet
+
+        return build_supernet(self.parameters, self._catalogue, self.spec.classes)
+
+    def copy_weights(
+        self,
+        supernet: Supernet,
+        role: str,
+        architecture: ArchitectureSpec,
+        network: Network,
+        *,
+        layers: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        from models.spaces.fasterseg.supernet import WeightCopy
+
+        WeightCopy(supernet, role, network).copy(architecture, self.parameters, layers)
 
     @classmethod
     def read_published(cls, path: Path) -> PublishedTable:

@@ -1,0 +1,52 @@
+"""The supernet of the toy space: mixed operators that are all used, and one head."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from torch import Tensor
+
+from models.networks.mixed_graph import LatencyGraph
+from models.networks.module import Network
+from models.operators.registry import build_operator
+from models.spec.operators import OperatorSpec
+from models.supernets.base import Combination, Predictions, Supernet
+from models.supernets.cells import Cells
+from models.supernets.head import resize
+from models.supernets.mixture import Mixture
+from models.supernets.operators import MixedOperator
+
+ROLE = "network"
+
+
+class ToySupernet(Supernet):
+    """One branch and one role; its only combination is the empty one."""
+
+    def __init__(self, graph: LatencyGraph, classifier: OperatorSpec) -> None:
+        super().__init__()
+        self.roles, self.combinations = (ROLE,), ((),)
+        self.stem = build_operator(graph.fixed[0])
+        self.cells = Cells({ROLE: graph})
+        self.classifier = build_operator(classifier)
+        self.end = len(graph.nodes) - 1
+
+    def forward(
+        self,
+        images: Tensor,
+        mixture: Mixture,
+        *,
+        role: str,
+        combinations: Collection[Combination] | None = None,
+        auxiliary: bool = False,
+    ) -> Predictions:
+        maps = self.cells(self.stem(images), mixture, role, [self.end])
+        scores = self.classifier(maps[self.end])
+        return Predictions({(): resize(scores, (images.shape[2], images.shape[3]))})
+
+    def copy_to(self, kinds: Sequence[str], network: Network) -> None:
+        """Gives the network with these operators its weights."""
+        network.steps["stem"].load_state_dict(self.stem.state_dict())
+        network.steps["classifier"].load_state_dict(self.classifier.state_dict())
+        for edge, (mixed, kind) in enumerate(zip(self.cells.mixed, kinds, strict=True)):
+            assert isinstance(mixed, MixedOperator)
+            mixed.choice(kind).copy_to(network.steps[f"edge{edge}"])

@@ -1,0 +1,53 @@
+"""A supernet under one-hot parameters is the fixed network of that architecture, with the weights that it uses there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.networks.module import build_network
+from models.spaces.fasterseg.parameters import OPERATORS
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
+from tests.supernets import certain, disturb, mixture_of
+
+SPACES = [
+    {"layers": 3, "base_channels": 3, "widths": (4, 8, 12)},
+    {"layers": 5, "base_channels": 3, "widths": (4, 8, 12)},
+    {"layers": 6, "base_channels": 2, "widths": (3, 9), "stem_width": 6, "head_width": 3},
+]
+
+
+@pytest.mark.parametrize("parameters", SPACES)
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([(8,), (16,), (32,), (8, 16), (8, 32), (16, 32)]))
+def test_the_decoded_network_is_the_supernets_path(
+    parameters: dict[str, int], role: str, seed: int, ends: tuple[int, ...]
+) -> None:
+    """Skips apart, which keep a convolution in the supernet. In training mode too: batch statistics are the same."""
+    space = create_space(SpaceSpec(name="fasterseg", input_size=(64, 96), classes=3, batch=2, parameters=parameters))
+    torch.manual_seed(seed)
+    supernet = disturb(space.supernet())
+    rng = np.random.default_rng(seed)
+    choices = certain(space.parameter_shapes(), rng, without=OPERATORS.index("skip"))
+    teacher = role == "teacher"
+    if teacher:
+        for rows in choices["gamma"].values():
+            rows[:] = np.eye(rows.shape[1])[-1]
+    architecture = space.decode(choices, branches=ends, keep_skips=True, widest=teacher)
+    architecture = architecture.model_copy(update={"branches": tuple(rng.permutation(np.array(architecture.branches)))})
+    network = build_network(space.plan(architecture))
+    space.copy_weights(supernet, role, architecture, network)
+
+    images = torch.randn(2, 3, 64, 96)
+    for training in (False, True):
+        supernet.train(training)
+        network.train(training)
+        with torch.no_grad():
+            expected = network(images)
+            found = supernet(images, mixture_of(choices), role=role, combinations=[ends]).combined[ends]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
