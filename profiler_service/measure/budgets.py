@@ -7,7 +7,7 @@ the target, never before `min_rounds`, at the latest after `max_rounds`; then it
 =========  ========  ======  =============  =====================================
 budget     rounds    passes  target stderr  typical cost of one entry at 128×256
 =========  ========  ======  =============  =====================================
-quick      4 to 6    12      2 %            50 to 80 ms
+quick      4 to 6    12      2 %            60 to 90 ms
 normal     6 to 16   20      1 %            0.1 to 0.3 s
 thorough   10 to 40  30      0.5 %          0.3 to 1.5 s
 =========  ========  ======  =============  =====================================
