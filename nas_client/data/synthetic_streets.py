@@ -1,8 +1,8 @@
 """`synthetic_streets`: generated street scenes with the 19 classes of Cityscapes, for when there are no files.
 
 Each scene is a view along a street through a pinhole camera: the same kind of thing is seen at many sizes, poles, fences and
-bicycles are a pixel or two thin, and colour says little about the class. So what a network sees at which resolution, how far it
-sees, and how wide it is all make a difference to its mIoU.
+bicycles are a pixel or two thin, and colour says little about the class. Made so that the resolution at which a network works,
+how far it sees, and how wide it is have something to gain in mIoU.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def hard_pixel_cross_entropy(
         least = max(1, int(min_share * ranked.numel()))
         least_probable = ranked.topk(least, sorted=False).values.min()
         easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
-        kept = labelled & (ranked >= easiest)
+        kept = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
     return torch.where(kept, losses, 0.0).sum() / kept.sum().clamp(min=1)
 
 

@@ -71,6 +71,14 @@ def test_wide_logits_do_not_overflow() -> None:
     assert torch.isfinite(loss)
 
 
+def test_a_logit_that_is_not_a_number_shows_in_the_loss() -> None:
+    """Mining must not take it for an easy pixel: a training stops at such a loss."""
+    logits, labels = _logits(0), _labels(0, ignored=0)
+    logits[1, 2, 3, 4] = torch.nan
+    for threshold in (0.7, 0.01):
+        assert hard_pixel_cross_entropy(logits, labels, threshold=threshold).isnan()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype) -> None:
     logits, labels = _logits(2).to(dtype), _labels(2)
