@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from models.spec.errors import ExitCode
 from models.terminal import Json, emit, people
 from nas_client.cli.options import TableSource
 from nas_client.estimate import Estimate, estimate, read_calibration
-from nas_client.table import LookupTable, load_table
+from nas_client.table import LookupTable, Term, load_table
 
 
 def command(
@@ -33,14 +34,15 @@ def command(
     fitted = read_calibration(calibration, found) if calibration is not None else None
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
     result = estimate(network, found, fitted)
-    emit(_document(result), as_json=json, text=lambda console: _show(console, result))
+    emit(document(result), as_json=json, text=lambda console: _show(console, result))
     if result.missing:
-        _explain(result, found)
+        explain_missing(result.terms, found)
         if not allow_missing:
             raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _document(result: Estimate) -> dict[str, object]:
+def document(result: Estimate) -> dict[str, object]:
+    """An estimate as JSON."""
     return {
         "sum_ms": result.sum_ms,
         "calibrated_ms": result.calibrated_ms,
@@ -65,10 +67,11 @@ def _show(console: Console, result: Estimate) -> None:
         console.print(f"calibrated: {result.calibrated_ms:.4f} ms, 95 % of such networks take {low:.4f} to {high:.4f} ms")
 
 
-def _explain(result: Estimate, table: LookupTable) -> None:
+def explain_missing(terms: Sequence[Term], table: LookupTable) -> None:
+    """Say which terms of a sum have no value, why, and how they get one."""
     console = people()
-    count = len(result.missing)
-    console.print(f"{count} of {len(result.terms)} operators have no value in {table.label()}; the sum is without them:")
-    for term in result.missing:
+    missing = [term for term in terms if term.ms is None]
+    console.print(f"{len(missing)} of {len(terms)} operators have no value in {table.label()}; the sum is without them:")
+    for term in missing:
         console.print(f"  {term.operator.label()}: {term.reason}", markup=False)
     console.print(f"Measure them: {table.measuring_command()}", markup=False)

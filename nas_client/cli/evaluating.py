@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from models.spaces.base import ParameterShapes
 from models.spaces.registry import create_space
 from nas_client.errors import ParameterError
 from nas_client.latency.coefficients import Coefficients, gather
@@ -109,8 +110,13 @@ def parse_weights(text: str | None) -> Weights:
     return Weights.of(values)
 
 
-def read_parameters(path: Path, coefficients: Coefficients) -> ArchitectureParameters:
+def read_parameters(path: Path, shapes: ParameterShapes, *, widest: bool = False) -> ArchitectureParameters:
     """The logits in a file, as float64.
+
+    Args:
+        path: a JSON document, see `ArchitectureParameters.from_json`.
+        shapes: the search space's.
+        widest: whether widths are not searched: γ is left out then, and may be absent.
 
     Raises:
         ParameterError: the file is no JSON, or its logits have other shapes than the space's, or are not finite.
@@ -120,4 +126,6 @@ def read_parameters(path: Path, coefficients: Coefficients) -> ArchitectureParam
         data = json.loads(path.read_bytes())
     except ValueError as error:
         raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
-    return ArchitectureParameters.from_json(data, coefficients.shapes, dtype=torch.float64)
+    if widest and isinstance(data, dict):
+        data, shapes = {**data, "gamma": {}}, {**shapes, "gamma": {}}
+    return ArchitectureParameters.from_json(data, shapes, dtype=torch.float64)

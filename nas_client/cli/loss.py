@@ -38,7 +38,7 @@ def loss(
 
     chosen = evaluating.parse_weights(weights)
     coefficients = evaluating.gather_from(load_table(table))
-    logits = evaluating.read_parameters(parameters, coefficients)
+    logits = evaluating.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = evaluating.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
     document: dict[str, object] = {

@@ -1,0 +1,166 @@
+"""`derive`: the networks that searched parameters stand for. Torch is imported when it runs: that takes seconds."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spaces.registry import create_space
+from models.spec.errors import ExitCode
+from models.terminal import Json, emit
+from nas_client.cli.estimate import document, explain_missing
+from nas_client.cli.options import TableSource
+from nas_client.errors import ParameterError
+from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
+from nas_client.table import LookupTable, load_table
+
+if TYPE_CHECKING:
+    from nas_client.search.derivation import Derived
+
+Branches = tuple[int, ...]
+
+
+def derive(
+    table: TableSource,
+    parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
+    branches: Annotated[
+        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default every usual combination.")
+    ] = None,
+    accuracies: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="A", help='JSON file such as {"8,32": 0.71, …}: the branches with the best ACC·(LAT/T)^w are chosen.'
+        ),
+    ] = None,
+    target_ms: Annotated[float, typer.Option(metavar="T", help="T of that choice.")] = TARGET_MS,
+    exponent: Annotated[float, typer.Option(metavar="W", help="w of that choice.")] = EXPONENT,
+    teacher: Annotated[bool, typer.Option("--teacher", help="The widest connections everywhere; γ is not looked at.")] = False,
+    keep_skips: Annotated[bool, typer.Option("--keep-skips", help="Remove and replace no skip.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on although operators have no entry, and sums lack them.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="F", help="File for the architecture; of several, F's name has their branches."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Decode searched parameters: architectures with their estimated latency, multiply-adds and parameters."""
+    if branches is not None and accuracies is not None:
+        raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
+    from nas_client.cli.evaluating import read_parameters
+    from nas_client.search.derivation import derive as derive_one
+
+    found = load_table(table)
+    space = create_space(found.info.space)
+    accuracy = {} if accuracies is None else _read_accuracies(accuracies)
+    wanted = [parse_branches(branches)] if branches is not None else list(accuracy) or list(space.branch_choices())
+    logits = read_parameters(parameters, space.parameter_shapes(), widest=teacher)
+    derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher) for ends in wanted]
+    complete = allow_missing or not any(network.estimate.missing for network in derived)
+    values = {
+        network.branches: objective(accuracy[network.branches], network.estimate.sum_ms, target_ms=target_ms, exponent=exponent)
+        for network in derived
+        if accuracy and complete
+    }
+    chosen = max(values, key=values.__getitem__) if values else None
+    paths = _write(derived, chosen, output) if output is not None and complete else {}
+    result = {
+        "architectures": [
+            {
+                "branches": list(network.branches),
+                "architecture": network.architecture.model_dump(mode="json"),
+                "estimate": document(network.estimate),
+                "macs": network.costs.macs,
+                "flops": network.costs.flops,
+                "parameters": network.costs.parameters,
+                "accuracy": accuracy.get(network.branches),
+                "objective": values.get(network.branches),
+                "path": paths.get(network.branches),
+            }
+            for network in derived
+        ],
+        "chosen": None if chosen is None else list(chosen),
+    }
+    emit(result, as_json=json, text=lambda console: _show(console, derived, accuracy, values, chosen, paths))
+    _explain(derived, found)
+    if not complete:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _read_accuracies(path: Path) -> dict[Branches, float]:
+    """Accuracy by branches. Raises ParameterError."""
+    try:
+        data = json_module.loads(path.read_bytes())
+    except ValueError as error:
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+    if not isinstance(data, dict) or not data:
+        raise ParameterError(f"{path}: an object of accuracies by branches is needed", hint='Such as {"8,32": 0.71}.')
+    for branches, value in data.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ParameterError(f"{path}: the accuracy of {branches!r} is {value!r}, not a number")
+    accuracies = {parse_branches(branches): float(value) for branches, value in data.items()}
+    if len(accuracies) < len(data):
+        raise ParameterError(f"{path}: the same branches are named twice")
+    return accuracies
+
+
+def _write(derived: list[Derived], chosen: Branches | None, output: Path) -> dict[Branches, str]:
+    """Write the chosen architecture, or all; returns the path of each that was written."""
+    written = [network for network in derived if chosen in (None, network.branches)]
+    paths = {}
+    for network in written:
+        suffix = "" if len(written) == 1 else "-" + "-".join(map(str, network.branches))
+        path = output.with_stem(output.stem + suffix)
+        path.write_text(network.architecture.model_dump_json(indent=2) + "\n")
+        paths[network.branches] = str(path)
+    return paths
+
+
+def _show(
+    console: Console,
+    derived: list[Derived],
+    accuracy: dict[Branches, float],
+    values: dict[Branches, float],
+    chosen: Branches | None,
+    paths: dict[Branches, str],
+) -> None:
+    grid = Grid(box=None, pad_edge=False)
+    headings = [
+        "branches",
+        "cells",
+        "estimate (ms)",
+        "multiply-adds (G)",
+        "parameters (M)",
+        *["accuracy", "objective"] * bool(values),
+    ]
+    for heading in headings:
+        grid.add_column(heading, justify="left" if heading == "branches" else "right", no_wrap=True)
+    for network in derived:
+        ends = network.branches
+        cells = "+".join(str(len(branch.operators)) for branch in network.architecture.branches)
+        costs = network.costs
+        row = [
+            branches_label(ends) or "all",
+            cells,
+            f"{network.estimate.sum_ms:.4f}",
+            f"{costs.macs / 1e9:.3f}",
+            f"{costs.parameters / 1e6:.3f}",
+        ]
+        grid.add_row(*row, *([f"{accuracy[ends]:.4f}", f"{values[ends]:.4f}"] if values else []))
+    console.print(grid)
+    if chosen is not None:
+        console.print(f"chosen: {branches_label(chosen)}")
+    for path in paths.values():
+        console.print(f"written to {path}", markup=False)
+
+
+def _explain(derived: list[Derived], table: LookupTable) -> None:
+    terms = {term.operator.key(): term for network in derived for term in network.estimate.terms}
+    if any(term.ms is None for term in terms.values()):
+        explain_missing(list(terms.values()), table)

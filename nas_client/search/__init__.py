@@ -1,0 +1,1 @@
+"""Architecture search against a latency table, and the networks it ends in."""

@@ -1,0 +1,176 @@
+"""What holds of decoded architectures whatever the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.networks.plan import OperatorStep
+from models.spaces.fasterseg.space import FasterSegSpace
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from nas_client.latency.coefficients import gather
+from nas_client.latency.parameters import ArchitectureParameters
+from nas_client.latency.relaxed import RelaxedLatency
+from nas_client.search.derivation import probabilities
+from tests.contract.graph_reference import made_up_ms
+
+SPACES = {
+    layers: FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))
+    for layers in (3, 4, 5, 7, 12, 16)
+}
+GRIDS = {layers: {operator.key() for operator in space.operators()} for layers, space in SPACES.items()}
+KINDS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
+SCALES = (8, 16, 32)
+FIRST_LAYERS = {"alpha": {8: 0, 16: 1, 32: 2}, "beta": {16: 2, 32: 3}, "gamma": {8: 1, 16: 1, 32: 2}}
+
+spaces = st.sampled_from(list(SPACES.values()))
+ends = st.sets(st.sampled_from(SCALES), min_size=1).map(sorted)
+
+
+@st.composite
+def logits(draw: st.DrawFn, space: FasterSegSpace) -> ArchitectureParameters:
+    """Normal, more or less decided, with a liking or dislike for skips."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    spread, liking = draw(st.sampled_from((0.1, 1.0, 10.0))), draw(st.sampled_from((-1.0, 0.0, 1.0, 4.0)))
+    found = ArchitectureParameters.zeros(space.parameter_shapes(), dtype=torch.float64)
+    for tensor in found.tensors():
+        tensor.copy_(torch.from_numpy(rng.normal(scale=spread, size=tuple(tensor.shape))))
+    found.alpha[:, 0] += liking * spread
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(space=spaces, ends=ends, keep_skips=st.booleans(), widest=st.booleans(), data=st.data())
+def test_whatever_is_decoded_is_a_network_of_the_grid(
+    space: FasterSegSpace, ends: list[int], keep_skips: bool, widest: bool, data: st.DataObject
+) -> None:
+    given = probabilities(data.draw(logits(space)))
+    found = space.decode(given, branches=ends, keep_skips=keep_skips, widest=widest)
+    layers = space.parameters.layers
+    assert {operator.key() for operator in space.plan(found).operators()} <= GRIDS[layers]
+    whole = space.decode(given, branches=ends, keep_skips=True, widest=widest)
+    for branch, kept, end in zip(found.branches, whole.branches, ends, strict=True):
+        j = SCALES.index(end)
+        assert branch.scales[-1] == end
+        assert len(kept.operators) == layers
+        assert min(layers, round(layers / 3) + 2 * j) <= len(branch.operators) <= layers
+        if keep_skips:
+            assert branch == kept
+        else:
+            _check_shrunk(branch, kept)
+
+
+def _check_shrunk(branch: BranchSpec, kept: BranchSpec) -> None:
+    """All that were no skips are there, in order; so are all that change resolution, and a cell in every stretch."""
+    assert "skip" not in branch.operators
+    changing = [here != after for here, after in pairwise((*kept.scales, kept.scales[-1]))]
+    cells = zip(kept.operators, kept.scales, changing, strict=True)
+    needed = [(kind if kind != "skip" else None, scale) for kind, scale, changes in cells if kind != "skip" or changes]
+    left = iter(zip(branch.operators, branch.scales, strict=True))
+    assert all(any(kind in (None, other[0]) and scale == other[1] for other in left) for kind, scale in needed)
+    for scale in set(kept.scales) - {SCALES[0]}:
+        last = int(scale != kept.scales[-1])  # cell of that scale, which leaves it
+        assert branch.scales.count(scale) - last > 0 or kept.scales.count(scale) - last == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, data=st.data())
+def test_no_pair_of_places_is_jointly_more_probable(space: FasterSegSpace, data: st.DataObject) -> None:
+    """Places that β has a say at; with three layers it has none at 1/32."""
+    given = probabilities(data.draw(logits(space)))
+    one, two = (space.decode(given, branches=(end,), keep_skips=True).branches[0].scales for end in (16, 32))
+    layers = space.parameters.layers
+    finer = {2: given["beta"]["16"][:, 0], 3: given["beta"].get("32", np.empty((0, 2)))[:, 0]}
+    assert finer[2][one.index(16) - 2] == pytest.approx(finer[2].max(), rel=1e-12)
+    joint = {(a, b): finer[2][a - 2] * finer[3][b - 3] for a, b in combinations(range(2, layers), 2)}
+    if layers > 3 and max(joint.values()) > 0:
+        assert joint[two.index(16), two.index(32)] == pytest.approx(max(joint.values()), rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(space=spaces, ends=ends, data=st.data())
+def test_certain_parameters_decode_to_what_their_relaxed_latency_charges(
+    space: FasterSegSpace, ends: list[int], data: st.DataObject
+) -> None:
+    """Stem and cells, for any branches, each on its own; skips are kept."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    shapes = space.parameter_shapes()
+    choices = {
+        name: torch.from_numpy(
+            np.array([rng.integers(n) for rows, n in shapes[name].values() for _ in range(rows)], dtype=np.int64)
+        )
+        for name in ("alpha", "beta", "gamma")
+    }
+    parameters = ArchitectureParameters.one_hot(shapes, choices, dtype=torch.float64)
+    graph = space.latency_graph()
+    assert graph.outputs is not None
+    graph = replace(graph, outputs=tuple(graph.outputs[SCALES.index(end)] for end in ends))
+    relaxed_ms = RelaxedLatency(gather(graph, shapes, made_up_ms), dtype=torch.float64)(parameters).item()
+    decoded = space.decode(probabilities(parameters), branches=ends, keep_skips=True)
+    own_ms = sum(_charged_ms(space, decoded.model_copy(update={"branches": (branch,)})) for branch in decoded.branches)
+    assert relaxed_ms == pytest.approx(own_ms, rel=1e-12)
+
+
+def _charged_ms(space: FasterSegSpace, architecture: ArchitectureSpec) -> float:
+    steps = [step for step in space.plan(architecture).steps if isinstance(step, OperatorStep)]
+    return sum(made_up_ms(step.operator) for step in steps if "stem" in step.name or "cell" in step.name)
+
+
+@pytest.mark.parametrize("layers", [4, 7, 16])
+def test_an_architecture_is_decoded_from_its_own_parameters(layers: int) -> None:
+    """Random ones, but for skips, which a network that was decoded does not have; the cells up to L that a shorter branch lacks
+    are skips. Two branches are possible where they do not ask for different choices of the same cell.
+    """
+    space = SPACES[layers]
+    together = 0
+    for seed in range(150):
+        sample = space.sample(np.random.default_rng(seed))
+        branches = tuple(
+            branch.model_copy(update={"operators": tuple(kind.replace("skip", "conv3x3") for kind in branch.operators)})
+            for branch in sample.branches
+        )
+        choices = [_choices(space, branch) for branch in branches]
+        for branch, chosen in zip(branches, choices, strict=True):
+            assert _decoded(space, chosen, (branch.scales[-1],)) == sample.model_copy(update={"branches": (branch,)})
+        if all(choices[0].get(row, choice) == choice for row, choice in choices[1].items()):
+            together += 1
+            both = _decoded(space, choices[0] | choices[1], tuple(branch.scales[-1] for branch in branches))
+            assert both == sample.model_copy(update={"branches": branches})
+    assert together > 0
+
+
+Row = tuple[str, int, int]
+"""Granularity, layer and scale."""
+
+
+def _choices(space: FasterSegSpace, branch: BranchSpec) -> dict[Row, int]:
+    """The choices that lead to that branch and no other."""
+    layers = space.parameters.layers
+    depth, end = len(branch.operators), branch.scales[-1]
+    scales = [*branch.scales, *[end] * (layers - depth)]
+    choices: dict[Row, int] = {}
+    for layer, scale in enumerate(scales):
+        choices["alpha", layer, scale] = KINDS.index(branch.operators[layer]) if layer < depth else 0
+        if 0 < layer < depth:
+            choices["gamma", layer, scale] = space.parameters.widths.index(branch.widths[layer - 1])
+        if layer >= FIRST_LAYERS["beta"].get(scale, layers):
+            choices["beta", layer, scale] = int(scales[layer - 1] == scale)
+    return choices
+
+
+def _decoded(space: FasterSegSpace, choices: dict[Row, int], ends: tuple[int, ...]) -> ArchitectureSpec:
+    """From parameters that are certain of these choices, and elsewhere of the last operator, of keeping, and the last width."""
+    given = {
+        name: {group: np.eye(n)[[n - 1] * rows] for group, (rows, n) in groups.items()}
+        for name, groups in space.parameter_shapes().items()
+    }
+    for (name, layer, scale), choice in choices.items():
+        row = given[name][str(scale)][layer - FIRST_LAYERS[name][scale]]
+        row[:] = np.eye(len(row))[choice]
+    return space.decode(given, branches=ends)
