@@ -64,3 +64,15 @@ def mixture_of(probabilities: dict[str, dict[str, np.ndarray]], dtype: torch.dty
         for name, groups in probabilities.items()
     }
     return Mixture.sampled(stacked["alpha"], stacked["beta"], stacked["gamma"])
+
+
+def random_logits(shapes: ParameterShapes, seed: int = 1) -> Logits:
+    """Standard normal ones."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(granularity: str) -> Tensor:
+        groups = shapes[granularity].values()
+        shape = (sum(rows for rows, _ in groups), next(iter(groups))[1])
+        return torch.randn(shape, generator=generator).requires_grad_()
+
+    return Logits(draw("alpha"), draw("beta"), draw("gamma"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
 from models.supernets.mixture import Mixture
+from models.supernets.operators import MixedOperator
 
 Combination = tuple[int, ...]
 """Which branches a prediction is made from, by the downsample rates at which they end, ascending."""
@@ -58,3 +60,16 @@ class Supernet(nn.Module, ABC):
             combinations: of `combinations`; all where None.
             auxiliary: whether to predict from single branches too.
         """
+
+    def compile_operators(self, **options: Any) -> None:
+        """Compiles every mixed operator in place, on its first use.
+
+        Operators rather than the whole: a pass has any of countless combinations of widths, an operator one of a few. Channels
+        are symbolic, so that widths and operators share graphs, and a training run soon compiles nothing more.
+
+        Args:
+            options: of `torch.compile`.
+        """
+        for module in self.modules():
+            if isinstance(module, MixedOperator):
+                module.compile(dynamic=True, **options)

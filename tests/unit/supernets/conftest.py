@@ -10,7 +10,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.supernets.base import Supernet
-from tests.supernets import Logits, disturb
+from tests.supernets import Logits, disturb, random_logits
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +30,7 @@ def supernet(space: SearchSpace) -> Supernet:
 
 @pytest.fixture
 def logits(space: SearchSpace) -> Logits:
-    generator = torch.Generator().manual_seed(1)
-    shapes = space.parameter_shapes()
-
-    def draw(granularity: str) -> Tensor:
-        groups = shapes[granularity].values()
-        shape = (sum(rows for rows, _ in groups), next(iter(groups))[1])
-        return torch.randn(shape, generator=generator).requires_grad_()
-
-    return Logits(draw("alpha"), draw("beta"), draw("gamma"))
+    return random_logits(space.parameter_shapes())
 
 
 @pytest.fixture
