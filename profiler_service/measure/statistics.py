@@ -9,8 +9,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
-from math import comb, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +57,11 @@ def _interval_rank(count: int, confidence: float) -> int:
 
     The number of samples below the median is binomial (count, ½).
     """
-    allowed = (1 - confidence) / 2 * 2**count
-    tail, rank = 0, -1
-    while tail + (more := comb(count, rank + 1)) <= allowed:
-        tail, rank = tail + more, rank + 1
+    allowed = int(Fraction((1 - confidence) / 2) * 2**count)  # an integer: from 1024 samples no float holds it
+    tail, rank, outcomes = 0, -1, 1  # outcomes: how many of the 2^count put rank + 1 samples below the median
+    while tail + outcomes <= allowed:
+        tail, rank = tail + outcomes, rank + 1
+        outcomes = outcomes * (count - rank) // (rank + 1)
     return max(rank, 0)
 
 

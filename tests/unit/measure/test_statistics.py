@@ -29,6 +29,14 @@ def test_median_interval_of_few_samples_is_their_range() -> None:
     assert median_interval([1.5]) == (1.5, 1.5)
 
 
+@pytest.mark.parametrize("count", [1023, 1024, 4000])
+def test_median_interval_of_many_samples_is_that_of_the_normal_approximation(count: int) -> None:
+    low, high = median_interval(np.arange(1.0, count + 1))
+    assert low == pytest.approx(count / 2 - 1.96 * np.sqrt(count) / 2, abs=1.5)
+    assert low + high == count + 1
+    assert summarise(np.arange(1.0, count + 1)).ci95_low_ms == low
+
+
 @pytest.mark.parametrize("count", [8, 25])
 def test_median_interval_covers_the_median_as_often_as_it_says(count: int) -> None:
     rng = np.random.default_rng(1)
