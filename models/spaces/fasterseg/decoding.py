@@ -83,7 +83,7 @@ def removable_cells(odds: NDArray[np.float64], scales: list[int]) -> set[int]:
     """The cells that shrink away: their most probable operator is a skip, and they change no resolution.
 
     At least round(L/3) + 2·j cells stay, those whose skip is less probable first. So does one of the cells between a
-    downsampling and the next, or the end: where all are skips, the one whose skip is least probable, the last of equals.
+    downsampling and the next, or the end: where all are skips, the one whose skip is least probable. Of equals the later stays.
 
     Args:
         odds: probability of each operator. Shape: (layers, operators).

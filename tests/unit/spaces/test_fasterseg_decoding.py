@@ -38,7 +38,7 @@ def probabilities(
 
     Args:
         layers: of the space.
-        skips: probability of skip at these places, where conv3x3_x2 comes second.
+        skips: probability of skip at these places, where the favourite, by default conv3x3_x2, comes second.
         downs: β0 at these places.
         down: β0 at all others.
         favourites: `alpha` and `gamma`: other favourites at these places.
@@ -54,7 +54,7 @@ def probabilities(
                 if name == "beta":
                     row[:] = _pair((downs or {}).get(place, down))
                 elif name == "alpha" and place in (skips or {}):
-                    row[:] = _skip((skips or {})[place])
+                    row[:] = _skip((skips or {})[place], favourites.get("alpha", {}).get(place, "conv3x3_x2"))
                 else:
                     favourite = favourites.get(name, {}).get(place, {"alpha": "conv3x3", "gamma": 8}[name])
                     row[CHOICES[name].index(favourite)] = 0.6
@@ -65,9 +65,9 @@ def _pair(first: float) -> list[float]:
     return [first, 1 - first]
 
 
-def _skip(probability: float) -> list[float]:
+def _skip(probability: float, second: str) -> list[float]:
     rest = (1 - probability) / 10
-    return [probability, rest, rest, 7 * rest, rest]
+    return [probability, *(7 * rest if kind == second else rest for kind in OPERATORS[1:])]
 
 
 def decoded(end: int, layers: int = LAYERS, *, keep_skips: bool = False, **made: Any) -> BranchSpec:
@@ -147,6 +147,11 @@ def test_the_less_probable_skips_stay_where_too_few_cells_would() -> None:
     assert found == BranchSpec(operators=("conv3x3_x2",) * 3, scales=(8, 8, 8), widths=(4, 6))
 
 
+def test_of_equally_probable_skips_the_later_stay() -> None:
+    alpha = {(layer, 8): "zoomed_conv3x3" for layer in (6, 7, 8)}
+    assert decoded(8, skips={(layer, 8): 0.9 for layer in range(9)}, alpha=alpha).operators == ("zoomed_conv3x3",) * 3
+
+
 @pytest.mark.parametrize(("layers", "fewest"), [(9, (3, 5, 7)), (16, (5, 7, 9)), (4, (1, 3, 4))])
 def test_as_many_cells_stay_as_the_depth_and_the_end_ask_for(layers: int, fewest: tuple[int, int, int]) -> None:
     skips = {(layer, scale): 0.9 for layer in range(layers) for scale in (8, 16, 32)}
@@ -156,25 +161,25 @@ def test_as_many_cells_stay_as_the_depth_and_the_end_ask_for(layers: int, fewest
 
 def test_a_stretch_after_the_last_downsampling_keeps_its_least_probable_skip() -> None:
     skips = {(6, 16): 0.9, (7, 16): 0.6, (8, 16): 0.8}
-    found = decoded(16, downs={(6, 16): 0.9}, skips=skips, gamma={(6, 16): 4, (7, 16): 12})
+    alpha = {(7, 16): "zoomed_conv3x3"}
+    found = decoded(16, downs={(6, 16): 0.9}, skips=skips, alpha=alpha, gamma={(6, 16): 4, (7, 16): 12})
     assert found.scales == (*[8] * 6, 16)
-    assert found.operators == (*["conv3x3"] * 6, "conv3x3_x2")
+    assert found.operators == (*["conv3x3"] * 6, "zoomed_conv3x3")
     assert found.widths == (*[8] * 5, 4)
 
 
 def test_a_stretch_between_two_downsamplings_keeps_its_least_probable_skip() -> None:
     """Cell 3 leaves 1/8, cell 6 leaves 1/16; of the two between them one stays."""
     places = {"downs": {(4, 16): 0.9, (7, 32): 0.9}, "skips": {(4, 16): 0.7, (5, 16): 0.8}}
-    found = decoded(32, 16, **places)
+    found = decoded(32, 16, alpha={(4, 16): "zoomed_conv3x3"}, **places)
     assert found.scales == (*[8] * 4, 16, 16, *[32] * 9)
-    assert found.operators[4:6] == ("conv3x3_x2", "conv3x3")
+    assert found.operators[4:6] == ("zoomed_conv3x3", "conv3x3")
 
 
 def test_of_equally_probable_skips_of_a_stretch_the_last_stays() -> None:
-    gamma = {(7, 16): 4, (8, 16): 12}
-    found = decoded(16, downs={(6, 16): 0.9}, skips={(layer, 16): 0.8 for layer in (6, 7, 8)}, gamma=gamma)
-    assert found.widths[-1] == 8, "the map that enters cell 6"
-    assert decoded(16, downs={(7, 16): 0.9}, skips={(8, 16): 0.9, (7, 16): 0.9}).operators[-1] == "conv3x3_x2"
+    skips = {(layer, 16): 0.8 for layer in (6, 7, 8)}
+    found = decoded(16, downs={(6, 16): 0.9}, skips=skips, alpha={(8, 16): "zoomed_conv3x3"})
+    assert found.operators[6:] == ("zoomed_conv3x3",)
 
 
 def test_what_comes_before_the_first_downsampling_may_vanish() -> None:
