@@ -11,9 +11,10 @@ COPY profiler_service profiler_service
 COPY nas_client nas_client
 # The image's own torch must stay: constrain it to what is there, and let pip add only what is missing.
 RUN python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > /tmp/keep.txt \
-    && pip install --no-cache-dir --constraint /tmp/keep.txt '.[service,onnxruntime]' \
+    && pip install --no-cache-dir --constraint /tmp/keep.txt '.[service,cuda,cuda-core]' \
     && useradd --create-home --uid 10001 opclock && install --directory --owner opclock /data
-ENV OPCLOCK_DATABASE=/data/opclock.sqlite PYTHONUNBUFFERED=1
+# TensorRT comes with the image. OPCLOCK_BACKEND=torch with OPCLOCK_DEVICE=cuda measures torch's own kernels instead.
+ENV OPCLOCK_DATABASE=/data/opclock.sqlite OPCLOCK_BACKEND=tensorrt OPCLOCK_DEVICE=cuda PYTHONUNBUFFERED=1
 USER opclock
 WORKDIR /data
 VOLUME /data

@@ -117,6 +117,6 @@ def _said(agreed: Agreement) -> str:
 
 def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    figure.savefig(png)
-    figure.savefig(svg, metadata={"Date": None})  # the same figure gives the same file
+    figure.savefig(png, bbox_inches="tight")
+    figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})  # the same figure gives the same file
     return png, svg
