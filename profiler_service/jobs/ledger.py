@@ -102,8 +102,8 @@ class Ledger:
         candidates = [planned for planned in self.pending if self._rounds(planned) >= self._budget.min_rounds]
         if not candidates:
             return
-        if self._normalised and self._reference_ms is None:
-            self._reference_ms = self._store.set_sentinel_reference(self._table_id, self._sentinel_now_ms())
+        if self._normalised and self._reference_ms is None and (now_ms := self._sentinel_now_ms()) is not None:
+            self._reference_ms = self._store.set_sentinel_reference(self._table_id, now_ms)
         finished = [planned for planned in candidates if self._rule(planned, self._reference_ms).done]
         for start in range(0, len(finished), _WORKLOADS_AT_ONCE):
             self._finish(finished[start : start + _WORKLOADS_AT_ONCE])
@@ -111,7 +111,7 @@ class Ledger:
     def expected_rounds_left(self) -> dict[str, int]:
         """Workload key to the rounds still to be expected, at least one, of everything pending."""
         unit_ms = self._reference_ms
-        if self._normalised and unit_ms is None and any(self._medians.values()):
+        if self._normalised and unit_ms is None:
             unit_ms = self._sentinel_now_ms()
         return {planned.key: max(1, self._rule(planned, unit_ms).expected_rounds_left()) for planned in self.pending}
 
@@ -135,11 +135,19 @@ class Ledger:
             rule.add(round_value.value_ms)
         return rule
 
-    def _sentinel_now_ms(self) -> float:
-        """What the table's reference would be if it were set now: operators' groups decide where there are any."""
-        operators = [planned for planned in self.pending if not planned.is_network]
-        deciding = operators or self.pending
-        return sentinel_reference(visit for planned in deciding for visit in self._medians[planned.graph.key])
+    def _sentinel_now_ms(self) -> float | None:
+        """What the table's reference would be if it were set now; None before the first visit.
+
+        Operators' groups decide where they were visited, else those of anything pending, else those of bases alone: an
+        earlier job on this table, ended early, may have left visits of any of them and none of the others.
+        """
+        operators = [planned.graph for planned in self.pending if not planned.is_network]
+        graphs = [planned.graph for planned in self.pending]
+        bases = [planned.base for planned in self.pending if planned.base is not None]
+        for deciding in (operators, graphs, bases):
+            if visits := [visit for graph in deciding for visit in self._medians[graph.key]]:
+                return sentinel_reference(visits)
+        return None
 
     def _finish(self, finished: Sequence[PlannedWorkload]) -> None:
         visits = self._visits(planned.graph.key for planned in finished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ import pytest
 from models.spaces.registry import create_space
 from models.spec.errors import TableMismatchError
 from models.spec.graphs import ContextBase, GraphRequest
-from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobPublic, JobState
 from profiler_service.errors import JobError
@@ -321,6 +322,33 @@ class TestStopping:
         bench.run(rest)
         assert bench.store.job(rest.id).counts.measured == len(GRID)
         assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_a_cancelled_first_job_leaves_only_bases_that_the_next_one_needs(self, bench: Bench) -> None:
+        (shared, _) = Counter(map(ContextBase.of, GRID)).most_common(1)[0]
+        alike = [operator for operator in GRID if ContextBase.of(operator) == shared]
+        assert len(alike) > 2
+        self.cancel_after_a_round(bench, alike[:1])
+        rest = bench.submit(workloads=alike[1:])
+        bench.run(rest)
+        assert bench.store.job(rest.id).state is JobState.DONE
+        assert worst_error(entries(bench, rest)) < 1e-5
+
+    def test_a_cancelled_first_job_leaves_only_networks_and_the_next_one_has_operators(self, bench: Bench) -> None:
+        network = create_space(SPACE).sample(np.random.default_rng(0))
+        self.cancel_after_a_round(bench, [network])
+        rest = bench.submit(workloads=(network, *GRID[:3]))
+        bench.run(rest)
+        assert bench.store.job(rest.id).state is JobState.DONE
+        assert worst_error(entries(bench, rest)) < 1e-5
+
+    def cancel_after_a_round(self, bench: Bench, workloads: Sequence[Workload]) -> None:
+        cancelled = Event()
+        bench.workers.on_group = lambda group: cancelled.set()
+        job = bench.submit(workloads=workloads)
+        bench.run(job, cancelled=cancelled)
+        bench.workers.on_group = lambda group: None
+        assert bench.store.job(job.id).state is JobState.CANCELLED
+        assert bench.store.table_info(job.table_id).sentinel_reference_ms is None
 
     def test_an_interrupted_job_stays_unfinished_and_goes_on(self, bench: Bench) -> None:
         interrupted = Event()
