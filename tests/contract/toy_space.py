@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
-from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, SearchSpace, unique
+from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, unique
 from models.spaces.probabilities import Probabilities
 from models.spaces.registry import register_space
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
+from tests.contract.toy_search import ToySearch
 
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3_x2")
 CELLS, CHANNELS = 2, 8
@@ -22,7 +23,7 @@ EDGES = tuple((2 * cell + a, 2 * cell + b) for cell in range(CELLS) for a, b in 
 
 
 @register_space
-class ToySpace(SearchSpace):
+class ToySpace(ToySearch):
     """Two cells at half resolution. An architecture has one branch, whose operators are those of the edges, in order."""
 
     name: ClassVar[str] = "toy_dag"
@@ -68,14 +69,6 @@ class ToySpace(SearchSpace):
         head = OperatorStep("classifier", classifier, maps[2 * CELLS]), OperatorStep("upsampling", upsampling, "classifier")
         return NetworkPlan((*steps, *head))
 
-    def supernet(self) -> Any:
-        from tests.contract.toy_supernet import ToySupernet  # torch
-
-        return ToySupernet(self.latency_graph(), self._head[0])
-
-    def copy_weights(self, supernet: Any, role: str, architecture: ArchitectureSpec, network: Any, **_: object) -> None:
-        supernet.copy_to(architecture.branches[0].operators, network)
-
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         odds = rng.dirichlet(np.full(len(KINDS), 0.5))
         return self._decode({"alpha": {"": np.eye(len(KINDS))[rng.choice(len(KINDS), size=len(EDGES), p=odds)]}})
@@ -102,6 +95,5 @@ class ToySpace(SearchSpace):
 
     @property
     def _head(self) -> tuple[OperatorSpec, OperatorSpec]:
-        classes = self.spec.classes
-        upsampling = self._make("upsample", (classes, classes), self._half, attributes={"scale": 2})
-        return (self._make("segmentation_head", (CHANNELS, classes), self._half), upsampling)
+        upsampling = self._make("upsample", (self.spec.classes,) * 2, self._half, attributes={"scale": 2})
+        return (self._make("segmentation_head", (CHANNELS, self.spec.classes), self._half), upsampling)
