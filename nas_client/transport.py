@@ -28,6 +28,9 @@ MAX_RESPONSE_BYTES = 512 * 2**20
 """An answer beyond this is refused unread; the largest table a service may hold takes a tenth of it."""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+_DIRECT: dict[str, httpx.BaseTransport | None] = dict.fromkeys(["all://127.0.0.1", "all://localhost", "all://[::1]"])
+"""Hosts that are reached without the proxy of the environment: to a proxy, loopback means the proxy's own machine."""
+
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 _RETRIED_STATUSES = _GATEWAY_STATUSES | {429}
 
@@ -73,7 +76,7 @@ class Transport:
     def __init__(self, url: str, settings: ClientSettings, *, http: httpx.BaseTransport | None = None) -> None:
         self.url = _checked_url(url)
         self._settings = settings
-        self._client = httpx.Client(base_url=self.url, transport=http)
+        self._client = httpx.Client(base_url=self.url, transport=http, mounts=_DIRECT)
 
     def __enter__(self) -> Self:
         return self

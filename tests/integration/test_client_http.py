@@ -66,6 +66,17 @@ def test_a_call_outlives_a_passing_fault(fault: Fault) -> None:
     assert service.requests == ["GET /v1/target"]
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_loopback_is_reached_without_the_proxy(closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", closed_port)
+    with serving(FakeService(TABLE)) as url, Transport(url.replace("127.0.0.1", name), settings(attempts=1)) as transport:
+        assert transport.request("GET", "/v1/target").status == 200
+    with Transport("http://box.invalid", settings(attempts=1)) as transport, pytest.raises(UnreachableError, match="refused"):
+        transport.request("GET", "/v1/target")  # any other host goes through it
+
+
 @pytest.mark.parametrize("fault", [reset_mid_body, cut_short, no_answer])
 def test_a_lasting_fault_is_an_unreachable_service(fault: Fault) -> None:
     with (
