@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
 from scipy.special import stdtrit
 
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.errors import CalibrationError
 
 Floats = NDArray[np.float64]
@@ -87,6 +89,9 @@ class Calibration(Record):
             fitted networks adds to its uncertainty.
         residual_sd: standard deviation of the relative residuals, as a fraction.
         networks: how many it was fitted on.
+
+    Raises (from `parse`):
+        InvalidSpecError: the fields do not fit together, or no fit has such values.
     """
 
     terms: tuple[Term, ...]
@@ -94,6 +99,23 @@ class Calibration(Record):
     inverse_normal: tuple[tuple[float, ...], ...]
     residual_sd: float
     networks: int
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        count = len(self.terms)
+        if not count or len(set(self.terms)) != count:
+            raise InvalidSpecError(f"terms must be one or several different ones, not {[term.value for term in self.terms]}")
+        if len(self.coefficients) != count:
+            raise InvalidSpecError(f"{count} terms but {len(self.coefficients)} coefficients")
+        if [len(row) for row in self.inverse_normal] != [count] * count:
+            raise InvalidSpecError(f"inverse_normal must have {count} rows of {count} numbers, as there are {count} terms")
+        if not _is_positive_definite(np.asarray(self.inverse_normal)):
+            raise InvalidSpecError("inverse_normal is not the inverse of any fit's AᵀA: it is not positive definite")
+        if self.residual_sd < 0:
+            raise InvalidSpecError(f"residual_sd {self.residual_sd:g} is negative")
+        if self.networks <= count:
+            raise InvalidSpecError(f"networks {self.networks} must be more than the {count} terms fitted on them")
+        return self
 
     def predict(self, features: Features) -> Prediction:
         """Calibrated latencies; the interval is ŷ·(1 ± t₀.₉₇₅·s·√(1 + aᵀ(AᵀA)⁻¹a)), a = terms/ŷ.
@@ -228,6 +250,17 @@ def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]
 def _earns_its_place(simple: _Fit, wider: _Fit) -> bool:
     gain = simple.left_out**2 - wider.left_out**2
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size) and (wider.left_out < 1).all())
+
+
+def _is_positive_definite(matrix: Floats) -> bool:
+    """Whether a symmetric matrix is one, up to rounding; judged on its correlations, as its terms differ in unit."""
+    diagonal = np.diag(matrix)
+    if not (diagonal > 0).all():
+        return False
+    deviations = np.sqrt(diagonal)
+    correlations = matrix / deviations[:, None] / deviations
+    symmetric = np.allclose(correlations, correlations.T, rtol=0, atol=1e-9)
+    return symmetric and bool(np.linalg.eigvalsh(correlations).min() > -1e-9)
 
 
 def _check_positive(what: str, values: Floats) -> None:

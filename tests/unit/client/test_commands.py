@@ -322,6 +322,29 @@ def test_architectures_that_do_not_fit(
     assert message in refused(nas_client, "estimate", "--table", table, "--architecture", path)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"terms": []}, "one or several different ones"),
+        ({"coefficients": []}, "1 terms but 0 coefficients"),
+        ({"terms": ["scale", "intercept"], "coefficients": [1.0, 0.1]}, "2 rows of 2 numbers"),
+        ({"inverse_normal": [[-1.0]]}, "not positive definite"),
+        ({"residual_sd": -0.1}, "residual_sd -0.1 is negative"),
+        ({"networks": 1}, "networks 1 must be more than the 1 terms"),
+    ],
+)
+def test_damaged_calibrations(
+    nas_client: Command, tmp_path: Path, table: Path, architecture: Path, damage: dict[str, Any], message: str
+) -> None:
+    whole = {"terms": ["scale"], "coefficients": [1.0], "inverse_normal": [[0.1]], "residual_sd": 0.1, "networks": 8}
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps({"table_id": make_table().info.id(), "table": "of a test", "calibration": whole | damage}))
+    arguments = ("estimate", "--table", table, "--architecture", architecture, "--calibration", path)
+    assert message in refused(nas_client, *arguments)
+    path.write_text(path.read_text().replace(json.dumps(whole | damage), json.dumps(whole)))
+    assert nas_client(*arguments).code == ExitCode.DONE
+
+
 @pytest.mark.parametrize("name", ["--table", "--architecture"])
 def test_files_that_are_not_there(nas_client: Command, tmp_path: Path, table: Path, architecture: Path, name: str) -> None:
     paths = {"--table": table, "--architecture": architecture} | {name: tmp_path / "nowhere"}
