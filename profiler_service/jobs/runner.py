@@ -13,7 +13,7 @@ import structlog
 
 from models.spaces.registry import create_space
 from models.spec.errors import OpclockError, TableMismatchError
-from models.spec.measurements import ProtocolName, Status
+from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.errors import JobConflictError, StorageError
@@ -47,6 +47,21 @@ class _Run:
 
     def stopped(self) -> bool:
         return self.cancelled.is_set() or self.interrupted.is_set()
+
+
+@dataclass(frozen=True)
+class _Outstanding:
+    """What is left of a job.
+
+    Attributes:
+        counts: of its workloads, as the table stands.
+        plan: of those that need work.
+        stale: keys of their graphs whose visits from before the job must not enter its values.
+    """
+
+    counts: JobCounts
+    plan: JobPlan
+    stale: tuple[str, ...]
 
 
 class JobRunner:
@@ -90,7 +105,7 @@ class JobRunner:
         job = self._store.job(job_id)
         try:
             if not job.state.final:
-                self._hold_device_and_run(job, run)
+                self._run(job, run)
         except JobConflictError as error:
             log.info("job was ended by somebody else", job=job_id, reason=error.message)
         except Exception as error:
@@ -110,7 +125,20 @@ class JobRunner:
         if (workers := self._workers) is not None:
             workers.close()
 
-    def _hold_device_and_run(self, job: JobPublic, run: _Run) -> None:
+    def _run(self, job: JobPublic, run: _Run) -> None:
+        outstanding = self._outstanding(job)
+        if outstanding.plan.workloads:
+            done = self._hold_device_and_measure(job, run)
+        else:  # nothing to time: whoever holds the device is not waited for
+            self._begin(job, outstanding, run)
+            done = True
+        if done:
+            run.on_progress(self._store.update_job(job.id, state=JobState.DONE, phase="", fraction=1.0, eta_s=None))
+        elif run.cancelled.is_set():
+            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
+
+    def _hold_device_and_measure(self, job: JobPublic, run: _Run) -> bool:
+        """Wait for the device and do what is left of the job; whether nothing is left then."""
         info = self._store.table_info(job.table_id)
 
         def on_wait() -> None:
@@ -119,18 +147,27 @@ class JobRunner:
         start_s = perf_counter()
         with device_lock(info.target.device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
-            done = held and self._measure(job.id, info, run)
-        if done:
-            run.on_progress(self._store.update_job(job.id, state=JobState.DONE, phase="", fraction=1.0, eta_s=None))
-        elif run.cancelled.is_set():
-            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
+            return held and self._measure(job.id, info, run)
 
     def _measure(self, job_id: str, info: TableInfo, run: _Run) -> bool:
         """Do what is left of the job, with the device held; whether nothing is left then."""
-        job, plan = self._begin(self._store.job(job_id))
-        run.on_progress(job)
+        job = self._store.job(job_id)
+        outstanding = self._outstanding(job)  # once more: who held the device may have measured some of it
+        job, plan = self._begin(job, outstanding, run), outstanding.plan
         if not plan.workloads:
             return True
+        with self._open_workers() as workers:
+            self._workers = workers
+            try:
+                run.on_progress(self._store.update_job(job.id, phase="starting"))
+                _require_target(info, workers)
+                self._store.forget_visits(job.table_id, outstanding.stale, before=job.created_at)
+                return self._build_and_time(job, plan, workers, run)
+            finally:
+                self._workers = None
+
+    def _build_and_time(self, job: JobPublic, plan: JobPlan, workers: Workers, run: _Run) -> bool:
+        """Measure what is planned, on workers of the table's target; whether nothing is left then."""
         request = job.request
         in_turn = request.protocol is ProtocolName.IN_CONTEXT
         budget = BUDGETS[request.budget]
@@ -143,53 +180,42 @@ class JobRunner:
             )
 
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
-        with self._open_workers() as workers:
-            self._workers = workers
-            try:
-                context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
-                context.expect_visits()
-                reporter.phase("starting")
-                _require_target(info, workers)
-                self._build_and_time(context, plan, in_turn=in_turn, seed=job.id)
-            finally:
-                self._workers = None
+        context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
+        context.expect_visits()
+        artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
+        if ledger.pending and not context.stopped():
+            warm_up(context, artifacts[SENTINEL_GRAPH.key()])
+            if in_turn:
+                memory_bytes = int(free_memory_bytes() * self._settings.memory_fraction)
+                limits = LiveLimits(self._settings.live_engines, memory_bytes)
+                measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
+            else:
+                measure_alone(context, artifacts, seed=job.id)
         reporter.finish()
         return not ledger.pending
 
-    def _build_and_time(self, context: JobContext, plan: JobPlan, *, in_turn: bool, seed: str) -> None:
-        artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
-        if context.stopped() or not context.ledger.pending:
-            return
-        warm_up(context, artifacts[SENTINEL_GRAPH.key()])
-        if in_turn:
-            memory_bytes = int(free_memory_bytes() * self._settings.memory_fraction)
-            limits = LiveLimits(self._settings.live_engines, memory_bytes)
-            measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=seed)
-        else:
-            measure_alone(context, artifacts, seed=seed)
+    def _outstanding(self, job: JobPublic) -> _Outstanding:
+        """What is left of a job, whether it starts or goes on.
 
-    def _begin(self, job: JobPublic) -> tuple[JobPublic, JobPlan]:
-        """The job as running, with its counts, and the plan of what is left.
-
-        A job that starts forgets what it is to measure again, failures always among it; one that goes on does not: whatever
-        the table holds was there before or is its own work.
+        What is measured again keeps its old value until it has a new one.
         """
-        space = create_space(job.request.space)
-        workloads = {workload.key(): workload for workload in requested_workloads(job.request, space)}
-        found = self._store.measurements(job.table_id, workloads)
-        reused = job.counts.reused
-        if job.started_at is None:
-            again = {key for key, entry in found.items() if job.request.remeasure or entry.status is not Status.OK}
-            if again:
-                graphs = [graph_key(workloads[key], job.request.protocol) for key in again]
-                self._store.forget(job.table_id, [*again, *graphs])
-            found = {key: entry for key, entry in found.items() if key not in again}
-            reused = len(found)
-        failed = sum(entry.status is not Status.OK for entry in found.values())
-        counts = JobCounts(total=len(workloads), reused=reused, measured=max(len(found) - failed - reused, 0), failed=failed)
-        running = self._store.update_job(job.id, state=JobState.RUNNING, counts=counts)
-        plan = plan_job(list(workloads.values()), space, job.request.protocol, finished=found, seed=job.id)
-        return running, plan
+        request, space = job.request, create_space(job.request.space)
+        workloads = {workload.key(): workload for workload in requested_workloads(request, space)}
+        entries = self._store.measurements(job.table_id, workloads)
+        finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job)}
+        good = sum(entry.status is Status.OK for entry in finished.values())
+        reused = good if job.started_at is None else min(job.counts.reused, good)
+        counts = JobCounts(total=len(workloads), reused=reused, measured=good - reused, failed=len(finished) - good)
+        again = [key for key in workloads if key not in finished and (request.remeasure or key in entries)]
+        stale = tuple(graph_key(workloads[key], request.protocol) for key in again)
+        plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
+        return _Outstanding(counts, plan, stale)
+
+    def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
+        """The job as running, with its counts."""
+        running = self._store.update_job(job.id, state=JobState.RUNNING, counts=outstanding.counts)
+        run.on_progress(running)
+        return running
 
     def _fail(self, job_id: str, error: Exception, run: _Run) -> None:
         message = f"{type(error).__name__}: {error}"
@@ -198,6 +224,12 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to tell
             run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))
+
+
+def _due_again(entry: Measurement, job: JobPublic) -> bool:
+    """Whether an entry from before the job is to be replaced: a failure always, a value if the job measures again."""
+    before = entry.measured_at is None or entry.measured_at < job.created_at
+    return before and (job.request.remeasure or entry.status is not Status.OK)
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -141,15 +142,6 @@ class Store:
         with self._database.writing() as session:
             table_rows.save(session, table_id, [measurement])
 
-    def forget(self, table_id: str, keys: Iterable[str]) -> None:
-        """Delete measurements, by workload key, and visits, by graph key: both kinds of key go in one list.
-
-        Raises:
-            TableNotFoundError: no such table.
-        """
-        with self._database.writing() as session:
-            table_rows.forget(session, table_id, list(keys))
-
     def import_table(self, table: Table) -> str:
         """Add a table, or what one of the same identity lacks; a good measurement that is here already stays.
 
@@ -171,6 +163,11 @@ class Store:
         """The visits of those graphs, ordered by graph, round and group. Raises TableNotFoundError."""
         with self._database.reading() as session:
             return visit_rows.load(session, table_id, graph_keys)
+
+    def forget_visits(self, table_id: str, graph_keys: Iterable[str], *, before: datetime) -> None:
+        """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            visit_rows.forget(session, table_id, graph_keys, before)
 
     def create_job(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
         """A queued job, or, where the key was used for the same request before, the job that it made then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from models.spec.tables import Table, TableInfo
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage.records import among, load
-from profiler_service.storage.schema import MeasurementRow, TableRow, VisitRow
+from profiler_service.storage.schema import MeasurementRow, TableRow
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -116,13 +116,6 @@ def save(session: Session, table_id: str, measurements: Sequence[Measurement]) -
         ),
         [_values(table_id, measurement) for measurement in measurements],
     )
-
-
-def forget(session: Session, table_id: str, keys: Sequence[str]) -> None:
-    """Delete the measurements of workloads, and the visits of graphs, that have these keys. Raises TableNotFoundError."""
-    require(session, table_id)
-    session.execute(delete(MeasurementRow).where(MeasurementRow.table_id == table_id, among(MeasurementRow.key, keys)))
-    session.execute(delete(VisitRow).where(VisitRow.table_id == table_id, among(VisitRow.graph_key, keys)))
 
 
 def import_table(session: Session, imported: Table) -> str:

@@ -6,8 +6,9 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -44,6 +45,16 @@ def load(session: Session, table_id: str, graph_keys: Iterable[str]) -> list[Vis
         .order_by(VisitRow.graph_key, VisitRow.round, VisitRow.visit)
     )
     return [_visit(row) for row in rows]
+
+
+def forget(session: Session, table_id: str, graph_keys: Iterable[str], before: datetime) -> None:
+    """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError."""
+    require(session, table_id)
+    session.execute(
+        delete(VisitRow).where(
+            VisitRow.table_id == table_id, among(VisitRow.graph_key, graph_keys), VisitRow.started_at < before
+        )
+    )
 
 
 def pack(samples_ms: Sequence[float]) -> bytes:

@@ -103,7 +103,7 @@ class TestTables:
             lambda: store.table_summary("nonesuch"),
             lambda: store.measurements("nonesuch", ["a"]),
             lambda: store.save_measurement("nonesuch", samples.measurement()),
-            lambda: store.forget("nonesuch", ["a"]),
+            lambda: store.forget_visits("nonesuch", ["a"], before=samples.A_TIME),
             lambda: store.save_visits("nonesuch", [visit()]),
             lambda: store.visits("nonesuch", ["a"]),
             lambda: store.set_sentinel_reference("nonesuch", 1.0),
@@ -144,15 +144,6 @@ class TestMeasurements:
             store.save_measurement(table_id, each)
             assert store.table(table_id).entries == (each,)
 
-    def test_forget(self, store: Store, table_id: str) -> None:
-        kept, forgotten = samples.measurement(), samples.measurement(samples.operator(9))
-        for each in (kept, forgotten):
-            store.save_measurement(table_id, each)
-        store.save_visits(table_id, [visit(graph_key="kept"), visit(graph_key="forgotten")])
-        store.forget(table_id, iter([forgotten.key(), "forgotten", "unknown"]))
-        assert store.table(table_id).entries == (kept,)
-        assert [each.graph_key for each in store.visits(table_id, ["kept", "forgotten"])] == ["kept"]
-
     def test_the_zone_of_an_instant_does_not_matter(self, store: Store, table_id: str) -> None:
         there = samples.A_TIME.astimezone(timezone(timedelta(hours=9)))
         store.save_measurement(table_id, samples.measurement(measured_at=there))
@@ -162,6 +153,16 @@ class TestMeasurements:
 
 
 class TestVisits:
+    def test_forget_those_of_some_graphs_before_an_instant(self, store: Store, table_id: str) -> None:
+        later = samples.A_TIME + timedelta(microseconds=1)
+        old, new = visit(graph_key="a", started_at=samples.A_TIME), visit(graph_key="a", round=9, started_at=later)
+        other = visit(graph_key="b", started_at=samples.A_TIME)
+        store.save_measurement(table_id, samples.measurement())
+        store.save_visits(table_id, [old, new, other])
+        store.forget_visits(table_id, iter(["a", "unknown"]), before=later)
+        assert store.visits(table_id, "ab") == [new, other]
+        assert store.table(table_id).entries == (samples.measurement(),)
+
     def test_kept_in_single_precision_and_in_order(self, store: Store, table_id: str) -> None:
         visits = [visit(graph_key=key, round=number, visit=group) for key in "ab" for number in (0, 1) for group in (0, 1)]
         store.save_visits(table_id, visits[::-1])

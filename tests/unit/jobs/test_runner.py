@@ -179,6 +179,57 @@ class TestSmallJobs:
         done = bench.store.job(again.id)
         assert (done.state, done.counts.reused, done.fraction) == (JobState.DONE, len(GRID), 1.0)
 
+    def test_nothing_to_do_waits_for_nobody(self, bench: Bench, tmp_path: Path) -> None:
+        bench.run(bench.submit(workloads=GRID[:3]))
+        again = bench.submit(workloads=GRID[:3])
+        bench.states.clear()
+        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+            bench.run(again, on_progress=lambda state: pytest.fail("waits") if "waiting" in state.phase else None)
+        assert bench.store.job(again.id).state is JobState.DONE
+
+    def test_what_another_job_measured_while_this_one_waited_is_reused(self, bench: Bench, tmp_path: Path) -> None:
+        job, other = bench.submit(workloads=GRID[:3]), bench.submit(workloads=GRID[:3])
+        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held.__enter__()
+
+        def measure_meanwhile(state: JobPublic) -> None:
+            if state.id == job.id and state.phase == "waiting for the device":
+                held.__exit__(None, None, None)
+                bench.run(other)
+
+        bench.run(job, on_progress=measure_meanwhile)
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.reused, bench.workers.opened) == (JobState.DONE, 3, 1)
+
+    def test_what_cannot_be_measured_again_keeps_its_values(self, bench: Bench) -> None:
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        before = entries(bench, first)
+        bench.workers.unbuildable[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
+        with pytest.raises(JobError, match="sentinel cannot be built"):
+            bench.run(bench.submit(workloads=GRID[:5], remeasure=True))
+        assert entries(bench, first) == before
+        assert len(before) == 5
+
+    def test_measuring_again_goes_on_after_a_kill(self, bench: Bench) -> None:
+        """Values from before the job are still due then, its own visits still good."""
+        first = bench.submit()
+        bench.run(first)
+        before = entries(bench, first)
+
+        def kill(state: JobPublic) -> None:
+            if 0 < state.counts.measured < len(GRID):
+                raise KilledError
+
+        bench.workers.visit_noise = 0.03
+        job = bench.submit(remeasure=True)
+        with pytest.raises(KilledError):
+            bench.run(job, on_progress=kill)
+        bench.run(job)
+        counts = bench.store.job(job.id).counts
+        assert (counts.measured, counts.reused) == (len(GRID), 0)
+        assert all(entry.measured_at != before[key].measured_at for key, entry in entries(bench, job).items())
+
     def test_remeasuring_replaces_what_was_there(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:5]))
         bench.workers.groups.clear()
