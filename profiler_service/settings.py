@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     the rights to write are known to be there."""
 
     lock_dir: Path | None = None
-    """Directory of the locks by which only one service or command at a time measures on a device. By default the one that
-    this machine has for locks; containers on one device must be given a directory that they share."""
+    """Directory of the locks by which only one service or command at a time measures on a device. By default that of
+    temporary files, /tmp; containers on one device, and users with a TMPDIR of their own, must be given one that they share."""
 
     start_timeout_s: Seconds = 120.0
     """For a worker process to import its runtime. Reading a large runtime from a cold, slow disk takes half a minute."""

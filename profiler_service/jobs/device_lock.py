@@ -20,9 +20,11 @@ _POLL_S = 0.2
 
 
 def lock_directory() -> Path:
-    """The directory that all users of this machine share; where there is one, that which a reboot empties."""
-    run = Path("/run/lock")
-    return run if run.is_dir() else Path(tempfile.gettempdir())
+    """The machine's directory of temporary files, which every user may write to wherever there are users at all.
+
+    Users, or containers, whose TMPDIR differ must be given one directory of locks (OPCLOCK_LOCK_DIR).
+    """
+    return Path(tempfile.gettempdir())
 
 
 @contextmanager
@@ -65,6 +67,8 @@ def _acquire(lock: FileLock, device: str, timeout_s: float) -> bool:
         return False
     except OSError as error:
         raise JobError(
-            f"cannot lock the device {device!r}: {error}", hint=f"Make {lock.lock_file} writable for this user, or remove it."
+            f"cannot lock the device {device!r}: {error}",
+            hint=f"Make {lock.lock_file} and its directory {Path(lock.lock_file).parent} writable for this user, or set "
+            "OPCLOCK_LOCK_DIR to a directory that all who measure on this device can write to.",
         ) from error
     return True

@@ -69,4 +69,13 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing.touch()
     with pytest.raises(JobError, match="cannot lock the device 'cpu'") as caught:
         lock(missing)
-    assert "writable" in caught.value.hint
+    assert f"directory {missing} writable" in caught.value.hint
+    assert "OPCLOCK_LOCK_DIR" in caught.value.hint
+
+
+def test_locks_are_where_temporary_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one directory that ordinary users can write to everywhere."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with device_lock("cpu", on_wait=ignore, stopped=never) as held:
+        assert held
+        assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
