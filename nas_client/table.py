@@ -50,13 +50,13 @@ class LookupTable:
         """Milliseconds of that operator.
 
         Raises:
-            MissingEntryError: names the operator, why there is no value, and the command that measures it.
+            MissingEntryError: names the operator, why there is no value, and how it gets one.
         """
         value = self._values_ms.get(operator.key())
         if value is None:
             raise MissingEntryError(
                 f"no value for {operator.label()} (key {operator.key()}) in {self.label()}: {self._reason(operator)}",
-                hint=f"Measure it: {self.measuring_command()}",
+                hint=self.measuring_advice(),
             )
         return value
 
@@ -72,16 +72,34 @@ class LookupTable:
         """For people: the table's id, space and target."""
         return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()})"
 
-    def measuring_command(self) -> str:
-        """The command that measures what is missing, and only that, on the box of this table."""
-        space, target = self.info.space, self.info.target
+    def measuring_advice(self) -> str:
+        """How what is missing gets a value: by a command on the box of this table, which measures that and nothing else.
+
+        An imported table gets none: its numbers are of another's device, and its runtime is no backend.
+        """
+        target = self.info.target
+        if target.options.get("origin") == "imported":
+            return (
+                "The table was imported, and nothing here can measure for it. "
+                f"Measure a table of your own device instead: {self._profiling()}"
+            )
+        settings = [
+            *(["OPCLOCK_DEVICE=cuda"] if target.options.get("device") == "cuda" else []),
+            *(["OPCLOCK_TF32=true"] if target.precision.get("tf32") == "on" else []),
+        ]
+        options = [f"--backend {target.backend}"]
+        if target.threads > 1:
+            options.append(f"--threads {target.threads}")
+        if self.info.protocol is not ProtocolName.IN_CONTEXT:
+            options.append(f"--protocol {self.info.protocol.value}")
+        return f"Measure what is missing: {' '.join([*settings, self._profiling(*options)])}"
+
+    def _profiling(self, *options: str) -> str:
+        """The command that profiles the table's space, with what is not usual of it."""
+        space = self.info.space
         usual = create_space(SpaceSpec(name=space.name, input_size=space.input_size)).spec
         height, width = space.input_size
-        parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width} --backend {target.backend}"]
-        if target.threads > 1:
-            parts.append(f"--threads {target.threads}")
-        if self.info.protocol is not ProtocolName.IN_CONTEXT:
-            parts.append(f"--protocol {self.info.protocol.value}")
+        parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width}", *options]
         fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(usual, name)]
         parts += [f"--{name} {getattr(space, name)}" for name in fields]
         changed = {name: value for name, value in space.parameters.items() if value != usual.parameters.get(name)}

@@ -71,7 +71,9 @@ def explain_missing(terms: Sequence[Term], table: LookupTable) -> None:
     """Say which terms of a sum have no value, why, and how they get one."""
     console = people()
     missing = [term for term in terms if term.ms is None]
-    console.print(f"{len(missing)} of {len(terms)} operators have no value in {table.label()}; the sum is without them:")
+    console.print(
+        f"{len(missing)} of {len(terms)} operators have no value in {table.label()}; the sum is without them:", markup=False
+    )
     for term in missing:
         console.print(f"  {term.operator.label()}: {term.reason}", markup=False)
-    console.print(f"Measure them: {table.measuring_command()}", markup=False)
+    console.print(table.measuring_advice(), markup=False)

@@ -184,7 +184,7 @@ def test_nothing_is_written_or_chosen_by_sums_that_lack_terms(
     assert ended.document["chosen"] is None
     assert len(ended.document["architectures"][0]["estimate"]["missing"]) == 1
     assert "1 of" in ended.err
-    assert "Measure them: profiler-service profile" in ended.err
+    assert "Measure what is missing: profiler-service profile" in ended.err
     assert not path.exists()
     ended = nas_client(*arguments, *more, "--allow-missing")
     assert ended.code == ExitCode.DONE

@@ -42,7 +42,9 @@ def test_a_missing_entry_names_the_operator_and_the_command(table: LookupTable) 
     with pytest.raises(MissingEntryError, match=r"no value for conv3x3 7→7 @8×8 /1 .* never measured") as caught:
         table.lookup(ABSENT)
     assert ABSENT.key() in caught.value.message
-    assert caught.value.hint == ("Measure it: profiler-service profile --space toy_dag --input-size 64x128 --backend paper")
+    assert caught.value.hint == (
+        "Measure what is missing: profiler-service profile --space toy_dag --input-size 64x128 --backend paper"
+    )
     assert caught.value.exit_code is ExitCode.BAD_INPUT
 
 
@@ -56,9 +58,29 @@ def test_the_command_says_all_that_is_not_usual() -> None:
             "target": TARGET.model_copy(update={"threads": 2}),
         }
     )
-    assert LookupTable(Table(info=info)).measuring_command() == (
+    assert LookupTable(Table(info=info)).measuring_advice() == (
+        "Measure what is missing: "
         "profiler-service profile --space fasterseg --input-size 32x64 --backend paper --threads 2 --protocol isolated "
         "--classes 11 --dtype float16 --parameter layers=5 --parameter widths=4,"
+    )
+
+
+def test_the_command_says_what_only_the_environment_can() -> None:
+    target = TARGET.model_copy(update={"backend": "torch", "options": {"device": "cuda"}, "precision": {"tf32": "on"}})
+    advice = LookupTable(Table(info=TABLE.info.model_copy(update={"target": target}))).measuring_advice()
+    assert advice == (
+        "Measure what is missing: OPCLOCK_DEVICE=cuda OPCLOCK_TF32=true "
+        "profiler-service profile --space toy_dag --input-size 64x128 --backend torch"
+    )
+
+
+def test_nothing_measures_for_an_imported_table() -> None:
+    target = TARGET.model_copy(update={"backend": "TensorRT", "options": {"origin": "imported"}})
+    with pytest.raises(MissingEntryError) as caught:
+        LookupTable(Table(info=TABLE.info.model_copy(update={"target": target}))).lookup(ABSENT)
+    assert caught.value.hint == (
+        "The table was imported, and nothing here can measure for it. Measure a table of your own device instead: "
+        "profiler-service profile --space toy_dag --input-size 64x128"
     )
 
 
