@@ -128,8 +128,8 @@ class ServiceClient:
     def follow(self, job_id: str) -> Iterator[JobPublic]:
         """The job's states as they change, the final one last.
 
-        Listens to the job's events, and again after a break. When the stream keeps breaking, says so and asks at
-        intervals instead.
+        Listens to the job's events, and again after a break and a wait: a proxy may cut every stream after its first
+        event. When the stream keeps breaking without any, says so and asks at intervals instead.
         """
         breaks = 0
         while breaks <= self._settings.event_reconnects:
@@ -148,6 +148,7 @@ class ServiceClient:
             yield job
             if job.state.final:
                 return
+            time.sleep(self._settings.poll_s)
         self._notice(
             f"the event stream of job {job_id} keeps breaking ({reason}); asking every {self._settings.poll_s:g} s instead"
         )

@@ -49,7 +49,7 @@ class ClientSettings(BaseSettings):
     """Streams that may break in a row, without an event between them, before the client asks instead of listening."""
 
     poll_s: Seconds = 2.0
-    """Between two questions, once it asks."""
+    """Between two questions, once it asks, and before it listens again to a stream that broke."""
 
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("opclock") / "tables")
     """Where tables are kept, by address and table id, with the ETag under which the service confirms them."""

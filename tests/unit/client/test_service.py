@@ -168,6 +168,20 @@ def test_a_stream_that_ends_early_is_opened_again(tmp_path: Path) -> None:
     assert client.notices == []
 
 
+def test_streams_cut_after_their_first_event_are_not_opened_without_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("nas_client.service.time.sleep", waits.append)
+    service = FakeService()
+    service.final = JobState.RUNNING
+    service.streams = [*([[JobState.RUNNING]] * 9), [JobState.DONE]]
+    states, client = follow(service, tmp_path, poll_s=0.5)
+    assert states == [JobState.RUNNING] * 18 + [JobState.DONE]
+    assert waits == [0.5] * 9
+    assert client.notices == []
+
+
 def test_a_job_that_ended_during_a_break_is_noticed(tmp_path: Path) -> None:
     service = FakeService()
     service.streams = [[JobState.RUNNING], [JobState.RUNNING]]
