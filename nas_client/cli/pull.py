@@ -33,7 +33,8 @@ def pull(
         "entries": entries,
         "failed": entries - len(found.table.values_ms()),
     }
-    emit(document, as_json=json, text=lambda console: console.print(f"{entries} entries of {found.label()} are in {output}"))
+    sentence = f"{entries} entries of {found.label()} are in {output}"
+    emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
 
 
 def _format_of(path: Path) -> TableFormat:

@@ -20,7 +20,7 @@ def sensitivity(table: TableSource, json: Json = False) -> None:
     weights = solve_weights(gaps)
 
     def show(console: Console) -> None:
-        console.print(found.label())
+        console.print(found.label(), markup=False)
         for name, gap, weight in (
             ("operators", gaps.operator_ms, weights.operator),
             ("downsampling", gaps.downsample_ms, weights.downsample),

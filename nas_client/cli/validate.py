@@ -71,13 +71,13 @@ def _choose(service: ServiceClient, space: str, input_size: str | None, ids: lis
 
 def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
     for table, judgement in zip(run.tables, run.judgements, strict=True):
-        console.print(table.label())
+        console.print(table.label(), markup=False)
         console.print(_grid(judgement.validation))
     first = run.judgements[0].validation
     if first.repeatability is not None:
         console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
     if output is not None:
-        console.print(f"the report is in {output}")
+        console.print(f"the report is in {output}", markup=False)
 
 
 def _grid(validation: Validation) -> Grid:

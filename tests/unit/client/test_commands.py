@@ -185,6 +185,16 @@ def test_sensitivity_balances_its_weights(nas_client: Command, wide: Path) -> No
     assert set(document) == {"operator_ms", "downsample_ms", "expansion_ms", "weights"}
 
 
+def test_names_are_printed_as_they_are(nas_client: Command, tmp_path: Path) -> None:
+    whole = make_table()
+    info = whole.info.model_copy(update={"target": whole.info.target.model_copy(update={"device": "CPU [/red] [bold]8 cores"})})
+    path = tmp_path / "table.json"
+    write_table(Table(info=info, entries=whole.entries), path, TableFormat.JSON)
+    ended = nas_client("sensitivity", "--table", path)
+    assert ended.code == ExitCode.DONE
+    assert "CPU [/red] [bold]8 cores" in ended.out
+
+
 def test_sensitivity_of_a_space_without_beta_and_gamma(nas_client: Command, table: Path) -> None:
     document = nas_client("sensitivity", "--table", table, "--json").document
     assert document["operator_ms"] > 0
