@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,11 +11,12 @@ from models.operators.weights import random_input
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
+from tests.reference import reference_file
 
 
 @pytest.fixture
-def student(reference: Path) -> ArchitectureSpec:
-    path = reference / "fasterseg" / "student.json"
+def student() -> ArchitectureSpec:
+    path = reference_file("fasterseg/student.json")
     return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
 
 
