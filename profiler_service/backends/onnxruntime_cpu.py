@@ -112,7 +112,10 @@ class OnnxRuntimeBackend(CpuBackend):
             raise _translated(error, BuildError) from error
         if session.get_providers() != [_PROVIDER]:
             raise BuildError(f"asked for {_PROVIDER}, but the session uses {', '.join(session.get_providers())}")
-        engine = OnnxRuntimeEngine(session, seeded_input(artifact.request))
+        try:
+            engine = OnnxRuntimeEngine(session, seeded_input(artifact.request))
+        except Exception as error:  # the input or the output may be what memory does not suffice for
+            raise _translated(error, BuildError) from error
         engine.engine_bytes = artifact.onnx_path.stat().st_size
         return engine
 
