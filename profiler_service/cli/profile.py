@@ -80,11 +80,15 @@ def profile(
         "failures": [_failure(entry) for entry in failures],
     }
     emit(document, as_json=json, text=lambda console: _summarise(console, job, table.entries, settings))
-    if interrupted.is_set():
+    if job.state is JobState.DONE:
+        if job.counts.failed:
+            raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
+    elif interrupted.is_set():
         people().print("interrupted; what was measured is kept, and the same command goes on with the rest")
         raise typer.Exit(128 + signal.SIGINT)
-    if job.counts.failed:
-        raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
+    else:
+        people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
+        raise typer.Exit(int(ExitCode.BAD_INPUT))
 
 
 def _parameter(text: str) -> tuple[str, Parameter]:

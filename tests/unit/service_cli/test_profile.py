@@ -109,6 +109,20 @@ def test_a_job_that_fails_as_a_whole(command: Command, failing: Setup, monkeypat
     assert "as soon as they start" in ended.document["error"]["message"]
 
 
+def test_a_job_that_somebody_else_cancels(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(None)
+
+    def run(runner: PaperRunner, job_id: str, *_: object) -> PhaseSeconds:
+        runner.store.update_job(job_id, state=JobState.CANCELLED)
+        return PhaseSeconds()
+
+    monkeypatch.setattr(PaperRunner, "run", run)
+    ended = command(*PROFILE, "--json")
+    assert ended.code == 3
+    assert ended.document["job"]["state"] == "cancelled"
+    assert "cancelled by somebody else" in ended.err
+
+
 def test_what_was_asked_for_is_what_the_job_gets(command: Command, failing: Setup) -> None:
     failing(None)
     options = ("--classes", "7", "--batch", "2", "--protocol", "isolated", "--budget", "thorough", "--remeasure")
