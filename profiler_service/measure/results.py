@@ -54,7 +54,9 @@ def measured(
     rule = StoppingRule(budget)
     for round_value in rounds:
         rule.add(round_value.value_ms)
-    flags = _flags(rule, visits, subtracted=base is not None)
+    counted = {round_value.round for round_value in rounds}
+    base_accepted = all(visit.accepted for visit in base or () if visit.round in counted)
+    flags = _flags(rule, visits, base_accepted=base_accepted, subtracted=base is not None)
     value_ms = max(rule.value_ms, 0.0)
     sentinel_ms = median([round_value.sentinel_ms for round_value in rounds])
     pooled, gross = _pooled(visits, rounds, reference_ms)
@@ -102,10 +104,10 @@ def failed(workload: Workload, status: Status, message: str, *, at: datetime, co
     )
 
 
-def _flags(rule: StoppingRule, visits: Sequence[Visit], *, subtracted: bool) -> tuple[Flag, ...]:
+def _flags(rule: StoppingRule, visits: Sequence[Visit], *, base_accepted: bool, subtracted: bool) -> tuple[Flag, ...]:
     found = {
         Flag.UNCONVERGED: not rule.converged,
-        Flag.CONTAMINATED: not all(visit.accepted for visit in visits),
+        Flag.CONTAMINATED: not (base_accepted and all(visit.accepted for visit in visits)),
         Flag.BELOW_RESOLUTION: subtracted and rule.value_ms <= RESOLUTION_STDERRS * rule.stderr_ms,
     }
     return tuple(flag for flag, raised in found.items() if raised)

@@ -92,6 +92,13 @@ def test_a_visit_kept_in_a_slow_phase_is_flagged() -> None:
     assert result(engine, None).flags == (Flag.CONTAMINATED,)
 
 
+@pytest.mark.parametrize(("slow_round", "flags"), [(1, (Flag.CONTAMINATED,)), (3, ())])
+def test_a_base_kept_in_a_slow_phase_is_flagged_if_its_round_counts(slow_round: int, flags: tuple[Flag, ...]) -> None:
+    base = visits("base", [(0.25,) * 3] * 4)
+    base[slow_round] = base[slow_round].model_copy(update={"accepted": False})
+    assert result(visits("engine", [(1.0,) * 3] * 3), base).flags == flags
+
+
 @pytest.mark.parametrize("engine_ms", [0.249, 0.2505])
 def test_a_difference_lost_in_noise_is_never_negative_and_flagged(engine_ms: float) -> None:
     engine = visits("engine", [(engine_ms,) * 3, (engine_ms + 0.001,) * 3, (engine_ms - 0.001,) * 3])
