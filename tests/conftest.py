@@ -12,9 +12,10 @@ settings.register_profile("opclock", deadline=None)  # a shared machine is slow 
 settings.load_profile("opclock")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def denormals_stay() -> Iterator[None]:
-    """Backends on the CPU flush denormals in their own process; a test that runs one here must not leave that to the next."""
+    """Backends on the CPU flush denormals in their own process; a module that runs one here must not leave that to
+    the next."""
     yield
     torch = sys.modules.get("torch")
     if torch is not None:
