@@ -41,7 +41,7 @@ class SpaceSpec(Record):
         return differences(self, other)
 
     def label(self) -> str:
-        """For people: `fasterseg 128×256 float32`."""
+        """For people: name, input size and dtype."""
         return f"{self.name} {self.input_size[0]}×{self.input_size[1]} {self.dtype}"
 
 

@@ -43,6 +43,9 @@ class KindInfo:
         attributes: name to its default and bounds.
         strides: the strides it can be built with.
         keeps_channels: whether the output must have as many channels as the input.
+        has_weights: whether a spec of this kind can have any.
+        identity_if_unchanged: whether it does nothing, and has no weights, where input and output have the same shape.
+        keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
         ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
     """
 
@@ -50,6 +53,9 @@ class KindInfo:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     strides: tuple[int, ...] = (1, 2)
     keeps_channels: bool = False
+    has_weights: bool = True
+    identity_if_unchanged: bool = False
+    keeps_width_inside: bool = False
     ends_network: bool = False
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
@@ -99,16 +105,21 @@ def kind_names() -> list[str]:
     return sorted(_KINDS)
 
 
-register_kind(KindInfo("skip"))
+register_kind(KindInfo("skip", identity_if_unchanged=True))
 register_kind(KindInfo("conv3x3"))
 register_kind(KindInfo("conv3x3_x2"))
 register_kind(KindInfo("zoomed_conv3x3", _RESIZE))
 register_kind(KindInfo("zoomed_conv3x3_x2", _RESIZE))
 register_kind(KindInfo("conv_bn_relu", _CONVOLUTION))
 register_kind(KindInfo("feature_fusion", strides=(1,), keeps_channels=True))
-register_kind(KindInfo("segmentation_head", strides=(1,)))
+register_kind(KindInfo("segmentation_head", strides=(1,), keeps_width_inside=True))
 register_kind(
     KindInfo(
-        "upsample", {"scale": Attribute(8, low=2, high=32)} | _RESIZE, strides=(1,), keeps_channels=True, ends_network=True
+        "upsample",
+        {"scale": Attribute(8, low=2, high=32)} | _RESIZE,
+        strides=(1,),
+        keeps_channels=True,
+        has_weights=False,
+        ends_network=True,
     )
 )

@@ -15,6 +15,9 @@ from models.spec.kinds import AttributeValue, kind_info
 Dtype = Literal["float32", "float16", "bfloat16"]
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
+_MACS_BESIDE_WEIGHTS = 14
+"""For each output pixel and channel, at the most: two batch normalisations (2 each), two ReLUs (1), two resizes (4)."""
+
 Channels = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)]
 Side = Annotated[StrictInt, Field(ge=1, le=limits.MAX_SIDE)]
 Batch = Annotated[StrictInt, Field(ge=1, le=limits.MAX_BATCH)]
@@ -76,17 +79,44 @@ class OperatorSpec(Record):
         return self
 
     def _check_size(self) -> None:
-        """Refuse what would not fit; an upper bound for every kind (two 3×3 convolutions at most)."""
+        """Refuse what would not fit."""
         n, c, h, w = self.output_shape
-        kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
-        weights = 2 * kernel**2 * max(self.in_channels, c) * c // groups
-        activations = n * (self.in_channels * self.height * self.width + 2 * c * h * w)
-        size = (activations + weights) * DTYPE_BYTES[self.dtype]
-        macs = n * weights * h * w
+        maps = self._inner_channels + c if self._has_weights else c
+        activations = n * (self.in_channels * self.height * self.width + maps * h * w)
+        size = (activations + self._weights_bound) * DTYPE_BYTES[self.dtype]
         if size > limits.MAX_WORKLOAD_BYTES:
             raise _too_large("memory", size, limits.MAX_WORKLOAD_BYTES, "bytes")
-        if macs > limits.MAX_WORKLOAD_MACS:
-            raise _too_large("arithmetic", macs, limits.MAX_WORKLOAD_MACS, "multiply-adds")
+        if self.macs_bound > limits.MAX_WORKLOAD_MACS:
+            raise _too_large("arithmetic", self.macs_bound, limits.MAX_WORKLOAD_MACS, "multiply-adds")
+
+    @property
+    def macs_bound(self) -> int:
+        """At least as many multiply-adds as it takes, known without its module."""
+        n, _, h, w = self.output_shape
+        return n * h * w * (self._weights_bound + _MACS_BESIDE_WEIGHTS * self._widest)
+
+    @property
+    def _weights_bound(self) -> int:
+        """At least as many weights as it has: two convolutions of the widest maps, whatever the kind."""
+        if not self._has_weights:
+            return 0
+        kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
+        return 2 * kernel**2 * self._widest * self._inner_channels // groups
+
+    @property
+    def _inner_channels(self) -> int:
+        """At least as many channels as the maps between input and output have."""
+        return self.in_channels if kind_info(self.kind).keeps_width_inside else self.out_channels
+
+    @property
+    def _widest(self) -> int:
+        return max(self.in_channels, self.out_channels)
+
+    @property
+    def _has_weights(self) -> bool:
+        info = kind_info(self.kind)
+        unchanged = self.input_shape == self.output_shape
+        return info.has_weights and not (info.identity_if_unchanged and unchanged)
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
