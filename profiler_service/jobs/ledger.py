@@ -63,6 +63,11 @@ class Ledger:
         return tuple(self._pending.values())
 
     @property
+    def reference_ms(self) -> float | None:
+        """The table's sentinel reference; None while it has none, or if its protocol has none."""
+        return self._reference_ms
+
+    @property
     def rounds_done(self) -> int:
         """Rounds of the pending workload that is furthest."""
         return max((self._rounds(planned) for planned in self.pending), default=0)
@@ -129,11 +134,8 @@ class Ledger:
         return len({visit.round for visit in self._medians[planned.graph.key]})
 
     def _rule(self, planned: PlannedWorkload, reference_ms: float | None) -> StoppingRule:
-        rule = StoppingRule(self._budget)
         base = None if planned.base is None else self._medians[planned.base.key]
-        for round_value in round_values(self._medians[planned.graph.key], base, reference_ms):
-            rule.add(round_value.value_ms)
-        return rule
+        return StoppingRule.of(self._budget, round_values(self._medians[planned.graph.key], base, reference_ms))
 
     def _sentinel_now_ms(self) -> float | None:
         """What the table's reference would be if it were set now; None before the first visit.

@@ -54,8 +54,9 @@ def measure_in_turn(
         JobError: the sentinel failed.
     """
     budget = job.budget
-    operators = VisitSettings(budget.passes, _OPERATORS_PER_SENTINEL, SentinelGate(repeat_share=budget.repeat_share))
-    networks = VisitSettings(budget.network_passes, _NETWORKS_PER_SENTINEL, SentinelGate(repeat_share=budget.repeat_share))
+    gates = [SentinelGate(repeat_share=budget.repeat_share, reference_ms=job.ledger.reference_ms) for _ in range(2)]
+    operators = VisitSettings(budget.passes, _OPERATORS_PER_SENTINEL, gates[0])
+    networks = VisitSettings(budget.network_passes, _NETWORKS_PER_SENTINEL, gates[1])
     operator_limits = GroupLimits(min(MIN_LIVE, limits.engines), limits.engines, limits.memory_bytes)
     network_limits = GroupLimits(0, limits.engines, limits.memory_bytes)
     units = {planned.graph.key: planned.operators for planned in job.ledger.pending}

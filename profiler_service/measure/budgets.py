@@ -51,6 +51,11 @@ class BudgetSettings:
     floor_ms: float = 0.001
     repeat_share: float = 0.5
 
+    @property
+    def least_accepted(self) -> int:
+        """Accepted rounds from which on the others do not count: half of those needed at the least."""
+        return (self.min_rounds + 1) // 2
+
     def __post_init__(self) -> None:
         if not 2 <= self.min_rounds <= self.max_rounds:
             raise InvalidSpecError(f"rounds must satisfy 2 ≤ min ≤ max, not {self.min_rounds} and {self.max_rounds}")

@@ -12,7 +12,7 @@ from models.spec.measurements import Flag, Measurement, Status, Workload
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.statistics import coefficient_of_variation, median, relative_range, summarise
 from profiler_service.measure.stopping import StoppingRule
-from profiler_service.measure.values import RoundValue, VisitMedian, round_values, sentinel_scale
+from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values, sentinel_scale
 from profiler_service.measure.visits import Visit
 
 RESOLUTION_STDERRS = 2.0
@@ -51,12 +51,9 @@ def measured(
     """
     base = None if base_visits is None else [VisitMedian.of(visit) for visit in base_visits]
     rounds = round_values([VisitMedian.of(visit) for visit in visits], base, reference_ms)
-    rule = StoppingRule(budget)
-    for round_value in rounds:
-        rule.add(round_value.value_ms)
-    counted = {round_value.round for round_value in rounds}
-    base_accepted = all(visit.accepted for visit in base or () if visit.round in counted)
-    flags = _flags(rule, visits, base_accepted=base_accepted, subtracted=base is not None)
+    rule = StoppingRule.of(budget, rounds)
+    rounds = counted_rounds(rounds, budget.least_accepted)
+    flags = _flags(rule, rounds, subtracted=base is not None)
     value_ms = max(rule.value_ms, 0.0)
     sentinel_ms = median([round_value.sentinel_ms for round_value in rounds])
     pooled, gross = _pooled(visits, rounds, reference_ms)
@@ -104,10 +101,10 @@ def failed(workload: Workload, status: Status, message: str, *, at: datetime, co
     )
 
 
-def _flags(rule: StoppingRule, visits: Sequence[Visit], *, base_accepted: bool, subtracted: bool) -> tuple[Flag, ...]:
+def _flags(rule: StoppingRule, rounds: Sequence[RoundValue], *, subtracted: bool) -> tuple[Flag, ...]:
     found = {
         Flag.UNCONVERGED: not rule.converged,
-        Flag.CONTAMINATED: not (base_accepted and all(visit.accepted for visit in visits)),
+        Flag.CONTAMINATED: not all(round_value.accepted for round_value in rounds),
         Flag.BELOW_RESOLUTION: subtracted and rule.value_ms <= RESOLUTION_STDERRS * rule.stderr_ms,
     }
     return tuple(flag for flag, raised in found.items() if raised)

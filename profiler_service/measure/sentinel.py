@@ -28,14 +28,18 @@ class SentinelGate:
     A visit is repeated at most `max_repeats` times. All repeats together stay within `repeat_share` of the visits (and
     `max_repeats`), beyond which the host is taken to be slow for good: normalisation must then do without.
 
+    Where the table has a sentinel reference, the best is that until something better is seen: a job may begin in a slow phase.
+
     One gate judges visits of one kind of group: how cold the sentinel runs depends on what runs beside it.
     """
 
-    def __init__(self, *, repeat_share: float, tolerance: float = 0.08, max_repeats: int = 2) -> None:
+    def __init__(
+        self, *, repeat_share: float, reference_ms: float | None = None, tolerance: float = 0.08, max_repeats: int = 2
+    ) -> None:
         self._repeat_share = repeat_share
         self._tolerance = tolerance
         self._max_repeats = max_repeats
-        self._best_ms: float | None = None
+        self._best_ms = reference_ms
         self._visits = 0
         self._repeats = 0
 

@@ -39,6 +39,7 @@ class RoundValue:
         plain_ms: the same without normalisation.
         base_ms: median over the base's visits in the round, in the units of `value_ms`; 0 where there is no base.
         sentinel_ms: the sentinel's median.
+        accepted: whether the sentinel let all the visits behind it stand.
     """
 
     round: int
@@ -46,6 +47,7 @@ class RoundValue:
     plain_ms: float
     base_ms: float
     sentinel_ms: float
+    accepted: bool = True
 
 
 def sentinel_scale(sentinel_ms: float, reference_ms: float | None) -> float:
@@ -61,6 +63,8 @@ def round_values(
 ) -> list[RoundValue]:
     """The rounds of a workload, in order: those in which the engine and, if it has one, its base were visited.
 
+    Within a round, visits that the sentinel did not accept count only where there are no others.
+
     Args:
         engine: visits of the workload's graph.
         base: visits of its base graph; None where it has none.
@@ -69,12 +73,14 @@ def round_values(
     base_rounds = None if base is None else _by_round(base)
     values = []
     for number, visits in sorted(_by_round(engine).items()):
+        accepted = all(visit.accepted for visit in visits)
         normalised, plain = _medians(visits, reference_ms)
         base_ms = plain_base_ms = 0.0
         if base_rounds is not None:
             if number not in base_rounds:
                 continue
             base_ms, plain_base_ms = _medians(base_rounds[number], reference_ms)
+            accepted = accepted and all(visit.accepted for visit in base_rounds[number])
         values.append(
             RoundValue(
                 round=number,
@@ -82,16 +88,26 @@ def round_values(
                 plain_ms=plain - plain_base_ms,
                 base_ms=base_ms,
                 sentinel_ms=median([visit.sentinel_ms for visit in visits]),
+                accepted=accepted,
             )
         )
     return values
+
+
+def counted_rounds(rounds: Sequence[RoundValue], least: int) -> list[RoundValue]:
+    """Those that make the value: the accepted ones if they are at least so many, else all.
+
+    Sentinel units take out most of a slow phase, but not all: what waits for memory is slowed down otherwise than the sentinel.
+    """
+    accepted = [round_value for round_value in rounds if round_value.accepted]
+    return accepted if len(accepted) >= least else list(rounds)
 
 
 def _by_round(visits: Iterable[VisitMedian]) -> Mapping[int, Sequence[VisitMedian]]:
     rounds: defaultdict[int, list[VisitMedian]] = defaultdict(list)
     for visit in visits:
         rounds[visit.round].append(visit)
-    return rounds
+    return {number: [visit for visit in found if visit.accepted] or found for number, found in rounds.items()}
 
 
 def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple[float, float]:

@@ -86,16 +86,31 @@ def test_rounds_that_disagree_are_unconverged_and_spread() -> None:
     assert entry.stderr_ms > 0.05
 
 
-def test_a_visit_kept_in_a_slow_phase_is_flagged() -> None:
-    engine = visits("engine", [(1.0,) * 3] * 3)
-    engine[1] = engine[1].model_copy(update={"accepted": False})
-    assert result(engine, None).flags == (Flag.CONTAMINATED,)
+def slow(taken: list[Visit], *rounds: int) -> list[Visit]:
+    """Those rounds as the sentinel rejected them."""
+    return [visit.model_copy(update={"accepted": visit.round not in rounds}) for visit in taken]
 
 
-@pytest.mark.parametrize(("slow_round", "flags"), [(1, (Flag.CONTAMINATED,)), (3, ())])
-def test_a_base_kept_in_a_slow_phase_is_flagged_if_its_round_counts(slow_round: int, flags: tuple[Flag, ...]) -> None:
-    base = visits("base", [(0.25,) * 3] * 4)
-    base[slow_round] = base[slow_round].model_copy(update={"accepted": False})
+def test_slow_rounds_do_not_count_where_there_are_enough_others() -> None:
+    engine = slow(visits("engine", [(1.0,) * 3, (1.5,) * 3, (1.0,) * 3, (1.0,) * 3]), 1)
+    entry = result(engine, None)
+    assert entry.flags == ()
+    assert (entry.rounds, entry.samples) == (3, 9)
+    assert entry.value_ms == entry.p99_ms == pytest.approx(1.0)
+
+
+def test_slow_rounds_that_must_be_kept_are_flagged() -> None:
+    engine = slow(visits("engine", [(1.0,) * 3] * 3), 0, 1)
+    entry = result(engine, None)
+    assert entry.flags == (Flag.CONTAMINATED,)
+    assert entry.rounds == 3
+
+
+@pytest.mark.parametrize(("slow_rounds", "flags"), [((0, 1), (Flag.CONTAMINATED,)), ((3,), ())])
+def test_a_base_kept_in_a_slow_phase_is_flagged_if_its_round_counts(
+    slow_rounds: tuple[int, ...], flags: tuple[Flag, ...]
+) -> None:
+    base = slow(visits("base", [(0.25,) * 3] * 4), *slow_rounds)
     assert result(visits("engine", [(1.0,) * 3] * 3), base).flags == flags
 
 

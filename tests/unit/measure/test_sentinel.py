@@ -19,6 +19,13 @@ def test_the_best_is_the_best_so_far() -> None:
     assert gate.judge(1.20, attempt=0) is Verdict.REPEAT
 
 
+def test_a_job_that_begins_in_a_slow_phase_knows_it_by_the_tables_reference() -> None:
+    gate = SentinelGate(repeat_share=1.0, reference_ms=1.0)
+    assert gate.judge(1.3, attempt=0) is Verdict.REPEAT
+    assert gate.judge(0.9, attempt=0) is Verdict.ACCEPT
+    assert gate.judge(1.0, attempt=0) is Verdict.REPEAT
+
+
 def test_a_visit_is_repeated_twice_at_most() -> None:
     gate = SentinelGate(repeat_share=1.0)
     gate.judge(1.0, attempt=0)

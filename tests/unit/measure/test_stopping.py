@@ -10,6 +10,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget
 from profiler_service.measure.budgets import BUDGETS, BudgetSettings
 from profiler_service.measure.stopping import StoppingRule
+from profiler_service.measure.values import RoundValue
 
 SETTINGS = BudgetSettings(
     min_rounds=4,
@@ -73,6 +74,23 @@ def test_times_near_zero_stop_at_the_floor() -> None:
     """A relative target is out of reach for a difference that is next to nothing."""
     assert fed(0.0004, -0.0003, 0.0002, -0.0001).converged
     assert not fed(0.004, -0.003, 0.002, -0.001).converged
+
+
+def test_rounds_that_do_not_count_are_charged_to_the_budget() -> None:
+    """Else a host that stays slow would keep a job for ever; and what does not count proves no convergence."""
+
+    def taken(accepted: int, rejected: int) -> StoppingRule:
+        kinds = [True] * accepted + [False] * rejected
+        rounds = [RoundValue(n, 1.0, 1.0, 0.0, 0.3, accepted=kind) for n, kind in enumerate(kinds)]
+        return StoppingRule.of(SETTINGS, rounds)
+
+    assert (taken(3, 5).rounds, taken(3, 5).spent) == (3, 8)
+    assert not taken(3, 5).done
+    assert taken(3, 5).expected_rounds_left() == 1
+    assert taken(4, 5).converged
+    assert taken(3, SETTINGS.max_rounds - 3).done
+    assert not taken(3, SETTINGS.max_rounds - 3).converged
+    assert taken(1, 5).rounds == 6
 
 
 def test_expected_rounds_follow_the_error() -> None:

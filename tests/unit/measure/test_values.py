@@ -9,7 +9,7 @@ import pytest
 
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.statistics import median
-from profiler_service.measure.values import RoundValue, VisitMedian, round_values, sentinel_reference
+from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values, sentinel_reference
 from profiler_service.measure.visits import Visit
 
 BASES = [Member(f"base{index}", 1) for index in range(6)]
@@ -95,6 +95,25 @@ def test_a_round_subtracts_the_median_of_its_base_visits() -> None:
     assert first.base_ms == pytest.approx(0.5)
     assert first.plain_ms == pytest.approx(2.2 - 0.55)
     assert second == RoundValue(round=1, value_ms=2.0 - 0.6, plain_ms=2.0 - 0.6, base_ms=0.6, sentinel_ms=0.30)
+
+
+def test_of_a_base_only_accepted_visits_count_while_there_are_any() -> None:
+    engine = [VisitMedian(round=0, visit=0, median_ms=2.0, sentinel_ms=0.3)]
+    rejected = VisitMedian(round=0, visit=1, median_ms=0.9, sentinel_ms=0.5, accepted=False)
+    accepted = VisitMedian(round=0, visit=0, median_ms=0.5, sentinel_ms=0.3)
+    (good,) = round_values(engine, [accepted, rejected, rejected], None)
+    assert (good.base_ms, good.accepted) == (0.5, True)
+    (kept,) = round_values(engine, [rejected], None)
+    assert (kept.base_ms, kept.accepted) == (0.9, False)
+
+
+def test_accepted_rounds_count_alone_once_there_are_enough() -> None:
+    def number(round_: int, *, accepted: bool) -> RoundValue:
+        return RoundValue(round_, value_ms=1.0, plain_ms=1.0, base_ms=0.0, sentinel_ms=0.3, accepted=accepted)
+
+    rounds = [number(0, accepted=True), number(1, accepted=False), number(2, accepted=True)]
+    assert [counted.round for counted in counted_rounds(rounds, 2)] == [0, 2]
+    assert counted_rounds(rounds, 3) == rounds
 
 
 def test_rounds_without_the_base_do_not_count() -> None:
