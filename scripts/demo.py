@@ -140,9 +140,7 @@ def sum_up(options: argparse.Namespace, results: dict[str, Any], seconds: float)
     CONSOLE.print()
     CONSOLE.print(f"{counts['measured']} operators measured, {counts['reused']} reused, {counts['failed']} failed.")
     CONSOLE.print(table)
-    CONSOLE.print(
-        f"The networks themselves repeat to {validation['repeatability']:.1%} between rounds; no estimate can do better."
-    )
+    CONSOLE.print(f"The networks' own rounds lie {validation['repeatability']:.1%} apart (median).")
     w1, w2, w3 = sensitivity["weights"]
     CONSOLE.print(
         f"Sensitivity: operator {sensitivity['operator_ms']:.2f}, downsampling {sensitivity['downsample_ms']:.2f}, "
