@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 
 from profiler_service.cli.main import main
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Its one JSON document; fails if stdout holds anything else."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
+from tests.ended import Command, Ended
 
 
 @pytest.fixture
