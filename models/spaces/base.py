@@ -43,6 +43,9 @@ class SearchSpace(ABC):
     default_input_size: ClassVar[InputSize] = (256, 512)
     """(height, width) where nobody states another: small enough for any box."""
 
+    size_multiple: ClassVar[int] = 1
+    """What heights and widths of images must be divisible by."""
+
     branch_ends: ClassVar[tuple[int, ...]] = ()
     """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
     a matter of choice."""

@@ -42,6 +42,7 @@ class FasterSegSpace(SearchSpace, PublishedReader):
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
     published_format: ClassVar[str] = FORMAT
     grid_version: ClassVar[int] = 1
+    size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     usual_branches: ClassVar[int] = BRANCHES
 
@@ -52,7 +53,7 @@ class FasterSegSpace(SearchSpace, PublishedReader):
 
     @classmethod
     def settle(cls, spec: SpaceSpec) -> Self:
-        coarsest = SCALES[-1]
+        coarsest = cls.size_multiple
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
             if side % coarsest:
                 nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
