@@ -1,0 +1,72 @@
+"""What is known of a search after each epoch: one line of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import Record
+
+Phase = Literal["pretrain", "search"]
+
+
+class Latencies(Record):
+    """The student's latency by the table, summed over all branches, at the probabilities of α, β, γ; in ms.
+
+    Attributes:
+        operator_ms, downsample_ms, expansion_ms: with one granularity free.
+        weighted_ms: the decoupled loss.
+        relaxed_ms: with all free: the supernet's latency.
+    """
+
+    operator_ms: float
+    downsample_ms: float
+    expansion_ms: float
+    weighted_ms: float
+    relaxed_ms: float
+
+
+class Decoded(Record):
+    """The network that the parameters stand for at this time, with the branches that end at `branches`.
+
+    Attributes:
+        estimate_ms: the sum of its operators' entries.
+        skip_share: of the cells, those whose most probable operator does nothing, before any is removed.
+        narrowest_share: of the connections between those cells, those of the least width; 0 where widths are not searched.
+    """
+
+    branches: tuple[int, ...]
+    estimate_ms: float
+    skip_share: float
+    narrowest_share: float
+    architecture: ArchitectureSpec
+
+
+class SearchEpoch(Record):
+    """One epoch.
+
+    Attributes:
+        phase: `pretrain` trains weights alone.
+        epoch: counted from 0 in each phase.
+        steps: how many updates of each kind.
+        seconds: steps and evaluation.
+        losses: means over steps, by name: `weights_ROLE` and `architecture_ROLE`, the segmentation loss of those updates for
+            one prediction; `latency`, the student's latency loss in ms, not multiplied with λ.
+        latency_share: of the time of the steps, that of the latency loss, forward and backward; None without one.
+        latency: at the end of the epoch.
+        entropy: by role and granularity, the mean over rows in nats at the end of the epoch.
+        mean_iou: by role and branches (`8,32`), on the validation split; empty where this epoch was not evaluated.
+        decoded: by role, a network for each choice of branches.
+    """
+
+    phase: Phase
+    epoch: int
+    steps: int
+    seconds: float
+    losses: Mapping[str, float]
+    latency_share: float | None = None
+    latency: Latencies
+    entropy: Mapping[str, Mapping[str, float]]
+    mean_iou: Mapping[str, Mapping[str, float | None]]
+    decoded: Mapping[str, tuple[Decoded, ...]]
