@@ -19,7 +19,7 @@ from nas_client.train.losses import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction
 PUBLISHED_CROP = (512, 1024)
 
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class OptimizerConfig(Record):
@@ -30,7 +30,7 @@ class OptimizerConfig(Record):
         momentum, weight_decay: of SGD.
         power: of the decay.
         warmup_steps: over which the learning rate rises to that of the decay.
-        gradient_clip: largest norm of all gradients together; None leaves them as they are.
+        clip_norm: largest norm of all gradients together; None leaves them as they are.
     """
 
     lr: Annotated[float, Field(gt=0, le=10)] = 0.01
@@ -38,7 +38,14 @@ class OptimizerConfig(Record):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     power: Annotated[float, Field(ge=0, le=10)] = 0.9
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    gradient_clip: Positive | None = 5.0
+    clip_norm: Positive | None = 5.0
+
+
+class HardPixels(Record):
+    """Online hard example mining, see `hard_pixel_cross_entropy`."""
+
+    threshold: Fraction = OHEM_THRESHOLD
+    min_share: Fraction = OHEM_MIN_SHARE
 
 
 class LossConfig(Record):
@@ -46,18 +53,32 @@ class LossConfig(Record):
     the teacher, where there is one.
 
     Attributes:
-        ohem_threshold, ohem_min_share: which pixels are hard, see `hard_pixel_cross_entropy`.
+        hard_pixels: which pixels count.
         auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
         distillation: weight of the divergence.
         teacher_temperature, direction: of the divergence, see `distillation`.
     """
 
-    ohem_threshold: Annotated[float, Field(gt=0, le=1)] = OHEM_THRESHOLD
-    ohem_min_share: Share = OHEM_MIN_SHARE
+    hard_pixels: HardPixels = HardPixels()
     auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
     distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
     teacher_temperature: Positive = 1.0
     direction: Direction = "student_teacher"
+
+
+class ValidationConfig(Record):
+    """How weights are judged on the validation split.
+
+    Attributes:
+        every: epochs between two validations; the last epoch always has one.
+        batch_size: images predicted at once; images of different sizes need 1.
+        statistics_batches: training batches over which the statistics of batch normalisation are taken anew for the weights
+            that are validated and kept; 0 keeps the moving averages of the training.
+    """
+
+    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    statistics_batches: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 class TrainConfig(Record):
@@ -78,14 +99,11 @@ class TrainConfig(Record):
         optimizer, losses: see there.
         averaging: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
             None keeps the weights themselves.
-        recalibration: batches over which the statistics of batch normalisation are taken anew whenever weights are validated
-            and kept; 0 keeps the moving averages of the training.
-        bfloat16: compute under autocast; weights stay float32.
-        validate_every: epochs between two validations; the last epoch always has one.
-        validation_batch: images validated at once; images of different sizes need 1.
+        validation: see there.
+        precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
     """
 
-    data: DataSettings = Field(default_factory=DataSettings)
+    data: DataSettings = DataSettings()
     check_data: bool = True
     workers: Annotated[int, Field(ge=0, le=128)] = 0
     image_scale: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -96,13 +114,11 @@ class TrainConfig(Record):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 12
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 600
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
-    losses: LossConfig = Field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    losses: LossConfig = LossConfig()
     averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
-    recalibration: Annotated[int, Field(ge=0, le=100_000)] = 0
-    bfloat16: bool = False
-    validate_every: Annotated[int, Field(ge=1)] = 1
-    validation_batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    validation: ValidationConfig = ValidationConfig()
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _cache_in_this_process(self) -> Self:

@@ -41,7 +41,7 @@ class Judge:
 
     def due(self, epoch: int) -> bool:
         """Whether there is a validation after that many epochs."""
-        return epoch % self._config.validate_every == 0 or self._ends(epoch)
+        return epoch % self._config.validation.every == 0 or self._ends(epoch)
 
     def judge(self, network: nn.Module, epoch: int) -> bool:
         """Validate the weights of the network, or of a moving average, as they are after that many epochs.
@@ -77,7 +77,7 @@ class Judge:
 
     def _weights(self, network: nn.Module) -> State:
         """A copy, recalibrated where that is configured: on whole batches, so that all processes get the same."""
-        weights, batches, device = copy_of(network), self._config.recalibration, self._processes.device
+        weights, batches, device = copy_of(network), self._config.validation.statistics_batches, self._processes.device
         if not batches:
             return weights
         recalibrated = TrainableNetwork(self._recipe.architecture, self._config.crop_size).network
@@ -90,9 +90,8 @@ class Judge:
         matrix = confusion(
             Predictor(self._recipe.architecture, weights, processes.device),
             self._data.val,
-            processes.device,
             image_scale=config.image_scale,
-            batch_size=config.validation_batch,
+            batch_size=config.validation.batch_size,
             workers=config.workers,
             share=processes.share,
         )

@@ -62,7 +62,11 @@ def objective(
 
     def cross_entropy(logits: Tensor) -> Tensor:
         return hard_pixel_cross_entropy(
-            logits, labels, threshold=losses.ohem_threshold, min_share=losses.ohem_min_share, gather=gather
+            logits,
+            labels,
+            threshold=losses.hard_pixels.threshold,
+            min_share=losses.hard_pixels.min_share,
+            gather=gather,
         )
 
     segmentation = cross_entropy(scores.combined)

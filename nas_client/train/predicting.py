@@ -26,21 +26,22 @@ class Predictor:
     Args:
         architecture: of the network.
         weights: its state.
-        device: where it computes.
+        device: where it computes; images may be elsewhere.
     """
 
     def __init__(self, architecture: ArchitectureSpec, weights: Mapping[str, Tensor], device: torch.device) -> None:
-        self._architecture = architecture
+        self._architecture, self.device = architecture, device
         self._weights = {name: tensor.to(device) for name, tensor in weights.items()}
         self._multiple = space_class(architecture.space).size_multiple
         self._networks: dict[InputSize, Network] = {}
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Class ids. Shape: (N, 3, H, W) to (N, H, W)."""
+        """Class ids, on the predictor's device. Shape: (N, 3, H, W) to (N, H, W)."""
         height, width = images.shape[2:]
         below, beside = -height % self._multiple, -width % self._multiple
-        scores: Tensor = self._network((height + below, width + beside))(functional.pad(images, (0, beside, 0, below)))
+        filled = functional.pad(images.to(self.device), (0, beside, 0, below))
+        scores: Tensor = self._network((height + below, width + beside))(filled)
         return scores[..., :height, :width].argmax(dim=1)
 
     def _network(self, size: InputSize) -> Network:
@@ -55,7 +56,6 @@ class Predictor:
 def confusion(
     predictor: Predictor,
     dataset: SegmentationDataset,
-    device: torch.device,
     *,
     image_scale: float = 1.0,
     batch_size: int = 1,
@@ -63,8 +63,8 @@ def confusion(
     share: Share | None = None,
 ) -> ConfusionMatrix:
     """Predictions against labels, over all images or a process's share of them; see `evaluation_batches`."""
-    matrix = ConfusionMatrix(len(dataset.classes), device=device)
+    matrix = ConfusionMatrix(len(dataset.classes), device=predictor.device)
     batches = evaluation_batches(dataset, EvaluationTransform(image_scale), batch_size=batch_size, workers=workers, share=share)
     for images, labels in batches:
-        matrix.update(predictor(images.to(device)), labels.to(device))
+        matrix.update(predictor(images), labels.to(predictor.device))
     return matrix

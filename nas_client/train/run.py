@@ -34,6 +34,7 @@ def train(
     data: TrainingData | None = None,
     resume: bool = False,
     watch: Watch | None = None,
+    processes: Processes | None = None,
 ) -> TrainResult:
     """Train a network, and leave in the folder what `nas_client.train.folder` lists.
 
@@ -50,6 +51,7 @@ def train(
         data: opened already; `config.data` is opened where None.
         resume: go on where a training in that folder stopped.
         watch: told of every epoch.
+        processes: among which the training is shared; those that started this one where None.
 
     Raises:
         TrainingError: the folder, data or teacher does not fit.
@@ -69,7 +71,7 @@ def train(
         teacher=None if teacher is None else weights_digest(teacher.weights),
         start=None if start is None else weights_digest(network.network.state_dict()),
     )
-    processes = Processes()
+    processes = processes or Processes()
     processes.require_same("the training", recipe.model_dump_json())
     if resume:
         require_begun(folder)

@@ -144,7 +144,7 @@ class Training:
         images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         size = (labels.shape[1], labels.shape[2])
         self._network.train()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             scores = self._network(images, size)
             teacher = None if self._teacher is None else self._teacher(images, size).combined
         ranks = processes.share.ranks
@@ -157,8 +157,8 @@ class Training:
         norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None], foreach=True)
         where = f"training epoch {self.epoch + 1}, step {self._batch + 1}"
         require_finite(where, **dict(zip(named, values, strict=True)), gradient_norm=norm)
-        if config.optimizer.gradient_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, config.optimizer.gradient_clip, norm)
+        if config.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, config.optimizer.clip_norm, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr(self._steps)
         self._optimizer.step()
