@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.terminal import Json, emit, progress
 from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, say
+from nas_client.table import load_table
 
 if TYPE_CHECKING:
     from nas_client.train.config import TrainConfig
     from nas_client.train.records import EpochRecord, TrainResult
+    from nas_client.train.run import Start
 
 
 def train(
@@ -27,6 +30,14 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of a training whose best weights teach this network.")
     ] = None,
+    supernet: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Folder of a search whose supernet gives the first weights; needs --table."),
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="F", help="The table that this search used: a file, or its URL on a service.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="For which role the search decoded the architecture.")] = "student",
     resume: Resume = False,
     json: Json = False,
 ) -> None:
@@ -41,6 +52,8 @@ def train(
 
     if architecture is None and not resume:
         raise typer.BadParameter("--architecture is needed, or --resume")
+    if (supernet is None) != (table is None):
+        raise typer.BadParameter("--supernet and --table go together: the table says which space the search was in")
     network, chosen = _wanted(architecture, config, overrides or [], output, resume)
     with Processes() as processes, progress() as bar:
         speaks = processes.is_main
@@ -56,6 +69,7 @@ def train(
             chosen,
             output,
             teacher=None if teacher is None else load_trained(teacher),
+            start=None if supernet is None or table is None else _first_weights(supernet, table, role, network),
             resume=resume,
             watch=watch,
             processes=processes,
@@ -64,8 +78,7 @@ def train(
         emit(result, as_json=json, text=lambda console: _show(console, result, output))
     if not result.finished:
         if speaks:
-            again = "" if teacher is None else f" --teacher {teacher}"
-            say(f"stopped and saved after step {result.steps}; go on with: nas-client train -o {output}{again} --resume")
+            say(f"stopped and saved after step {result.steps}; the same command with --resume goes on")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -87,6 +100,12 @@ def _wanted(
     if resume and config is None and not overrides:
         return network, read_train_config(output)
     return network, read_config(TrainConfig, config, overrides)
+
+
+def _first_weights(folder: Path, table: str, role: str, architecture: ArchitectureSpec) -> Start:
+    from nas_client.search.first_weights import supernet_weights
+
+    return supernet_weights(folder, create_space(load_table(table).info.space), role, architecture)
 
 
 def _line(record: EpochRecord, epochs: int) -> str:

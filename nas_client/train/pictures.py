@@ -14,8 +14,8 @@ from nas_client.data.transforms import EvaluationTransform, denormalise
 from nas_client.train.predicting import Predictor
 
 HEADINGS = ("image", "label", "prediction")
-WIDEST = 512
-"""Pixels; wider pictures are shrunk."""
+NARROWEST, WIDEST = 256, 512
+"""Pixels; narrower pictures are enlarged, wider ones shrunk."""
 
 _GAP, _LINE, _INK = 4, 16, (27, 31, 36)
 _LEGEND_COLUMN = 112
@@ -42,7 +42,7 @@ def _rows(predictor: Predictor, dataset: SegmentationDataset, indices: Sequence[
 
 
 def _grid(rows: list[Pictures], classes: Classes) -> Image.Image:
-    tiles = [[_shrunk(Image.fromarray(picture)) for picture in row] for row in rows]
+    tiles = [[_fitted(Image.fromarray(picture)) for picture in row] for row in rows]
     width = max(tile.width for row in tiles for tile in row)
     total_width = len(HEADINGS) * (width + _GAP) - _GAP
     columns = max(1, total_width // _LEGEND_COLUMN)
@@ -64,8 +64,6 @@ def _grid(rows: list[Pictures], classes: Classes) -> Image.Image:
     return grid
 
 
-def _shrunk(picture: Image.Image) -> Image.Image:
-    if picture.width <= WIDEST:
-        return picture
-    height = round(picture.height * WIDEST / picture.width)
-    return picture.resize((WIDEST, height), Image.Resampling.NEAREST)
+def _fitted(picture: Image.Image) -> Image.Image:
+    width = min(max(picture.width, NARROWEST), WIDEST)
+    return picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.NEAREST)

@@ -12,7 +12,7 @@ import numpy as np
 from models.networks.plan import NetworkPlan
 from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import decode_branch
+from models.spaces.fasterseg.decoding import decode_branch, kept_cells
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
@@ -130,6 +130,9 @@ class FasterSegSpace(SearchSpace, PublishedReader):
             batch=self.spec.batch,
             dtype=self.spec.dtype,
         )
+
+    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
+        return tuple(kept_cells(self.parameters, probabilities, end) for end in branches)
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet
