@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, estimate, loss, profile, pull, search, sensitivity, validate
+from nas_client.cli import derive, estimate, evaluate, export, loss, profile, pull, search, sensitivity, train, validate
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -22,6 +22,9 @@ app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)
 app.command("derive")(derive.derive)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("validate")(validate.validate)
 
 

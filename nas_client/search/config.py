@@ -14,11 +14,10 @@ from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
 from nas_client.latency.weights import PUBLISHED_WEIGHTS
-from nas_client.train.losses import OHEM_MIN_SHARE, OHEM_THRESHOLD
+from nas_client.train.config import HardPixels
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
 Side = Annotated[int, Field(ge=32, le=8192)]
@@ -123,13 +122,6 @@ class LatencySettings(Record):
     factor: NotNegative = 0.01
     weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = (*PUBLISHED_WEIGHTS,)
     widths: Literal["expected", "gumbel"] = "expected"
-
-
-class HardPixels(Record):
-    """Online hard example mining, see `hard_pixel_cross_entropy`."""
-
-    threshold: Fraction = OHEM_THRESHOLD
-    min_share: Fraction = OHEM_MIN_SHARE
 
 
 class EvaluationSettings(Record):
