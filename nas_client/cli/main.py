@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, estimate, loss, profile, pull, sensitivity, validate
+from nas_client.cli import derive, draw, estimate, loss, profile, pull, sensitivity, validate
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -21,6 +21,7 @@ app.command("estimate")(estimate.command)
 app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("derive")(derive.derive)
+app.command("draw")(draw.draw)
 app.command("validate")(validate.validate)
 
 
