@@ -12,6 +12,9 @@
     ├── CalibrationError            too few measured architectures to fit or to judge
     ├── DatasetError                a folder, file or label of a data set is not what its owner distributes
     ├── ShapeError                  tensors of shapes that do not belong together
+    ├── CheckpointError             a checkpoint is damaged, of another version, or of another configuration
+    ├── DivergenceError             a loss is not a number
+    ├── ProcessesError              the processes of one run do not agree
     └── JobFailedError              the job that was waited for failed or was cancelled
 """
 
@@ -88,6 +91,24 @@ class ShapeError(NasClientError, ValueError):
     """Tensors of shapes that do not belong together."""
 
     code = ErrorCode.INVALID_REQUEST
+
+
+class CheckpointError(NasClientError):
+    """A checkpoint is damaged, of another version, or was saved under another configuration."""
+
+    code = ErrorCode.CONFLICT
+
+
+class DivergenceError(NasClientError):
+    """A loss is not a number; the run ended before it was saved."""
+
+    exit_code = ExitCode.WORKLOADS_FAILED
+
+
+class ProcessesError(NasClientError):
+    """The processes of one run do not agree on what they run."""
+
+    code = ErrorCode.CONFLICT
 
 
 class JobFailedError(NasClientError):

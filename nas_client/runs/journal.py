@@ -1,0 +1,74 @@
+"""What a run tells while it goes on: JSON lines for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from torch.utils.tensorboard import SummaryWriter
+
+from models.spec.base import Record, canonical_json
+
+Line = TypeVar("Line", bound=Record)
+
+LINES = "epochs.jsonl"
+"""The file of JSON lines in a run's folder."""
+
+
+class Journal:
+    """Appends to the run's `epochs.jsonl` and to TensorBoard's files in `tensorboard/`.
+
+    Args:
+        folder: of the run.
+        keep: lines of an interrupted run that count; what stands after them is of epochs that will be done again.
+        silent: write nothing, as all processes of a run but one.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 0, silent: bool = False) -> None:
+        self._path = folder / LINES
+        self._silent = silent
+        self._board: SummaryWriter | None = None
+        if not silent:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._path.write_text("".join(f"{line}\n" for line in _lines(self._path)[:keep]), encoding="utf-8")
+            self._board = SummaryWriter(folder / "tensorboard")
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        if not self._silent:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(canonical_json(record.model_dump(mode="json")) + "\n")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to the curve of each name; `/` groups curves."""
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        if self._board is not None:
+            self._board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_journal(folder: Path, cls: type[Line]) -> list[Line]:
+    """The lines of a run's journal; none where there is no file.
+
+    Raises:
+        InvalidSpecError: a line is not of that class.
+    """
+    path = folder / LINES
+    return [cls.parse(json.loads(line), source=str(path)) for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
