@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, draw, estimate, loss, profile, pull, sensitivity, validate
+from nas_client.cli import derive, draw, estimate, loss, profile, pull, report, sensitivity, validate
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -22,6 +22,7 @@ app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("derive")(derive.derive)
 app.command("draw")(draw.draw)
+app.command("report")(report.report)
 app.command("validate")(validate.validate)
 
 
