@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -97,13 +97,15 @@ def differences(mine: Record, theirs: Record) -> list[str]:
 
 
 def _flat(record: Record) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in record.model_dump(mode="json").items():
+    return dict(_named("", record.model_dump(mode="json")))
+
+
+def _named(prefix: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
         if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": str(text) for inner, text in value.items()}
+            yield from _named(f"{prefix}{name}.", value)
         else:
-            flat[name] = str(value)
-    return flat
+            yield prefix + name, str(value)
 
 
 def canonical_json(value: Any) -> str:

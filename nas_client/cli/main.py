@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, draw, estimate, loss, profile, pull, report, sensitivity, validate
+from nas_client.cli import derive, draw, estimate, loss, profile, pull, report, search, sensitivity, validate
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -20,6 +20,7 @@ app.command("pull")(pull.pull)
 app.command("estimate")(estimate.command)
 app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
+app.command("search")(search.search)
 app.command("derive")(derive.derive)
 app.command("draw")(draw.draw)
 app.command("report")(report.report)

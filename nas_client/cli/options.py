@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,17 @@ TableSource = Annotated[
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
 ProtocolOption = Annotated[ProtocolName, typer.Option("--protocol", help="How times are taken; see docs/measurement.md.")]
+
+RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run; made where it is absent.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C", help="YAML file; what it leaves out is the paper's.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the configuration, as search.epochs=10; repeatable."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+
+INTERRUPTED = 130
+"""Exit code of a run that a signal stopped, saved and ready to go on: the shell's own for Ctrl-C."""
 
 
 def connect(url: str) -> ServiceClient:

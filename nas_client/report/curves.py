@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_client.plotting import MUTED, SERIES, STYLE
-from nas_client.search.epochs import DecodedNetwork, SearchEpoch
+from nas_client.search.epochs import Decoded, SearchEpoch
 
 Curve = Sequence[float | None]
 """One value per epoch; None where there is none."""
@@ -90,10 +90,7 @@ def accuracies(epochs: Sequence[SearchEpoch]) -> Figure:
 def latencies(epochs: Sequence[SearchEpoch]) -> Figure:
     """Latency of the student's supernet: each granularity free alone, and all free."""
     fields = ("operator_ms", "downsample_ms", "expansion_ms", "relaxed_ms")
-    found = {
-        _NAMES[field]: [None if epoch.latency is None else float(getattr(epoch.latency, field)) for epoch in epochs]
-        for field in fields
-    }
+    found = {_NAMES[field]: [float(getattr(epoch.latency, field)) for epoch in epochs] for field in fields}
     return panels({"supernet of the student": found}, "latency (ms)", start=pretraining(epochs))
 
 
@@ -136,11 +133,11 @@ def pretraining(epochs: Sequence[SearchEpoch]) -> int:
     return sum(epoch.phase == "pretrain" for epoch in epochs)
 
 
-def _network(epoch: SearchEpoch, role: str, branches: tuple[int, ...]) -> DecodedNetwork | None:
+def _network(epoch: SearchEpoch, role: str, branches: tuple[int, ...]) -> Decoded | None:
     return next((network for network in epoch.decoded.get(role, ()) if network.branches == branches), None)
 
 
-def _of(network: DecodedNetwork | None, field: str) -> float | None:
+def _of(network: Decoded | None, field: str) -> float | None:
     return None if network is None else float(getattr(network, field))
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+import yaml
+
+from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError
 from nas_client.runs.journal import read_journal
 from nas_client.search.epochs import SearchEpoch
+from nas_client.search.outcome import RESULT, SearchResult
 from nas_client.table import LookupTable
 from nas_client.validation.judge import Validation
 from nas_client.validation.report import FIGURE, VALIDATION
 
-PARAMETERS = "parameters-student.json"
-"""What only a search writes."""
+Read = TypeVar("Read", bound=Record)
 
 CONFIG = "config.yaml"
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
@@ -24,11 +28,12 @@ _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A search: its epochs so far, and its configuration as written."""
+    """A search: its epochs so far, its configuration as written, and how it ended where it has."""
 
     name: str
     epochs: list[SearchEpoch]
-    config: str | None
+    config: str
+    result: SearchResult | None
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,12 @@ def _folders(path: Path) -> Iterator[Path]:
 
 def _read_folder(run: RunFolder, folder: Path) -> None:
     name = str(folder.relative_to(run.path))
-    if (folder / PARAMETERS).exists():
-        run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _text(folder / CONFIG)))
-    if (folder / VALIDATION).exists():
-        validation = Validation.parse_json((folder / VALIDATION).read_bytes(), source=str(folder / VALIDATION))
+    config = _config(folder)
+    if "pretrain" in config:
+        result = _record(folder / RESULT, SearchResult)
+        run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _dumped(config), result))
+    validation = _record(folder / VALIDATION, Validation)
+    if validation is not None:
         figure = (folder / FIGURE).with_suffix(".png")
         run.validations.append(ValidationFiles(name, validation, figure if figure.exists() else None))
     for file in sorted(folder.iterdir()):
@@ -90,5 +97,22 @@ def _read_folder(run: RunFolder, folder: Path) -> None:
             run.tables[str(file.relative_to(run.path))] = LookupTable(read_table(file))
 
 
-def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+def _config(folder: Path) -> dict[str, Any]:
+    """The fields of its configuration; none where there is no such file. They tell what kind of run it is."""
+    path = folder / CONFIG
+    if not path.exists():
+        return {}
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ReportError(f"{path}: not YAML: {error}", hint="Restore it as the run wrote it.") from error
+    return fields if isinstance(fields, dict) else {}
+
+
+def _dumped(config: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(config, sort_keys=False)
+    return text
+
+
+def _record(path: Path, cls: type[Read]) -> Read | None:
+    return cls.parse_json(path.read_bytes(), source=str(path)) if path.exists() else None

@@ -10,6 +10,7 @@ for the weights that a sampled width leaves out. Gradients are summed once a ste
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import torch
 from accelerate import PartialState
@@ -89,6 +90,13 @@ class Processes:
         if len(set(values)) > 1:
             listed = ", ".join(f"process {rank}: {found}" for rank, found in enumerate(values))
             raise ProcessesError(f"{what} differs between processes: {listed}", hint="Give every process the same.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the group, whatever happened: a process that ends within it can hang or abort."""
+        self._state.destroy_process_group()
 
     def wait(self) -> None:
         """Until everybody is here."""

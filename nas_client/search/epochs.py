@@ -1,7 +1,8 @@
-"""What a search tells of each epoch: one line of its journal."""
+"""What is known of a search after each epoch: one line of its journal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from models.spec.architectures import ArchitectureSpec
@@ -10,8 +11,14 @@ from models.spec.base import Record
 Phase = Literal["pretrain", "search"]
 
 
-class SupernetLatency(Record):
-    """Milliseconds of the supernet, by granularity and with all free."""
+class Latencies(Record):
+    """The student's latency by the table, summed over all branches, at the probabilities of α, β, γ; in ms.
+
+    Attributes:
+        operator_ms, downsample_ms, expansion_ms: with one granularity free.
+        weighted_ms: the decoupled loss.
+        relaxed_ms: with all free: the supernet's latency.
+    """
 
     operator_ms: float
     downsample_ms: float
@@ -20,8 +27,14 @@ class SupernetLatency(Record):
     relaxed_ms: float
 
 
-class DecodedNetwork(Record):
-    """A network that the parameters stand for at the end of an epoch."""
+class Decoded(Record):
+    """The network that the parameters stand for at this time, with the branches that end at `branches`.
+
+    Attributes:
+        estimate_ms: the sum of its operators' entries.
+        skip_share: of the cells, those whose most probable operator does nothing, before any is removed.
+        narrowest_share: of the connections between those cells, those of the least width; 0 where widths are not searched.
+    """
 
     branches: tuple[int, ...]
     estimate_ms: float
@@ -31,15 +44,29 @@ class DecodedNetwork(Record):
 
 
 class SearchEpoch(Record):
-    """One epoch of a search."""
+    """One epoch.
+
+    Attributes:
+        phase: `pretrain` trains weights alone.
+        epoch: counted from 0 in each phase.
+        steps: how many updates of each kind.
+        seconds: steps and evaluation.
+        losses: means over steps, by name: `weights_ROLE` and `architecture_ROLE`, the segmentation loss of those updates for
+            one prediction; `latency`, the student's latency loss in ms, not multiplied with λ.
+        latency_share: of the time of the steps, that of the latency loss, forward and backward; None without one.
+        latency: at the end of the epoch.
+        entropy: by role and granularity, the mean over rows in nats at the end of the epoch.
+        mean_iou: by role and branches (`8,32`), on the validation split; empty where this epoch was not evaluated.
+        decoded: by role, a network for each choice of branches.
+    """
 
     phase: Phase
     epoch: int
     steps: int
     seconds: float
-    losses: dict[str, float]
-    latency: SupernetLatency | None = None
+    losses: Mapping[str, float]
     latency_share: float | None = None
-    entropy: dict[str, dict[str, float]]
-    mean_iou: dict[str, dict[str, float]]
-    decoded: dict[str, tuple[DecodedNetwork, ...]]
+    latency: Latencies
+    entropy: Mapping[str, Mapping[str, float]]
+    mean_iou: Mapping[str, Mapping[str, float | None]]
+    decoded: Mapping[str, tuple[Decoded, ...]]

@@ -5,6 +5,7 @@ Computed in float32 where the logits are narrower: half precision has too few di
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -23,8 +24,22 @@ OHEM_MIN_SHARE = 1 / 16
 """Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
 
 
+Gather = Callable[[Tensor], Tensor]
+"""Everybody's tensors one after the other along the first dimension, without gradients."""
+
+
+def alone(tensor: Tensor) -> Tensor:
+    """The gathering of a single process."""
+    return tensor
+
+
 def hard_pixel_cross_entropy(
-    logits: Tensor, labels: Tensor, *, threshold: float = OHEM_THRESHOLD, min_share: float = OHEM_MIN_SHARE
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    threshold: float = OHEM_THRESHOLD,
+    min_share: float = OHEM_MIN_SHARE,
+    gather: Gather = alone,
 ) -> Tensor:
     """Mean cross-entropy over hard pixels: online hard example mining.
 
@@ -36,6 +51,7 @@ def hard_pixel_cross_entropy(
         labels: class ids or `IGNORE`, int64. Shape: (N, H, W).
         threshold: between 0 and 1; 1 makes it the plain cross-entropy over labelled pixels.
         min_share: between 0 and 1, of all pixels, labelled or not; one pixel at the least.
+        gather: where several processes share a batch: the result is this one's part, and all parts add up to the batch's loss.
 
     Raises:
         ShapeError: names both shapes.
@@ -47,11 +63,13 @@ def hard_pixel_cross_entropy(
     with torch.no_grad():
         labelled = (labels != IGNORE).flatten()
         ranked = torch.where(labelled, losses, -torch.inf)
-        least = max(1, int(min_share * ranked.numel()))
-        least_probable = ranked.topk(least, sorted=False).values.min()
+        everybodys = gather(ranked)
+        least = max(1, int(min_share * everybodys.numel()))
+        least_probable = everybodys.topk(least, sorted=False).values.min()
         easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
         kept = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
-    return torch.where(kept, losses, 0.0).sum() / kept.sum().clamp(min=1)
+        count = gather(kept.sum()[None]).sum()
+    return torch.where(kept, losses, 0.0).sum() / count.clamp(min=1)
 
 
 def distillation(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from models.networks.module import network_costs
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.report.blocks import Grid, Section, Text
@@ -108,12 +107,9 @@ def test_every_part_has_a_section(page: Page) -> None:
     ]
 
 
-def test_what_the_search_found_is_listed_with_its_costs(page: Page, tmp_path: Path) -> None:
-    last = write_search(tmp_path / "again")[-1]
-    network = last.decoded["student"][1]
-    costs = network_costs(SPACE.plan(network.architecture))
-    row = ["student", "8,32", "3.200", f"{costs.macs / 1e6:#.4g}", f"{costs.parameters / 1e6:#.4g}", "20.0"]
-    assert row in page.rows
+def test_what_the_search_found_is_listed_with_its_costs(page: Page) -> None:
+    assert ["student", "8,16", "3.100", "2.000", "1.500", "15.0", "0.2500"] in page.rows
+    assert ["teacher", "8,32", "3.100", "2.000", "1.500", "15.0", "0.2500", "taken"] in page.rows
 
 
 def test_the_same_folder_gives_the_same_page(run: Path, text: str) -> None:
@@ -122,7 +118,7 @@ def test_the_same_folder_gives_the_same_page(run: Path, text: str) -> None:
 
 def test_figures_take_the_colours_of_the_page(text: str) -> None:
     svgs = text.split("<svg")[1:]
-    assert len(svgs) >= 12
+    assert len(svgs) == 8  # losses, latency, mIoU, entropy; by role what it would decode to, and what it found
     assert all("var(--ink)" in svg for svg in svgs)
     assert not any("#1b1f24" in svg for svg in svgs)
 
@@ -137,14 +133,14 @@ def test_a_search_alone_says_what_is_absent(tmp_path: Path) -> None:
 
 
 def test_a_search_that_has_only_pretrained(tmp_path: Path) -> None:
-    write_search(tmp_path, pretraining=2, searching=0)
+    write_search(tmp_path, pretraining=2, searching=0, finished=False)
     text = report(tmp_path)
     assert "2 epochs of pre-training and 0 of search" in text
-    assert "would decode to" not in text
+    assert "The search has not ended" in text
 
 
 def test_a_search_before_its_first_epoch(tmp_path: Path) -> None:
-    write_search(tmp_path, pretraining=0, searching=0)
+    write_search(tmp_path, pretraining=0, searching=0, finished=False)
     assert "No epoch has ended yet." in report(tmp_path)
 
 

@@ -1,0 +1,106 @@
+"""`search`: co-search of teacher and student with a table. Torch is imported when it runs: that takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.terminal import Json, emit, people, progress
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource
+from nas_client.table import load_table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from nas_client.search.epochs import Phase, SearchEpoch
+    from nas_client.search.outcome import SearchResult
+    from nas_client.search.progress import Watch
+
+
+def search(
+    table: TableSource,
+    output: RunFolder,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    pretrained: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of a search whose pre-trained supernet is taken.")
+    ] = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Search for a teacher and a student: which operators, widths and downsampling trade mIoU best against latency.
+
+    Stopped by SIGTERM or Ctrl-C, it finishes the step and saves; --resume goes on from there. Under torchrun or accelerate
+    launch several processes share each batch.
+    """
+    from nas_client.runs.config import read_config
+    from nas_client.runs.processes import Processes
+    from nas_client.search.config import SearchConfig
+    from nas_client.search.cosearch import search as run_search
+
+    settled = read_config(SearchConfig, config, overrides or ())
+    found = load_table(table)
+    with Processes() as processes, progress() as bar:
+        watch = _watch(bar, silent=not processes.is_main)
+        result = run_search(settled, found, output, resume=resume, pretrained=pretrained, processes=processes, watch=watch)
+        main = processes.is_main
+    if main:
+        emit(result, as_json=json, text=lambda console: _show(console, result, output))
+    if not result.finished:
+        people().print(f"stopped; go on with --resume ({output})", markup=False)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _watch(bar: Progress, *, silent: bool) -> Watch:
+    from nas_client.search.progress import Watch as Unwatched
+
+    class Terminal(Unwatched):
+        """A bar for the steps of each phase, and a line for each epoch."""
+
+        def __init__(self) -> None:
+            self._task = bar.add_task("", total=None, note="")
+
+        def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
+            note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            bar.update(self._task, description=phase, completed=done, total=total, note=note)
+
+        def epoch(self, record: SearchEpoch) -> None:
+            bar.console.print(_line(record), markup=False)
+
+    return Unwatched() if silent else Terminal()
+
+
+def _line(record: SearchEpoch) -> str:
+    parts = [f"{record.phase} epoch {record.epoch}: {record.seconds:.0f} s"]
+    parts += [f"{name} {value:.3f}" for name, value in record.losses.items()]
+    parts.append(f"supernet {record.latency.relaxed_ms:.3f} ms")
+    for role, ious in record.mean_iou.items():
+        known = [f"{branches}: {value:.3f}" for branches, value in ious.items() if value is not None]
+        parts.append(f"mIoU of {role} {', '.join(known)}")
+    return "; ".join(parts)
+
+
+def _show(console: Console, result: SearchResult, output: Path) -> None:
+    grid = Grid("role", "branches", box=None, pad_edge=False)
+    for heading in ("mIoU", "ms", "objective", "MACs (G)", "weights (M)", ""):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for role, candidates in result.candidates.items():
+        for candidate in candidates:
+            grid.add_row(
+                role,
+                ",".join(map(str, candidate.branches)) or "all",
+                *("" if value is None else f"{value:.4f}" for value in (candidate.accuracy, candidate.estimate_ms)),
+                "" if candidate.objective is None else f"{candidate.objective:.4f}",
+                f"{candidate.macs / 1e9:.3f}",
+                f"{candidate.parameters / 1e6:.3f}",
+                "chosen" if candidate.branches == result.chosen[role] else "",
+            )
+    console.print(grid)
+    if result.latency_share is not None:
+        console.print(f"the latency loss took {result.latency_share:.2%} of the search steps' time")
+    console.print(f"architectures, logits and checkpoints are in {output}", markup=False)

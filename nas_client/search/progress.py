@@ -1,0 +1,75 @@
+"""Where a search is, and who is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from nas_client.search.epochs import Phase, SearchEpoch
+from nas_client.search.randomness import Place
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+class Watch:
+    """Told what happens; does nothing about it unless a subclass does."""
+
+    def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
+        """After each step: how many of the phase's steps are done, and this one's losses."""
+
+    def epoch(self, record: SearchEpoch) -> None:
+        """After each epoch."""
+
+
+@dataclass
+class Position:
+    """The step that comes next, and what the steps of its epoch so far add up to.
+
+    Attributes:
+        phase: index into PHASES; one beyond where the search is over.
+        epoch, step: counted from 0, in the phase and in the epoch.
+        losses: sums over the epoch's steps, by name.
+        step_s, latency_s: time of these steps, and of their latency losses.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    step_s: float = 0.0
+    latency_s: float = 0.0
+
+    def place(self, seed: int) -> Place:
+        """For the random numbers of the step."""
+        return Place(seed, self.phase, self.epoch, self.step)
+
+    def where(self) -> str:
+        """For people."""
+        return f"{PHASES[self.phase]} epoch {self.epoch}, step {self.step}"
+
+    def count(self, losses: Mapping[str, float], step_s: float, latency_s: float) -> None:
+        """A step is done."""
+        for name, value in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value
+        self.step_s += step_s
+        self.latency_s += latency_s
+        self.step += 1
+
+    def after_epoch(self) -> Position:
+        """The first step of the next epoch."""
+        return Position(self.phase, self.epoch + 1)
+
+    def after_phase(self) -> Position:
+        """The first step of the next phase."""
+        return Position(self.phase + 1)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Position:
+        """From a checkpoint."""
+        return cls(**state)

@@ -1,0 +1,110 @@
+"""One role's architecture parameters, and the mixtures of the supernet that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.spaces.base import ParameterShapes
+from models.supernets.mixture import Mixture
+from nas_client.latency.choices import Choices
+from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
+from nas_client.latency.relaxation import Gumbel
+
+
+class RelaxedNetwork:
+    """A network whose operators, downsampling and widths are still probabilities.
+
+    Args:
+        shapes: of the space's parameters.
+        widest: the network takes the widest connections and has no γ, as a teacher.
+        deviation: of the normal distribution that the first logits are drawn from.
+        seed: they follow from it.
+        device: of the logits.
+
+    Attributes:
+        logits: what is trained.
+        optimized: α, β and, unless `widest`, γ: leaves that take gradients.
+        widest: as given.
+    """
+
+    def __init__(
+        self, shapes: ParameterShapes, *, widest: bool, deviation: float, seed: int, device: torch.device | str
+    ) -> None:
+        self.widest = widest
+        settled = {**shapes, "gamma": {}} if widest else shapes
+        self.logits = ArchitectureParameters.zeros(settled, dtype=torch.float32, device=device)
+        generator = torch.Generator().manual_seed(seed)
+        self.optimized = tuple(self.logits.tensors())
+        for tensor in self.optimized:
+            tensor.copy_(deviation * torch.randn(tensor.shape, generator=generator))
+        self.logits.requires_grad_()
+        self._alpha = Choices(shapes["alpha"]).to(device)
+        self._beta = Choices(shapes["beta"]).to(device)
+        self._gamma = Choices(shapes["gamma"]).to(device)
+        self._width_counts = np.asarray(choice_counts(shapes["gamma"]), dtype=np.int64)
+
+    @torch.no_grad()
+    def narrowest(self) -> Mixture:
+        """The narrowest connections everywhere; takes no gradients, as all mixtures but those of `for_architecture`."""
+        return self._fixed(np.zeros_like(self._width_counts))
+
+    @torch.no_grad()
+    def broadest(self) -> Mixture:
+        """The widest connections everywhere."""
+        return self._fixed(self._width_counts - 1)
+
+    @torch.no_grad()
+    def random(self, rng: np.random.Generator) -> Mixture:
+        """Widths drawn uniformly."""
+        return self._fixed(rng.integers(self._width_counts))
+
+    @torch.no_grad()
+    def likeliest(self) -> Mixture:
+        """The most probable widths."""
+        return self.broadest() if self.widest else self._with_sample(self._gamma(self.logits.gamma))
+
+    @torch.no_grad()
+    def sampled(self, gumbel: Gumbel) -> Mixture:
+        """Widths drawn with γ's probabilities."""
+        return self.broadest() if self.widest else self._with_sample(self._gamma(self.logits.gamma, gumbel))
+
+    def for_architecture(self, gumbel: Gumbel) -> Mixture:
+        """Widths drawn with γ's probabilities; gradients reach α, β and γ (straight-through)."""
+        if self.widest:
+            return self._fixed(self._width_counts - 1)
+        gamma = self._gamma(self.logits.gamma, gumbel)
+        return Mixture.sampled(self._alpha(self.logits.alpha), self._beta(self.logits.beta), gamma)
+
+    def entropy(self) -> dict[str, float]:
+        """By granularity that is searched, the mean entropy of its rows in nats."""
+        with torch.no_grad():
+            choices = {"alpha": self._alpha, "beta": self._beta, "gamma": self._gamma}
+            return {
+                name: _entropy(choices[name](self.logits.stacked(name))) for name in GRANULARITIES if self.logits.shapes[name]
+            }
+
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` takes."""
+        return {name: self.logits.stacked(name).detach().cpu() for name in GRANULARITIES}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Give the logits the values of a saved state, in place: optimisers keep their hold on them."""
+        for name in GRANULARITIES:
+            self.logits.stacked(name).copy_(state[name])
+
+    def _fixed(self, widths: np.ndarray[Any, np.dtype[np.int64]]) -> Mixture:
+        return Mixture(self._alpha(self.logits.alpha), self._beta(self.logits.beta), tuple(widths.tolist()))
+
+    def _with_sample(self, gamma: Tensor) -> Mixture:
+        return self._fixed(gamma.argmax(dim=-1).cpu().numpy())
+
+
+def _entropy(probabilities: Tensor) -> float:
+    """Shape: (rows, choices)."""
+    return float(torch.special.entr(probabilities).sum(dim=-1).mean())

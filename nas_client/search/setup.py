@@ -1,0 +1,165 @@
+"""What a search is made from, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader
+
+from models.spaces.base import SearchSpace
+from models.spaces.registry import create_space
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError, MissingEntryError
+from models.spec.table_files.etag import table_etag
+from models.supernets.base import Combination, Supernet
+from nas_client.data.base import CheckProgress, SegmentationDataset
+from nas_client.data.loading import evaluation_batches, split_halves, training_batches
+from nas_client.data.registry import open_dataset
+from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
+from nas_client.errors import ShapeError
+from nas_client.runs.processes import Processes
+from nas_client.search.config import Crop, SearchConfig
+from nas_client.search.randomness import Place, Stream
+from nas_client.table import LookupTable
+
+
+class SearchIdentity(Record):
+    """What a checkpoint may be continued under: the configuration, and the table with its contents.
+
+    Attributes:
+        table: id of the table.
+        etag: of its contents.
+    """
+
+    config: SearchConfig
+    table: str
+    etag: str
+
+    @classmethod
+    def of(cls, config: SearchConfig, table: LookupTable) -> SearchIdentity:
+        """The identity of a search with that table."""
+        return cls(config=config, table=table.info.id(), etag=table_etag(table.table))
+
+
+def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
+    """The table's search space.
+
+    Raises:
+        TableMismatchError: the configuration states another: names what differs.
+        MissingEntryError: the table lacks operators of the space: names the first, and the command that measures them.
+    """
+    if config.space is not None:
+        table.require_space(config.space)
+    space = create_space(table.info.space)
+    missing = [term for term in table.collect(space.operators()) if term.ms is None]
+    if missing:
+        raise MissingEntryError(
+            f"{len(missing)} operators have no value in {table.label()}; the first is {missing[0].operator.label()}: "
+            f"{missing[0].reason}",
+            hint=table.measuring_advice(),
+        )
+    return space
+
+
+def build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
+    """The space's supernet; its weights follow from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(Place(config.seed).seed_of(Stream.WEIGHTS))
+        supernet = space.supernet()
+    if config.compile:
+        supernet.compile_operators()
+    return supernet
+
+
+def combinations_of(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
+    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
+    choices = space.branch_choices()
+    known = set(supernet.combinations)
+    return tuple(branches for branches in choices if branches in known) or supernet.combinations
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """Batches of trainA, trainB and the validation split.
+
+    Args:
+        train, validation: the two splits.
+        config: sizes, augmentation and seed.
+        share: this process's part of every batch.
+    """
+
+    train: SegmentationDataset
+    validation: SegmentationDataset
+    config: SearchConfig
+    processes: Processes
+
+    @classmethod
+    def open(
+        cls, config: SearchConfig, space: SearchSpace, processes: Processes, progress: CheckProgress | None = None
+    ) -> SearchData:
+        """Opens and checks the data set.
+
+        Raises:
+            DatasetError: names the file or folder at fault, and what to do.
+            InvalidSpecError: the data set has another number of classes than the table's space.
+            ShapeError: a crop is of no size that the supernet takes.
+        """
+        train, validation = (open_dataset(config.data, split) for split in ("train", "val"))
+        if len(train.classes) != space.spec.classes:
+            raise InvalidSpecError(
+                f"data.name: {config.data.name} has {len(train.classes)} classes, the table's search space "
+                f"{space.spec.classes}",
+                hint=f"Measure a table with --classes {len(train.classes)}, or take another data set.",
+            )
+        coarsest = max(space.branch_ends, default=1)
+        for name, crop in (("pretrain.crop", config.pretrain.crop), ("search.crop", config.search.crop)):
+            _require_multiple(name, crop, coarsest)
+        if processes.is_main:
+            train.check(progress)
+            validation.check(progress)
+        processes.wait()
+        return cls(train, validation, config, processes)
+
+    def halves(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Images of trainA and of trainB."""
+        return split_halves(len(self.train), self.config.seed)
+
+    def training(
+        self, indices: Sequence[int] | None, *, epoch: int, batch_size: int, crop: Crop, skip: int = 0
+    ) -> DataLoader[Batch]:
+        """This process's part of one epoch's batches. Raises DatasetError where there is not one batch, or none to share."""
+        transform = TrainTransform(crop, image_scale=self.config.image_scale, scales=self.config.scales)
+        return training_batches(
+            self.train,
+            transform,
+            batch_size=batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            indices=indices,
+            skip=skip,
+            share=self.processes.share,
+            workers=self.config.workers,
+            pin_memory=self.processes.device.type == "cuda",
+        )
+
+    def validating(self) -> DataLoader[Batch]:
+        """This process's part of the validation images."""
+        wanted = self.config.evaluation
+        return evaluation_batches(
+            self.validation,
+            EvaluationTransform(image_scale=self.config.image_scale),
+            batch_size=wanted.batch_size,
+            indices=range(min(len(self.validation), wanted.images or len(self.validation))),
+            share=self.processes.share,
+            workers=self.config.workers,
+        )
+
+
+def _require_multiple(name: str, crop: Crop, coarsest: int) -> None:
+    if any(side % coarsest for side in crop):
+        raise ShapeError(
+            f"{name}: {crop[0]}×{crop[1]} is not divisible by {coarsest}, the coarsest downsample rate of the search space",
+            hint=f"Take multiples of {coarsest}.",
+        )

@@ -1,0 +1,74 @@
+"""How well the supernet segments as one mixture, with statistics of batch normalisation that are this mixture's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from models.supernets.base import Combination
+from models.supernets.mixture import Mixture
+from nas_client.data.transforms import Batch
+from nas_client.runs.processes import Processes
+from nas_client.search.updates import SegmentationPass
+from nas_client.train.metrics import ConfusionMatrix, SegmentationMetrics
+
+
+@torch.no_grad()
+def evaluate_supernet(
+    passes: SegmentationPass,
+    mixture: Mixture,
+    role: str,
+    *,
+    statistics: Iterable[Batch],
+    validation: Iterable[Batch],
+    classes: int,
+    processes: Processes,
+) -> Mapping[Combination, SegmentationMetrics]:
+    """Metrics by set of branches; weights and the statistics kept in training stay as they are.
+
+    Args:
+        passes: forward passes of the supernet.
+        mixture: what to evaluate.
+        role: whose stem and head.
+        statistics: batches of training images over which the statistics are taken.
+        validation: this process's batches.
+        classes: of the labels.
+        processes: whose counts are added up.
+    """
+    matrices = {branches: ConfusionMatrix(classes, device=processes.device) for branches in passes.combinations}
+    with own_statistics(passes.supernet):
+        for batch in statistics:
+            passes.predict(batch.images.to(processes.device), mixture, role)
+        passes.supernet.eval()
+        for batch in validation:
+            images, labels = (tensor.to(processes.device) for tensor in batch)
+            for branches, scores in passes.predict(images, mixture, role).combined.items():
+                matrices[branches].update(scores.argmax(dim=1), labels)
+    for matrix in matrices.values():
+        processes.sum_in_place([matrix.counts])
+    return {branches: matrix.metrics() for branches, matrix in matrices.items()}
+
+
+@contextmanager
+def own_statistics(module: nn.Module) -> Iterator[None]:
+    """While entered, batch normalisation averages over what it sees, from nothing; then its statistics are as before, and the
+    module trains.
+    """
+    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+    buffers = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    momenta = [norm.momentum for norm in norms]
+    module.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average
+    try:
+        yield
+    finally:
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.train()
