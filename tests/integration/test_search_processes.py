@@ -39,12 +39,11 @@ def test_two_processes_see_the_losses_of_one(tmp_path: Path) -> None:
     torch.set_num_threads(threads)
     one, two = (read_journal(tmp_path / name, SearchEpoch) for name in ("one", "two"))
     assert [line.phase for line in two] == ["pretrain", "search", "search"]
-    for mine, theirs in zip(one, two, strict=True):
-        assert theirs.losses == pytest.approx(mine.losses, rel=2e-3)
+    assert two[0].losses == pytest.approx(one[0].losses, rel=5e-5)
+    for mine, theirs in zip(one[1:], two[1:], strict=True):  # by then rounding has grown: batches of two images, maps of 2×2
+        assert theirs.losses == pytest.approx(mine.losses, rel=1e-2)
         assert theirs.latency.relaxed_ms == pytest.approx(mine.latency.relaxed_ms, rel=1e-4)
         assert theirs.entropy["student"] == pytest.approx(mine.entropy["student"], rel=1e-3)
-    first = (one[0].losses, two[0].losses)  # before rounding has had time to grow
-    assert first[1] == pytest.approx(first[0], rel=1e-4)
 
 
 @pytest.mark.slow
