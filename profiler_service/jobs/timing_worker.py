@@ -31,7 +31,8 @@ from profiler_service.jobs.messages import (
     GroupTimes,
 )
 from profiler_service.jobs.output_check import output_problem
-from profiler_service.measure.passes import garbage_collector_off, run_passes
+from profiler_service.measure.alone import run_alone
+from profiler_service.measure.passes import run_passes
 
 _PATIENCE = 20
 """How many times longer than their first runs the passes may take before they count as hung."""
@@ -66,6 +67,7 @@ class TimingWorker:
             dtypes=backend.dtypes,
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
+            flush_bytes=backend.flush_bytes(),
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
@@ -141,7 +143,7 @@ class TimingWorker:
             )
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
-        """Time one engine by itself, back to back; see `AloneRequest`."""
+        """Time one engine by itself; see `AloneRequest`."""
         backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
@@ -151,13 +153,13 @@ class TimingWorker:
             if alone.failures:
                 return alone.failures[0]
             build_s = watch.lap()
-            engines = list(alone.engines.values())
-            activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_runs + request.runs, alone.run_s))
+            (engine,) = alone.engines.values()
+            runs = request.warmup_runs + request.runs * request.together
+            activity.note(Phase.RUNNING, key, self._allowance_s(runs, alone.run_s))
             try:
-                with garbage_collector_off():
-                    backend.time_pass(engines * request.warmup_runs)
-                    warmup_s = watch.lap()
-                    samples_ms = backend.time_pass(engines * request.runs)
+                run_alone(backend, engine, request.warmup_runs)
+                warmup_s = watch.lap()
+                samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
             except (BackendError, MemoryError) as error:
                 return _failure(error, key)
             return AloneTimes(

@@ -27,6 +27,7 @@ DESCRIPTION = BackendDescription(
     dtypes=("float32",),
     reads_onnx=True,
     builds_on_device=False,
+    flush_bytes=1000,
 )
 BASE_MS = 0.05
 SENTINEL_MS = 0.3

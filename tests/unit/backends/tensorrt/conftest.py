@@ -15,6 +15,7 @@ from profiler_service.backends.tensorrt.backend import TensorRtBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
+from tests.fake_device import FakeTelemetry
 from tests.fake_tensorrt import FakeTensorRt
 
 MakeArtifact = Callable[..., GraphArtifact]
@@ -42,4 +43,5 @@ def artifact(make_artifact: MakeArtifact) -> GraphArtifact:
 def backend_of(trt: FakeTensorRt, **options: Any) -> TensorRtBackend:
     """The backend on that module and its device."""
     chosen = BackendOptions(device="cuda", **options)
-    return TensorRtBackend(chosen, vendor=Vendor(TENSORRT, trt), device=trt.device, driver="580.65.06")
+    telemetry: Any = FakeTelemetry(trt.device)
+    return TensorRtBackend(chosen, vendor=Vendor(TENSORRT, trt), device=trt.device, driver="580.65.06", telemetry=telemetry)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BackendUnavailableError, BuildError
-from tests.fake_device import HOPPER, FakeDevice
+from tests.fake_device import HOPPER, FakeDevice, FakeTelemetry
 from tests.fake_tensorrt import FakeTensorRt
 from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of
 
@@ -75,7 +76,9 @@ def test_the_device_library_and_the_cache_are_no_part_of_the_target(tmp_path: Pa
 def test_rtx_builds_for_the_gpu_where_it_can_and_says_so(capability: tuple[int, int], built_for: str) -> None:
     trt = FakeTensorRt(FakeDevice(replace(HOPPER, compute_capability=capability)), version="1.7.1.116")
     options = BackendOptions(device="cuda")
-    backend = TensorRtRtxBackend(options, vendor=Vendor(TENSORRT_RTX, trt), device=trt.device, driver="580.65.06")
+    telemetry: Any = FakeTelemetry(trt.device)
+    vendor = Vendor(TENSORRT_RTX, trt)
+    backend = TensorRtRtxBackend(options, vendor=vendor, device=trt.device, driver="580.65.06", telemetry=telemetry)
     target = backend.target()
     assert target.backend == "tensorrt_rtx"
     assert target.options["built_for"] == built_for
