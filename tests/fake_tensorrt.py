@@ -31,6 +31,8 @@ RETURNS_NONE = (
     "create_engine_inspector",
     "get_engine_information",
     "create_execution_context",
+    "get_tensor_name",
+    "get_tensor_mode",
 )
 RETURNS_FALSE = ("parse", "set_timing_cache", "combine", "set_tensor_address", "execute_async_v3")
 RAISES = ("Builder", "OnnxParser", "Runtime")
@@ -232,10 +234,11 @@ class _Engine:
         self._trt, self.tensors = trt, [*model.graph.input, *model.graph.output]
 
     def get_tensor_name(self, index: int) -> str:
-        return str(self.tensors[index].name)
+        return self._trt.call("get_tensor_name", lambda: str(self.tensors[index].name))  # type: ignore[no-any-return]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return _MODES.INPUT if name == self.tensors[0].name else _MODES.OUTPUT
+        mode = _MODES.INPUT if name == self.tensors[0].name else _MODES.OUTPUT
+        return self._trt.call("get_tensor_mode", lambda: mode)
 
     def get_tensor_dtype(self, name: str) -> Any:
         return _ELEMENTS[self._named(name).elem_type]

@@ -18,6 +18,7 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import AloneRequest, Failure
 from profiler_service.jobs.progress import Work
+from profiler_service.jobs.sifting import sifted_alone
 from profiler_service.jobs.warmup import sentinel_alone_ms
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BudgetSettings
@@ -54,6 +55,7 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
                 job.ledger.fail(times if times.key is not None else replace(times, key=planned.graph.key))
             else:
                 job.seconds.add(times)
+                times = sifted_alone(times, job.clock)
                 visit = Visit(
                     graph_key=planned.graph.key,
                     round=number,
@@ -63,6 +65,7 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
                     passes=len(times.samples_ms),
                     accepted=True,
                     started_at=times.started_at,
+                    device=times.device,
                 )
                 job.ledger.save_visits([visit], host_load=load)
             job.reporter.estimate.did(Work.VISIT, planned.operators, perf_counter() - start_s)

@@ -14,6 +14,8 @@ from models.spec.measurements import Status
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.measure.throttling import Window
+from profiler_service.measure.visits import DeviceState
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class GroupTimes:
         build_s: seconds to build all engines and run each once. warmup_s, sampling_s: seconds of the passes.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
+        windows: the device before and after each pass; none where nobody tells of it.
+        device: what became of the windows; see `jobs.sifting`.
     """
 
     samples_ms: Mapping[str, tuple[float, ...]]
@@ -124,6 +128,8 @@ class GroupTimes:
     peak_rss_bytes: int
     started_at: datetime
     failures: tuple[Failure, ...] = field(default=())
+    windows: tuple[Window, ...] = ()
+    device: DeviceState | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ class AloneTimes:
         build_s: seconds to build the engine and run it once. warmup_s, sampling_s: seconds of the runs.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
+        windows: the device before and after all runs; none where nobody tells of it.
+        device: what became of the window; see `jobs.sifting`.
     """
 
     key: str
@@ -168,3 +176,5 @@ class AloneTimes:
     sampling_s: float
     peak_rss_bytes: int
     started_at: datetime
+    windows: tuple[Window, ...] = ()
+    device: DeviceState | None = None

@@ -33,6 +33,7 @@ from profiler_service.jobs.messages import (
 from profiler_service.jobs.output_check import output_problem
 from profiler_service.measure.alone import run_alone
 from profiler_service.measure.passes import run_passes
+from profiler_service.measure.throttling import windows_between
 
 _PATIENCE = 20
 """How many times longer than their first runs the passes may take before they count as hung."""
@@ -140,6 +141,7 @@ class TimingWorker:
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
                 failures=tuple(group.failures),
+                windows=times.windows,
             )
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
@@ -159,7 +161,9 @@ class TimingWorker:
             try:
                 run_alone(backend, engine, request.warmup_runs)
                 warmup_s = watch.lap()
+                before = backend.read_device()
                 samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
+                after = backend.read_device()
             except (BackendError, MemoryError) as error:
                 return _failure(error, key)
             return AloneTimes(
@@ -170,6 +174,7 @@ class TimingWorker:
                 sampling_s=watch.lap(),
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
+                windows=windows_between([before, after]),
             )
 
     @property
