@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from models.spaces.base import SearchSpace
-from models.spaces.published import PublishedReader
+from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
@@ -50,3 +50,9 @@ def published_readers() -> dict[str, type[PublishedReader]]:
     """The spaces that read tables their authors published, by name; a command line offers `import-<name>` for each."""
     classes = {name: space_class(name) for name in space_names()}
     return {name: cls for name, cls in classes.items() if issubclass(cls, PublishedReader)}
+
+
+def operator_comparisons() -> dict[str, type[OperatorComparison]]:
+    """The spaces whose authors compared single operators, by the name of the command that measures the same ones."""
+    classes = [space_class(name) for name in space_names()]
+    return {cls.comparison_command: cls for cls in classes if issubclass(cls, OperatorComparison)}

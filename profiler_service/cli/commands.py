@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from profiler_service.cli import diff, doctor, exchange, profile, published, serve
+from profiler_service.cli import diff, doctor, exchange, operators, profile, published, serve
 
 app = typer.Typer(
     name="profiler-service",
@@ -21,3 +21,4 @@ app.command("import")(exchange.import_table)
 app.command("diff")(diff.diff)
 app.command("doctor")(doctor.doctor)
 published.add_commands(app)
+operators.add_commands(app)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import random
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,15 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import Parameter, SpaceSpec
-from models.spec.errors import ExitCode, InvalidSpecError
+from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
-from models.terminal import Json, emit, job_progress, parse_size, people
-from profiler_service.admission import admit
-from profiler_service.cli.options import Backend, Core, Database, Threads
-from profiler_service.cli.runtime import open_runner, open_store, open_workers
+from models.terminal import Json, emit, parse_size
+from profiler_service.cli.measuring import failure_document, measure, require_done
+from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads
 from profiler_service.settings import Settings
 
 FAILURES_SHOWN = 10
@@ -32,7 +31,7 @@ def profile(
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Input of its networks, 128x256.")],
     backend: Backend = None,
     database: Database = None,
-    budget: Annotated[Budget, typer.Option(help="How much time to spend for how much certainty.")] = Budget.NORMAL,
+    budget: BudgetOption = Budget.NORMAL,
     protocol: Annotated[ProtocolName, typer.Option(help="How times are taken.")] = ProtocolName.IN_CONTEXT,
     classes: Annotated[int, typer.Option(help="Classes that the networks tell apart.")] = 19,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
@@ -42,10 +41,14 @@ def profile(
     ] = None,
     threads: Threads = None,
     core: Core = None,
-    remeasure: Annotated[bool, typer.Option(help="Measure again what the table holds already.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only so many operators, drawn by --seed.", show_default="all")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the sample; the same seed draws the same operators.")] = 0,
+    remeasure: Remeasure = False,
     json: Json = False,
 ) -> None:
-    """Measure every operator of a search space on this machine. What the table holds already is not measured again."""
+    """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
     settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
@@ -57,38 +60,33 @@ def profile(
             "parameters": dict(map(_parameter, parameter or ())),
         }
     )
-    create_space(spec)  # a space that cannot be is refused before any process is started
-    request = JobCreate(space=spec, protocol=protocol, budget=budget, remeasure=remeasure)
-    with ExitStack() as stack:
-        store = stack.enter_context(open_store(settings))
-        with open_workers(settings) as workers:
-            admitted = admit(request, workers.description)
-        job = store.create_job(admitted.request, store.ensure_table(admitted.info))
-        runner = open_runner(store, settings)
-        show = stack.enter_context(job_progress("measuring"))
-        interrupted = stack.enter_context(_interrupted_by_signals())
-        seconds = runner.run(job.id, show, interrupted)
-        job = store.job(job.id)
-        table = store.table(job.table_id)
-    failures = [entry for entry in table.entries if entry.status is not Status.OK]
+    settled = create_space(spec)  # a space that cannot be is refused before any process is started
+    workloads = None if sample is None else _draw(settled, sample, seed)
+    request = JobCreate(space=spec, workloads=workloads, protocol=protocol, budget=budget, remeasure=remeasure)
+    measured = measure(request, settings)
+    job, entries = measured.job, measured.table.entries
+    failures = [entry for entry in entries if entry.status is not Status.OK]
     document = {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
         "counts": job.counts.model_dump(),
         "database": str(settings.database),
-        "seconds": asdict(seconds),
-        "failures": [_failure(entry) for entry in failures],
+        "seconds": asdict(measured.seconds),
+        "failures": [failure_document(entry) for entry in failures],
     }
-    emit(document, as_json=json, text=lambda console: _summarise(console, job, table.entries, settings))
-    if job.state is JobState.DONE:
-        if job.counts.failed:
-            raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
-    elif interrupted.is_set():
-        people().print("interrupted; what was measured is kept, and the same command goes on with the rest")
-        raise typer.Exit(128 + signal.SIGINT)
-    else:
-        people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
-        raise typer.Exit(int(ExitCode.BAD_INPUT))
+    emit(document, as_json=json, text=lambda console: _summarise(console, job, entries, settings))
+    require_done(measured)
+
+
+def _draw(space: SearchSpace, count: int, seed: int) -> tuple[OperatorSpec, ...]:
+    """So many different operators of the grid. Raises InvalidSpecError where it has not that many."""
+    operators = space.operators()
+    if count > len(operators):
+        raise InvalidSpecError(
+            f"sample: {count} operators of {len(operators)} that {space.spec.label()} has",
+            hint="Ask for fewer, or for all by leaving --sample out.",
+        )
+    return tuple(random.Random(seed).sample(operators, count))  # noqa: S311 - repeatable, not secret
 
 
 def _parameter(text: str) -> tuple[str, Parameter]:
@@ -101,35 +99,6 @@ def _parameter(text: str) -> tuple[str, Parameter]:
             f"parameter {text!r} is not NAME=NUMBER",
             hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
         ) from error
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
-    event = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def note(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in numbers:
-        signal.signal(number, note)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _failure(entry: Measurement) -> dict[str, str]:
-    return {
-        "label": entry.workload.label(),
-        "key": entry.key(),
-        "status": entry.status.value,
-        "message": entry.message,
-    }
 
 
 def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement], settings: Settings) -> None:

@@ -1,69 +1,21 @@
-"""How `profile` ends, by what became of its job; measured by a runner that only writes numbers down."""
+"""How `profile` ends, by what became of its job."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from models.spaces.registry import create_space
-from models.spec.measurements import Flag, Measurement, Status
-from models.spec.targets import TargetSpec
-from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.cli import profile
+from models.spec.wire import JobState
+from profiler_service.cli import measuring, profile
 from profiler_service.errors import JobError
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.settings import Settings
-from profiler_service.storage.store import Store
 from tests.unit.service_cli.conftest import Command
+from tests.unit.service_cli.paper_runner import BACKEND, CRASHED, PaperRunner, Setup
 
 PROFILE = ("profile", "--space", "fasterseg", "--input-size", "64x64", "--parameter", "layers=3", "--parameter", "widths=4,")
-BACKEND = BackendDescription(
-    target=TargetSpec(device="Test CPU", backend="onnxruntime", threads=1),
-    dtypes=("float32",),
-    reads_onnx=True,
-    builds_on_device=False,
-)
-CRASHED = {"status": Status.CRASHED, "message": "its process was killed by SIGSEGV"}
-
-
-class PaperRunner:
-    """Of every `failing`-th operator says that it crashed."""
-
-    def __init__(self, store: Store, failing: int | None) -> None:
-        self.store, self.failing = store, failing
-
-    def run(self, job_id: str, on_progress: Callable[[JobPublic], None], cancelled: threading.Event) -> PhaseSeconds:
-        job = self.store.job(job_id)
-        operators = create_space(job.request.space).operators()
-        failed = 0
-        self.store.update_job(job_id, state=JobState.RUNNING)
-        for number, operator in enumerate(operators):
-            crashes = self.failing is not None and number % self.failing == 0
-            outcome = CRASHED if crashes else {"value_ms": 0.5, "flags": (Flag.UNCONVERGED,)}
-            self.store.save_measurement(job.table_id, Measurement(workload=operator, **outcome))  # type: ignore[arg-type]
-            failed += crashes
-        counts = JobCounts(total=len(operators), measured=len(operators) - failed, failed=failed)
-        on_progress(self.store.update_job(job_id, state=JobState.DONE, counts=counts, fraction=1.0))
-        return PhaseSeconds(total_s=1.0)
-
-
-Setup = Callable[[int | None], None]
-
-
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Setup:
-    """Has every so many-th operator fail in the next run."""
-
-    def setup(every: int | None) -> None:
-        monkeypatch.setattr(profile, "open_workers", lambda settings: nullcontext(SimpleNamespace(description=BACKEND)))
-        monkeypatch.setattr(profile, "open_runner", lambda store, settings: PaperRunner(store, every))
-
-    return setup
 
 
 def test_all_measured(command: Command, failing: Setup) -> None:
@@ -139,9 +91,25 @@ def test_settings_reach_the_workers(command: Command, failing: Setup, monkeypatc
     failing(None)
     seen: list[Settings] = []
     monkeypatch.setattr(
-        profile,
+        measuring,
         "open_workers",
         lambda settings: seen.append(settings) or nullcontext(SimpleNamespace(description=BACKEND)),
     )
     command(*PROFILE, "--backend", "torch", "--threads", "2", "--core", "1")
     assert (seen[0].backend, seen[0].threads, seen[0].core) == ("torch", 2, 1)
+
+
+def test_a_sample_is_the_same_for_the_same_seed(command: Command, failing: Setup) -> None:
+    failing(None)
+    drawn = [
+        command(*PROFILE, "--sample", "5", "--seed", seed, "--json").document["job"]["request"]["workloads"]
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [len(operators) for operators in drawn] == [5, 5, 5]
+
+
+def test_a_sample_larger_than_the_space_is_refused(command: Command) -> None:
+    ended = command(*PROFILE, "--sample", "100000", "--json")
+    assert ended.code == 3
+    assert "sample: 100000 operators of" in ended.document["error"]["message"]
