@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -19,6 +18,7 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from models.terminal import Json, emit, parse_size
+from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads
 from profiler_service.settings import Settings
@@ -45,10 +45,16 @@ def profile(
         int | None, typer.Option(min=1, metavar="N", help="Only so many operators, drawn by --seed.", show_default="all")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws the sample; the same seed draws the same operators.")] = 0,
+    share: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only one of N equal shares, which together are all: 2/4.", show_default="all"),
+    ] = None,
     remeasure: Remeasure = False,
     json: Json = False,
 ) -> None:
     """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
+    if sample is not None and share is not None:
+        raise typer.BadParameter("--sample and --share both choose operators; give one of the two")
     settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
@@ -61,7 +67,7 @@ def profile(
         }
     )
     settled = create_space(spec)  # a space that cannot be is refused before any process is started
-    workloads = None if sample is None else _draw(settled, sample, seed)
+    workloads = _selected(settled, sample, seed, share)
     request = JobCreate(space=spec, workloads=workloads, protocol=protocol, budget=budget, remeasure=remeasure)
     measured = measure(request, settings)
     job, entries = measured.job, measured.table.entries
@@ -78,15 +84,14 @@ def profile(
     require_done(measured)
 
 
-def _draw(space: SearchSpace, count: int, seed: int) -> tuple[OperatorSpec, ...]:
-    """So many different operators of the grid. Raises InvalidSpecError where it has not that many."""
-    operators = space.operators()
-    if count > len(operators):
-        raise InvalidSpecError(
-            f"sample: {count} operators of {len(operators)} that {space.spec.label()} has",
-            hint="Ask for fewer, or for all by leaving --sample out.",
-        )
-    return tuple(random.Random(seed).sample(operators, count))  # noqa: S311 - repeatable, not secret
+def _selected(space: SearchSpace, sample: int | None, seed: int, share: str | None) -> tuple[OperatorSpec, ...] | None:
+    """The operators that the options name; None for all. Raises InvalidSpecError."""
+    if share is None:
+        return None if sample is None else selection.draw(space, sample, seed)
+    number, _, of = share.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise InvalidSpecError(f"share {share!r} is not NUMBER/OF", hint="Write the second of four as 2/4.")
+    return selection.share(space, int(number), int(of))
 
 
 def _parameter(text: str) -> tuple[str, Parameter]:

@@ -113,3 +113,20 @@ def test_a_sample_larger_than_the_space_is_refused(command: Command) -> None:
     ended = command(*PROFILE, "--sample", "100000", "--json")
     assert ended.code == 3
     assert "sample: 100000 operators of" in ended.document["error"]["message"]
+
+
+def test_shares_together_are_the_whole_table(command: Command, failing: Setup) -> None:
+    failing(None)
+    totals = [command(*PROFILE, "--share", f"{number}/3", "--json").document["counts"]["total"] for number in (1, 2, 3)]
+    assert command(*PROFILE, "--json").document["counts"]["total"] == sum(totals)
+
+
+@pytest.mark.parametrize("share", ["2", "1/x", "-1/2", "3/2"])
+def test_a_share_that_cannot_be_is_refused(command: Command, share: str) -> None:
+    ended = command(*PROFILE, "--share", share, "--json")
+    assert ended.code == 3
+    assert share in ended.document["error"]["message"]
+
+
+def test_a_sample_of_a_share_is_a_usage_error(command: Command) -> None:
+    assert command(*PROFILE, "--share", "1/2", "--sample", "3").code == 2
