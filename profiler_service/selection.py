@@ -1,4 +1,4 @@
-"""Parts of a search space's grid, to be measured alone: a random sample, or one of several shares that together are all of it."""
+"""Parts of a search space's grid, to be measured alone: a random sample, or one of several shares that make up all of it."""
 
 from __future__ import annotations
 
