@@ -110,7 +110,7 @@ def _counts(report: Path) -> dict[str, int]:
 def _take_over(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
     """The checks of a process of its own, and its numbers without samples, which stay in its file."""
     for found in document["checks"]:
-        bench.check(prefix + found["name"], found["passed"], found["detail"])
+        bench.check(prefix + found["name"], found["passed"], found["detail"], aim=found.get("aim", False))
     numbers = document["numbers"]
     kept = {
         name: {key: value for key, value in one.items() if key != "samples_ms"} if isinstance(one, dict) else one

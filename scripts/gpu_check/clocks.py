@@ -44,8 +44,8 @@ FLOOR = 0.05
 FIRST: dict[DeviceKind, tuple[int, int, int]] = {"cuda": (4096, 64, 64), "cpu": (256, 16, 32)}
 """Channels, height and width of the first product; it grows until it is long enough."""
 
-DOUBLE_TOLERANCE: dict[DeviceKind, float] = {"cuda": 0.15, "cpu": 0.3}
-"""Twice the product fills the device a little better, and on a shared processor neighbours come and go."""
+DOUBLE_TOLERANCE = 0.15
+"""Twice the product fills the device a little better."""
 
 
 def product(channels: int, height: int, width: int, dtype: Dtype) -> OperatorSpec:
@@ -131,7 +131,8 @@ class Clocks:
     def judge_floor(self, floor_ms: float, long_ms: float, tiny: Engine) -> None:
         """An engine that does nothing costs a launch and no more; on a GPU less than the host takes to launch it and wait."""
         self.numbers["floor_ms"] = floor_ms
-        self.check("floor", 0 < floor_ms < FLOOR * long_ms, f"{1e3 * floor_ms:.2f} µs, beside a product of {long_ms:.3f} ms")
+        detail = f"{1e3 * floor_ms:.2f} µs, beside a product of {long_ms:.3f} ms"
+        self.check("floor", 0 < floor_ms < FLOOR * long_ms, detail, aim=self.device == "cpu")
         if self.device == "cuda":
             host_ms = _host_ms(tiny)
             self.numbers["floor_host_ms"] = host_ms
@@ -154,9 +155,10 @@ class Clocks:
 
     def judge_double(self, half_ms: float, whole_ms: float) -> None:
         """Twice the work takes twice the time."""
-        ratio, tolerance = whole_ms / half_ms, DOUBLE_TOLERANCE[self.device]
+        ratio, tolerance = whole_ms / half_ms, DOUBLE_TOLERANCE
         self.numbers["double_ratio"] = ratio
-        self.check("twice the product", abs(ratio / 2 - 1) <= tolerance, f"{ratio:.3f} times as long; 2 ± {tolerance:.0%}")
+        detail = f"{ratio:.3f} times as long; 2 ± {tolerance:.0%}"
+        self.check("twice the product", abs(ratio / 2 - 1) <= tolerance, detail, aim=self.device == "cpu")
 
     def judge_agreement(self, engine: Engine) -> None:
         """The same runs by another clock: on a GPU the host's, around runs that are waited for; on a processor the system's raw
@@ -175,9 +177,9 @@ class Clocks:
         detail = f"{ratio:.4f} times as long by the other clock; within {CLOCKS_AGREE:.0%} is right"
         self.check("independent clock", abs(ratio - 1) <= CLOCKS_AGREE, detail)
 
-    def check(self, name: str, passed: bool, detail: str) -> None:
-        """Note it."""
-        self.checks.append({"name": f"{self.dtype}: {name}", "passed": bool(passed), "detail": detail})
+    def check(self, name: str, passed: bool, detail: str, *, aim: bool = False) -> None:
+        """Note it; as something that is only aimed at where a processor's neighbours may spoil it."""
+        self.checks.append({"name": f"{self.dtype}: {name}", "passed": bool(passed), "detail": detail, "aim": aim})
 
 
 def _host_ms(engine: Engine) -> float:
