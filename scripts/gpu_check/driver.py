@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -58,6 +60,9 @@ def main() -> int:
         if error.hint:
             CONSOLE.print(error.hint, markup=False)
         return int(error.exit_code)
+    except KeyboardInterrupt:
+        CONSOLE.print("interrupted; the same command goes on where it was")
+        return 128 + signal.SIGINT
     outcomes = {result.outcome for result in results}
     if Outcome.FAILED in outcomes:
         return int(ExitCode.WORKLOADS_FAILED)
@@ -82,8 +87,11 @@ def run_part(part: Part, choices: Choices, output: Path, limit_s: float) -> Part
         outcome, reason = Outcome.SKIPPED, str(skipped)
     except OutOfTimeError as late:
         outcome, reason = Outcome.UNFINISHED, str(late)
-    except PartError as error:
+    except (PartError, OpclockError) as error:
         outcome, reason = Outcome.FAILED, str(error)
+    except Exception as error:  # a mistake of one part must not cost the others, and on a GPU box time is short
+        (bench.folder / "traceback.txt").write_text(traceback.format_exc())
+        outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}; see traceback.txt"
     result = PartResult(
         part=part.name,
         outcome=outcome,

@@ -58,6 +58,13 @@ def test_a_check_that_fails_fails_the_part_and_an_aim_that_is_missed_does_not(tm
     assert (failed.outcome, failed.reason) == (Outcome.FAILED, "right: it is wrong")
 
 
+def test_a_mistake_in_one_part_is_its_failure_alone(tmp_path: Path) -> None:
+    result = ended(tmp_path, raising(KeyError("macs")))
+    assert result.outcome is Outcome.FAILED
+    assert result.reason.startswith("KeyError: 'macs'")
+    assert "in run" in (tmp_path / "pretended" / "traceback.txt").read_text()
+
+
 def test_what_needs_a_gpu_is_skipped_on_a_cpu(tmp_path: Path) -> None:
     result = ended(tmp_path, raising(AssertionError("it must not run")), gpu=True)
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "it needs a GPU")
@@ -135,6 +142,16 @@ def test_some_parts_run_only_when_named(pretending: Callable[[Run], Command]) ->
     command = pretending(lambda bench: None)
     assert command() == 0
     assert command("--part", "named") == 4
+
+
+def test_an_interrupt_ends_the_command_and_says_how_to_go_on(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(bench: Bench) -> None:
+        raise KeyboardInterrupt
+
+    assert pretending(run)() == 130
+    assert "goes on where it was" in capsys.readouterr().out
 
 
 def test_listing_does_nothing(pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
