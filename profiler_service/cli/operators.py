@@ -28,13 +28,15 @@ CONVENTION = (
 
 
 class Latency(Record):
-    """One operator under one protocol. `value_ms` is None where it failed; then `message` says why."""
+    """One operator under one protocol. `value_ms` is None where there is none: `message` says why. `status` is None where the
+    operator was not come to.
+    """
 
     protocol: ProtocolName
     value_ms: float | None
     stderr_ms: float | None
     flags: tuple[Flag, ...]
-    status: Status
+    status: Status | None
     message: str
 
 
@@ -152,7 +154,7 @@ def compared(published: Sequence[PublishedOperator], measured: Sequence[Measured
 def _latency(protocol: ProtocolName, entry: Measurement | None) -> Latency:
     if entry is None:
         return Latency(
-            protocol=protocol, value_ms=None, stderr_ms=None, flags=(), status=Status.RUN_ERROR, message="not measured yet"
+            protocol=protocol, value_ms=None, stderr_ms=None, flags=(), status=None, message="it is not measured yet"
         )
     return Latency(
         protocol=protocol,
@@ -174,7 +176,7 @@ def _show(console: Console, title: str, target: str, rows: Sequence[ComparedOper
         height, width = row.receptive_field
         grid.add_row(
             row.name,
-            *("failed" if latency.value_ms is None else f"{latency.value_ms:.4f}" for latency in row.latencies),
+            *("none" if latency.value_ms is None else f"{latency.value_ms:.4f}" for latency in row.latencies),
             f"({row.paper.ms:.2f})",
             f"{row.macs / 1e9:.2f} ({row.paper.gflops:.2f})",
             f"{row.parameters / 1e6:.2f} ({row.paper.megaparameters:.2f})",
@@ -189,4 +191,5 @@ def _show(console: Console, title: str, target: str, rows: Sequence[ComparedOper
     for row in rows:
         for latency in row.latencies:
             if latency.message:
-                console.print(f"{latency.status.value}: {row.label}: {latency.message}", style="red", markup=False)
+                how = "missing" if latency.status is None else latency.status.value
+                console.print(f"{how}: {row.label}: {latency.message}", style="red", markup=False)
