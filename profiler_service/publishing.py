@@ -21,12 +21,12 @@ from models.spec.tables import Table
 VALIDATION, CALIBRATION = "validation.json", "calibration.json"
 """Files of a validation report (docs/guide.md): the numbers, and, in the other, the id of the table they are about."""
 
-_PRIVATE = frozenset({"host"})
-"""Provenance that is nobody's business elsewhere."""
+_PRIVATE = frozenset({"host", "system"})
+"""Provenance that is nobody's business elsewhere: which box it was, and the build of its kernel."""
 
 
 def publishable(table: Table) -> Table:
-    """The table as it may be published: operators of its space's grid alone, and no name of a host.
+    """The table as it may be published: operators of its space's grid alone, and nothing that tells which box it was.
 
     Raises:
         InvalidSpecError: nothing of the grid has a value; its numbers are somebody else's; or the space has parameters of its

@@ -45,7 +45,7 @@ class TableCard(Record):
         name: by which `nas-client --table` finds it.
         label: for people: what was measured, where.
         device_kind: whether the times are a processor's or a GPU's.
-        table_id, info: the table's identity and provenance, without the name of the host.
+        table_id, info: the table's identity and provenance, without what tells which box it was.
         etag: of its contents (`table_etag`).
         entries, failed, missing: operators with an entry, of these without a value, and those of the space without an entry.
         quality: see `TableQuality`.

@@ -22,7 +22,11 @@ def environment(bench: Bench) -> None:
     found = {finding["name"]: finding["outcome"] for finding in doctor.document["findings"]}
     packages = sorted(f"{found.metadata['Name']}=={found.version}" for found in distributions() if found.metadata["Name"])
     (bench.folder / "packages.txt").write_text("\n".join(packages) + "\n")
-    bench.summary = {"findings": found, "python": platform.python_version(), "system": platform.platform()}
+    bench.summary = {
+        "findings": found,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
     usable = [name for name, outcome in found.items() if name.startswith("backend ") and outcome == "ok"]
     bench.check("a backend is usable", bool(usable), ", ".join(usable) or "none of them")
     if smi := shutil.which("nvidia-smi"):

@@ -149,7 +149,7 @@ def _provenance() -> dict[str, str]:
         "commit": _git("rev-parse", "HEAD"),
         "changed": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "cores": str(os.cpu_count()),
     }
 
