@@ -26,22 +26,43 @@ def table_part(backend: str, dtype: str, protocol: str) -> str:
     return f"table-{backend}-{dtype}-{protocol}"
 
 
+def measured_table(bench: Bench, backend: str, dtype: str, protocol: str) -> str | None:
+    """The id of that table, once all shares are measured, be it with failures; None before."""
+    result = read_result(bench.output / table_part(backend, dtype, protocol))
+    if result is None or result.outcome not in (Outcome.DONE, Outcome.FAILED):
+        return None
+    return result.summary.get("table_id")
+
+
 def repeatability(bench: Bench, backend: str) -> None:
-    """The same entries in fresh processes, each with a table of its own; graphs are shared, since they are always the same."""
-    choices, dtype = bench.choices, bench.choices.dtypes[0]
-    files = []
-    for number in range(1, PROCESSES + 1):
-        settings = bench.environment(
-            backend,
-            OPCLOCK_DATABASE=str(bench.folder / f"process-{number}.sqlite"),
-            OPCLOCK_CACHE_DIR=str(bench.output / "graphs"),
-        )
-        options = (*choices.space_options(), "--dtype", dtype, "--budget", choices.budget, "--sample", choices.sample)
-        measured = bench.run(
-            f"process-{number}", "profiler-service", "profile", *options, "--json", environment=settings, accepts=MEASURED
-        )
-        _skip_if_refused(measured)
-        files.append(_export(bench, measured.document["table_id"], f"process-{number}", settings))
+    """The same entries in fresh processes, in the first dtype that the backend has."""
+    refusals = []
+    for dtype in bench.choices.dtypes:
+        first = _process(bench, backend, dtype, 1)
+        if isinstance(first, Path):
+            others = [_process(bench, backend, dtype, number) for number in range(2, PROCESSES + 1)]
+            _compare(bench, dtype, [path for path in (first, *others) if isinstance(path, Path)])
+            return
+        refusals.append(first)
+    raise SkipPartError("; ".join(refusals))
+
+
+def _process(bench: Bench, backend: str, dtype: str, number: int) -> Path | str:
+    """The table of one process, in a database of its own; or why the backend refuses. Graphs are shared, being always the same."""
+    name = f"process-{number}"
+    settings = bench.environment(
+        backend,
+        OPCLOCK_DATABASE=str(bench.folder / f"{name}.sqlite"),
+        OPCLOCK_CACHE_DIR=str(bench.output / "graphs"),
+    )
+    options = ("--dtype", dtype, "--budget", bench.choices.budget, "--sample", bench.choices.sample, "--json")
+    command = ("profiler-service", "profile", *bench.choices.space_options(), *options)
+    ended = bench.run(name, *command, environment=settings, accepts=MEASURED)
+    return ended.refusal or _export(bench, ended.document["table_id"], name, settings)
+
+
+def _compare(bench: Bench, dtype: str, files: list[Path]) -> None:
+    """Every pair of processes."""
     differences = {}
     for (i, one), (j, other) in combinations(enumerate(files, 1), 2):
         name = f"{i}-{j}"
@@ -90,7 +111,7 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
     settings = bench.environment(backend)
     for number in range(1, choices.shares + 1):
         share = f"{number}/{choices.shares}"
-        if share in progress.done:
+        if progress.has(share):
             continue
         options = ("--dtype", dtype, "--protocol", protocol, "--budget", choices.budget, "--share", share, "--json")
         arguments = ("profiler-service", "profile", *choices.space_options(), *options)
@@ -114,10 +135,9 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
     for backend in choices.backends:
         for dtype in choices.dtypes:
             for protocol in choices.protocols:
-                result = read_result(bench.output / table_part(backend, dtype, protocol))
-                if result is None or result.outcome is not Outcome.DONE:
+                table_id = measured_table(bench, backend, dtype, protocol)
+                if table_id is None:
                     continue
-                table_id = result.summary["table_id"]
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
                 about = _validated(report)
                 options = ("--table", table_id, "--directory", target, *(("--validation", report) if about == table_id else ()))
@@ -147,6 +167,10 @@ class _Progress:
         """Share to its counts and phases."""
         shares: dict[str, Any] = self._state["shares"]
         return shares
+
+    def has(self, share: str) -> bool:
+        """Whether the share is measured, and without a failure: those are tried again."""
+        return share in self.done and not self.done[share]["counts"]["failed"]
 
     @property
     def table_id(self) -> str:

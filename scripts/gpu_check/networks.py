@@ -11,8 +11,7 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
 from scripts.gpu_check.bench import Bench, PartError, SkipPartError
-from scripts.gpu_check.measuring import table_part
-from scripts.gpu_check.results import Outcome, read_result
+from scripts.gpu_check.measuring import measured_table, table_part
 
 PEARSON_AIM, MAPE_AIM = {"cuda": 0.998, "cpu": 0.999}, {"cuda": 0.03, "cpu": 0.02}
 """DESIGN's aims for sums that nothing was fitted to."""
@@ -81,8 +80,8 @@ def steps(count: int, at_once: int) -> list[int]:
 def finished_tables(bench: Bench, backend: str, dtype: str) -> dict[str, str]:
     """Protocol to table id, the usual protocol first. Raises SkipPartError where there is none yet."""
     protocols = sorted(bench.choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
-    results = {name: read_result(bench.output / table_part(backend, dtype, name)) for name in protocols}
-    done = {name: str(r.summary["table_id"]) for name, r in results.items() if r is not None and r.outcome is Outcome.DONE}
+    tables = {name: measured_table(bench, backend, dtype, name) for name in protocols}
+    done = {name: table_id for name, table_id in tables.items() if table_id is not None}
     if not done:
         raise SkipPartError(
             f"no table of {backend} in {dtype} is finished yet; run {table_part(backend, dtype, protocols[0])} first"
