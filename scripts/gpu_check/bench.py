@@ -26,6 +26,8 @@ GRACE_S = 45.0
 
 POLL_S = 0.1
 
+_CONSOLE_SCRIPTS = {"profiler-service": "profiler_service.cli.main", "nas-client": "nas_client.cli.main"}
+
 _REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
 """What a command says of something that this backend does not do at all."""
 
@@ -201,9 +203,12 @@ def _end_what_is_left(process: subprocess.Popen[bytes]) -> None:
 
 
 def _command(arguments: tuple[object, ...]) -> list[str]:
+    """As the system starts it; our console scripts also where they are not installed, from this checkout."""
     first, *rest = map(str, arguments)
     if (BIN / first).exists():
         return [str(BIN / first), *rest]
+    if first in _CONSOLE_SCRIPTS:
+        return [sys.executable, "-c", f"from {_CONSOLE_SCRIPTS[first]} import main; main()", *rest]
     return [sys.executable, first, *rest]
 
 

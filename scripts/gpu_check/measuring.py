@@ -48,7 +48,7 @@ def repeatability(bench: Bench, backend: str) -> None:
 
 
 def _process(bench: Bench, backend: str, dtype: str, number: int) -> Path | str:
-    """The table of one process, in a database of its own; or why the backend refuses. Graphs are shared, being always the same."""
+    """The table of one process, in its own database; or why the backend refuses. Graphs, always the same, are shared."""
     name = f"process-{number}"
     settings = bench.environment(
         backend,

@@ -39,6 +39,13 @@ def test_a_refusal_is_no_failure(bench: Bench) -> None:
     assert "float17" in refused.refusal
 
 
+def test_our_commands_need_not_be_installed(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "BIN", tmp_path / "no" / "bin")
+    refused = bench.run("refused", "profiler-service", "table1", "--dtype", "float17", "--json")
+    assert refused.refusal is not None
+    assert "Usage" in (bench.run("help", "nas-client", "--help").stderr + (bench.folder / "help.out").read_text())
+
+
 def test_an_error_of_another_kind_is_no_refusal(bench: Bench, tmp_path: Path) -> None:
     absent = tmp_path / "absent.sqlite"
     with pytest.raises(PartError, match=r"ended with 3: .*absent"):
