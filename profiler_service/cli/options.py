@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from models.spec.measurements import Budget
+
 Database = Annotated[
     Path | None, typer.Option(metavar="F", help="SQLite file of tables and jobs.", show_default="lut_data/opclock.sqlite")
 ]
@@ -21,3 +23,5 @@ Rebuild = Annotated[
         show_default="unless the budget is quick",
     ),
 ]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]
