@@ -9,6 +9,7 @@
     ├── TableChoiceError            no table, or more than one, fits what was asked
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
     ├── SensitivityError            a granularity makes no difference in a table, so that no weights balance it
+    ├── ReportError                 a folder holds nothing to report on
     ├── CalibrationError            too few measured architectures to fit or to judge
     ├── DatasetError                a folder, file or label of a data set is not what its owner distributes
     ├── ShapeError                  tensors of shapes that do not belong together
@@ -75,6 +76,12 @@ class SensitivityError(NasClientError):
     """A granularity makes no difference in a table, so that no weights balance it."""
 
     code = ErrorCode.INVALID_REQUEST
+
+
+class ReportError(NasClientError):
+    """A folder holds nothing to report on."""
+
+    code = ErrorCode.NOT_FOUND
 
 
 class CalibrationError(NasClientError):

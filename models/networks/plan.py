@@ -16,11 +16,15 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class OperatorStep:
-    """One operator, applied to one earlier map. Charged: its table entry is part of an estimate."""
+    """One operator, applied to one earlier map. Charged: its table entry is part of an estimate.
+
+    `cell`: where it stands in its branch, counted from 0; None where it is no cell, but of the stem or head.
+    """
 
     name: str
     operator: OperatorSpec
     source: str
+    cell: int | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, estimate, evaluate, export, loss, profile, pull, search, sensitivity, train, validate
+from nas_client.cli import (
+    derive,
+    draw,
+    estimate,
+    evaluate,
+    export,
+    loss,
+    profile,
+    pull,
+    report,
+    search,
+    sensitivity,
+    train,
+    validate,
+)
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -25,6 +39,8 @@ app.command("derive")(derive.derive)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("draw")(draw.draw)
+app.command("report")(report.report)
 app.command("validate")(validate.validate)
 
 

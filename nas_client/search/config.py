@@ -43,6 +43,18 @@ class WeightOptimizer(Record):
     power: Positive = 0.9
 
 
+class PretrainOptimizer(WeightOptimizer):
+    """SGD of pre-training."""
+
+    lr: Positive = 0.02
+
+
+class SearchOptimizer(WeightOptimizer):
+    """SGD of the search."""
+
+    lr: Positive = 0.01
+
+
 class ArchitectureOptimizer(Record):
     """Adam on the logits of α, β and γ.
 
@@ -73,7 +85,7 @@ class PretrainSettings(Record):
     batch_size: Count = 3
     crop: Crop = (256, 512)
     random_widths: Annotated[int, Field(ge=0, le=16)] = 2
-    optimizer: WeightOptimizer = WeightOptimizer(lr=0.02)
+    optimizer: PretrainOptimizer = PretrainOptimizer()
 
 
 class SearchSettings(Record):
@@ -92,7 +104,7 @@ class SearchSettings(Record):
     batch_size: Count = 2
     crop: Crop = (224, 448)
     temperature: Positive = 1.0
-    optimizer: WeightOptimizer = WeightOptimizer(lr=0.01)
+    optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
 
 

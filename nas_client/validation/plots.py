@@ -4,37 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nas_client.plotting import INK, STYLE, save_pair
 from nas_client.validation.calibration import Floats
 from nas_client.validation.judge import Judgement
 from nas_client.validation.metrics import Agreement
 
-_INK, _MUTED, _RAW, _CALIBRATED, _MACS = "#1b1f24", "#6e7781", "#0b6bcb", "#d1570a", "#8c959f"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.6,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "legend.frameon": False,
-    "savefig.dpi": 160,
-    "svg.hashsalt": "opclock",
-}
+_RAW, _CALIBRATED, _MACS = "#0b6bcb", "#d1570a", "#8c959f"
 
 
 def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path, Path]:
@@ -53,9 +34,9 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
         "calibrated sum": (judgement.calibrated.prediction.ms, judgement.validation.calibrated, _CALIBRATED, "D"),
         "multiply-adds, fitted": (judgement.macs.prediction.ms, judgement.validation.macs, _MACS, "^"),
     }
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=10)
+        figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
         scatter, errors = figure.subplots(1, 2, width_ratios=(1.15, 1))
         _identity(scatter, [judgement.measured_ms, *(ms for ms, *_ in predictions.values())])
         for order, (name, (ms, agreed, colour, marker)) in enumerate(predictions.items()):
@@ -65,14 +46,14 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
             _points(errors, judgement.measured_ms, error, colour, marker, name, 4 - order)
         scatter.legend(loc="upper left", fontsize=8, handletextpad=0.3, labelspacing=0.7)
         _relative(errors)
-        return _save(figure, stem)
+        return save_pair(figure, stem)
 
 
 def plot_comparison(judgements: Mapping[str, Judgement], title: str, stem: Path) -> tuple[Path, Path]:
     """One panel per table, all on the same networks and with the same axes; see `plot_validation`."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.6 + 4.2 * len(judgements), 4.9), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=10)
+        figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
         panels = np.atleast_1d(figure.subplots(1, len(judgements), sharex=True, sharey=True))
         shown = [array for judgement in judgements.values() for array in (judgement.measured_ms, judgement.sum_ms)]
         for panel, (name, judgement) in zip(panels, judgements.items(), strict=True):
@@ -85,7 +66,7 @@ def plot_comparison(judgements: Mapping[str, Judgement], title: str, stem: Path)
             panel.set_title(name)
             panel.label_outer()
             panel.legend(loc="upper left", fontsize=8, handletextpad=0.3, labelspacing=0.7)
-        return _save(figure, stem)
+        return save_pair(figure, stem)
 
 
 def _identity(axes: Axes, shown: list[Floats]) -> None:
@@ -113,10 +94,3 @@ def _points(axes: Axes, x: Floats, y: Floats, colour: str, marker: str, label: s
 def _said(agreed: Agreement) -> str:
     low, high = agreed.pearson_ci95
     return f"{100 * agreed.mape:.1f} % off, r = {agreed.pearson:.4f}\n({low:.4f} to {high:.4f})"
-
-
-def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    figure.savefig(png, bbox_inches="tight")
-    figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})  # the same figure gives the same file
-    return png, svg

@@ -158,7 +158,7 @@ class _PlanBuilder:
             path = cells[: index + 1]
             if path not in self._shared:
                 operator = self._catalogue.cell(cell.kind, cell.scale, cell.in_channels, cell.out_channels, cell.stride)
-                self._shared[path] = self._add(OperatorStep(f"branch{branch}_cell{index}", operator, maps[-1]))
+                self._shared[path] = self._add(OperatorStep(f"branch{branch}_cell{index}", operator, maps[-1], index))
             maps.append(self._shared[path])
         return maps
 

@@ -1,0 +1,118 @@
+"""What a run's folder holds, found by the files that commands write. A part that is absent is no error; a damaged one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from models.spec.base import Record
+from models.spec.table_files import read_table
+from nas_client.errors import ReportError
+from nas_client.runs.journal import read_journal
+from nas_client.search.epochs import SearchEpoch
+from nas_client.search.outcome import RESULT, SearchResult
+from nas_client.table import LookupTable
+from nas_client.validation.judge import Validation
+from nas_client.validation.report import FIGURE, VALIDATION
+
+Read = TypeVar("Read", bound=Record)
+
+CONFIG = "config.yaml"
+_NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
+_TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """A search: its epochs so far, its configuration as written, and how it ended where it has."""
+
+    name: str
+    epochs: list[SearchEpoch]
+    config: str
+    result: SearchResult | None
+
+
+@dataclass(frozen=True)
+class ValidationFiles:
+    """A validation, and the figure of its points where there is one."""
+
+    name: str
+    validation: Validation
+    figure: Path | None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The parts of a run, in the order of their names, which are paths within the folder."""
+
+    path: Path
+    searches: list[SearchRun] = field(default_factory=list)
+    tables: dict[str, LookupTable] = field(default_factory=dict)
+    validations: list[ValidationFiles] = field(default_factory=list)
+
+
+def read_run(path: Path) -> RunFolder:
+    """Everything that is in a run's folder and the folders below.
+
+    Raises:
+        ReportError: nothing is.
+        InvalidSpecError, TableFileError: a file is damaged; names it.
+        OSError: the folder cannot be read.
+    """
+    run = RunFolder(path)
+    for folder in _folders(path):
+        _read_folder(run, folder)
+    if not (run.searches or run.validations or run.tables):
+        raise ReportError(
+            f"{path}: nothing to report on: no search, training, evaluation, validation, experiment or table is in it",
+            hint="Name the folder that `nas-client search`, or a run of several commands, wrote into.",
+        )
+    return run
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """The folder and those below, outer ones first, in the order of their names."""
+    yield path
+    for inner in sorted(path.iterdir()):
+        if inner.is_dir() and inner.name not in _NOT_LOOKED_INTO:
+            yield from _folders(inner)
+
+
+def _read_folder(run: RunFolder, folder: Path) -> None:
+    name = str(folder.relative_to(run.path))
+    config = _config(folder)
+    if "pretrain" in config:
+        result = _record(folder / RESULT, SearchResult)
+        run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _dumped(config), result))
+    validation = _record(folder / VALIDATION, Validation)
+    if validation is not None:
+        figure = (folder / FIGURE).with_suffix(".png")
+        run.validations.append(ValidationFiles(name, validation, figure if figure.exists() else None))
+    for file in sorted(folder.iterdir()):
+        if file.suffix in _TABLE_SUFFIXES:
+            run.tables[str(file.relative_to(run.path))] = LookupTable(read_table(file))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The fields of its configuration; none where there is no such file. They tell what kind of run it is."""
+    path = folder / CONFIG
+    if not path.exists():
+        return {}
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ReportError(f"{path}: not YAML: {error}", hint="Restore it as the run wrote it.") from error
+    return fields if isinstance(fields, dict) else {}
+
+
+def _dumped(config: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(config, sort_keys=False)
+    return text
+
+
+def _record(path: Path, cls: type[Read]) -> Read | None:
+    return cls.parse_json(path.read_bytes(), source=str(path)) if path.exists() else None

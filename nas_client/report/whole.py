@@ -1,0 +1,91 @@
+"""The page of a whole run, from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from nas_client.report.blocks import Block, Grid, Section, Text, embedded
+from nas_client.report.folder import RunFolder, ValidationFiles, read_run
+from nas_client.report.numbers import percent
+from nas_client.report.page import render
+from nas_client.report.searches import search_section
+from nas_client.table import LookupTable
+
+
+def report(folder: Path, title: str = "") -> str:
+    """One HTML page about everything in the folder; what is not there, it says.
+
+    Args:
+        folder: of a run; see `read_run`.
+        title: of the page; the folder's name where empty.
+
+    Raises:
+        ReportError, InvalidSpecError, TableFileError, OSError: see `read_run`.
+    """
+    run = read_run(folder)
+    sections = list(_sections(run))
+    absent = _absent(run)
+    if absent:
+        sections.append(Section("absent", "Not in this run", [Text(line) for line in absent]))
+    lead = " · ".join(section.title for section in sections)
+    return render(title or folder.resolve().name, lead, sections)
+
+
+def _sections(run: RunFolder) -> Iterator[Section]:
+    for index, search in enumerate(run.searches):
+        yield search_section(search, index)
+    if run.validations:
+        yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
+    if run.tables:
+        yield Section("table", "Latency table", [_table(name, table) for name, table in run.tables.items()])
+
+
+def _absent(run: RunFolder) -> list[str]:
+    """What a whole run has and this one lacks, with the command that makes it."""
+    parts = {
+        "A search (`nas-client search`).": run.searches,
+        "A validation of the table (`nas-client validate`).": run.validations,
+        "A latency table (`nas-client pull`).": run.tables,
+    }
+    return [line for line, found in parts.items() if not found]
+
+
+def _validation(files: ValidationFiles) -> Iterator[Block]:
+    validation = files.validation
+    shown = {"sum of table entries": validation.raw, "calibrated sum": validation.calibrated, "multiply-adds": validation.macs}
+    rows = [
+        (
+            name,
+            f"{agreed.pearson:.4f}",
+            "{:.4f} to {:.4f}".format(*agreed.pearson_ci95),
+            percent(agreed.mape),
+            percent(agreed.worst_error),
+            percent(agreed.within_5, 0),
+        )
+        for name, agreed in shown.items()
+    ]
+    repeat = validation.repeatability
+    known = f" The networks themselves repeat to {percent(repeat)} % between rounds." if repeat is not None else ""
+    headings = ("estimate", "Pearson", "95 % interval", "mean error (%)", "worst (%)", "within 5 % (%)")
+    yield Grid(headings, rows, f"{validation.architectures} random networks, measured.{known}")
+    if files.figure is not None:
+        yield embedded(files.figure, "Estimated against measured latency, network by network.")
+
+
+def _table(name: str, table: LookupTable) -> Grid:
+    info = table.info
+    target = info.target
+    failed = len(table.table.entries) - len(table.table.values_ms())
+    rows = [
+        ("file", name),
+        ("table id", info.id()),
+        ("search space", info.space.label()),
+        *((f"space parameter {key}", str(value)) for key, value in info.space.parameters.items()),
+        ("entries", f"{len(table.table.entries)}, {failed} of them without a value"),
+        ("target", target.label()),
+        *((f"version of {key}", value) for key, value in target.versions.items()),
+        ("protocol", f"{info.protocol.value}, version {info.protocol_version}"),
+        ("made", info.created_at.isoformat(timespec="seconds") if info.created_at else "unknown"),
+    ]
+    return Grid(("", ""), rows, "Identity of the table; numbers of other tables must not be mixed with its own.", numbers=2)

@@ -1,0 +1,108 @@
+"""Folders of runs as the commands write them, with made-up numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.base import Record
+from nas_client.runs.config import write_config
+from nas_client.search.branches import branches_label
+from nas_client.search.config import SearchConfig
+from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
+from nas_client.search.outcome import Candidate, SearchResult
+
+SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
+
+
+def write_lines(folder: Path, records: list[Record]) -> None:
+    """A journal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "epochs.jsonl").write_text("".join(record.model_dump_json() + "\n" for record in records))
+
+
+def decoded(branches: tuple[int, ...], seed: int, *, widest: bool = False) -> ArchitectureSpec:
+    """An architecture with those branches, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    probabilities = {
+        granularity: {group: rng.dirichlet(np.ones(shape[1]), shape[0]) for group, shape in groups.items()}
+        for granularity, groups in SPACE.parameter_shapes().items()
+    }
+    return SPACE.decode(probabilities, branches=branches, widest=widest)
+
+
+def search_epoch(epoch: int, *, searching: bool = True) -> SearchEpoch:
+    """Numbers that get better with the epoch."""
+    roles = ("student", "teacher")
+    pairs = SPACE.branch_choices()
+    names = [f"{what}_{role}" for what in ("weights", *["architecture"] * searching) for role in roles]
+    latency = Latencies(
+        operator_ms=9 - epoch, downsample_ms=6, expansion_ms=8 - epoch / 2, weighted_ms=6.1, relaxed_ms=7 - epoch
+    )
+    networks = {
+        role: tuple(
+            Decoded(
+                branches=pair,
+                estimate_ms=3 + 0.1 * epoch,
+                skip_share=0.25,
+                narrowest_share=0.5,
+                architecture=decoded(pair, epoch, widest=role == "teacher"),
+            )
+            for pair in pairs
+        )
+        for role in roles
+    }
+    return SearchEpoch(
+        phase="search" if searching else "pretrain",
+        epoch=epoch,
+        steps=10,
+        seconds=30.0,
+        losses=dict.fromkeys(names, 2.5 - 0.1 * epoch) | ({"latency": 0.01} if searching else {}),
+        latency=latency,
+        latency_share=0.004 if searching else None,
+        entropy={"student": {"alpha": 1.6, "beta": 0.6, "gamma": 1.5}, "teacher": {"alpha": 1.6, "beta": 0.6}},
+        mean_iou={role: {",".join(map(str, pair)): 0.1 + 0.05 * epoch for pair in pairs} for role in roles},
+        decoded=networks,
+    )
+
+
+def search_result(last: SearchEpoch) -> SearchResult:
+    """The end of a search whose last epoch was that one; the pair 8,32 is chosen."""
+    candidates = {
+        role: tuple(
+            Candidate(
+                branches=network.branches,
+                estimate_ms=network.estimate_ms,
+                macs=2_000_000,
+                parameters=1_500_000,
+                accuracy=last.mean_iou[role][branches_label(network.branches)],
+                objective=0.25,
+                architecture=network.architecture,
+            )
+            for network in networks
+        )
+        for role, networks in last.decoded.items()
+    }
+    return SearchResult(
+        finished=True,
+        epochs=3,
+        table="0123456789abcdef",
+        weights=(0.001, 0.997, 0.002),
+        latency_share=0.004,
+        candidates=candidates,
+        chosen=dict.fromkeys(candidates, (8, 32)),
+    )
+
+
+def write_search(folder: Path, *, pretraining: int = 1, searching: int = 2, finished: bool = True) -> list[SearchEpoch]:
+    """What a search writes and a report reads; its epochs."""
+    epochs = [search_epoch(epoch, searching=False) for epoch in range(pretraining)]
+    epochs += [search_epoch(epoch) for epoch in range(searching)]
+    write_lines(folder, list(epochs))
+    write_config(SearchConfig(), folder / "config.yaml")
+    if finished:
+        (folder / "result.json").write_text(search_result(epochs[-1]).model_dump_json())
+    return epochs
