@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, draw, estimate, loss, profile, pull, report, search, sensitivity, validate
+from nas_client.cli import derive, draw, estimate, experiment, loss, profile, pull, report, search, sensitivity, validate
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -23,6 +23,7 @@ app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)
 app.command("derive")(derive.derive)
 app.command("draw")(draw.draw)
+app.add_typer(experiment.app, name="experiment")
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
 
