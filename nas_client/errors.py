@@ -17,6 +17,8 @@
     ├── CheckpointError             a checkpoint is damaged, of another version, or of another configuration
     ├── DivergenceError             a loss is not a number
     ├── ProcessesError              the processes of one run do not agree
+    ├── TrainingError               a folder, data set or teacher does not fit a training
+    ├── ExportCheckError            an exported graph does not compute what torch does, or cannot be checked
     └── JobFailedError              the job that was waited for failed or was cancelled
 """
 
@@ -123,6 +125,16 @@ class ProcessesError(NasClientError):
     """The processes of one run do not agree on what they run."""
 
     code = ErrorCode.CONFLICT
+
+
+class TrainingError(NasClientError):
+    """A folder, data set or teacher does not fit a training."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class ExportCheckError(NasClientError):
+    """An exported graph does not compute what the torch network does, or there is nothing to check it with."""
 
 
 class JobFailedError(NasClientError):

@@ -49,12 +49,15 @@ class Network(nn.Module):
                 self.steps[step.name] = _join(step, shapes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x)[self.plan.steps[-1].name]
+
+    def maps(self, x: Tensor) -> dict[str, Tensor]:
+        """The map of every step, by its name, `INPUT` included."""
         maps = {INPUT: x}
         for step in self.plan.steps:
             sources = (step.source,) if isinstance(step, OperatorStep) else step.sources
-            x = self.steps[step.name](*(maps[source] for source in sources))
-            maps[step.name] = x
-        return x
+            maps[step.name] = self.steps[step.name](*(maps[source] for source in sources))
+        return maps
 
 
 def build_network(plan: NetworkPlan) -> Network:

@@ -48,9 +48,14 @@ class NetworkPlan:
     """Steps in an order in which every source comes first; the last step is the output.
 
     Shape: input (batch, channels, height, width) as of the steps that read `INPUT`.
+
+    Attributes:
+        steps: in that order.
+        branch_ends: names of the steps whose maps end the branches: where a training may look at one branch alone.
     """
 
     steps: tuple[Step, ...]
+    branch_ends: tuple[str, ...] = ()
 
     def operators(self) -> Iterator[OperatorSpec]:
         """The operator of each charged step, in order, repeats included: the terms of an estimate."""

@@ -43,6 +43,9 @@ class SearchSpace(ABC):
     default_input_size: ClassVar[InputSize] = (256, 512)
     """(height, width) where nobody states another: small enough for any box."""
 
+    size_multiple: ClassVar[int] = 1
+    """What heights and widths of images must be divisible by."""
+
     branch_ends: ClassVar[tuple[int, ...]] = ()
     """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
     a matter of choice."""
@@ -166,17 +169,33 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
         """
-        shapes = self.parameter_shapes()
-        if widest:
-            shapes = {**shapes, "gamma": {}}
-        settled = settle_probabilities(probabilities, shapes)
+        settled = self._settle_probabilities(probabilities, widest=widest)
         return self._decode(settled, self._settle_branches(branches), keep_skips=keep_skips, widest=widest)
+
+    def decoded_layers(
+        self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
+    ) -> tuple[tuple[int, ...], ...] | None:
+        """For each branch of what `decode` gives, the layer of each cell: what `copy_weights` needs. None: all, in order.
+
+        Raises:
+            InvalidSpecError: as `decode`.
+        """
+        settled = self._settle_probabilities(probabilities, widest=widest)
+        return self._decoded_layers(settled, self._settle_branches(branches))
+
+    def _settle_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
+        shapes = self.parameter_shapes()
+        return settle_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
 
     @abstractmethod
     def _decode(
         self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
     ) -> ArchitectureSpec:
         """As `decode`, whose arguments are checked and whose branches ascend; γ is absent where `widest`."""
+
+    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
+        """As `decoded_layers`, whose arguments are checked."""
+        return None
 
     def _settle_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
         settled = tuple(sorted(set(branches)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from models.networks.plan import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.published import PublishedReader
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 _BUILT_IN = {"fasterseg": "models.spaces.fasterseg.space:FasterSegSpace"}
@@ -44,6 +45,16 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
     """The space that the architecture belongs to, as far as it states its parameters. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
+
+
+def plan_at(architecture: ArchitectureSpec, input_size: InputSize) -> NetworkPlan:
+    """The architecture's network for images of another size: steps of the same names, with the same weights.
+
+    Raises:
+        InvalidSpecError: no network takes images of that size; names what would fit.
+    """
+    resized = architecture.model_copy(update={"input_size": input_size})
+    return space_of(resized).plan(resized)
 
 
 def published_readers() -> dict[str, type[PublishedReader]]:

@@ -91,8 +91,8 @@ class Head(nn.Module):
         for branches in combinations:
             fused = len(branches) * channels[finest]
             self.fusion[key(branches)] = ConvBnRelu(fused, fused, kernel=1)
-            self.classifier[key(branches)] = _classifier(fused, classes)
-        self.auxiliary = nn.ModuleDict({str(end): _classifier(c, classes) for end, c in channels.items() if end != finest})
+            self.classifier[key(branches)] = build_classifier(fused, classes)
+        self.auxiliary = nn.ModuleDict({str(end): build_classifier(c, classes) for end, c in channels.items() if end != finest})
 
     def way_back(self, end: int) -> WayBack:
         """The way back of the branch that ends at that scale."""
@@ -105,5 +105,6 @@ class Head(nn.Module):
         return scores
 
 
-def _classifier(channels: int, classes: int) -> nn.Module:
+def build_classifier(channels: int, classes: int) -> nn.Module:
+    """A segmentation head for maps of any size."""
     return build_operator(OperatorSpec(kind="segmentation_head", in_channels=channels, out_channels=classes, height=1, width=1))

@@ -5,7 +5,22 @@ from __future__ import annotations
 import typer
 
 from models.terminal import run
-from nas_client.cli import derive, draw, estimate, experiment, loss, profile, pull, report, search, sensitivity, validate
+from nas_client.cli import (
+    derive,
+    draw,
+    estimate,
+    evaluate,
+    experiment,
+    export,
+    loss,
+    profile,
+    pull,
+    report,
+    search,
+    sensitivity,
+    train,
+    validate,
+)
 from nas_client.cli.options import say
 from nas_client.transport import announce_retries
 
@@ -22,6 +37,9 @@ app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)
 app.command("derive")(derive.derive)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("draw")(draw.draw)
 app.add_typer(experiment.app, name="experiment")
 app.command("report")(report.report)

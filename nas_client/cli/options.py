@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,9 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the configuration, as search.epochs=10; repeatable."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+
+TrainedRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="Folder of a training.")]
+WeightsOption = Annotated[Literal["best", "final"], typer.Option("--weights", help="Of the best epoch, or of the last.")]
 
 INTERRUPTED = 130
 """Exit code of a run that a signal stopped, saved and ready to go on: the shell's own for Ctrl-C."""

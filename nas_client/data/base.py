@@ -46,6 +46,8 @@ class DataSettings(Record):
         image_size: height and width of generated images; files have their own.
         train_images, val_images, test_images: how many images are generated for each split.
         seed: generated images follow from it.
+        cache: keep every sample in memory once it was read or generated: 4 bytes per pixel. For small data sets read in this
+            process; worker processes keep their own, and forget it with every epoch.
     """
 
     name: str = "synthetic_streets"
@@ -55,6 +57,7 @@ class DataSettings(Record):
     val_images: Images = 100
     test_images: Images = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    cache: bool = False
 
     def images(self, split: Split) -> int:
         """How many images are generated for that split."""
@@ -73,6 +76,7 @@ class SegmentationDataset(ABC):
     name: ClassVar[str]
     classes: ClassVar[Classes]
     splits: ClassVar[tuple[Split, ...]] = SPLITS
+    _kept: dict[int, Sample] | None = None
 
     @classmethod
     @abstractmethod
@@ -87,12 +91,24 @@ class SegmentationDataset(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
+    def read(self, index: int) -> Sample:
+        """The image and labels at that index, read or generated now; see `sample`."""
+
+    def keep_samples(self) -> None:
+        """From now on keep every sample in memory."""
+        self._kept = {}
+
     def sample(self, index: int) -> Sample:
-        """The image and labels at that index, 0 ≤ index < len; the same at every call.
+        """The image and labels at that index, 0 ≤ index < len; the same at every call, not to be written to.
 
         Raises:
             DatasetError: a file cannot be read, or its labels are not those of the data set.
         """
+        if self._kept is None:
+            return self.read(index)
+        if index not in self._kept:
+            self._kept[index] = self.read(index)
+        return self._kept[index]
 
     @abstractmethod
     def check(self, progress: CheckProgress | None = None) -> None:

@@ -88,7 +88,7 @@ class FileDataset(SegmentationDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def sample(self, index: int) -> Sample:
+    def read(self, index: int) -> Sample:
         pair = self.pairs[index]
         with _opened(pair.image) as image:
             pixels = np.asarray(image.convert("RGB"))

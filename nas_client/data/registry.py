@@ -38,4 +38,7 @@ def open_dataset(settings: DataSettings, split: Split) -> SegmentationDataset:
     """
     cls = dataset_class(settings.name)
     cls.require_split(split)
-    return cls.open(settings, split)
+    dataset = cls.open(settings, split)
+    if settings.cache:
+        dataset.keep_samples()
+    return dataset

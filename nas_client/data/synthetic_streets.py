@@ -34,7 +34,7 @@ class SyntheticStreets(SegmentationDataset):
     def __len__(self) -> int:
         return self._images
 
-    def sample(self, index: int) -> Sample:
+    def read(self, index: int) -> Sample:
         if not 0 <= index < self._images:
             raise IndexError(f"index {index} of {self._images} images")
         return draw_scene(self._size, np.random.default_rng([*self._stream, index]))

@@ -14,11 +14,10 @@ from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
 from nas_client.latency.weights import PUBLISHED_WEIGHTS
-from nas_client.train.losses import OHEM_MIN_SHARE, OHEM_THRESHOLD
+from nas_client.train.config import HardPixels
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
 Side = Annotated[int, Field(ge=32, le=8192)]
@@ -42,6 +41,18 @@ class WeightOptimizer(Record):
     clip_norm: Positive = 5.0
     schedule: Literal["poly", "constant"] = "poly"
     power: Positive = 0.9
+
+
+class PretrainOptimizer(WeightOptimizer):
+    """SGD of pre-training."""
+
+    lr: Positive = 0.02
+
+
+class SearchOptimizer(WeightOptimizer):
+    """SGD of the search."""
+
+    lr: Positive = 0.01
 
 
 class ArchitectureOptimizer(Record):
@@ -74,7 +85,7 @@ class PretrainSettings(Record):
     batch_size: Count = 3
     crop: Crop = (256, 512)
     random_widths: Annotated[int, Field(ge=0, le=16)] = 2
-    optimizer: WeightOptimizer = WeightOptimizer(lr=0.02)
+    optimizer: PretrainOptimizer = PretrainOptimizer()
 
 
 class SearchSettings(Record):
@@ -93,7 +104,7 @@ class SearchSettings(Record):
     batch_size: Count = 2
     crop: Crop = (224, 448)
     temperature: Positive = 1.0
-    optimizer: WeightOptimizer = WeightOptimizer(lr=0.01)
+    optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
 
 
@@ -111,13 +122,6 @@ class LatencySettings(Record):
     factor: NotNegative = 0.01
     weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = (*PUBLISHED_WEIGHTS,)
     widths: Literal["expected", "gumbel"] = "expected"
-
-
-class HardPixels(Record):
-    """Online hard example mining, see `hard_pixel_cross_entropy`."""
-
-    threshold: Fraction = OHEM_THRESHOLD
-    min_share: Fraction = OHEM_MIN_SHARE
 
 
 class EvaluationSettings(Record):

@@ -76,12 +76,14 @@ def search(
         DivergenceError: a loss is not a number; the last checkpoint is from before.
     """
     processes = processes or Processes()
-    run = _CoSearch(config, table, folder, processes, watch or Watch(), checking)
+    run = CoSearch(config, table, folder, processes, watch or Watch(), checking)
     run.prepare(resume=resume, pretrained=pretrained)
     return run.finish(stopped=run.run())
 
 
-class _CoSearch:
+class CoSearch:
+    """A search in progress; arguments as of `search`."""
+
     def __init__(
         self,
         config: SearchConfig,
@@ -225,7 +227,7 @@ class _CoSearch:
             latency_before = self._latency_s()
             self._set_rate(settings, position.epoch * per_epoch + position.step, settings.epochs * per_epoch)
             on_device = [Batch(*(tensor.to(self.processes.device) for tensor in batch)) for batch in pair]
-            losses = self._step(update, on_device)
+            losses = self.step(update, on_device)
             position.count(losses, time.perf_counter() - started, self._latency_s() - latency_before)
             done = position.epoch * per_epoch + position.step
             self.watch.step(PHASES[position.phase], done, settings.epochs * per_epoch, losses)
@@ -251,17 +253,17 @@ class _CoSearch:
         for group in self.weight_optimizer.param_groups:
             group["lr"] = wanted.lr * factor
 
-    def _step(self, update: WeightUpdate, batches: list[Batch]) -> Losses:
+    def step(self, update: WeightUpdate, batches: list[Batch]) -> Losses:
         """All updates of a step, the teacher's before the student's."""
         place, where = self.position.place(self.config.seed), self.position.where()
         losses: Losses = {}
         for role in reversed(self.networks):
-            losses |= update(batches[0], self._mixtures(role, place), role, where)
+            losses |= update(batches[0], self.mixtures(role, place), role, where)
         for architecture_update in self.architecture_updates.values() if len(batches) > 1 else ():
             losses |= architecture_update(batches[1], place, where)
         return losses
 
-    def _mixtures(self, role: str, place: Place) -> Iterator[Mixture]:
+    def mixtures(self, role: str, place: Place) -> Iterator[Mixture]:
         """Those that a role's weights are trained with: the widest, and where widths are searched the narrowest and others."""
         network = self.networks[role]
         yield network.broadest()

@@ -40,16 +40,12 @@ def decode_branch(
         keep_skips: whether all cells keep their most probable operator; otherwise none keeps a skip.
         widest: whether connections have the largest width, rather than the most probable.
     """
-    layers = parameters.layers
-    scales = cell_scales(layers, probabilities, end)
-    odds = np.stack([_row(probabilities, "alpha", layer, scale) for layer, scale in enumerate(scales)])
-    operators = odds.argmax(axis=1)
-    cells = list(range(layers))
+    scales = cell_scales(parameters.layers, probabilities, end)
+    odds = _operator_odds(probabilities, scales)
+    cells = range(parameters.layers) if keep_skips else kept_cells(parameters, probabilities, end)
     if not keep_skips:
-        removed = removable_cells(odds, scales)
-        cells = [cell for cell in cells if cell not in removed]
         odds[:, SKIP] = -1  # what stays takes its best other operator
-        operators = odds.argmax(axis=1)
+    operators = odds.argmax(axis=1)
     widths = []
     for cell in cells[:-1]:
         width = -1 if widest else int(_row(probabilities, "gamma", cell + 1, scales[cell + 1]).argmax())
@@ -59,6 +55,18 @@ def decode_branch(
         scales=tuple(scales[cell] for cell in cells),
         widths=tuple(widths),
     )
+
+
+def kept_cells(parameters: FasterSegParameters, probabilities: Probabilities, end: int) -> tuple[int, ...]:
+    """The layers of the cells that stay in the branch that ends at that scale, where skips are removed."""
+    scales = cell_scales(parameters.layers, probabilities, end)
+    removed = removable_cells(_operator_odds(probabilities, scales), scales)
+    return tuple(cell for cell in range(parameters.layers) if cell not in removed)
+
+
+def _operator_odds(probabilities: Probabilities, scales: list[int]) -> NDArray[np.float64]:
+    """Probabilities of the operators along a branch. Shape: (layers, operators)."""
+    return np.stack([_row(probabilities, "alpha", layer, scale) for layer, scale in enumerate(scales)])
 
 
 def cell_scales(layers: int, probabilities: Probabilities, end: int) -> list[int]:

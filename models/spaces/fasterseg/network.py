@@ -58,8 +58,7 @@ def layout(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSe
 
 def plan(layout: Layout, catalogue: Catalogue) -> NetworkPlan:
     """The network: stem, cells (each shared one once), each branch's way back to 1/8, fusion, classes, upsampling."""
-    builder = _PlanBuilder(layout, catalogue)
-    return NetworkPlan(tuple(builder.build()))
+    return _PlanBuilder(layout, catalogue).build()
 
 
 def _check_same(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
@@ -132,7 +131,7 @@ class _PlanBuilder:
         self._steps: list[Step] = []
         self._shared: dict[tuple[Cell, ...], str] = {}
 
-    def build(self) -> list[Step]:
+    def build(self) -> NetworkPlan:
         head_width, branches = self._layout.head_width, self._layout.branches
         catalogue = self._catalogue
         last = INPUT
@@ -146,7 +145,7 @@ class _PlanBuilder:
         last = self._add(OperatorStep("fusion", catalogue.fusion(len(ends), head_width), last))
         last = self._add(OperatorStep("classifier", catalogue.classifier(len(ends), head_width), last))
         self._add(OperatorStep("upsampling", catalogue.upsampling(), last))
-        return self._steps
+        return NetworkPlan(tuple(self._steps), tuple(names[-1] for names in maps))
 
     def _add(self, step: Step) -> str:
         self._steps.append(step)

@@ -12,7 +12,7 @@ import numpy as np
 from models.networks.plan import NetworkPlan
 from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import decode_branch
+from models.spaces.fasterseg.decoding import decode_branch, kept_cells
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
@@ -42,6 +42,7 @@ class FasterSegSpace(SearchSpace, PublishedReader):
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
     published_format: ClassVar[str] = FORMAT
     grid_version: ClassVar[int] = 1
+    size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     usual_branches: ClassVar[int] = BRANCHES
 
@@ -52,7 +53,7 @@ class FasterSegSpace(SearchSpace, PublishedReader):
 
     @classmethod
     def settle(cls, spec: SpaceSpec) -> Self:
-        coarsest = SCALES[-1]
+        coarsest = cls.size_multiple
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
             if side % coarsest:
                 nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
@@ -129,6 +130,9 @@ class FasterSegSpace(SearchSpace, PublishedReader):
             batch=self.spec.batch,
             dtype=self.spec.dtype,
         )
+
+    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
+        return tuple(kept_cells(self.parameters, probabilities, end) for end in branches)
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet

@@ -1,0 +1,129 @@
+"""`train`: one network, alone or under a teacher. What it trains with is imported when it runs: that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec
+from models.terminal import Json, emit, progress
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, say
+from nas_client.table import load_table
+
+if TYPE_CHECKING:
+    from nas_client.train.config import TrainConfig
+    from nas_client.train.records import EpochRecord, TrainResult
+    from nas_client.train.run import Start
+
+
+def train(
+    output: RunFolder,
+    architecture: Annotated[
+        Path | None, typer.Option(metavar="A", help="JSON file with the architecture; RUN's own with --resume.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of a training whose best weights teach this network.")
+    ] = None,
+    supernet: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Folder of a search whose supernet gives the first weights; needs --table."),
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="F", help="The table that this search used: a file, or its URL on a service.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="For which role the search decoded the architecture.")] = "student",
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Train a network; with --teacher, to match the teacher's predictions besides the labels.
+
+    Stopped by SIGTERM or Ctrl-C, it finishes the step and saves; --resume goes on from there. Under torchrun or accelerate
+    launch several processes share each batch.
+    """
+    from nas_client.runs.processes import Processes
+    from nas_client.train.folder import load_trained
+    from nas_client.train.run import train as run_training
+
+    if architecture is None and not resume:
+        raise typer.BadParameter("--architecture is needed, or --resume")
+    if (supernet is None) != (table is None):
+        raise typer.BadParameter("--supernet and --table go together: the table says which space the search was in")
+    network, chosen = _wanted(architecture, config, overrides or [], output, resume)
+    with Processes() as processes, progress() as bar:
+        speaks = processes.is_main
+        task = bar.add_task("epochs", total=chosen.epochs, note="", visible=speaks)
+
+        def watch(record: EpochRecord) -> None:
+            if speaks:
+                bar.update(task, completed=record.epoch)
+                bar.console.print(_line(record, chosen.epochs), markup=False)
+
+        result = run_training(
+            network,
+            chosen,
+            output,
+            teacher=None if teacher is None else load_trained(teacher),
+            start=None if supernet is None or table is None else _first_weights(supernet, table, role, network),
+            resume=resume,
+            watch=watch,
+            processes=processes,
+        )
+    if speaks:
+        emit(result, as_json=json, text=lambda console: _show(console, result, output))
+    if not result.finished:
+        if speaks:
+            say(f"stopped and saved after step {result.steps}; the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _wanted(
+    architecture: Path | None, config: Path | None, overrides: list[str], output: Path, resume: bool
+) -> tuple[ArchitectureSpec, TrainConfig]:
+    """What is named; where a training is resumed, what its folder says of whatever is not."""
+    from nas_client.runs.config import read_config
+    from nas_client.train.config import TrainConfig
+    from nas_client.train.folder import read_architecture, read_train_config, require_begun
+
+    if resume:
+        require_begun(output)
+    network = (
+        read_architecture(output)
+        if architecture is None
+        else ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    )
+    if resume and config is None and not overrides:
+        return network, read_train_config(output)
+    return network, read_config(TrainConfig, config, overrides)
+
+
+def _first_weights(folder: Path, table: str, role: str, architecture: ArchitectureSpec) -> Start:
+    from nas_client.search.first_weights import supernet_weights
+
+    return supernet_weights(folder, create_space(load_table(table).info.space), role, architecture)
+
+
+def _line(record: EpochRecord, epochs: int) -> str:
+    terms = {"auxiliary": record.auxiliary, "distillation": record.distillation}
+    parts = [f"{name} {value:.3f}" for name, value in {"segmentation": record.segmentation, **terms}.items() if value]
+    line = f"epoch {record.epoch}/{epochs}: loss {record.loss:.3f} ({', '.join(parts)})"
+    if record.validation is not None:
+        line += f", mIoU {_percent(record.validation.mean_iou)}{', the best so far' if record.best else ''}"
+    return f"{line}, {record.seconds:.1f} s"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2%}"
+
+
+def _show(console: Console, result: TrainResult, output: Path) -> None:
+    console.print(f"{result.epochs} epochs, {result.steps} steps")
+    if result.best is not None and result.final is not None:
+        best, final = _percent(result.best.mean_iou), _percent(result.final.mean_iou)
+        console.print(f"mIoU on validation: best {best} after epoch {result.best_epoch}, at the end {final}")
+    console.print(f"the training is in {output}", markup=False)

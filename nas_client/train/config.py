@@ -1,0 +1,137 @@
+"""What a training is configured by; defaults are the papers' where they say something, else ours.
+
+The papers say how a network is searched (FasterSeg, Appendix F), and of its training that equal weights are given to the
+segmentation loss and to distillation (section 3.3). Its published code trains with SGD (learning rate 0.01, momentum 0.9,
+weight decay 5e-4), batches of 12 crops of 512×1024, 600 epochs, auxiliary losses weighted 0.2, gradients clipped at 5.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
+from nas_client.data.base import DataSettings, Side
+from nas_client.train.losses import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction
+
+PUBLISHED_CROP = (512, 1024)
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class OptimizerConfig(Record):
+    """SGD with momentum.
+
+    Attributes:
+        lr: at the start; it decays as (1 − step/steps)^power.
+        momentum, weight_decay: of SGD.
+        power: of the decay.
+        warmup_steps: over which the learning rate rises to that of the decay.
+        clip_norm: largest norm of all gradients together; None leaves them as they are.
+    """
+
+    lr: Annotated[float, Field(gt=0, le=10)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
+    power: Annotated[float, Field(ge=0, le=10)] = 0.9
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Positive | None = 5.0
+
+
+class HardPixels(Record):
+    """Online hard example mining, see `hard_pixel_cross_entropy`."""
+
+    threshold: Fraction = OHEM_THRESHOLD
+    min_share: Fraction = OHEM_MIN_SHARE
+
+
+class LossConfig(Record):
+    """The loss: cross-entropy on hard pixels + auxiliary · that of the auxiliary heads + distillation · the divergence from
+    the teacher, where there is one.
+
+    Attributes:
+        hard_pixels: which pixels count.
+        auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
+        distillation: weight of the divergence.
+        teacher_temperature, direction: of the divergence, see `distillation`.
+    """
+
+    hard_pixels: HardPixels = HardPixels()
+    auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
+    distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
+    teacher_temperature: Positive = 1.0
+    direction: Direction = "student_teacher"
+
+
+class ValidationConfig(Record):
+    """How weights are judged on the validation split.
+
+    Attributes:
+        every: epochs between two validations; the last epoch always has one.
+        batch_size: images predicted at once; images of different sizes need 1.
+        statistics_batches: training batches over which the statistics of batch normalisation are taken anew for the weights
+            that are validated and kept; 0 keeps the moving averages of the training.
+    """
+
+    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    statistics_batches: Annotated[int, Field(ge=0, le=100_000)] = 0
+
+
+class TrainConfig(Record):
+    """One training.
+
+    Attributes:
+        data: which images.
+        check_data: look at every image and label before the first step.
+        workers: processes that read images; 0 reads them in the training's own.
+        image_scale: by which every image is resized, in training and validation alike.
+        crop: height and width of the crops trained on, see `crop_size`.
+        scales, flip: further augmentation, see `TrainTransform`.
+        label_stride: of how many pixels in each direction one gives the label of the loss. 1 compares at full resolution; 8
+            leaves out the upsampling, for networks so small that losses at full resolution take a large part of a step.
+        batch_size: images of a step, over all processes.
+        epochs: passes over the training images.
+        seed: weights, order and augmentation follow from it.
+        optimizer, losses: see there.
+        averaging: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
+            None keeps the weights themselves.
+        validation: see there.
+        precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
+    """
+
+    data: DataSettings = DataSettings()
+    check_data: bool = True
+    workers: Annotated[int, Field(ge=0, le=128)] = 0
+    image_scale: Annotated[float, Field(gt=0, le=4)] = 1.0
+    crop: tuple[Side, Side] | None = None
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25)
+    flip: bool = True
+    label_stride: Literal[1, 2, 4, 8] = 1
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 12
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 600
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    losses: LossConfig = LossConfig()
+    averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
+    validation: ValidationConfig = ValidationConfig()
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _cache_in_this_process(self) -> Self:
+        if self.data.cache and self.workers:
+            raise InvalidSpecError(
+                f"data.cache keeps samples in the process that reads them, but workers is {self.workers}",
+                hint="Set workers=0, or data.cache=false.",
+            )
+        return self
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """`crop`; where that is None, the published code's 512×1024 for images from files, and the size of generated ones."""
+        if self.crop is not None:
+            return self.crop
+        return self.data.image_size if self.data.root is None else PUBLISHED_CROP

@@ -1,0 +1,56 @@
+"""The images of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch.utils.data import DataLoader
+
+from nas_client.data.base import CheckProgress, DataSettings, SegmentationDataset
+from nas_client.data.loading import Share, training_batches
+from nas_client.data.registry import open_dataset
+from nas_client.data.transforms import Batch, TrainTransform
+from nas_client.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is trained on, and what is validated on. Several trainings may share them, and what they cache."""
+
+    train: SegmentationDataset
+    val: SegmentationDataset
+
+    @classmethod
+    def open(cls, settings: DataSettings) -> Self:
+        """Both splits. Raises DatasetError, UnknownNameError."""
+        return cls(open_dataset(settings, "train"), open_dataset(settings, "val"))
+
+    def check(self, progress: CheckProgress | None = None) -> None:
+        """Look at every image and label. Raises DatasetError."""
+        self.train.check(progress)
+        self.val.check(progress)
+
+
+def epoch_batches(
+    data: TrainingData,
+    config: TrainConfig,
+    epoch: int,
+    *,
+    skip: int = 0,
+    share: Share | None = None,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """One epoch's batches, augmented as configured; see `training_batches`. Raises DatasetError."""
+    transform = TrainTransform(config.crop_size, config.image_scale, config.scales, config.flip, config.label_stride)
+    return training_batches(
+        data.train,
+        transform,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        skip=skip,
+        share=share,
+        workers=config.workers,
+        pin_memory=pin_memory,
+    )

@@ -1,0 +1,123 @@
+"""The folder of a training: what it was, and what it leaves behind.
+
+::
+
+    RUN/architecture.json   the network
+    RUN/config.yaml         the configuration, every field stated
+    RUN/epochs.jsonl        a line per epoch
+    RUN/result.json         how it ended
+    RUN/checkpoints/        last.pt to resume from; best.pt and final.pt, the weights alone
+    RUN/tensorboard/        curves
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.networks.module import Network, build_network
+from models.spaces.registry import plan_at
+from models.spec.architectures import ArchitectureSpec, InputSize
+from nas_client.errors import CheckpointError, TrainingError
+from nas_client.runs.checkpoints import Checkpoints
+from nas_client.runs.config import read_config, write_config
+from nas_client.train.config import TrainConfig
+from nas_client.train.records import Recipe, TrainResult
+from nas_client.train.weights import State
+
+ARCHITECTURE, CONFIG, RESULT = "architecture.json", "config.yaml", "result.json"
+BEST, FINAL, LAST = "best", "final", "last"
+
+_WEIGHTS = "network"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network with its trained weights.
+
+    Attributes:
+        architecture: of the network.
+        weights: its state; auxiliary heads are not part of it.
+    """
+
+    architecture: ArchitectureSpec
+    weights: Mapping[str, Tensor]
+
+    def network(self, size: InputSize | None = None) -> Network:
+        """In evaluation mode, for images of that size, or the architecture's own. Its weights are shared with this."""
+        with torch.device("meta"):
+            network = build_network(plan_at(self.architecture, size or self.architecture.input_size))
+        network.load_state_dict(self.weights, assign=True)
+        return network.eval()
+
+
+def begin(folder: Path, recipe: Recipe) -> None:
+    """Write what the training is. Raises TrainingError where another one lies; OSError."""
+    if (folder / ARCHITECTURE).exists():
+        raise TrainingError(f"{folder} holds a training already", hint="Resume it with --resume, or choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(recipe.config, folder / CONFIG)
+    (folder / ARCHITECTURE).write_text(recipe.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def require_begun(folder: Path) -> None:
+    """Raises TrainingError where there is nothing to resume."""
+    if not (folder / ARCHITECTURE).exists():
+        raise TrainingError(f"{folder} holds no training to resume", hint="Start it without --resume.")
+
+
+def read_architecture(folder: Path) -> ArchitectureSpec:
+    """Raises TrainingError where the folder is no training's; InvalidSpecError."""
+    path = folder / ARCHITECTURE
+    if not path.exists():
+        raise TrainingError(f"{folder} holds no training: there is no {ARCHITECTURE}", hint="Name the folder that train wrote.")
+    return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
+
+
+def read_train_config(folder: Path) -> TrainConfig:
+    """Raises InvalidSpecError; OSError."""
+    return read_config(TrainConfig, folder / CONFIG)
+
+
+def save_result(folder: Path, result: TrainResult) -> None:
+    """Raises OSError."""
+    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_result(folder: Path) -> TrainResult:
+    """Raises InvalidSpecError; OSError."""
+    path = folder / RESULT
+    return TrainResult.parse_json(path.read_bytes(), source=str(path))
+
+
+def save_weights(folder: Path, name: str, weights: State, recipe: Recipe) -> None:
+    """Keep a network's weights under that name. Raises OSError."""
+    Checkpoints(folder).save(name, {_WEIGHTS: weights}, recipe)
+
+
+def load_trained(folder: Path, name: str = BEST) -> Trained:
+    """The network that a training left behind.
+
+    Args:
+        folder: of the training.
+        name: `BEST` or `FINAL`.
+
+    Raises:
+        TrainingError: the folder is no training's.
+        CheckpointError: there are no such weights, or they are damaged, or not those of the architecture.
+    """
+    architecture = read_architecture(folder)
+    checkpoints = Checkpoints(folder)
+    trained = Trained(architecture, checkpoints.read(name)[_WEIGHTS])
+    try:
+        trained.network()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{checkpoints.path(name)}: not the weights of {architecture.label()}: {error}",
+            hint=f"Restore {folder / ARCHITECTURE} as train wrote it.",
+        ) from error
+    return trained

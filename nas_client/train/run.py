@@ -1,0 +1,116 @@
+"""Training of one fixed network, alone or under a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models.networks.module import Network
+from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import InvalidSpecError
+from nas_client.errors import TrainingError
+from nas_client.runs.journal import Journal
+from nas_client.runs.processes import Processes
+from nas_client.runs.stopping import StopRequest
+from nas_client.train.config import TrainConfig
+from nas_client.train.data import TrainingData
+from nas_client.train.folder import Trained, begin, require_begun, save_result
+from nas_client.train.networks import TrainableNetwork, seeded_network
+from nas_client.train.records import Recipe, TrainResult
+from nas_client.train.training import Training, Watch
+from nas_client.train.weights import weights_digest
+
+Start = Callable[[Network], None]
+"""Gives a new network its first weights, such as those of a supernet."""
+
+
+def train(
+    architecture: ArchitectureSpec,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    teacher: Trained | None = None,
+    start: Start | None = None,
+    data: TrainingData | None = None,
+    resume: bool = False,
+    watch: Watch | None = None,
+    processes: Processes | None = None,
+) -> TrainResult:
+    """Train a network, and leave in the folder what `nas_client.train.folder` lists.
+
+    The same arguments give the same weights, to the bit on a CPU, whether or not the training was interrupted. On SIGTERM or
+    Ctrl-C it finishes the step, saves, and returns a result that says so. In several processes, all call this with the same
+    arguments; they share each batch, and together do what one would.
+
+    Args:
+        architecture: of the network.
+        config: of the training.
+        folder: of its own.
+        teacher: whose predictions the network learns to match besides the labels.
+        start: gives the network its first weights; random ones where None.
+        data: opened already; `config.data` is opened where None.
+        resume: go on where a training in that folder stopped.
+        watch: told of every epoch.
+        processes: among which the training is shared; those that started this one where None.
+
+    Raises:
+        TrainingError: the folder, data or teacher does not fit.
+        CheckpointError: resumed with other arguments; names the fields that differ.
+        DivergenceError: the loss is no longer a number; names the term. The last checkpoint is kept.
+        DatasetError: a file is missing or damaged, or there are too few images.
+        InvalidSpecError: the crops are of a size that the network cannot take.
+    """
+    data = data or TrainingData.open(config.data)
+    _require_fitting(architecture, config, data, teacher)
+    network = _first_network(architecture, config)
+    if start is not None:
+        start(network.network)
+    recipe = Recipe(
+        architecture=architecture,
+        config=config,
+        teacher=None if teacher is None else weights_digest(teacher.weights),
+        start=None if start is None else weights_digest(network.network.state_dict()),
+    )
+    processes = processes or Processes()
+    processes.require_same("the training", recipe.model_dump_json())
+    if resume:
+        require_begun(folder)
+    elif processes.is_main:
+        begin(folder, recipe)
+    if config.check_data:
+        data.check()
+    training = Training(recipe, network, folder, data, processes, teacher)
+    if resume:
+        training.restore()
+    with Journal(folder, keep=training.epoch, silent=not processes.is_main) as journal, StopRequest() as stop:
+        result = training.run(journal, stop, watch)
+    if processes.is_main:
+        save_result(folder, result)
+    return result
+
+
+def _require_fitting(architecture: ArchitectureSpec, config: TrainConfig, data: TrainingData, teacher: Trained | None) -> None:
+    classes = len(data.train.classes)
+    if architecture.classes != classes:
+        raise TrainingError(
+            f"classes: the architecture has {architecture.classes}, data set {data.train.name} {classes}",
+            hint=f"Set classes to {classes} in the architecture, or choose the data set that it is for.",
+        )
+    if teacher is not None and teacher.architecture.classes != classes:
+        raise TrainingError(
+            f"classes: the teacher predicts {teacher.architecture.classes}, the student {classes}",
+            hint="Train the teacher on the student's data set.",
+        )
+    if config.batch_size > len(data.train):
+        raise TrainingError(
+            f"batch_size: {config.batch_size}, but there are {len(data.train)} training images",
+            hint="Set a smaller batch_size.",
+        )
+
+
+def _first_network(architecture: ArchitectureSpec, config: TrainConfig) -> TrainableNetwork:
+    try:
+        return seeded_network(architecture, config.crop_size, auxiliary=config.losses.auxiliary > 0, seed=config.seed)
+    except InvalidSpecError as error:
+        height, width = config.crop_size
+        raise InvalidSpecError(f"crop {height}×{width}: {error.message}", hint=error.hint) from error

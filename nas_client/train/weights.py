@@ -1,0 +1,41 @@
+"""The weights that a training is judged by and leaves behind: averaged over steps, and with fresh statistics, where asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from models.networks.module import Network
+from nas_client.data.transforms import Batch
+
+State = dict[str, Tensor]
+"""A network's weights and statistics, by name."""
+
+
+def moving_average(network: Network, decay: float) -> AveragedModel:
+    """An exponential moving average of the network's weights and statistics; the first update copies them."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def recalibrate(network: nn.Module, batches: Iterable[Batch], device: torch.device) -> None:
+    """Take the statistics of batch normalisation anew, in place: plain means over the batches, all counting alike."""
+    update_bn(batches, network, device)
+
+
+def copy_of(network: nn.Module) -> State:
+    """The state of the network, or of the network that is averaged, as it is now."""
+    averaged = network.module if isinstance(network, AveragedModel) else network
+    return {name: tensor.detach().clone() for name, tensor in averaged.state_dict().items()}
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """16 hex digits that name these weights."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(name.encode())
+        found.update(state[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,93 @@
+"""Configurations from files and overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.spec.errors import InvalidSpecError
+from nas_client.runs.config import read_config, write_config
+from nas_client.search.config import SearchConfig
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_everything_is_the_papers() -> None:
+    config = read_config(SearchConfig)
+    assert (config.pretrain.epochs, config.search.epochs) == (20, 30)
+    assert (config.pretrain.optimizer.lr, config.search.optimizer.lr) == (0.02, 0.01)
+    assert (config.pretrain.batch_size, config.search.batch_size) == (3, 2)
+    assert (config.pretrain.crop, config.search.crop) == ((256, 512), (224, 448))
+    assert config.search.architecture.lr == 3e-4
+    assert config.search.architecture.betas == (0.5, 0.999)
+    assert config.latency.factor == 0.01
+    assert config.latency.weights == (0.001, 0.997, 0.002)
+    assert config.image_scale == 0.5
+
+
+def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 3\nsearch: {epochs: 7, optimizer: {lr: 1e-3}}\n")
+    config = read_config(SearchConfig, path, ["search.epochs=9", "latency.weights=[1, 2, 3]", "search.crop=[64, 96]"])
+    assert config.seed == 3
+    assert config.search.epochs == 9
+    assert config.search.optimizer.lr == 1e-3
+    assert config.search.optimizer.momentum == 0.9
+    assert config.latency.weights == (1.0, 2.0, 3.0)
+    assert config.search.crop == (64, 96)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    config = read_config(SearchConfig, None, ["latency.weights=solved", "space={name: fasterseg, input_size: [64, 64]}"])
+    write_config(config, tmp_path / "config.yaml")
+    assert read_config(SearchConfig, tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("search.epoch=9", "search.epoch"),
+        ("search.epochs=-1", "search.epochs"),
+        ("search.optimizer.lr=0", "search.optimizer.lr"),
+        ("search.optimizer.momentum=fast", "search.optimizer.momentum"),
+        ("latency.mode=decopled", "latency.mode"),
+        ("latency.weights=[1, 2]", "latency.weights"),
+        ("hard_pixels.threshold=1.5", "hard_pixels.threshold"),
+        ("data.image_size=[8, 64]", "data.image_size"),
+        ("space={name: fastersegg, input_size: [64, 64]}", "fastersegg"),
+        ("space={name: fasterseg, input_size: [65, 64]}", "65"),
+    ],
+)
+def test_a_bad_field_is_named(override: str, named: str) -> None:
+    with pytest.raises(InvalidSpecError, match=named.replace(".", r"\.")):
+        read_config(SearchConfig, None, [override])
+
+
+def test_nothing_to_do_is_an_error() -> None:
+    with pytest.raises(InvalidSpecError, match="both 0"):
+        read_config(SearchConfig, None, ["pretrain.epochs=0", "search.epochs=0"])
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3"])
+def test_an_override_without_field_or_value(override: str) -> None:
+    with pytest.raises(InvalidSpecError, match="no field and value"):
+        read_config(SearchConfig, None, [override])
+
+
+def test_a_field_of_a_number_is_no_field(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpecError, match="mapping"):
+        read_config(SearchConfig, written(tmp_path, "search: 3\n"), ["search.epochs=9"])
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n"])
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidSpecError, match=r"config\.yaml"):
+        read_config(SearchConfig, written(tmp_path, text))
+
+
+def test_an_empty_file_states_nothing(tmp_path: Path) -> None:
+    assert read_config(SearchConfig, written(tmp_path, "")) == SearchConfig()
