@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress
-from nas_client.cli.options import INTERRUPTED, Overrides, Resume, TableSource
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource
 from nas_client.table import load_table
 
 if TYPE_CHECKING:
@@ -71,6 +71,44 @@ def collapse(
     emit(result, as_json=json, text=lambda console: _show(console, collapse_rows(result), output))
 
 
+@app.command("random")
+def random(
+    table: TableSource,
+    search: Annotated[list[Path], typer.Option("--search", metavar="RUN", help="Folder of a finished search; one per seed.")],
+    output: Folder,
+    networks: Annotated[int, typer.Option(min=1, max=1000, help="Random networks for each search.")] = 5,
+    tolerance: Annotated[float, typer.Option(min=0.001, max=1, help="How far their estimates may be off.")] = 0.1,
+    preset: Annotated[Literal["cpu", "gpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """The students that searches found against random networks of the same estimated latency, all trained alike."""
+    from nas_client.experiments.files import random_rows, random_sentence, write_random
+    from nas_client.experiments.random_networks import compare, preset_config
+
+    found = load_table(table)
+    with progress() as bar:
+        result = compare(
+            search,
+            found,
+            output,
+            preset_config(preset, config, overrides or ()),
+            networks=networks,
+            tolerance=tolerance,
+            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_random(result, output)
+    sentence = random_sentence(result)
+    emit(result, as_json=json, text=lambda console: _show(console, random_rows(result), output, sentence))
+
+
 def default_at_once() -> int:
     """Two runs of one thread each do more together than one run of two threads, where there are two cores."""
     import os
@@ -92,7 +130,7 @@ def _stopped(output: Path) -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
-def _show(console: Console, rows: Sequence[Sequence[str]], output: Path) -> None:
+def _show(console: Console, rows: Sequence[Sequence[str]], output: Path, sentence: str = "") -> None:
     headings, *others = rows
     grid = Grid(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
@@ -100,4 +138,6 @@ def _show(console: Console, rows: Sequence[Sequence[str]], output: Path) -> None
     for row in others:
         grid.add_row(*row)
     console.print(grid)
+    if sentence:
+        console.print(sentence, markup=False)
     console.print(f"all points, figures and runs are in {output}", markup=False)

@@ -8,7 +8,6 @@ Source: FasterSeg, section 3.2 and Figure 4.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -17,10 +16,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from models.spaces.registry import create_space
-from models.spec.base import Record, differences
-from models.spec.table_files import TableFormat, read_table, table_etag, write_table
-from nas_client.errors import ExperimentError
+from models.spec.base import Record
 from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
+from nas_client.experiments.folder import TABLE, begin, flat
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
@@ -42,7 +40,6 @@ PUBLISHED_LATENCY_SHARE = 0.163
 Elsewhere, or for smaller networks, the same λ would weigh latency by chance; the experiment has that λ which gives this."""
 
 PRETRAINING = "pretrain"
-_CONFIG, _TABLE = "experiment.yaml", "table.arrow"
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "cpu": {
@@ -157,7 +154,7 @@ def collapse(
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
-    _begin(folder, table, config, resume=resume)
+    begin(folder, table, config, resume=resume)
     commands = list(_commands(folder, config, seeds, modes))
     if not run_commands(commands, at_once=at_once, progress=progress):
         return None
@@ -184,7 +181,7 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     """
     factor = PUBLISHED_LATENCY_SHARE / untrained_ms(table)
     fields = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}")}}
-    return read_config(SearchConfig, None, [*_flat(fields), *overrides])
+    return read_config(SearchConfig, None, [*flat(fields), *overrides])
 
 
 def untrained_ms(table: LookupTable) -> float:
@@ -193,28 +190,6 @@ def untrained_ms(table: LookupTable) -> float:
     shapes = space.parameter_shapes()
     relaxed = RelaxedLatency(gather(space.latency_graph(), shapes, table.lookup), widths=expected, dtype=torch.float64)
     return float(relaxed(ArchitectureParameters.zeros(shapes, dtype=torch.float64)))
-
-
-def _begin(folder: Path, table: LookupTable, config: SearchConfig, *, resume: bool) -> None:
-    """Write what the searches need; or make sure that the folder's experiment is this one."""
-    settled, kept = folder / _CONFIG, folder / _TABLE
-    if settled.exists():
-        if not resume:
-            raise ExperimentError(f"{folder} holds an experiment already", hint="Go on with --resume, or name another folder.")
-        if lines := differences(config, read_config(SearchConfig, settled)):
-            raise ExperimentError(
-                f"{folder} holds an experiment of another configuration: {'; '.join(lines)}",
-                hint="Resume it with the same preset, table and --set, or name another folder.",
-            )
-        if table_etag(read_table(kept)) != table_etag(table.table):
-            raise ExperimentError(
-                f"{folder} holds an experiment with another table, {LookupTable(read_table(kept)).label()}",
-                hint="Resume it with the same table, or name another folder.",
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(table.table, kept, TableFormat.ARROW)
-    write_config(config, settled)
 
 
 def _commands(folder: Path, config: SearchConfig, seeds: int, modes: Sequence[Mode]) -> Iterator[Command]:
@@ -228,7 +203,7 @@ def _commands(folder: Path, config: SearchConfig, seeds: int, modes: Sequence[Mo
             run.mkdir(parents=True, exist_ok=True)
             settled = run.with_suffix(".yaml")
             write_config(_config(seeded, name), settled)
-            arguments = ["search", "--table", folder / _TABLE, "--config", settled, "--output", run, "--resume"]
+            arguments = ["search", "--table", folder / TABLE, "--config", settled, "--output", run, "--resume"]
             if name != PRETRAINING:
                 arguments += ["--pretrained", _run(folder, seed, PRETRAINING)]
             after = {_label(seed, PRETRAINING)} & {_label(seed, other) for other in left} - {_label(seed, name)}
@@ -280,12 +255,3 @@ def _summary(mode: Mode, points: Sequence[CollapsePoint]) -> ModeSummary:
     ends = [point for point in points if point.mode == mode and point.epoch == last]
     fields = ("relaxed_ms", "mean_iou", "skip_share", "narrowest_share", "estimate_ms")
     return ModeSummary(mode=mode, **{name: Spread.of([getattr(point, name) for point in ends]) for name in fields})
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """As overrides."""
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}={json.dumps(value)}"

@@ -24,6 +24,8 @@ Progress = Callable[[int, int, Sequence[str]], None]
 RESULT = "result.json"
 """In which a run says how it ended."""
 
+NAS_CLIENT = (sys.executable, "-m", "nas_client")
+
 _LOOK_S = 0.1
 _LINES_OF_LOG = 5
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -46,13 +48,16 @@ class Command:
     after: tuple[str, ...] = ()
 
 
-def run_commands(commands: Sequence[Command], *, at_once: int, progress: Progress | None = None) -> bool:
+def run_commands(
+    commands: Sequence[Command], *, at_once: int, progress: Progress | None = None, program: Sequence[str] = NAS_CLIENT
+) -> bool:
     """Run them all; whether they were, rather than stopped by SIGTERM or Ctrl-C. Whatever runs then is asked to save itself.
 
     Args:
         commands: those that others wait for come before them.
         at_once: how many may run at a time; where several, each computes with one thread.
         progress: told whenever a command begins or ends.
+        program: takes the arguments.
 
     Raises:
         ExperimentError: one failed; names it, its last words and its log. Those that ran beside it are asked to end.
@@ -64,7 +69,7 @@ def run_commands(commands: Sequence[Command], *, at_once: int, progress: Progres
             while (waiting or running) and not stop.requested:
                 for command in [c for c in waiting if done.issuperset(c.after)][: at_once - len(running)]:
                     waiting.remove(command)
-                    running[command.name] = _start(command, one_thread=at_once > 1)
+                    running[command.name] = _start([*program, *command.arguments], command.log, one_thread=at_once > 1)
                     _tell(progress, done, commands, running)
                 time.sleep(_LOOK_S)
                 for name in [name for name, process in running.items() if process.poll() is not None]:
@@ -96,12 +101,12 @@ def is_finished(run: Path) -> bool:
         ) from error
 
 
-def _start(command: Command, *, one_thread: bool) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], path: Path, *, one_thread: bool) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C reaches it once, from here: a second signal would end it before it has saved."""
-    command.log.parent.mkdir(parents=True, exist_ok=True)
-    with command.log.open("ab") as log:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "nas_client", *command.arguments],
+            arguments,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

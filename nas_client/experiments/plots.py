@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode
+from nas_client.experiments.random_networks import RandomResult
 from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 _COLOURS: dict[Mode, str] = {"naive": SERIES[1], "decoupled": SERIES[0], "none": MUTED}
@@ -54,6 +55,33 @@ def plot_epochs(result: CollapseResult) -> Figure:
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.margins(y=0.12)
         figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def plot_random(result: RandomResult) -> Figure:
+    """Every trained network: mIoU by seed, and against the estimate."""
+    found, other = SERIES[1], MUTED
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.8, 3.8), layout="constrained")
+        by_seed, by_latency = figure.subplots(1, 2, sharey=True)
+        for place, group in enumerate(result.groups):
+            first = place == 0
+            for axes, x in ((by_seed, None), (by_latency, "estimate_ms")):
+                random = [place if x is None else getattr(network, x) for network in group.random]
+                mine = place if x is None else getattr(group.found, x)
+                ious = [100 * network.mean_iou for network in group.random]
+                axes.scatter(random, ious, s=22, color=other, alpha=0.8, linewidths=0, label="random" if first else None)
+                iou = 100 * group.found.mean_iou
+                axes.scatter([mine], [iou], s=60, marker="*", color=found, zorder=4, label="found" if first else None)
+            label = "median of random" if first else None
+            median = 100 * group.median
+            by_seed.plot([place - 0.2, place + 0.2], [median, median], color=INK, linewidth=1.2, label=label)
+        by_seed.set(xlabel="seed", ylabel="mIoU after training (%)", xlim=(-0.6, len(result.groups) - 0.4))
+        by_seed.set_xticks(range(len(result.groups)), [str(group.seed) for group in result.groups])
+        by_latency.set(xlabel="estimated latency (ms)")
+        by_seed.legend(fontsize=8)
+        for axes in (by_seed, by_latency):
+            axes.margins(y=0.12)
     return figure
 
 

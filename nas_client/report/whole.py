@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded
+from nas_client.report.experiments import collapse_section, random_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
 from nas_client.report.numbers import percent
 from nas_client.report.page import render
 from nas_client.report.searches import search_section
+from nas_client.report.trainings import evaluations_section, results_section, trainings_section
 from nas_client.table import LookupTable
 
 
@@ -33,8 +35,18 @@ def report(folder: Path, title: str = "") -> str:
 
 
 def _sections(run: RunFolder) -> Iterator[Section]:
+    if run.trainings:
+        yield results_section(run)
     for index, search in enumerate(run.searches):
         yield search_section(search, index)
+    if run.trainings:
+        yield trainings_section(run)
+    if run.evaluations:
+        yield evaluations_section(run)
+    for index, collapsed in enumerate(run.collapses.values()):
+        yield collapse_section(collapsed, index)
+    for index, compared in enumerate(run.comparisons.values()):
+        yield random_section(compared, index)
     if run.validations:
         yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
     if run.tables:
@@ -45,8 +57,11 @@ def _absent(run: RunFolder) -> list[str]:
     """What a whole run has and this one lacks, with the command that makes it."""
     parts = {
         "A search (`nas-client search`).": run.searches,
+        "A training (`nas-client train`).": run.trainings,
+        "An evaluation (`nas-client evaluate`).": run.evaluations,
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
+        "Experiments (`nas-client experiment`).": run.collapses or run.comparisons,
     }
     return [line for line, found in parts.items() if not found]
 
