@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded
 from nas_client.report.experiments import collapse_section, random_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
-from nas_client.report.numbers import percent
+from nas_client.report.numbers import milliseconds, percent
 from nas_client.report.page import render
 from nas_client.report.searches import search_section
 from nas_client.report.trainings import evaluations_section, results_section, trainings_section
@@ -84,6 +84,20 @@ def _validation(files: ValidationFiles) -> Iterator[Block]:
     known = f" The networks themselves repeat to {percent(repeat)} % between rounds." if repeat is not None else ""
     headings = ("estimate", "Pearson", "95 % interval", "mean error (%)", "worst (%)", "within 5 % (%)")
     yield Grid(headings, rows, f"{validation.architectures} random networks, measured.{known}")
+    if validation.named:
+        named = [
+            (
+                network.label,
+                milliseconds(network.measured_ms),
+                milliseconds(network.sum_ms),
+                f"{100 * (network.sum_ms / network.measured_ms - 1):+.1f}",
+                milliseconds(network.calibrated_ms),
+                " to ".join(milliseconds(ms) for ms in network.interval_ms),
+            )
+            for network in validation.named
+        ]
+        columns = ("network", "measured (ms)", "sum (ms)", "sum is off by (%)", "calibrated (ms)", "95 % of such networks (ms)")
+        yield Grid(columns, named, "Networks of this run, measured beside the random ones; no fit has seen them.")
     if files.figure is not None:
         yield embedded(files.figure, "Estimated against measured latency, network by network.")
 

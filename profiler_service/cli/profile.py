@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.spaces.registry import create_space
-from models.spec.architectures import Parameter, SpaceSpec
-from models.spec.errors import ExitCode, InvalidSpecError
+from models.spec.architectures import SpaceSpec
+from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate, JobPublic, JobState
-from models.terminal import Json, emit, job_progress, parse_size, people
+from models.terminal import Json, emit, job_progress, parse_parameter, parse_size, people
 from profiler_service.admission import admit
 from profiler_service.cli.options import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import open_runner, open_store, open_workers
@@ -54,7 +54,7 @@ def profile(
             "classes": classes,
             "batch": batch,
             "dtype": dtype,
-            "parameters": dict(map(_parameter, parameter or ())),
+            "parameters": dict(map(parse_parameter, parameter or ())),
         }
     )
     create_space(spec)  # a space that cannot be is refused before any process is started
@@ -89,18 +89,6 @@ def profile(
     else:
         people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
         raise typer.Exit(int(ExitCode.BAD_INPUT))
-
-
-def _parameter(text: str) -> tuple[str, Parameter]:
-    """`layers=8`, `widths=4,8`, or `widths=4,` for a list of one, by name and value. Raises InvalidSpecError."""
-    name, _, value = text.partition("=")
-    try:
-        return name, tuple(int(part) for part in value.removesuffix(",").split(",")) if "," in value else int(value)
-    except ValueError as error:
-        raise InvalidSpecError(
-            f"parameter {text!r} is not NAME=NUMBER",
-            hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
-        ) from error
 
 
 @contextmanager
