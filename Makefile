@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
-.PHONY: help setup demo test test-fast check format bench gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast check format bench gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,6 +21,9 @@ setup: $(STAMP)  ## make .venv and install into it
 
 demo: $(STAMP)  ## profile, serve, pull, loss, estimate, validate on this machine; results in build/demo
 	$(BIN)/python scripts/demo.py
+
+demo-search: $(STAMP)  ## search, derive, train, evaluate and validate on generated street scenes; results in build/demo-search
+	$(BIN)/python scripts/demo_search.py
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -m 'not benchmark'

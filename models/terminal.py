@@ -24,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from models.spec.architectures import Parameter
 from models.spec.base import canonical_json
 from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockError
 from models.spec.wire import JobPublic, JobState
@@ -93,6 +94,18 @@ def parse_size(text: str) -> tuple[int, int]:
             f"input size {text!r} is not HEIGHTxWIDTH", hint="Write it as 128x256: height first, in pixels."
         ) from error
     return height, width
+
+
+def parse_parameter(text: str) -> tuple[str, Parameter]:
+    """`layers=8`, `widths=4,8`, or `widths=4,` for a list of one, by name and value. Raises InvalidSpecError."""
+    name, _, value = text.partition("=")
+    try:
+        return name, tuple(int(part) for part in value.removesuffix(",").split(",")) if "," in value else int(value)
+    except ValueError as error:
+        raise InvalidSpecError(
+            f"parameter {text!r} is not NAME=NUMBER",
+            hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
+        ) from error
 
 
 def run(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
     ├── SensitivityError            a granularity makes no difference in a table, so that no weights balance it
     ├── ReportError                 a folder holds nothing to report on
+    ├── ExperimentError             a run of an experiment failed, or the experiment does not fit its folder
     ├── CalibrationError            too few measured architectures to fit or to judge
     ├── DatasetError                a folder, file or label of a data set is not what its owner distributes
     ├── ShapeError                  tensors of shapes that do not belong together
@@ -82,6 +83,12 @@ class ReportError(NasClientError):
     """A folder holds nothing to report on."""
 
     code = ErrorCode.NOT_FOUND
+
+
+class ExperimentError(NasClientError):
+    """A run of an experiment failed, or the experiment does not fit its folder."""
+
+    code = ErrorCode.CONFLICT
 
 
 class CalibrationError(NasClientError):

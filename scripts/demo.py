@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from demo_steps import CONSOLE, client, service, step
 from rich.table import Table
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
-from models.spec.errors import ExitCode
 from models.terminal import parse_size
-
-BIN = Path(sys.executable).parent
-CONSOLE = Console(highlight=False)
 
 
 def main() -> int:
@@ -39,32 +33,10 @@ def main() -> int:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    service, url = start_service(options.output)
-    try:
+    with service(options.output) as url:
         results = run_client(options, url)
-    finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(timeout=60)
     sum_up(options, results, time.monotonic() - started)
     return 0
-
-
-def start_service(output: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """A service on a free loopback port, its database in `output`; returns once it answers."""
-    step("starting profiler-service")
-    url_file = output / "service-url"
-    url_file.unlink(missing_ok=True)
-    with (output / "service.log").open("ab") as log:
-        service = subprocess.Popen(
-            [BIN / "profiler-service", "serve", "--port", "0", "--database", output / "opclock.sqlite", "--url-file", url_file],
-            stdout=log,
-            stderr=log,
-        )
-    while not url_file.exists():
-        if service.poll() is not None:
-            sys.exit(f"the service ended with {service.returncode}; see {output / 'service.log'}")
-        time.sleep(0.1)
-    return service, url_file.read_text().strip()
 
 
 def run_client(options: argparse.Namespace, url: str) -> dict[str, Any]:
@@ -101,23 +73,6 @@ def write_inputs(parameters: Path, architecture: Path, name: str, input_size: st
     }
     parameters.write_text(json.dumps(logits))
     architecture.write_text(space.sample(rng).model_dump_json())
-
-
-def client(*arguments: object) -> Any:
-    """One `nas-client` command with its progress on this terminal; its JSON document. Ends the demo where it fails, but not
-    where some workloads failed: everything else was measured.
-    """
-    command = [str(BIN / "nas-client"), *map(str, arguments), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode not in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED):
-        CONSOLE.print(f"[bold red]failed[/] ({done.returncode}): {' '.join(command)}")
-        sys.exit(done.returncode)
-    return json.loads(done.stdout)
-
-
-def step(text: str) -> None:
-    """Say what comes next."""
-    CONSOLE.print(f"[bold cyan]▶[/] {text}")
 
 
 def sum_up(options: argparse.Namespace, results: dict[str, Any], seconds: float) -> None:

@@ -9,11 +9,17 @@ import numpy as np
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.base import Record
+from models.spec.measurements import ProtocolName
+from nas_client.data.classes import CITYSCAPES
 from nas_client.runs.config import write_config
 from nas_client.search.branches import branches_label
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
 from nas_client.search.outcome import Candidate, SearchResult
+from nas_client.train.config import TrainConfig
+from nas_client.train.evaluation import Evaluation, MeasuredSpeed, NetworkCosts
+from nas_client.train.metrics import SegmentationMetrics
+from nas_client.train.records import EpochRecord, TrainResult
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
 
@@ -106,3 +112,78 @@ def write_search(folder: Path, *, pretraining: int = 1, searching: int = 2, fini
     if finished:
         (folder / "result.json").write_text(search_result(epochs[-1]).model_dump_json())
     return epochs
+
+
+def metrics(mean_iou: float) -> SegmentationMetrics:
+    """Those of a prediction with that mIoU."""
+    return SegmentationMetrics(
+        pixel_accuracy=2 * mean_iou,
+        mean_pixel_accuracy=1.5 * mean_iou,
+        mean_iou=mean_iou,
+        class_accuracy=(1.5 * mean_iou,) * 19,
+        class_iou=(mean_iou,) * 18 + (None,),
+        pixels=1000,
+    )
+
+
+def write_training(folder: Path, architecture: ArchitectureSpec, *, mean_iou: float = 0.3, epochs: int = 3) -> None:
+    """What a finished training writes, its weights left out. The epoch before the last was better by a tenth."""
+    records = [
+        EpochRecord(
+            epoch=epoch,
+            steps=10 * epoch,
+            lr=0.01,
+            loss=3 / epoch,
+            segmentation=2 / epoch,
+            auxiliary=0,
+            distillation=1 / epoch,
+            gradient_norm=1,
+            validation=None if epoch == 1 else metrics(mean_iou),
+            best=epoch == epochs - 1,
+            seconds=6,
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+    write_lines(folder, list(records))
+    (folder / "architecture.json").write_text(architecture.model_dump_json())
+    write_config(TrainConfig(), folder / "config.yaml")
+    result = TrainResult(
+        architecture=architecture.key(),
+        finished=True,
+        epochs=epochs,
+        steps=10 * epochs,
+        best_epoch=epochs - 1,
+        best=metrics(1.1 * mean_iou),
+        final=metrics(mean_iou),
+    )
+    (folder / "result.json").write_text(result.model_dump_json())
+
+
+def evaluation(architecture: ArchitectureSpec, *, latency_ms: float | None, mean_iou: float = 0.3) -> Evaluation:
+    """An evaluation; without a latency, none that a service was asked for."""
+    speed = None
+    if latency_ms is not None:
+        speed = MeasuredSpeed(
+            fps=1e3 / latency_ms,
+            latency_ms=latency_ms,
+            stderr_ms=None,
+            between_round_spread=None,
+            flags=(),
+            target="Some CPU",
+            protocol=ProtocolName.IN_CONTEXT,
+            table_id="0123456789abcdef",
+        )
+    return Evaluation(
+        architecture=architecture.key(),
+        label=architecture.label(),
+        input_size=architecture.input_size,
+        weights="best",
+        dataset="synthetic_streets",
+        split="val",
+        images=7,
+        image_scale=1.0,
+        classes=CITYSCAPES.names,
+        metrics=metrics(mean_iou),
+        costs=NetworkCosts.of(architecture),
+        speed=speed,
+    )

@@ -10,6 +10,7 @@ from nas_client.cli import (
     draw,
     estimate,
     evaluate,
+    experiment,
     export,
     loss,
     profile,
@@ -40,6 +41,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("draw")(draw.draw)
+app.add_typer(experiment.app, name="experiment")
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
 

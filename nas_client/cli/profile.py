@@ -12,7 +12,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate, JobPublic
-from models.terminal import Json, emit, parse_size
+from models.terminal import Json, emit, parse_parameter, parse_size
 from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
 from nas_client.cli.watching import watching
 from nas_client.jobs import run_job
@@ -22,6 +22,9 @@ def profile(
     url: Url,
     space: Space,
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the network's input, in pixels.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, layers=8; repeatable.")
+    ] = None,
     budget: BudgetOption = Budget.NORMAL,
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what the table already holds.")] = False,
@@ -36,7 +39,8 @@ def profile(
     json: Json = False,
 ) -> None:
     """Have the service measure every operator of a search space. What its table already holds is not measured again."""
-    wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size)})
+    parameters = dict(map(parse_parameter, parameter or ()))
+    wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
     request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)
     with connect(url) as service:
         with watching(f"measuring {space} {input_size}") as watch:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.terminal import Json, emit, parse_size, people
@@ -38,6 +39,10 @@ def validate(
             show_default=ProtocolName.IN_CONTEXT.value,
         ),
     ] = None,
+    architecture: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="A", help="JSON file of a network of your own to measure beside the random ones; repeatable."),
+    ] = None,
     budget: BudgetOption = Budget.NORMAL,
     seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
@@ -49,10 +54,13 @@ def validate(
     from nas_client.validation.report import write_report
     from nas_client.validation.run import validate as run_validation
 
+    named = [ArchitectureSpec.parse_json(path.read_bytes(), source=str(path)) for path in architecture or ()]
     with connect(url) as service:
         tables = _choose(service, space, input_size, table or [], protocol or [])
         with watching(f"measuring {architectures} networks") as watch:
-            run = run_validation(service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch)
+            run = run_validation(
+                service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch, named=named
+            )
     if output is not None:
         write_report(run, output)
     validation = run.judgements[0].validation
@@ -89,6 +97,13 @@ def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
     first = run.judgements[0].validation
     if first.repeatability is not None:
         console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
+    for network in first.named:
+        low, high = network.interval_ms
+        console.print(
+            f"{network.label}: {network.measured_ms:.4f} ms measured, sum {network.sum_ms:.4f} ms, "
+            f"calibrated {network.calibrated_ms:.4f} ms ({low:.4f} to {high:.4f} ms)",
+            markup=False,
+        )
     if output is not None:
         console.print(f"the report is in {output}", markup=False)
 

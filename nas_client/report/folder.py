@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError
+from nas_client.experiments.collapse import COLLAPSE, CollapseResult
+from nas_client.experiments.folder import CONFIG as EXPERIMENT
+from nas_client.experiments.random_networks import RANDOM, RandomResult
 from nas_client.runs.journal import read_journal
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import RESULT, SearchResult
 from nas_client.table import LookupTable
+from nas_client.train.evaluation import Evaluation
+from nas_client.train.folder import ARCHITECTURE, CONFIG, read_architecture
+from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.train.report import EVALUATION, PREDICTIONS
 from nas_client.validation.judge import Validation
 from nas_client.validation.report import FIGURE, VALIDATION
 
 Read = TypeVar("Read", bound=Record)
 
-CONFIG = "config.yaml"
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
@@ -34,6 +41,26 @@ class SearchRun:
     epochs: list[SearchEpoch]
     config: str
     result: SearchResult | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training: its network, its epochs so far, its configuration as written, and how it ended where it has."""
+
+    name: str
+    architecture: ArchitectureSpec
+    epochs: list[EpochRecord]
+    config: str
+    result: TrainResult | None
+
+
+@dataclass(frozen=True)
+class EvaluationFiles:
+    """An evaluation, and the picture of its predictions where there is one."""
+
+    name: str
+    evaluation: Evaluation
+    pictures: Path | None
 
 
 @dataclass(frozen=True)
@@ -51,8 +78,12 @@ class RunFolder:
 
     path: Path
     searches: list[SearchRun] = field(default_factory=list)
-    tables: dict[str, LookupTable] = field(default_factory=dict)
+    trainings: list[TrainingRun] = field(default_factory=list)
+    evaluations: list[EvaluationFiles] = field(default_factory=list)
     validations: list[ValidationFiles] = field(default_factory=list)
+    collapses: dict[str, CollapseResult] = field(default_factory=dict)
+    comparisons: dict[str, RandomResult] = field(default_factory=dict)
+    tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
 def read_run(path: Path) -> RunFolder:
@@ -66,7 +97,7 @@ def read_run(path: Path) -> RunFolder:
     run = RunFolder(path)
     for folder in _folders(path):
         _read_folder(run, folder)
-    if not (run.searches or run.validations or run.tables):
+    if not any(getattr(run, part.name) for part in fields(run) if part.name != "path"):
         raise ReportError(
             f"{path}: nothing to report on: no search, training, evaluation, validation, experiment or table is in it",
             hint="Name the folder that `nas-client search`, or a run of several commands, wrote into.",
@@ -77,6 +108,8 @@ def read_run(path: Path) -> RunFolder:
 def _folders(path: Path) -> Iterator[Path]:
     """The folder and those below, outer ones first, in the order of their names."""
     yield path
+    if (path / EXPERIMENT).exists():
+        return  # its runs are part of its result
     for inner in sorted(path.iterdir()):
         if inner.is_dir() and inner.name not in _NOT_LOOKED_INTO:
             yield from _folders(inner)
@@ -88,10 +121,19 @@ def _read_folder(run: RunFolder, folder: Path) -> None:
     if "pretrain" in config:
         result = _record(folder / RESULT, SearchResult)
         run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _dumped(config), result))
+    if "losses" in config and (folder / ARCHITECTURE).exists():
+        architecture = read_architecture(folder)
+        epochs, ended = read_journal(folder, EpochRecord), _record(folder / RESULT, TrainResult)
+        run.trainings.append(TrainingRun(name, architecture, epochs, _dumped(config), ended))
+    evaluation = _record(folder / EVALUATION, Evaluation)
+    if evaluation is not None:
+        run.evaluations.append(EvaluationFiles(name, evaluation, _existing(folder / PREDICTIONS)))
+    collapsed, compared = _record(folder / COLLAPSE, CollapseResult), _record(folder / RANDOM, RandomResult)
+    run.collapses.update({} if collapsed is None else {name: collapsed})
+    run.comparisons.update({} if compared is None else {name: compared})
     validation = _record(folder / VALIDATION, Validation)
     if validation is not None:
-        figure = (folder / FIGURE).with_suffix(".png")
-        run.validations.append(ValidationFiles(name, validation, figure if figure.exists() else None))
+        run.validations.append(ValidationFiles(name, validation, _existing((folder / FIGURE).with_suffix(".png"))))
     for file in sorted(folder.iterdir()):
         if file.suffix in _TABLE_SUFFIXES:
             run.tables[str(file.relative_to(run.path))] = LookupTable(read_table(file))
@@ -103,10 +145,14 @@ def _config(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ReportError(f"{path}: not YAML: {error}", hint="Restore it as the run wrote it.") from error
-    return fields if isinstance(fields, dict) else {}
+    return config if isinstance(config, dict) else {}
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _dumped(config: dict[str, Any]) -> str:

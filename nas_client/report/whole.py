@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded
+from nas_client.report.experiments import collapse_section, random_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
-from nas_client.report.numbers import percent
+from nas_client.report.numbers import milliseconds, percent
 from nas_client.report.page import render
 from nas_client.report.searches import search_section
+from nas_client.report.trainings import evaluations_section, results_section, trainings_section
 from nas_client.table import LookupTable
 
 
@@ -33,8 +35,18 @@ def report(folder: Path, title: str = "") -> str:
 
 
 def _sections(run: RunFolder) -> Iterator[Section]:
+    if run.trainings:
+        yield results_section(run)
     for index, search in enumerate(run.searches):
         yield search_section(search, index)
+    if run.trainings:
+        yield trainings_section(run)
+    if run.evaluations:
+        yield evaluations_section(run)
+    for index, collapsed in enumerate(run.collapses.values()):
+        yield collapse_section(collapsed, index)
+    for index, compared in enumerate(run.comparisons.values()):
+        yield random_section(compared, index)
     if run.validations:
         yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
     if run.tables:
@@ -45,8 +57,11 @@ def _absent(run: RunFolder) -> list[str]:
     """What a whole run has and this one lacks, with the command that makes it."""
     parts = {
         "A search (`nas-client search`).": run.searches,
+        "A training (`nas-client train`).": run.trainings,
+        "An evaluation (`nas-client evaluate`).": run.evaluations,
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
+        "Experiments (`nas-client experiment`).": run.collapses or run.comparisons,
     }
     return [line for line, found in parts.items() if not found]
 
@@ -69,6 +84,20 @@ def _validation(files: ValidationFiles) -> Iterator[Block]:
     known = f" The networks themselves repeat to {percent(repeat)} % between rounds." if repeat is not None else ""
     headings = ("estimate", "Pearson", "95 % interval", "mean error (%)", "worst (%)", "within 5 % (%)")
     yield Grid(headings, rows, f"{validation.architectures} random networks, measured.{known}")
+    if validation.named:
+        named = [
+            (
+                network.label,
+                milliseconds(network.measured_ms),
+                milliseconds(network.sum_ms),
+                f"{100 * (network.sum_ms / network.measured_ms - 1):+.1f}",
+                milliseconds(network.calibrated_ms),
+                " to ".join(milliseconds(ms) for ms in network.interval_ms),
+            )
+            for network in validation.named
+        ]
+        columns = ("network", "measured (ms)", "sum (ms)", "sum is off by (%)", "calibrated (ms)", "95 % of such networks (ms)")
+        yield Grid(columns, named, "Networks of this run, measured beside the random ones; no fit has seen them.")
     if files.figure is not None:
         yield embedded(files.figure, "Estimated against measured latency, network by network.")
 

@@ -13,6 +13,25 @@ from nas_client.validation.calibration import Calibration, CrossFit, Features, F
 from nas_client.validation.metrics import Agreement, agreement
 
 
+class NamedNetwork(Record):
+    """A network of the user's own, measured beside the sampled ones; no fit has seen it.
+
+    Attributes:
+        architecture: key. label: for people.
+        measured_ms, stderr_ms: see `Measurement`.
+        sum_ms: of its table entries.
+        calibrated_ms, interval_ms: by the calibration fitted on the sampled networks, with its 95 % prediction interval.
+    """
+
+    architecture: str
+    label: str
+    measured_ms: float
+    stderr_ms: float | None
+    sum_ms: float
+    calibrated_ms: float
+    interval_ms: tuple[float, float]
+
+
 class Validation(Record):
     """The result of a validation (`validation.json`).
 
@@ -23,6 +42,7 @@ class Validation(Record):
         macs: the baseline: multiply-adds, fitted in the same way on the same halves.
         repeatability: the networks' own median relative spread between rounds, as a fraction: what bounds any estimate. None
             where no network was measured in more than one round.
+        named: further networks that were asked for by name.
     """
 
     architectures: int
@@ -30,6 +50,7 @@ class Validation(Record):
     calibrated: Agreement
     macs: Agreement
     repeatability: float | None
+    named: tuple[NamedNetwork, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Budget, Measurement
 from models.spec.wire import JobCreate
@@ -13,9 +14,9 @@ from nas_client.errors import CalibrationError
 from nas_client.jobs import Watch, run_job
 from nas_client.service import ServiceClient
 from nas_client.table import LookupTable
-from nas_client.validation.calibration import MIN_NETWORKS
-from nas_client.validation.judge import Judgement, judge
-from nas_client.validation.networks import Network, sample_networks
+from nas_client.validation.calibration import MIN_NETWORKS, Features
+from nas_client.validation.judge import Judgement, NamedNetwork, judge
+from nas_client.validation.networks import Network, describe, sample_networks
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,14 @@ class ValidationRun:
 
 
 def validate(
-    service: ServiceClient, tables: Sequence[LookupTable], *, architectures: int, budget: Budget, seed: int, watch: Watch
+    service: ServiceClient,
+    tables: Sequence[LookupTable],
+    *,
+    architectures: int,
+    budget: Budget,
+    seed: int,
+    watch: Watch,
+    named: Sequence[ArchitectureSpec] = (),
 ) -> ValidationRun:
     """Sample networks, have them measured as the first table was, and judge every table on them.
 
@@ -55,10 +63,11 @@ def validate(
         budget: for each network's measurement.
         seed: draws the sample and the halves.
         watch: told of the job's progress.
+        named: further architectures, measured beside the sample and judged by what is fitted on it.
 
     Raises:
-        TableMismatchError: the tables are of other search spaces or targets than the first or the service.
-        CalibrationError: too few of the networks can be estimated or measured.
+        TableMismatchError: a table or named architecture is of another search space or target than the first or the service.
+        CalibrationError: too few of the networks can be estimated or measured, or a named one cannot.
         JobFailedError: see `run_job`.
     """
     first = tables[0]
@@ -66,11 +75,18 @@ def validate(
     for table in tables:
         table.require_target(target)
         table.require_space(first.info.space)
-    sample = sample_networks(create_space(first.info.space), architectures, seed=seed)
+        for architecture in named:
+            table.require_architecture(architecture)
+    space = create_space(first.info.space)
+    sample = sample_networks(space, architectures, seed=seed)
     wanted, left_out = _estimable(sample, tables)
     _require_enough(len(wanted), left_out)
+    asked, lacking = _estimable([describe(space, architecture) for architecture in named], tables)
+    for left in lacking:
+        raise CalibrationError(f"{left.network.architecture.label()}: {left.reason}", hint=first.measuring_advice())
     judged: list[tuple[Network, Measurement]] = []
-    for network, result in zip(wanted, _measure(service, first, wanted, budget, watch), strict=True):
+    results = _measure(service, first, [*wanted, *asked], budget, watch)
+    for network, result in zip(wanted, results[: len(wanted)], strict=True):
         if result is not None and result.value_ms is not None:
             judged.append((network, result))
         else:
@@ -79,7 +95,8 @@ def validate(
     _require_enough(len(judged), left_out)
     networks = tuple(network for network, _ in judged)
     measurements = tuple(measurement for _, measurement in judged)
-    judgements = tuple(_judge(table, networks, measurements, seed) for table in tables)
+    own = [(network, _measured(network, result)) for network, result in zip(asked, results[len(wanted) :], strict=True)]
+    judgements = tuple(_with_named(_judge(table, networks, measurements, seed), table, own) for table in tables)
     return ValidationRun(tuple(tables), judgements, networks, measurements, tuple(left_out))
 
 
@@ -111,13 +128,41 @@ def _measure(
     """The networks' measurements, in order."""
     info = table.info
     architectures = tuple(network.architecture for network in networks)
-    job = run_job(service, JobCreate(space=info.space, workloads=architectures, protocol=info.protocol, budget=budget), watch)
+    workloads = tuple({architecture.key(): architecture for architecture in architectures}.values())
+    job = run_job(service, JobCreate(space=info.space, workloads=workloads, protocol=info.protocol, budget=budget), watch)
     if job.table_id != info.id():
         raise TableMismatchError(
             f"the service measured the networks for table {job.table_id}, not for {table.label()}",
             hint="The table is of another release or protocol version; measure it again.",
         )
     return service.lookup(info.id(), architectures)
+
+
+def _measured(network: Network, result: Measurement | None) -> Measurement:
+    if result is None or result.value_ms is None:
+        reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
+        raise CalibrationError(f"{network.architecture.label()} was not measured: {reason}", hint="See the service's log.")
+    return result
+
+
+def _with_named(judgement: Judgement, table: LookupTable, own: Sequence[tuple[Network, Measurement]]) -> Judgement:
+    named = tuple(_named(judgement, table, network, measurement) for network, measurement in own)
+    return replace(judgement, validation=judgement.validation.model_copy(update={"named": named}))
+
+
+def _named(judgement: Judgement, table: LookupTable, network: Network, measurement: Measurement) -> NamedNetwork:
+    sum_ms = sum(map(table.lookup, network.operators))
+    prediction = judgement.calibration.predict(Features.of([sum_ms], [len(network.operators)]))
+    assert measurement.value_ms is not None  # see _measured
+    return NamedNetwork(
+        architecture=network.architecture.key(),
+        label=network.architecture.label(),
+        measured_ms=measurement.value_ms,
+        stderr_ms=measurement.stderr_ms,
+        sum_ms=sum_ms,
+        calibrated_ms=float(prediction.ms[0]),
+        interval_ms=(float(prediction.low_ms[0]), float(prediction.high_ms[0])),
+    )
 
 
 def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:

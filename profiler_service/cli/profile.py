@@ -12,13 +12,13 @@ from rich.table import Table as Grid
 
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
-from models.spec.architectures import Parameter, SpaceSpec
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobPublic, JobState
-from models.terminal import Json, emit, parse_size
+from models.terminal import Json, emit, parse_parameter, parse_size
 from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads
@@ -65,7 +65,7 @@ def profile(
             "classes": classes,
             "batch": batch,
             "dtype": dtype,
-            "parameters": dict(map(_parameter, parameter or ())),
+            "parameters": dict(map(parse_parameter, parameter or ())),
         }
     )
     settled = create_space(spec)  # a space that cannot be is refused before any process is started
@@ -103,18 +103,6 @@ def _selected(space: SearchSpace, sample: int | None, seed: int, share: str | No
     if not (number.isdecimal() and of.isdecimal()):
         raise InvalidSpecError(f"share {share!r} is not NUMBER/OF", hint="Write the second of four as 2/4.")
     return selection.share(space, int(number), int(of))
-
-
-def _parameter(text: str) -> tuple[str, Parameter]:
-    """`layers=8`, `widths=4,8`, or `widths=4,` for a list of one, by name and value. Raises InvalidSpecError."""
-    name, _, value = text.partition("=")
-    try:
-        return name, tuple(int(part) for part in value.removesuffix(",").split(",")) if "," in value else int(value)
-    except ValueError as error:
-        raise InvalidSpecError(
-            f"parameter {text!r} is not NAME=NUMBER",
-            hint="Write a number as layers=8, several as widths=4,8,12, and a list of one as widths=4, with its comma.",
-        ) from error
 
 
 def _slow(entries: Sequence[Measurement]) -> dict[str, int]:

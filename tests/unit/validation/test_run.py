@@ -165,7 +165,8 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
     measures = {"pearson", "pearson_ci95", "spearman", "kendall", "mape", "rmse_ms", "bias_ms", "worst_error", "slope"} | {
         *("intercept_ms", "within_5", "within_10")
     }
-    assert set(document) == {"architectures", "raw", "calibrated", "macs", "repeatability"}
+    assert set(document) == {"architectures", "raw", "calibrated", "macs", "repeatability", "named"}
+    assert document["named"] == []
     assert all(set(document[name]) == measures for name in ("raw", "calibrated", "macs"))
     assert document["raw"]["pearson"] == found.judgements[0].validation.raw.pearson
 

@@ -1,0 +1,143 @@
+"""`experiment`: many searches or trainings that answer one question. What they compute with is imported when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.terminal import Json, emit, people, progress
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource
+from nas_client.table import load_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress as Bar
+
+    from nas_client.experiments.commands import Progress
+
+app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the experiment and its runs.")]
+AtOnce = Annotated[
+    int | None,
+    typer.Option("--at-once", min=1, max=64, help="Runs at a time, one thread each if several; by default what fits."),
+]
+
+
+@app.command("collapse")
+def collapse(
+    table: TableSource,
+    output: Folder,
+    preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches.")] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds.")] = 3,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", metavar="M", help="naive, decoupled or none; repeatable; all by default.")
+    ] = None,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Naive against decoupled latency loss: does the search collapse to light operators and slim widths?"""
+    from nas_client.experiments.collapse import MODES
+    from nas_client.experiments.collapse import collapse as run
+    from nas_client.experiments.files import collapse_rows, write_collapse
+
+    unknown = set(mode or ()) - set(MODES)
+    if unknown:
+        raise typer.BadParameter(f"--mode {unknown.pop()!r} is none of {', '.join(MODES)}")
+    modes = tuple(name for name in MODES if not mode or name in mode)
+    found = load_table(table)
+    with progress() as bar:
+        result = run(
+            found,
+            output,
+            preset=preset,
+            seeds=seeds,
+            modes=modes,
+            overrides=overrides or (),
+            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_collapse(result, output)
+    emit(result, as_json=json, text=lambda console: _show(console, collapse_rows(result), output))
+
+
+@app.command("random")
+def random(
+    table: TableSource,
+    search: Annotated[list[Path], typer.Option("--search", metavar="RUN", help="Folder of a finished search; one per seed.")],
+    output: Folder,
+    networks: Annotated[int, typer.Option(min=1, max=1000, help="Random networks for each search.")] = 5,
+    tolerance: Annotated[float, typer.Option(min=0.001, max=1, help="How far their estimates may be off.")] = 0.1,
+    preset: Annotated[Literal["cpu", "gpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """The students that searches found against random networks of the same estimated latency, all trained alike."""
+    from nas_client.experiments.files import random_rows, random_sentence, write_random
+    from nas_client.experiments.random_networks import compare, preset_config
+
+    found = load_table(table)
+    with progress() as bar:
+        result = compare(
+            search,
+            found,
+            output,
+            preset_config(preset, config, overrides or ()),
+            networks=networks,
+            tolerance=tolerance,
+            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_random(result, output)
+    sentence = random_sentence(result)
+    emit(result, as_json=json, text=lambda console: _show(console, random_rows(result), output, sentence))
+
+
+def default_at_once() -> int:
+    """Two runs of one thread each do more together than one run of two threads, where there are two cores."""
+    import os
+
+    return min(2, os.cpu_count() or 1)
+
+
+def _watch(bar: Bar) -> Progress:
+    task = bar.add_task("runs", total=None, note="")
+
+    def show(done: int, total: int, running: Sequence[str]) -> None:
+        bar.update(task, completed=done, total=total, note="; ".join(running))
+
+    return show
+
+
+def _stopped(output: Path) -> NoReturn:
+    people().print(f"stopped; go on with --resume ({output})", markup=False)
+    raise typer.Exit(INTERRUPTED)
+
+
+def _show(console: Console, rows: Sequence[Sequence[str]], output: Path, sentence: str = "") -> None:
+    headings, *others = rows
+    grid = Grid(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    for row in others:
+        grid.add_row(*row)
+    console.print(grid)
+    if sentence:
+        console.print(sentence, markup=False)
+    console.print(f"all points, figures and runs are in {output}", markup=False)

@@ -1,0 +1,106 @@
+"""What an experiment leaves behind beside its runs: its result as JSON, a table in Markdown, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.spec.base import Record
+from nas_client.experiments.collapse import COLLAPSE, CollapseResult
+from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
+from nas_client.experiments.random_networks import RANDOM, RandomResult
+from nas_client.plotting import save_pair
+
+Rows = Sequence[Sequence[str]]
+"""Headings first."""
+
+
+def collapse_rows(result: CollapseResult) -> Rows:
+    """Where the searches ended, mean ± deviation over seeds, and where that of the first seed began. mIoU is the supernet's."""
+    headings = ("loss", "supernet (ms)", "mIoU (%)", "skips (%)", "narrowest (%)", "student (ms)")
+    start = {point.seed: point for point in result.points if point.epoch == 0}
+    first = next(iter(start.values()))
+    rows = [
+        (
+            "before",
+            f"{first.relaxed_ms:.3f}",
+            "–" if first.mean_iou is None else f"{100 * first.mean_iou:.1f}",
+            f"{100 * first.skip_share:.0f}",
+            f"{100 * first.narrowest_share:.0f}",
+            f"{first.estimate_ms:.3f}",
+        )
+    ]
+    rows += [
+        (
+            summary.mode,
+            summary.relaxed_ms.text(3),
+            summary.mean_iou.text(1, factor=100),
+            summary.skip_share.text(0, factor=100),
+            summary.narrowest_share.text(0, factor=100),
+            summary.estimate_ms.text(3),
+        )
+        for summary in result.summaries
+    ]
+    return [headings, *rows]
+
+
+def write_collapse(result: CollapseResult, folder: Path) -> None:
+    """`collapse.json`, `collapse.md`, and the figures `trade` and `epochs` as PNG and SVG. Raises OSError."""
+    _write(result, folder / COLLAPSE, collapse_rows(result))
+    save_pair(plot_trade(result), folder / "trade")
+    save_pair(plot_epochs(result), folder / "epochs")
+
+
+def random_rows(result: RandomResult) -> Rows:
+    """By seed and over all: the found student beside the random networks of its latency."""
+    headings = ("seed", "found (%)", "random: median (%)", "random: all (%)", "found (ms)", "teacher (%)", "drawn")
+    rows = [
+        (
+            str(group.seed),
+            f"{100 * group.found.mean_iou:.2f}",
+            f"{100 * group.median:.2f}",
+            " to ".join(f"{100 * pick(n.mean_iou for n in group.random):.2f}" for pick in (min, max)),
+            f"{group.found.estimate_ms:.3f}",
+            f"{100 * group.teacher.mean_iou:.2f}",
+            f"{group.tried} for {len(group.random)}",
+        )
+        for group in result.groups
+    ]
+    over_all = (
+        "mean",
+        result.found.text(2, factor=100),
+        f"{100 * (result.found.mean - result.gain.mean):.2f}",
+        result.random.text(2, factor=100),
+        "",
+        result.teacher.text(2, factor=100),
+        "",
+    )
+    return [headings, *rows, over_all]
+
+
+def random_sentence(result: RandomResult) -> str:
+    """The answer, in words."""
+    networks = sum(len(group.random) for group in result.groups)
+    return (
+        f"The found student is above its seed's median for {result.seeds_won} of {len(result.groups)} seeds, by "
+        f"{result.gain.text(2, factor=100)} points of mIoU, and above {result.beaten:.0%} of the {networks} random networks "
+        f"(estimates within ±{result.tolerance:.0%})."
+    )
+
+
+def write_random(result: RandomResult, folder: Path) -> None:
+    """`random.json`, `random.md`, and the figure `random` as PNG and SVG. Raises OSError."""
+    _write(result, folder / RANDOM, random_rows(result))
+    save_pair(plot_random(result), folder / "random")
+
+
+def _write(result: Record, path: Path, rows: Rows) -> None:
+    path.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+
+
+def markdown(rows: Rows) -> str:
+    """A table."""
+    headings, *others = rows
+    lines = [headings, ["---"] * len(headings), *others]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

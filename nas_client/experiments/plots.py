@@ -1,0 +1,99 @@
+"""Figures of the experiments: every run, and the mean over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode
+from nas_client.experiments.random_networks import RandomResult
+from nas_client.plotting import INK, MUTED, SERIES, STYLE
+
+_COLOURS: dict[Mode, str] = {"naive": SERIES[1], "decoupled": SERIES[0], "none": MUTED}
+
+
+def plot_trade(result: CollapseResult) -> Figure:
+    """The supernet's mIoU against its latency, epoch by epoch: FasterSeg's Figure 4, one panel per mode."""
+    modes = [summary.mode for summary in result.summaries]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.8 + 3.4 * len(modes), 3.6), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(modes), sharex=True, sharey=True))
+        for axes, mode in zip(panels, modes, strict=True):
+            for seed in result.seeds:
+                run = _run(result, mode, seed)
+                x, y = [p.relaxed_ms for p in run], [_percent(p.mean_iou) for p in run]
+                axes.plot(x, y, color=_COLOURS[mode], linewidth=0.9, alpha=0.6, zorder=2)
+                sizes = np.linspace(6, 30, len(run))
+                axes.scatter(x, y, s=sizes, color=_COLOURS[mode], linewidths=0, zorder=3)
+                axes.annotate(f"seed {seed}", (x[-1], y[-1]), (4, 3), textcoords="offset points", color=INK, fontsize=7)
+                axes.scatter(x[:1], y[:1], s=36, facecolors="none", edgecolors=INK, linewidths=0.8, zorder=4)
+            axes.set(title=mode, xlabel="latency of the supernet (ms)", ylabel="mIoU of the supernet (%)")
+            axes.label_outer()
+            axes.margins(0.12)
+    return figure
+
+
+def plot_epochs(result: CollapseResult) -> Figure:
+    """Latency, mIoU, and the shares of skips and of the narrowest width over epochs: thin each seed, thick their mean."""
+    values: dict[str, Callable[[CollapsePoint], float]] = {
+        "latency of the supernet (ms)": lambda p: p.relaxed_ms,
+        "mIoU of the supernet (%)": lambda p: _percent(p.mean_iou),
+        "share of skips (%)": lambda p: 100 * p.skip_share,
+        "share of the narrowest width (%)": lambda p: 100 * p.narrowest_share,
+    }
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 5.6), layout="constrained")
+        for axes, (name, value) in zip(figure.subplots(2, 2).flat, values.items(), strict=True):
+            for summary in result.summaries:
+                runs = [[value(point) for point in _run(result, summary.mode, seed)] for seed in result.seeds]
+                _lines(axes, runs, summary.mode)
+            axes.set(title=name, xlabel="epoch of the search")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.margins(y=0.12)
+        figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def plot_random(result: RandomResult) -> Figure:
+    """Every trained network: mIoU by seed, and against the estimate."""
+    found, other = SERIES[1], MUTED
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.8, 3.8), layout="constrained")
+        by_seed, by_latency = figure.subplots(1, 2, sharey=True)
+        for place, group in enumerate(result.groups):
+            first = place == 0
+            for axes, x in ((by_seed, None), (by_latency, "estimate_ms")):
+                random = [place if x is None else getattr(network, x) for network in group.random]
+                mine = place if x is None else getattr(group.found, x)
+                ious = [100 * network.mean_iou for network in group.random]
+                axes.scatter(random, ious, s=22, color=other, alpha=0.8, linewidths=0, label="random" if first else None)
+                iou = 100 * group.found.mean_iou
+                axes.scatter([mine], [iou], s=60, marker="*", color=found, zorder=4, label="found" if first else None)
+            label = "median of random" if first else None
+            median = 100 * group.median
+            by_seed.plot([place - 0.2, place + 0.2], [median, median], color=INK, linewidth=1.2, label=label)
+        by_seed.set(xlabel="seed", ylabel="mIoU after training (%)", xlim=(-0.6, len(result.groups) - 0.4))
+        by_seed.set_xticks(range(len(result.groups)), [str(group.seed) for group in result.groups])
+        by_latency.set(xlabel="estimated latency (ms)")
+        by_seed.legend(fontsize=8)
+        for axes in (by_seed, by_latency):
+            axes.margins(y=0.12)
+    return figure
+
+
+def _lines(axes: Axes, runs: Sequence[Sequence[float]], mode: Mode) -> None:
+    for run in runs:
+        axes.plot(run, color=_COLOURS[mode], linewidth=0.7, alpha=0.45)
+    axes.plot(np.mean(np.asarray(runs), axis=0), color=_COLOURS[mode], linewidth=2, label=mode)
+
+
+def _run(result: CollapseResult, mode: Mode, seed: int) -> list[CollapsePoint]:
+    return [point for point in result.points if point.mode == mode and point.seed == seed]
+
+
+def _percent(value: float | None) -> float:
+    return float("nan") if value is None else 100 * value

@@ -1,0 +1,297 @@
+"""Is the student that a search found better than random networks that are as fast?
+
+For each search, hence each seed: its teacher is trained; then, under that teacher, from the same configuration and seed, the
+student it found and random architectures of the same estimated latency.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from models.networks.module import network_costs
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import Record, canonical_json
+from nas_client.errors import ExperimentError
+from nas_client.estimate import estimate
+from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
+from nas_client.experiments.folder import begin, flat
+from nas_client.experiments.spread import Spread
+from nas_client.runs.config import read_config, write_config
+from nas_client.search.config import SearchConfig
+from nas_client.table import LookupTable
+from nas_client.train.config import TrainConfig
+from nas_client.train.folder import ARCHITECTURE, CONFIG, read_result
+
+RANDOM = "random.json"
+STUDENT, TEACHER = "student", "teacher"
+"""Roles of a search whose networks are trained, and names of files that hold them."""
+
+MOST_TRIES = 20_000
+"""Samples drawn for the random networks of one seed, before it is given up."""
+
+Preset = Literal["cpu", "gpu", "published"]
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    "cpu": {
+        "data": {"image_size": [64, 128], "train_images": 240, "val_images": 80, "cache": True},
+        "scales": [1.0],
+        "batch_size": 8,
+        "epochs": 30,
+        "optimizer": {"lr": 0.05},
+        "validation": {"every": 5, "batch_size": 8, "statistics_batches": 10},
+    },
+    "gpu": {
+        "data": {"image_size": [256, 512], "train_images": 2000, "val_images": 200},
+        "workers": 8,
+        "epochs": 60,
+        "optimizer": {"lr": 0.02},
+        "validation": {"every": 5, "batch_size": 8},
+    },
+    "published": {},
+}
+"""What each preset changes of the training's defaults."""
+
+
+class TrainedNetwork(Record):
+    """One network after its training.
+
+    Attributes:
+        name: of its folder.
+        architecture: key.
+        estimate_ms: by the table.
+        mean_iou: on the validation split, after the last epoch.
+        best_mean_iou: after the best epoch.
+    """
+
+    name: str
+    architecture: str
+    estimate_ms: float
+    macs: int
+    parameters: int
+    mean_iou: float
+    best_mean_iou: float
+
+
+class RandomGroup(Record):
+    """All that one search gave.
+
+    Attributes:
+        search: folder of the search.
+        seed: the search's; the trainings' too.
+        tried: random architectures drawn until there were enough of the same latency.
+        median: of the random networks' `mean_iou`.
+    """
+
+    search: str
+    seed: int
+    tried: int
+    teacher: TrainedNetwork
+    found: TrainedNetwork
+    random: tuple[TrainedNetwork, ...]
+    median: float
+
+
+class RandomResult(Record):
+    """The experiment's result (`random.json`). mIoU everywhere is that after the last epoch.
+
+    Attributes:
+        tolerance: how far from the found student's the random networks' estimates may be, as a fraction.
+        config: of every training, but for its seed.
+        found, teacher: mIoU over seeds.
+        random: mIoU of all random networks.
+        gain: found less the median of its seed's random networks, over seeds.
+        seeds_won: for how many seeds that is positive.
+        beaten: share of random networks that their seed's found student beats.
+    """
+
+    table: str
+    target: str
+    space: str
+    tolerance: float
+    config: TrainConfig
+    groups: tuple[RandomGroup, ...]
+    found: Spread
+    teacher: Spread
+    random: Spread
+    gain: Spread
+    seeds_won: int
+    beaten: float
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One seed's networks, by name."""
+
+    search: Path
+    seed: int
+    folder: Path
+    networks: Mapping[str, ArchitectureSpec]
+    tried: int
+
+
+def compare(
+    searches: Sequence[Path],
+    table: LookupTable,
+    folder: Path,
+    config: TrainConfig,
+    *,
+    networks: int = 5,
+    tolerance: float = 0.1,
+    at_once: int = 1,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RandomResult | None:
+    """Train what is not trained yet, and judge all of it; None where it was stopped.
+
+    Args:
+        searches: folders of finished searches, each of another seed.
+        table: of their search space.
+        folder: gets a folder per seed and network (see `train`).
+        config: of every training; its seed is the search's.
+        networks: random ones per search.
+        tolerance: see `RandomResult`.
+        at_once: trainings at a time, each then with one thread.
+        resume: go on with the experiment in the folder.
+        progress: see `run_commands`.
+
+    Raises:
+        ExperimentError: a training failed; a search is not finished; two have the same seed; too few random networks are of
+            that latency; or the folder holds an experiment and `resume` is not set, or another one.
+        TableMismatchError: a search was done in another space.
+        MissingEntryError: the table is not complete.
+    """
+    trials = [_trial(search, table, folder, networks, tolerance) for search in searches]
+    if len({trial.seed for trial in trials}) < len(trials):
+        seeds = ", ".join(f"{trial.search}: {trial.seed}" for trial in trials)
+        raise ExperimentError(f"searches of the same seed say the same: {seeds}", hint="Name searches with different seeds.")
+    begin(folder, table, config, resume=resume)
+    commands = [command for trial in trials for command in _commands(trial, config)]
+    if not run_commands(commands, at_once=at_once, progress=progress):
+        return None
+    return _judge(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
+
+
+def preset_config(preset: Preset, path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of the trainings: a file's, or else the preset's, with overrides. Raises InvalidSpecError; OSError."""
+    stated = flat(PRESETS[preset]) if path is None else ()
+    return read_config(TrainConfig, path, [*stated, *overrides])
+
+
+def alike(
+    found: ArchitectureSpec, table: LookupTable, *, networks: int, tolerance: float, seed: int
+) -> tuple[tuple[ArchitectureSpec, ...], int]:
+    """Random architectures whose estimate is that of the found one up to the tolerance; and how many were drawn for them.
+
+    None is the found one, and none comes twice.
+
+    Raises:
+        ExperimentError: `MOST_TRIES` were too few.
+        MissingEntryError: the table is not complete.
+    """
+    space = create_space(table.info.space)
+    wanted_ms = estimate(found, table).sum_ms
+    rng = np.random.default_rng(seed)
+    kept: dict[str, ArchitectureSpec] = {}
+    for tries in range(1, MOST_TRIES + 1):
+        sample = space.sample(rng)
+        sample_ms = sum(map(table.lookup, space.architecture_operators(sample)))
+        if sample.key() != found.key() and abs(sample_ms - wanted_ms) <= tolerance * wanted_ms:
+            kept.setdefault(sample.key(), sample)
+            if len(kept) == networks:
+                return tuple(kept.values()), tries
+    range_ms = f"{wanted_ms:.4g} ms ± {tolerance:.0%}"
+    raise ExperimentError(
+        f"of {MOST_TRIES} random architectures {len(kept)} are estimated at {range_ms}; {networks} are needed",
+        hint="Ask for fewer networks, or for a larger tolerance.",
+    )
+
+
+def _trial(search: Path, table: LookupTable, folder: Path, networks: int, tolerance: float) -> _Trial:
+    if not is_finished(search):
+        raise ExperimentError(f"{search} holds no finished search", hint="Finish it with `nas-client search --resume`.")
+    seed = read_config(SearchConfig, search / CONFIG).seed
+    chosen = {
+        role: ArchitectureSpec.parse_json((search / f"{role}.json").read_bytes(), source=str(search / f"{role}.json"))
+        for role in (TEACHER, STUDENT)
+    }
+    random, tried = alike(chosen[STUDENT], table, networks=networks, tolerance=tolerance, seed=seed)
+    named = {f"random{index}": network for index, network in enumerate(random)}
+    return _Trial(search, seed, folder / f"seed{seed}", {**chosen, **named}, tried)
+
+
+def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
+    """The trainings that are not finished, the teacher's first."""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    settled = trial.folder / CONFIG
+    write_config(config.model_copy(update={"seed": trial.seed}), settled)
+    left = [name for name in trial.networks if not is_finished(trial.folder / name)]
+    for name in left:
+        run = trial.folder / name
+        network = run.with_suffix(".json")
+        network.write_text(canonical_json(trial.networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
+        arguments = ["train", "--architecture", network, "--config", settled, "--output", run]
+        arguments += ["--teacher", trial.folder / TEACHER] if name != TEACHER else []
+        arguments += ["--resume"] if (run / ARCHITECTURE).exists() else []
+        after = (f"seed {trial.seed}, {TEACHER}",) if name != TEACHER and TEACHER in left else ()
+        yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
+
+
+def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
+    trained = {name: _trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
+    random = tuple(network for name, network in trained.items() if name not in (STUDENT, TEACHER))
+    return RandomGroup(
+        search=str(trial.search),
+        seed=trial.seed,
+        tried=trial.tried,
+        teacher=trained[TEACHER],
+        found=trained[STUDENT],
+        random=random,
+        median=statistics.median(network.mean_iou for network in random),
+    )
+
+
+def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+    result = read_result(run)
+    if result.architecture != network.key():
+        raise ExperimentError(
+            f"{run} holds the training of another architecture, {result.architecture}",
+            hint="Resume the experiment with the same searches, table, number of networks and tolerance.",
+        )
+    ious = [metrics.mean_iou for metrics in (result.final, result.best) if metrics is not None and metrics.mean_iou is not None]
+    if len(ious) < 2:
+        raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
+    costs = network_costs(create_space(table.info.space).plan(network))
+    return TrainedNetwork(
+        name=run.name,
+        architecture=network.key(),
+        estimate_ms=estimate(network, table).sum_ms,
+        macs=costs.macs,
+        parameters=costs.parameters,
+        mean_iou=ious[0],
+        best_mean_iou=ious[1],
+    )
+
+
+def _judge(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
+    gains = [group.found.mean_iou - group.median for group in groups]
+    pairs = [(group.found.mean_iou, other.mean_iou) for group in groups for other in group.random]
+    return RandomResult(
+        table=table.info.id(),
+        target=table.info.target.label(),
+        space=table.info.space.label(),
+        tolerance=tolerance,
+        config=config,
+        groups=groups,
+        found=Spread.of([group.found.mean_iou for group in groups]),
+        teacher=Spread.of([group.teacher.mean_iou for group in groups]),
+        random=Spread.of([other for _, other in pairs]),
+        gain=Spread.of(gains),
+        seeds_won=sum(gain > 0 for gain in gains),
+        beaten=statistics.fmean(mine > other for mine, other in pairs),
+    )

@@ -1,0 +1,75 @@
+"""Experiments as parts of the page: every point, mean and spread."""
+
+from __future__ import annotations
+
+from nas_client.experiments.collapse import CollapseResult
+from nas_client.experiments.files import collapse_rows, random_rows, random_sentence
+from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
+from nas_client.experiments.random_networks import RandomResult
+from nas_client.report.blocks import Grid, Section, Text, drawn
+from nas_client.report.numbers import milliseconds, percent
+
+
+def collapse_section(result: CollapseResult, index: int) -> Section:
+    """Naive against decoupled latency loss. `index` tells several experiments apart."""
+    name = f"collapse{index}"
+    headings, *rows = collapse_rows(result)
+    settings = result.config.latency
+    points = [
+        (
+            str(point.seed),
+            point.mode,
+            str(point.epoch),
+            milliseconds(point.relaxed_ms),
+            percent(point.mean_iou),
+            percent(point.skip_share, 0),
+            percent(point.narrowest_share, 0),
+            milliseconds(point.estimate_ms),
+        )
+        for point in result.points
+    ]
+    names = ("seed", "loss", "epoch", "supernet (ms)", "mIoU (%)", "skips (%)", "narrowest (%)", "student (ms)")
+    return Section(
+        name,
+        "Experiment: collapse",
+        [
+            Text(
+                f"For each of {len(result.seeds)} seeds one pre-trained supernet, from which every latency loss searches with "
+                f"the same seed; λ = {settings.factor:g}. Circles: before the search; points grow with the epochs."
+            ),
+            Grid(headings, rows, "Where the searches ended: mean ± standard deviation over seeds. mIoU is the supernet's."),
+            drawn(plot_trade(result), f"{name}-trade", "The supernet's mIoU against its latency, epoch by epoch."),
+            drawn(plot_epochs(result), f"{name}-epochs", "Thin: each seed; thick: their mean."),
+            Grid(names, points, "All points; epoch 0 is before the search.", numbers=2),
+        ],
+    )
+
+
+def random_section(result: RandomResult, index: int) -> Section:
+    """Found students against random networks. `index` tells several experiments apart."""
+    name = f"random{index}"
+    headings, *rows = random_rows(result)
+    points = [
+        (
+            str(group.seed),
+            network.name,
+            milliseconds(network.estimate_ms),
+            f"{network.macs / 1e6:#.4g}",
+            f"{network.parameters / 1e6:#.4g}",
+            percent(network.mean_iou, 2),
+            percent(network.best_mean_iou, 2),
+        )
+        for group in result.groups
+        for network in (group.teacher, group.found, *group.random)
+    ]
+    names = ("seed", "network", "estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "best mIoU (%)")
+    return Section(
+        name,
+        "Experiment: found against random",
+        [
+            Text(random_sentence(result)),
+            Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher."),
+            drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
+            Grid(names, points, "All networks.", numbers=2),
+        ],
+    )
