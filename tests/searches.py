@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
-from nas_client.search.cosearch import CoSearch
-from nas_client.search.progress import Watch
+from nas_client.search.learner import Learner
 from nas_client.table import LookupTable
 from tests.fake_service import make_table
 
@@ -45,8 +43,9 @@ def small_table(space: SpaceSpec = SPACE.spec) -> LookupTable:
     return LookupTable(make_table(space))
 
 
-def prepared(folder: Path, config: SearchConfig | None = None) -> CoSearch:
-    """A search about to make its first step of the search phase."""
-    run = CoSearch(config or small(), small_table(), folder, Processes(), Watch(), None)
-    run.position = run.position.after_phase()
-    return run
+def prepared(config: SearchConfig | None = None, table: LookupTable | None = None) -> Learner:
+    """What a search trains, about to make the first step of the search phase."""
+    found = table or small_table()
+    learner = Learner(config or small(), create_space(found.info.space), found, Processes())
+    learner.start_phase("search")
+    return learner

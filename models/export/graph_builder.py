@@ -75,8 +75,8 @@ class GraphBuilder:
 
     def weight(self, name: str, tensor: Tensor) -> str:
         """Add a weight in the graph's dtype. Returns its name in the graph."""
-        data = tensor.detach().to(self._torch_dtype).contiguous()
-        return self._constant(name, self._element_type, tuple(data.shape), data.view(torch.uint8).numpy().tobytes())
+        data = tensor.detach().to(self._torch_dtype).contiguous().flatten()
+        return self._constant(name, self._element_type, tuple(tensor.shape), data.view(torch.uint8).numpy().tobytes())
 
     def integers(self, name: str, values: Sequence[int]) -> str:
         """Add a vector of int64. Returns its name in the graph."""

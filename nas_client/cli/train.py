@@ -59,9 +59,12 @@ def train(
         speaks = processes.is_main
         task = bar.add_task("epochs", total=chosen.epochs, note="", visible=speaks)
 
+        def checking(done: int, images: int) -> None:
+            bar.update(task, description="checking images", completed=done, total=images)
+
         def watch(record: EpochRecord) -> None:
             if speaks:
-                bar.update(task, completed=record.epoch)
+                bar.update(task, description="epochs", completed=record.epoch, total=chosen.epochs)
                 bar.console.print(_line(record, chosen.epochs), markup=False)
 
         result = run_training(
@@ -73,6 +76,7 @@ def train(
             resume=resume,
             watch=watch,
             processes=processes,
+            checking=checking,
         )
     if speaks:
         emit(result, as_json=json, text=lambda console: _show(console, result, output))

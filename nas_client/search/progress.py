@@ -41,13 +41,23 @@ class Position:
     step_s: float = 0.0
     latency_s: float = 0.0
 
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.phase >= len(PHASES)
+
+    @property
+    def phase_name(self) -> Phase:
+        """The phase, or the last one where the search is over."""
+        return PHASES[min(self.phase, len(PHASES) - 1)]
+
     def place(self, seed: int) -> Place:
         """For the random numbers of the step."""
         return Place(seed, self.phase, self.epoch, self.step)
 
     def where(self) -> str:
         """For people."""
-        return f"{PHASES[self.phase]} epoch {self.epoch}, step {self.step}"
+        return f"{self.phase_name} epoch {self.epoch}, step {self.step}"
 
     def count(self, losses: Mapping[str, float], step_s: float, latency_s: float) -> None:
         """A step is done."""

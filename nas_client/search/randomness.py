@@ -14,11 +14,10 @@ class Stream(IntEnum):
     """Uses of random numbers that must not meet."""
 
     WEIGHTS = 0
-    STUDENT = 1
-    TEACHER = 2
-    WIDTHS = 3
-    GUMBEL = 4
-    LATENCY = 5
+    LOGITS = 1
+    WIDTHS = 2
+    GUMBEL = 3
+    LATENCY = 4
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class WeightUpdate:
             loss.backward()  # at once: activations of one pass only are kept
             parts.append(loss.detach())
         self._processes.sum_gradients(self._weights)
-        norm = clip_grad_norm_(self._weights, self._clip_norm)
+        norm = clip_grad_norm_(self._weights, self._clip_norm, foreach=True)
         mean = self._processes.sum(torch.stack(parts).mean()) / len(self._passes.combinations)
         name = f"weights_{role}"
         require_finite(where, **{name: mean, f"gradient of {name}": norm})

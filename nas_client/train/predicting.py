@@ -14,11 +14,12 @@ from models.spec.architectures import ArchitectureSpec, InputSize
 from nas_client.data.base import SegmentationDataset
 from nas_client.data.loading import Share, evaluation_batches
 from nas_client.data.transforms import EvaluationTransform
+from nas_client.train.layout import channels_last
 from nas_client.train.metrics import ConfusionMatrix
 
 
 class Predictor:
-    """A trained network, built anew for every size of image that it meets; its weights are shared, not copied.
+    """A trained network, built anew for every size of image that it meets, over one copy of its weights.
 
     Sides that the search space cannot divide are filled up with the mean colour at the bottom and on the right, and the
     predictions cut back.
@@ -31,7 +32,7 @@ class Predictor:
 
     def __init__(self, architecture: ArchitectureSpec, weights: Mapping[str, Tensor], device: torch.device) -> None:
         self._architecture, self.device = architecture, device
-        self._weights = {name: tensor.to(device) for name, tensor in weights.items()}
+        self._weights = {name: channels_last(tensor.to(device)) for name, tensor in weights.items()}
         self._multiple = space_class(architecture.space).size_multiple
         self._networks: dict[InputSize, Network] = {}
 
@@ -40,7 +41,7 @@ class Predictor:
         """Class ids, on the predictor's device. Shape: (N, 3, H, W) to (N, H, W)."""
         height, width = images.shape[2:]
         below, beside = -height % self._multiple, -width % self._multiple
-        filled = functional.pad(images.to(self.device), (0, beside, 0, below))
+        filled = channels_last(functional.pad(images.to(self.device), (0, beside, 0, below)))
         scores: Tensor = self._network((height + below, width + beside))(filled)
         return scores[..., :height, :width].argmax(dim=1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from models.networks.module import Network
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
+from nas_client.data.base import CheckProgress
 from nas_client.errors import TrainingError
 from nas_client.runs.journal import Journal
 from nas_client.runs.processes import Processes
@@ -35,6 +36,7 @@ def train(
     resume: bool = False,
     watch: Watch | None = None,
     processes: Processes | None = None,
+    checking: CheckProgress | None = None,
 ) -> TrainResult:
     """Train a network, and leave in the folder what `nas_client.train.folder` lists.
 
@@ -52,6 +54,7 @@ def train(
         resume: go on where a training in that folder stopped.
         watch: told of every epoch.
         processes: among which the training is shared; those that started this one where None.
+        checking: told how the check of the images goes on.
 
     Raises:
         TrainingError: the folder, data or teacher does not fit.
@@ -63,6 +66,8 @@ def train(
     data = data or TrainingData.open(config.data)
     _require_fitting(architecture, config, data, teacher)
     network = _first_network(architecture, config)
+    if config.check_data:
+        data.check(checking)
     if start is not None:
         start(network.network)
     recipe = Recipe(
@@ -77,8 +82,6 @@ def train(
         require_begun(folder)
     elif processes.is_main:
         begin(folder, recipe)
-    if config.check_data:
-        data.check()
     training = Training(recipe, network, folder, data, processes, teacher)
     if resume:
         training.restore()

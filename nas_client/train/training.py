@@ -17,6 +17,7 @@ from nas_client.runs.stopping import StopRequest
 from nas_client.train.data import TrainingData, epoch_batches
 from nas_client.train.folder import LAST, Trained
 from nas_client.train.judging import Judge
+from nas_client.train.layout import channels_last, lay_out
 from nas_client.train.networks import TrainableNetwork
 from nas_client.train.objective import objective
 from nas_client.train.records import EpochRecord, Recipe, TrainResult
@@ -58,7 +59,7 @@ class Training:
         self._judge = Judge(recipe, folder, data, processes)
         self._device = processes.device
         processes.prepare(network)
-        self._network = network
+        self._network = lay_out(network)
         self._parameters = list(network.parameters())
         optimizer, averaging = self._config.optimizer, self._config.averaging
         self._optimizer = torch.optim.SGD(
@@ -141,7 +142,7 @@ class Training:
 
     def _step(self, batch: Batch) -> None:
         config, processes = self._config, self._processes
-        images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        images, labels = (channels_last(tensor.to(self._device, non_blocking=True)) for tensor in batch)
         size = (labels.shape[1], labels.shape[2])
         self._network.train()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -188,7 +189,7 @@ class Training:
 def _frozen(teacher: Trained, size: tuple[int, int], device: torch.device) -> TrainableNetwork:
     network = TrainableNetwork(teacher.architecture, size)
     network.network.load_state_dict(teacher.weights)
-    return network.to(device).requires_grad_(False).eval()
+    return lay_out(network.to(device)).requires_grad_(False).eval()
 
 
 def _tell(record: EpochRecord, journal: Journal) -> None:

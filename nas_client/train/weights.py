@@ -27,9 +27,10 @@ def recalibrate(network: nn.Module, batches: Iterable[Batch], device: torch.devi
 
 
 def copy_of(network: nn.Module) -> State:
-    """The state of the network, or of the network that is averaged, as it is now."""
+    """The state of the network, or of the network that is averaged, as it is now, in the ordinary memory layout."""
     averaged = network.module if isinstance(network, AveragedModel) else network
-    return {name: tensor.detach().clone() for name, tensor in averaged.state_dict().items()}
+    plain = torch.contiguous_format
+    return {name: tensor.detach().clone(memory_format=plain) for name, tensor in averaged.state_dict().items()}
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

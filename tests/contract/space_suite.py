@@ -13,7 +13,7 @@ import pytest
 
 from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.spaces.base import SearchSpace
-from models.spaces.registry import create_space, space_names, space_of
+from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
@@ -285,6 +285,24 @@ class SpaceSuite(ABC):
             ):
                 space.plan(architecture.model_copy(update=changes))
 
+    def test_an_architecture_has_a_network_at_other_sizes(self, space: SearchSpace) -> None:
+        """For crops and for whole images: the same steps, made of the same operators but for their size."""
+        for side in (2, 3):
+            size = (side * space.size_multiple, (side + 1) * space.size_multiple)
+            for seed in SEEDS[:3]:
+                architecture = space.sample(np.random.default_rng(seed))
+                here, there = space.plan(architecture), plan_at(architecture, size)
+                assert _without_sizes(here) == _without_sizes(there)
+                assert _shapes(there, (self.spec.batch, 3, *size))[there.steps[-1].name][2:] == size
+
+    def test_branches_end_where_the_plan_says(self, space: SearchSpace) -> None:
+        for seed in SEEDS[:10]:
+            architecture = space.sample(np.random.default_rng(seed))
+            plan = space.plan(architecture)
+            shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
+            assert ends == ([branch.scales[-1] for branch in architecture.branches] if space.branch_ends else [])
+
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""
         for seed in SEEDS:
@@ -334,6 +352,15 @@ class SmallSpaceSuite(SpaceSuite):
             with torch.no_grad():
                 found = supernet(images, mixture_of(choices), role=supernet.roles[0], combinations=[ends]).combined[ends]
                 torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
+
+
+def _without_sizes(plan: NetworkPlan) -> list[object]:
+    return [
+        (s.name, s.source, s.operator.kind, s.operator.in_channels, s.operator.out_channels, s.operator.stride)
+        if isinstance(s, OperatorStep)
+        else (s.name, s.how, s.sources)
+        for s in plan.steps
+    ]
 
 
 def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tuple[int, int, int, int]]:

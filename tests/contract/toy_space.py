@@ -28,12 +28,13 @@ class ToySpace(ToySearch):
 
     name: ClassVar[str] = "toy_dag"
     description: ClassVar[str] = "DAG cells, for tests"
+    size_multiple: ClassVar[int] = 2
 
     @classmethod
     def settle(cls, spec: SpaceSpec) -> Self:
         for name in spec.parameters:
             raise InvalidSpecError(f"unknown parameter {name!r}; this space has none")
-        if any(side % 2 for side in spec.input_size):
+        if any(side % cls.size_multiple for side in spec.input_size):
             raise InvalidSpecError(f"input_size: {spec.input_size} is not divisible by 2")
         return cls(spec)
 

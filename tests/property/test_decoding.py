@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.networks.plan import OperatorStep
 from models.spaces.fasterseg.space import FasterSegSpace
+from models.spaces.probabilities import Probabilities
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
@@ -64,6 +65,22 @@ def test_whatever_is_decoded_is_a_network_of_the_grid(
             assert branch == kept
         else:
             _check_shrunk(branch, kept)
+    if not keep_skips:
+        _check_layers(space, given, found, whole, widest=widest)
+
+
+def _check_layers(
+    space: FasterSegSpace, given: Probabilities, found: ArchitectureSpec, whole: ArchitectureSpec, *, widest: bool
+) -> None:
+    """Each cell that stayed is the one of that layer, but for a skip that took another operator."""
+    layers = space.decoded_layers(given, branches=[branch.scales[-1] for branch in found.branches], widest=widest)
+    assert layers is not None
+    for cells, branch, kept in zip(layers, found.branches, whole.branches, strict=True):
+        assert list(cells) == sorted(set(cells))
+        assert branch.scales == tuple(kept.scales[cell] for cell in cells)
+        for cell, kind in zip(cells, branch.operators, strict=True):
+            assert kept.operators[cell] in (kind, "skip")
+        assert {cell for cell, kind in enumerate(kept.operators) if kind != "skip"} <= set(cells)
 
 
 def _check_shrunk(branch: BranchSpec, kept: BranchSpec) -> None:

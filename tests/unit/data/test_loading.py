@@ -96,3 +96,16 @@ def test_evaluation_sees_every_image_once_in_order(streets: SegmentationDataset)
     shares = [list(evaluation_batches(streets, transform, share=Share(rank, 3))) for rank in range(3)]
     assert [len(share) for share in shares] == [4, 3, 3]
     assert torch.equal(shares[1][1].labels[0], expected[4])
+
+
+def test_kept_samples_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And change nothing."""
+    settings = DataSettings(image_size=(32, 48), train_images=10)
+    kept, drawn = (open_dataset(settings.model_copy(update={"cache": cache}), "train") for cache in (True, False))
+    assert _same([*_epoch(kept), *_epoch(kept, 1)], [*_epoch(drawn), *_epoch(drawn, 1)])
+
+    def nothing(index: int) -> None:
+        raise AssertionError(f"sample {index} is read again")
+
+    monkeypatch.setattr(kept, "read", nothing)
+    assert _same(_epoch(kept), _epoch(drawn))

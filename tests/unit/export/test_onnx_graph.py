@@ -132,6 +132,13 @@ def test_nothing_is_folded_into_a_convolution_that_others_read_too() -> None:
         to_onnx(fill(Forked(), "a"), (1, 3, 4, 4), name="forked")
 
 
+def test_kernels_may_lie_in_memory_with_their_channels_last(relative_error: Any) -> None:
+    """As after a training; strides of 1×1 kernels then are unlike those of any other layout."""
+    layers = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)
+    module = fill(nn.Sequential(*layers), "a").to(memory_format=torch.channels_last)
+    assert relative_error(module, (1, 8, 5, 6)) <= 1e-5
+
+
 def test_one_convolution_used_twice(relative_error: Any) -> None:
     conv = nn.Conv2d(3, 3, 3, padding=1)
     module = fill(nn.Sequential(conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3), nn.ReLU()), "a")

@@ -1,16 +1,5 @@
-"""One thread: these tensors are small, and threads that wait for each other on a busy machine take many times as long."""
-
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.one_thread import one_thread_fixture
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread_fixture"]

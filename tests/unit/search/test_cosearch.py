@@ -18,7 +18,8 @@ from models.spec.errors import InvalidSpecError, MissingEntryError, TableMismatc
 from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, DivergenceError, ShapeError
 from nas_client.runs.journal import read_journal
-from nas_client.search.cosearch import LAST, PRETRAINED, search
+from nas_client.runs.processes import Processes
+from nas_client.search.cosearch import LAST, PRETRAINED, CoSearch, search
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
@@ -155,7 +156,7 @@ def test_pretrained_weights_are_taken(tmp_path: Path, finished: tuple[Path, Sear
     folder = tmp_path / "other"
     search(small(), small_table(), folder, pretrained=finished[0])
     assert [line.phase for line in read_journal(folder, SearchEpoch)] == ["search", "search"]
-    assert_same(state(folder)["supernet"], state(finished[0])["supernet"])
+    assert_same(state(folder)["learner"]["supernet"], state(finished[0])["learner"]["supernet"])
 
 
 def test_pretrained_weights_of_another_space_are_refused(tmp_path: Path, finished: tuple[Path, SearchResult]) -> None:
@@ -169,24 +170,22 @@ def test_pretrained_weights_of_another_space_are_refused(tmp_path: Path, finishe
 @pytest.mark.parametrize("broken", ["weights", "alpha"])
 def test_a_loss_that_is_no_number_ends_the_search_and_keeps_the_last_checkpoint(tmp_path: Path, broken: str) -> None:
     config = small()
-    stopped_at = StopAfter(2)
-    search(config, small_table(), tmp_path, watch=stopped_at)
-    before = state(tmp_path)
+    search(config, small_table(), tmp_path, watch=StopAfter(2))
+    before = state(tmp_path)["learner"]
 
     class Poison(Watch):
         def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
             with torch.no_grad():
                 if broken == "weights":
-                    next(run.supernet.parameters()).fill_(torch.nan)
+                    next(run.learner.supernet.parameters()).fill_(torch.nan)
                 else:
-                    run.networks["student"].logits.alpha[0] = torch.nan
+                    run.learner.networks["student"].logits.alpha[0] = torch.nan
 
-    run = prepared(tmp_path, config)
+    run = CoSearch(config, small_table(), tmp_path, Processes(), Poison())
     run.prepare(resume=True, pretrained=None)
-    run.watch = Poison()
     with pytest.raises(DivergenceError, match=r"search epoch 0, step 1: .*(weights_teacher|weights_student).* is nan"):
         run.run()
-    after = state(tmp_path)
+    after = state(tmp_path)["learner"]
     assert_same(after["supernet"], before["supernet"])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in after["supernet"].values())
 
@@ -259,10 +258,10 @@ def test_a_strong_latency_loss_makes_the_supernet_faster(tmp_path: Path) -> None
     assert ends["naive"] < ends["none"]
 
 
-def test_solved_weights_are_the_tables(tmp_path: Path) -> None:
-    run = prepared(tmp_path, small(latency__weights="solved"))
+def test_solved_weights_are_the_tables() -> None:
+    run = prepared(small(latency__weights="solved"))
     assert sum(run.latency.weights) == pytest.approx(1.0)
-    assert run.latency.weights != prepared(tmp_path).latency.weights
+    assert run.latency.weights != prepared().latency.weights
 
 
 def test_the_journal_is_plain_json(finished: tuple[Path, SearchResult]) -> None:

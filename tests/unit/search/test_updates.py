@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from nas_client.data.transforms import Batch
-from nas_client.search.cosearch import CoSearch
-from nas_client.search.randomness import Stream
-from nas_client.search.updates import WeightUpdate
+from nas_client.search.learner import Learner
+from nas_client.search.randomness import Place, Stream
 from tests.searches import prepared, small
+
+PLACE = Place(seed=5, phase=1)
 
 
 @pytest.fixture
@@ -23,30 +23,30 @@ def batch() -> Batch:
     return Batch(images, torch.randint(19, (2, 64, 64), generator=generator))
 
 
-def architecture_gradients(run: CoSearch, role: str, batch: Batch) -> Sequence[Tensor]:
-    run.architecture_updates[role](batch, run.position.place(5), "here")
+def architecture_gradients(run: Learner, role: str, batch: Batch) -> Sequence[Tensor]:
+    run.architecture_updates[role](batch, PLACE, "here")
     gradients = [tensor.grad for tensor in run.networks[role].optimized]
     return [gradient for gradient in gradients if gradient is not None]
 
 
-def latency_gradients(run: CoSearch) -> Sequence[Tensor]:
+def latency_gradients(run: Learner) -> Sequence[Tensor]:
     network = run.networks["student"]
-    loss = run.latency(network.logits, run.position.place(5).seed_of(Stream.LATENCY))
+    loss = run.latency(network.logits, PLACE.seed_of(Stream.LATENCY))
     return torch.autograd.grad(loss, network.optimized)
 
 
-def weights_of(run: CoSearch) -> dict[str, Tensor]:
+def weights_of(run: Learner) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in run.supernet.named_parameters()}
 
 
 @pytest.mark.parametrize("mode", ["decoupled", "naive"])
 @pytest.mark.parametrize("widths", ["expected", "gumbel"])
-def test_the_students_parameters_get_both_losses(tmp_path: Path, batch: Batch, mode: str, widths: str) -> None:
+def test_the_students_parameters_get_both_losses(batch: Batch, mode: str, widths: str) -> None:
     changes = {"latency__factor": 0.5, "latency__weights": (0.2, 0.3, 0.5), "latency__widths": widths}
-    run = prepared(tmp_path, small(latency__mode=mode, **changes))
+    run = prepared(small(latency__mode=mode, **changes))
     added = latency_gradients(run)
     both = architecture_gradients(run, "student", batch)
-    without = architecture_gradients(prepared(tmp_path, small(latency__mode="none")), "student", batch)
+    without = architecture_gradients(prepared(small(latency__mode="none")), "student", batch)
     assert len(both) == 3
     for name, total, alone, latency in zip(("alpha", "beta", "gamma"), both, without, added, strict=True):
         assert alone.any(), f"{name} gets nothing from the segmentation loss"
@@ -54,9 +54,9 @@ def test_the_students_parameters_get_both_losses(tmp_path: Path, batch: Batch, m
         torch.testing.assert_close(total, alone + 0.5 * latency)
 
 
-def test_the_teachers_parameters_get_the_segmentation_loss_alone(tmp_path: Path, batch: Batch) -> None:
+def test_the_teachers_parameters_get_the_segmentation_loss_alone(batch: Batch) -> None:
     found = [
-        architecture_gradients(prepared(tmp_path, small(latency__mode=mode, latency__factor=100.0)), "teacher", batch)
+        architecture_gradients(prepared(small(latency__mode=mode, latency__factor=100.0)), "teacher", batch)
         for mode in ("naive", "none")
     ]
     assert len(found[0]) == 2, "a teacher has no γ"
@@ -65,15 +65,14 @@ def test_the_teachers_parameters_get_the_segmentation_loss_alone(tmp_path: Path,
         torch.testing.assert_close(with_latency, without, rtol=0, atol=0)
 
 
-def test_weights_never_get_the_latency_loss(tmp_path: Path, batch: Batch) -> None:
+def test_weights_never_get_the_latency_loss(batch: Batch) -> None:
     """A whole step with an enormous latency loss and one without leave the same weights but for what α, β, γ changed: nothing,
     as weights come first."""
     stepped = []
     for mode in ("naive", "none"):
-        run = prepared(tmp_path, small(latency__mode=mode, latency__factor=1e4))
-        update = WeightUpdate(run.passes, run.weight_optimizer, 5.0, run.processes)
+        run = prepared(small(latency__mode=mode, latency__factor=1e4))
         before = weights_of(run)
-        run.step(update, [batch, batch])
+        run.step([batch, batch], PLACE, "here", step=0, steps=1)
         after = weights_of(run)
         assert any(not torch.equal(before[name], after[name]) for name in before)
         stepped.append(after)
@@ -81,8 +80,8 @@ def test_weights_never_get_the_latency_loss(tmp_path: Path, batch: Batch) -> Non
         assert torch.equal(weight, stepped[1][name]), name
 
 
-def test_an_architecture_update_leaves_weights_and_their_gradients_alone(tmp_path: Path, batch: Batch) -> None:
-    run = prepared(tmp_path)
+def test_an_architecture_update_leaves_weights_and_their_gradients_alone(batch: Batch) -> None:
+    run = prepared()
     before = weights_of(run)
     for role in run.networks:
         architecture_gradients(run, role, batch)
@@ -90,16 +89,16 @@ def test_an_architecture_update_leaves_weights_and_their_gradients_alone(tmp_pat
     assert all(weight.grad is None for weight in run.supernet.parameters())
 
 
-def test_a_weight_update_leaves_architectures_alone(tmp_path: Path, batch: Batch) -> None:
-    run = prepared(tmp_path)
-    update = WeightUpdate(run.passes, run.weight_optimizer, 5.0, run.processes)
-    for role, network in run.networks.items():
-        update(batch, run.mixtures(role, run.position.place(5)), role, "here")
+def test_a_weight_update_leaves_architectures_alone(batch: Batch) -> None:
+    run = prepared()
+    run.start_phase("pretrain")
+    run.step([batch], PLACE, "here", step=0, steps=1)
+    for network in run.networks.values():
         assert all(tensor.grad is None for tensor in network.optimized)
 
 
-def test_an_update_of_a_role_leaves_the_other_roles_parameters_alone(tmp_path: Path, batch: Batch) -> None:
-    run = prepared(tmp_path)
+def test_an_update_of_a_role_leaves_the_other_roles_parameters_alone(batch: Batch) -> None:
+    run = prepared()
     before = [tensor.detach().clone() for tensor in run.networks["student"].optimized]
     architecture_gradients(run, "teacher", batch)
     for tensor, old in zip(run.networks["student"].optimized, before, strict=True):
@@ -107,18 +106,17 @@ def test_an_update_of_a_role_leaves_the_other_roles_parameters_alone(tmp_path: P
         assert tensor.grad is None
 
 
-def test_the_same_place_draws_the_same(tmp_path: Path, batch: Batch) -> None:
-    first, again = (architecture_gradients(prepared(tmp_path), "student", batch) for _ in range(2))
+def test_the_same_place_draws_the_same(batch: Batch) -> None:
+    first, again = (architecture_gradients(prepared(), "student", batch) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_widths_of_the_passes(tmp_path: Path) -> None:
-    run = prepared(tmp_path)
-    place = run.position.place(5)
+def test_widths_of_the_passes() -> None:
+    run = prepared()
     rows = len(run.networks["student"].logits.gamma)
-    searching = [mixture.widths for mixture in run.mixtures("student", place)]
+    searching = [mixture.widths for mixture in run.mixtures("student", PLACE)]
     assert searching[:2] == [(1,) * rows, (0,) * rows]
     assert len(searching) == 3
-    assert [mixture.widths for mixture in run.mixtures("teacher", place)] == [(1,) * rows]
-    run.position = type(run.position)()
-    assert len(list(run.mixtures("student", run.position.place(5)))) == 3
+    assert [mixture.widths for mixture in run.mixtures("teacher", PLACE)] == [(1,) * rows]
+    run.start_phase("pretrain")
+    assert len(list(run.mixtures("student", PLACE))) == 3

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from models.spec.errors import InvalidSpecError
+from nas_client.data.base import CheckProgress
+from nas_client.data.synthetic_streets import SyntheticStreets
 from nas_client.data.transforms import EvaluationTransform
-from nas_client.errors import CheckpointError, DivergenceError, TrainingError
+from nas_client.errors import CheckpointError, DatasetError, DivergenceError, TrainingError
 from nas_client.runs.config import read_config
 from nas_client.runs.journal import read_journal
 from nas_client.train.config import TrainConfig
@@ -317,3 +319,16 @@ def test_a_stopped_training_says_so_in_its_folder(tmp_path: Path, data: Training
     assert not read_result(tmp_path).finished
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(result.model_dump_json())
     assert isinstance(result, TrainResult)
+
+
+def test_images_are_checked_before_anything_is_written(tmp_path: Path) -> None:
+    class Damaged(SyntheticStreets):
+        def check(self, progress: CheckProgress | None = None) -> None:
+            raise DatasetError("labels of 7 are damaged")
+
+    settings = CONFIG.data
+    damaged = TrainingData(Damaged.open(settings, "train"), Damaged.open(settings, "val"))
+    with pytest.raises(DatasetError, match="labels of 7"):
+        train(STUDENT, CONFIG, tmp_path / "run", data=damaged)
+    assert not (tmp_path / "run").exists()
+    assert train(STUDENT, small_config(check_data=False, epochs=1), tmp_path / "run", data=damaged).finished

@@ -1,0 +1,162 @@
+"""What a co-search trains, and one step of it: the supernet's weights and every role's architecture parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from models.spaces.base import SearchSpace
+from models.supernets.mixture import Mixture
+from nas_client.data.transforms import Batch
+from nas_client.latency.coefficients import gather
+from nas_client.latency.relaxation import Gumbel
+from nas_client.runs.processes import Processes
+from nas_client.search.config import SearchConfig, WeightOptimizer
+from nas_client.search.epochs import Phase
+from nas_client.search.latency_loss import LatencyLoss
+from nas_client.search.randomness import Place, Stream
+from nas_client.search.relaxed_network import RelaxedNetwork
+from nas_client.search.setup import build_supernet, combinations_of
+from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
+from nas_client.table import LookupTable
+from nas_client.train.schedules import poly_factor
+
+
+class Learner:
+    """The trained state of a co-search.
+
+    Args:
+        config: of the search.
+        space: of the table.
+        table: complete.
+        processes: among which batches are shared.
+
+    Attributes:
+        supernet: whose weights are trained.
+        passes: its forward passes.
+        networks: by role, the searched role first; the others take the widest connections and see no latency.
+        searched: the first role.
+        latency: the searched role's latency loss.
+        architecture_updates: by role.
+    """
+
+    def __init__(self, config: SearchConfig, space: SearchSpace, table: LookupTable, processes: Processes) -> None:
+        self._config, self._processes = config, processes
+        shapes = space.parameter_shapes()
+        self.supernet = build_supernet(space, config)
+        processes.prepare(self.supernet)
+        self.passes = SegmentationPass(self.supernet, combinations_of(space, self.supernet), config, processes)
+        self.searched = self.supernet.roles[0]
+        self.networks = {
+            role: RelaxedNetwork(
+                shapes,
+                widest=role != self.searched,
+                deviation=config.search.architecture.deviation,
+                seed=Place(config.seed, step=index).seed_of(Stream.LOGITS),
+                device=processes.device,
+            )
+            for index, role in enumerate(self.supernet.roles)
+        }
+        coefficients = gather(space.latency_graph(), shapes, table.lookup)
+        temperature = config.search.temperature
+        self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
+        self._architecture_optimizers = {role: self._adam(network) for role, network in self.networks.items()}
+        self.architecture_updates = {role: self._architecture_update(role) for role in reversed(self.networks)}
+        self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
+        self.start_phase("pretrain")
+
+    def start_phase(self, phase: Phase) -> None:
+        """Train weights from now on as that phase does, with an optimiser that remembers nothing."""
+        self._phase = phase
+        wanted = self._wanted
+        self._weight_optimizer = torch.optim.SGD(
+            self.supernet.parameters(),
+            wanted.lr,
+            momentum=wanted.momentum,
+            weight_decay=wanted.weight_decay,
+            foreach=True,  # a supernet has thousands of small tensors
+        )
+        self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, wanted.clip_norm, self._processes)
+
+    def step(self, batches: Sequence[Batch], place: Place, where: str, *, step: int, steps: int) -> Losses:
+        """All updates of a step, the teacher's before the student's.
+
+        Args:
+            batches: of trainA, and in the search of trainB.
+            place: of the step's random numbers.
+            where: the place for people.
+            step: how many of the phase are done; the learning rate follows from this and the next.
+            steps: how many the phase has.
+
+        Raises:
+            DivergenceError: a loss or gradient is not finite.
+        """
+        wanted = self._wanted
+        factor = 1.0 if wanted.schedule == "constant" else poly_factor(step, steps, power=wanted.power)
+        for group in self._weight_optimizer.param_groups:
+            group["lr"] = wanted.lr * factor
+        losses: Losses = {}
+        for role in reversed(self.networks):
+            losses |= self._weight_update(batches[0], self.mixtures(role, place), role, where)
+        if self._phase == "search":
+            for update in self.architecture_updates.values():
+                losses |= update(batches[1], place, where)
+        return losses
+
+    def mixtures(self, role: str, place: Place) -> Iterator[Mixture]:
+        """Those that a role's weights are trained with: the widest, and where widths are searched the narrowest and others."""
+        network = self.networks[role]
+        yield network.broadest()
+        if network.widest:
+            return
+        yield network.narrowest()
+        if self._phase == "search":
+            yield network.sampled(seeded(self._gumbel, place, Stream.WIDTHS))
+        else:
+            rng = place.rng(Stream.WIDTHS)
+            yield from (network.random(rng) for _ in range(self._config.pretrain.random_widths))
+
+    @property
+    def latency_s(self) -> float:
+        """Time spent so far on the latency loss."""
+        return self.architecture_updates[self.searched].latency_s
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "weight_optimizer": self._weight_optimizer.state_dict(),
+            "networks": {role: network.state() for role, network in self.networks.items()},
+            "architecture_optimizers": {role: adam.state_dict() for role, adam in self._architecture_optimizers.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any], phase: Phase) -> None:
+        """Be as a saved state of that phase was."""
+        self.start_phase(phase)
+        self.supernet.load_state_dict(state["supernet"])
+        self._weight_optimizer.load_state_dict(state["weight_optimizer"])
+        for role, network in self.networks.items():
+            network.restore(state["networks"][role])
+            self._architecture_optimizers[role].load_state_dict(state["architecture_optimizers"][role])
+
+    @property
+    def _wanted(self) -> WeightOptimizer:
+        return self._config.pretrain.optimizer if self._phase == "pretrain" else self._config.search.optimizer
+
+    def _adam(self, network: RelaxedNetwork) -> torch.optim.Optimizer:
+        wanted = self._config.search.architecture
+        return torch.optim.Adam(network.optimized, wanted.lr, wanted.betas, weight_decay=wanted.weight_decay)
+
+    def _architecture_update(self, role: str) -> ArchitectureUpdate:
+        return ArchitectureUpdate(
+            self.passes,
+            self.networks[role],
+            role,
+            self._architecture_optimizers[role],
+            latency=self.latency if role == self.searched and self.latency.used else None,
+            factor=self._config.latency.factor,
+            temperature=self._config.search.temperature,
+            processes=self._processes,
+        )
