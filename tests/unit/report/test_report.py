@@ -6,17 +6,23 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from models.networks.module import network_costs
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
+from nas_client.estimate import estimate
+from nas_client.experiments.collapse import collapse
+from nas_client.experiments.files import write_collapse
 from nas_client.report.blocks import Grid, Section, Text
 from nas_client.report.page import render
 from nas_client.report.whole import report
-from nas_client.validation.judge import Validation
+from nas_client.table import LookupTable
+from nas_client.validation.judge import NamedNetwork, Validation
 from nas_client.validation.metrics import agreement
 from tests.client_command import Command
 from tests.fake_service import make_table
-from tests.run_samples import SPACE, write_search
+from tests.run_samples import SPACE, decoded, evaluation, write_search, write_training
 
 _VOID = {"meta", "img", "br", "link", "input"}
 
@@ -66,9 +72,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything."""
     folder = tmp_path_factory.mktemp("run")
     write_search(folder / "search")
+    student, teacher = decoded((8, 32), 1), decoded((8, 16), 1, widest=True)
+    write_training(folder / "student", student, mean_iou=0.31)
+    write_training(folder / "teacher", teacher, mean_iou=0.35)
+    for name, network, latency_ms in (("student", student, 2.0), ("teacher", teacher, None)):
+        (folder / "evaluation" / name).mkdir(parents=True)
+        evaluated = evaluation(network, latency_ms=latency_ms, mean_iou=0.33)
+        (folder / "evaluation" / name / "evaluation.json").write_text(evaluated.model_dump_json())
+    Image.new("RGB", (4, 2)).save(folder / "evaluation" / "student" / "predictions.png")
     write_table(make_table(SPACE.spec), folder / "table.parquet", TableFormat.PARQUET)
     agreed = agreement([1, 2, 3, 4.1], [1, 2, 3, 4])
-    validation = Validation(architectures=4, raw=agreed, calibrated=agreed, macs=agreed, repeatability=0.012)
+    own = NamedNetwork(
+        architecture=student.key(),
+        label="my student",
+        measured_ms=2,
+        stderr_ms=None,
+        sum_ms=2.1,
+        calibrated_ms=2.05,
+        interval_ms=(1.9, 2.2),
+    )
+    validation = Validation(architectures=4, raw=agreed, calibrated=agreed, macs=agreed, repeatability=0.012, named=(own,))
     (folder / "validation.json").write_text(validation.model_dump_json())
     return folder
 
@@ -101,7 +124,10 @@ def test_clip_paths_lead_somewhere(text: str, page: Page) -> None:
 
 def test_every_part_has_a_section(page: Page) -> None:
     assert [heading for heading in page.headings if heading != "Not in this run"] == [
+        "Results",
         "Search (search)",
+        "Training",
+        "Evaluation",
         "Estimate against measurement",
         "Latency table",
     ]
@@ -112,13 +138,52 @@ def test_what_the_search_found_is_listed_with_its_costs(page: Page) -> None:
     assert ["teacher", "8,32", "3.100", "2.000", "1.500", "15.0", "0.2500", "taken"] in page.rows
 
 
+def test_trained_networks_are_listed_with_estimate_measurement_and_accuracy(page: Page) -> None:
+    student, teacher = decoded((8, 32), 1), decoded((8, 16), 1, widest=True)
+    table = LookupTable(make_table(SPACE.spec))
+    rows = {row[0]: row for row in page.rows if len(row) == 10}
+    for name, network in (("student", student), ("teacher", teacher)):
+        costs = network_costs(SPACE.plan(network))
+        expected_ms = estimate(network, table).sum_ms
+        assert rows[name][2] == f"{expected_ms:#.4g}"
+        assert rows[name][6:] == [f"{costs.macs / 1e6:#.4g}", f"{costs.parameters / 1e6:#.4g}", "33.0", "66.0"]
+        if name == "student":
+            assert rows[name][3:6] == ["2.000", f"{100 * (expected_ms / 2 - 1):+.1f}", "500.0"]
+        else:
+            assert rows[name][3:6] == ["–", "–", "–"]
+
+
+def test_classes_predictions_and_named_networks_are_shown(page: Page, text: str) -> None:
+    assert ["road", "33.0", "33.0"] in page.rows
+    assert ["bicycle", "–", "–"] in page.rows
+    assert ["my student", "2.000", "2.100", "+5.0", "2.050", "1.900 to 2.200"] in page.rows
+    assert "student: 500.0 frames per second" in text.replace("evaluation/", "")
+    assert len([reference for reference in page.outside if reference.startswith("data:image/png;base64,")]) == 1
+
+
+def test_experiments_are_shown_and_their_runs_are_not(tmp_path: Path) -> None:
+    table = LookupTable(make_table(SPACE.spec))
+    folder = tmp_path / "collapse"
+    for name in ("pretrain", "naive", "decoupled"):
+        write_search(folder / "seed0" / name, pretraining=1, searching=1)
+    collapsed = collapse(table, folder, seeds=1, modes=("naive", "decoupled"))
+    assert collapsed is not None
+    write_collapse(collapsed, folder)
+    page = Page(report(tmp_path))
+    assert page.headings == ["Experiment: collapse", "Latency table", "Not in this run"]
+    first = collapsed.points[0]
+    assert ["0", "naive", "0", f"{first.relaxed_ms:#.4g}", "10.0", "25", "50", "3.000"] in page.rows
+
+
 def test_the_same_folder_gives_the_same_page(run: Path, text: str) -> None:
     assert report(run) == text
 
 
 def test_figures_take_the_colours_of_the_page(text: str) -> None:
     svgs = text.split("<svg")[1:]
-    assert len(svgs) == 8  # losses, latency, mIoU, entropy; by role what it would decode to, and what it found
+    # Of the search: losses, latency, mIoU, entropy; by role what it would decode to, and what it found. Of the trainings: both
+    # networks, losses and mIoU.
+    assert len(svgs) == 8 + 4
     assert all("var(--ink)" in svg for svg in svgs)
     assert not any("#1b1f24" in svg for svg in svgs)
 

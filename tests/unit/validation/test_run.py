@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.spec.measurements import Budget, Measurement, ProtocolName
 from models.spec.tables import Table
 from models.spec.wire import JobPublic
 from nas_client.errors import CalibrationError
+from nas_client.estimate import estimate
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
@@ -40,11 +42,14 @@ def isolated() -> LookupTable:
     return LookupTable(Table(info=table.info, entries=tuple(entries)))
 
 
-def run(service: FakeService, *tables: LookupTable, count: int = 40, seed: int = 0) -> tuple[ValidationRun, list[JobPublic]]:
+def run(
+    service: FakeService, *tables: LookupTable, count: int = 40, seed: int = 0, named: Sequence[ArchitectureSpec] = ()
+) -> tuple[ValidationRun, list[JobPublic]]:
     settings = ClientSettings.load(backoff_s=1e-3, backoff_max_s=1e-3)
     watched: list[JobPublic] = []
     with ServiceClient(Transport("http://box:1", settings, http=transport(service)), settings) as client:
-        found = validate(client, tables or (TABLE,), architectures=count, budget=Budget.QUICK, seed=seed, watch=watched.append)
+        options = {"architectures": count, "budget": Budget.QUICK, "seed": seed, "watch": watched.append, "named": named}
+        found = validate(client, tables or (TABLE,), **options)
     return found, watched
 
 
@@ -72,6 +77,38 @@ def test_every_network_is_measured_as_the_table_was() -> None:
     assert [measurement.value_ms for measurement in found.measurements] == [
         network_ms(network.architecture) for network in found.networks
     ]
+
+
+def test_named_networks_are_measured_beside_the_sample_and_judged_by_its_fit() -> None:
+    own, drawn = sample_networks(TOY, 1, seed=99)[0].architecture, sample_networks(TOY, 40, seed=0)[0].architecture
+    service = FakeService(TABLE.table)
+    (judgement,) = run(service, named=(own, drawn))[0].judgements
+    (plain,) = run(FakeService(TABLE.table))[0].judgements
+    assert judgement.calibration == plain.calibration  # no fit sees them
+    (job,) = service.created.values()
+    assert len(job.request.workloads) == 41  # one of them is in the sample, and measured once
+    named = judgement.validation.named
+    assert [network.architecture for network in named] == [own.key(), drawn.key()]
+    for network, architecture in zip(named, (own, drawn), strict=True):
+        expected = estimate(architecture, TABLE, judgement.calibration)
+        assert network.measured_ms == network_ms(architecture)
+        assert network.sum_ms == pytest.approx(expected.sum_ms)
+        assert network.calibrated_ms == pytest.approx(expected.calibrated_ms)
+        assert network.interval_ms == pytest.approx(expected.interval_ms)
+
+
+def test_a_named_network_that_cannot_be_measured_is_refused() -> None:
+    own = sample_networks(TOY, 1, seed=99)[0].architecture
+    service = FakeService(TABLE.table)
+    service.failing.add(own.key())
+    with pytest.raises(CalibrationError, match="was not measured"):
+        run(service, named=(own,))
+
+
+def test_a_named_network_of_another_space_is_refused() -> None:
+    own = sample_networks(TOY, 1, seed=99)[0].architecture
+    with pytest.raises(TableMismatchError, match="classes"):
+        run(FakeService(TABLE.table), named=(own.model_copy(update={"classes": 7}),))
 
 
 def test_judgements_see_the_scale_and_what_it_leaves() -> None:
