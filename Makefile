@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
-.PHONY: help setup demo test test-fast check format bench clean
+.PHONY: help setup demo test test-fast check format bench gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 $(STAMP): pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
@@ -40,6 +40,12 @@ format: $(STAMP)  ## let ruff mend what it can
 
 bench: $(STAMP)  ## benchmarks; each prints a ratio
 	$(BIN)/python -m pytest -m benchmark -s -q
+
+gpu-check: $(STAMP)  ## what a GPU box has to show, in parts; PART=NAME runs one; results in build/gpu-check (docs/gpu.md)
+	$(BIN)/python -m scripts.gpu_check $(addprefix --part ,$(PART)) $(ARGS)
+
+gpu-check-rehearsal: $(STAMP)  ## the same on the CPU, in a small space: is everything in place?
+	$(BIN)/python -m scripts.gpu_check --rehearse $(addprefix --part ,$(PART)) $(ARGS)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,25 +1,36 @@
-# The profiling service for NVIDIA boxes, on the vendor's PyTorch image (CUDA, torch for CUDA and TensorRT are in it):
+# The profiling service for NVIDIA boxes, on the vendor's TensorRT image (CUDA and TensorRT with its Python bindings are in it):
 #   docker build -f docker/gpu.Dockerfile -t opclock-service-gpu .
 #   docker run --gpus all -v opclock:/data -p 127.0.0.1:8000:8000 opclock-service-gpu
+# On the vendor's PyTorch image, which brings torch for CUDA, the backends that are torch's work as well:
+#   docker build -f docker/gpu.Dockerfile --build-arg BASE_IMAGE=nvcr.io/nvidia/pytorch:25.10-py3 -t opclock-service-gpu .
 # Pick the tag that fits the driver; the digest of the image does not change a target, the library versions in it do.
-ARG BASE_IMAGE=nvcr.io/nvidia/pytorch:25.10-py3
+ARG BASE_IMAGE=nvcr.io/nvidia/tensorrt:25.10-py3
 FROM ${BASE_IMAGE}
+# The image is one environment, made for this service alone: its distribution's pip may be used.
+ENV PIP_BREAK_SYSTEM_PACKAGES=1 PYTHONUNBUFFERED=1
+RUN python3 -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; take a later image')" \
+    && python3 -c "import tensorrt; print('TensorRT', tensorrt.__version__)"
+# What the image has of these must stay; pip adds only what is missing.
+RUN python3 -m pip list --format=freeze > /tmp/image.txt && { grep -iE '^(numpy|torch)==' /tmp/image.txt > /tmp/keep.txt || true; }
+# Where the image has no torch, a CPU build is enough: it makes the graphs, and TensorRT runs them.
+# --build-arg TORCH_INDEX=URL takes it from another index, such as PyTorch's own for CPU builds, a tenth of the size.
+ARG TORCH_INDEX
+RUN grep -qi '^torch==' /tmp/keep.txt \
+    || python3 -m pip install --no-cache-dir --constraint /tmp/keep.txt ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch
 WORKDIR /src
 COPY pyproject.toml README.md ./
 COPY models models
 COPY profiler_service profiler_service
 COPY nas_client nas_client
-# The image's own torch must stay: constrain it to what is there, and let pip add only what is missing.
-RUN python -c "from importlib.metadata import version; print('torch==' + version('torch'))" > /tmp/keep.txt \
-    && pip install --no-cache-dir --constraint /tmp/keep.txt '.[service,cuda,cuda-core]' \
+RUN python3 -m pip install --no-cache-dir --constraint /tmp/keep.txt '.[service,cuda,cuda-core]' \
     && useradd --create-home --uid 10001 opclock && install --directory --owner opclock /data
-# TensorRT comes with the image. OPCLOCK_BACKEND=torch with OPCLOCK_DEVICE=cuda measures torch's own kernels instead.
-ENV OPCLOCK_DATABASE=/data/opclock.sqlite OPCLOCK_BACKEND=tensorrt OPCLOCK_DEVICE=cuda PYTHONUNBUFFERED=1
+# OPCLOCK_BACKEND=torch measures torch's own kernels instead, where the image has torch for CUDA.
+ENV OPCLOCK_DATABASE=/data/opclock.sqlite OPCLOCK_BACKEND=tensorrt OPCLOCK_DEVICE=cuda
 USER opclock
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 ENTRYPOINT ["profiler-service"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -6,7 +6,7 @@
     ├── ServiceError                the service answered with an error; carries its code, message, hint and request id
     ├── UnreachableError            nothing answers, or not in time
     ├── IncompatibleServiceError    it speaks another version of the interface, or is no profiler service
-    ├── TableChoiceError            no table, or more than one, fits what was asked
+    ├── TableChoiceError            no table, or more than one, fits what was asked; or none has that name
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
     ├── SensitivityError            a granularity makes no difference in a table, so that no weights balance it
     ├── ReportError                 a folder holds nothing to report on
@@ -61,7 +61,7 @@ class IncompatibleServiceError(NasClientError):
 
 
 class TableChoiceError(NasClientError):
-    """No table, or more than one, fits what was asked."""
+    """No table, or more than one, fits what was asked; or none has that name."""
 
     code = ErrorCode.NOT_FOUND
 

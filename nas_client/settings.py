@@ -54,6 +54,9 @@ class ClientSettings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("opclock") / "tables")
     """Where tables are kept, by address and table id, with the ETag under which the service confirms them."""
 
+    tables_dir: Path | None = None
+    """Folder of published tables, for tables by name. By default the `lut_data` of the checkout that this package runs from."""
+
     @classmethod
     def load(cls, **chosen: object) -> Self:
         """The settings of the environment, except where `chosen` gives a value.

@@ -21,6 +21,7 @@ from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
+from nas_client.published_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 
@@ -69,8 +70,9 @@ class LookupTable:
         return tuple(terms)
 
     def label(self) -> str:
-        """For people: the table's id, space and target."""
-        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()})"
+        """For people: the table's id, space and target, and its protocol unless that is the usual one."""
+        protocol = "" if self.info.protocol is ProtocolName.IN_CONTEXT else f", {self.info.protocol.value}"
+        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()}{protocol})"
 
     def measuring_advice(self) -> str:
         """How what is missing gets a value: by a command on the box of this table, which measures that and nothing else.
@@ -145,19 +147,22 @@ class LookupTable:
 
 
 def load_table(source: str, settings: ClientSettings | None = None) -> LookupTable:
-    """A table from a file of any export format, or from a service.
+    """A table from a file of any export format, from a service, or by the name it was published under.
 
     Args:
-        source: a path; or `http://host:port`, where the service holds one table; or `http://host:port/v1/tables/ID`.
-        settings: patience with the service; the environment's where not given.
+        source: a path; or `http://host:port`, where the service holds one table; or `http://host:port/v1/tables/ID`; or, where
+            there is no such path, the name of a published table.
+        settings: patience with the service, and where published tables are; the environment's where not given.
 
     Raises:
         TableFileError, UnsafeTableError: the file is no table, or may not be read.
-        TableChoiceError: the service holds no table, or several.
+        TableChoiceError: the service holds no table, or several; or none is published under that name.
         ServiceError, UnreachableError, IncompatibleServiceError: see `Transport.request`.
         OSError: the file cannot be opened.
     """
     if urlsplit(source).scheme not in ("http", "https"):
+        if may_be_name(source):
+            return LookupTable(read_table(named_table(source, settings or ClientSettings.load())))
         return LookupTable(read_table(Path(source)))
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
     with ServiceClient.connect(url, settings or ClientSettings.load()) as service:

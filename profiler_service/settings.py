@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     device_access: DeviceAccess = "cuda-core"
     """Library through which TensorRT's engines reach the GPU. `pycuda` for boxes that bring that along, as JetPack does."""
 
+    replay_builds: bool = False
+    """Whether TensorRT builds from its timing cache alone and fails where that has a gap, so that a table is rebuilt with the
+    very kernels that it was measured with. Off, since the first build of every graph has to time kernels."""
+
     cache_dir: Path | None = None
     """Directory of graph files that can always be made again. By default beside the database, where there is room and
     the rights to write are known to be there."""

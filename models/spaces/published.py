@@ -1,4 +1,4 @@
-"""Tables that a search space's authors published, read in our terms."""
+"""What a search space's authors published of their measurements, in our terms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from models.spec.architectures import SpaceSpec
 from models.spec.measurements import ProtocolName
-from models.spec.operators import OperatorSpec
+from models.spec.operators import Dtype, OperatorSpec
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,39 @@ class PublishedReader(ABC):
             TableFileError: the file is no such table, or is cut short.
             UnsafeTableError: it is a pickle that names something other than plain containers and numbers.
         """
+
+
+@dataclass(frozen=True)
+class PublishedOperator:
+    """One operator of a paper's comparison, with the numbers printed there.
+
+    Attributes:
+        name: as the paper calls it.
+        operator: ours that comes nearest.
+        ms: latency. gflops, megaparameters: arithmetic and weights, in units of 10⁹ and 10⁶.
+        receptive_field: relative to the first operator's.
+        differs: what explains those of its numbers that are not ours; empty where all agree.
+    """
+
+    name: str
+    operator: OperatorSpec
+    ms: float
+    gflops: float
+    megaparameters: float
+    receptive_field: float
+    differs: str = ""
+
+
+class OperatorComparison(ABC):
+    """A search space whose authors compared single operators; `registry.operator_comparisons` lists them."""
+
+    name: ClassVar[str]
+    comparison_command: ClassVar[str]
+    """Name of the command that measures the same operators here."""
+    comparison_title: ClassVar[str]
+    """What was compared, where and on what, for people: one line."""
+
+    @classmethod
+    @abstractmethod
+    def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:
+        """The paper's operators, in its order, to be measured in that dtype."""

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from models.networks.plan import NetworkPlan
 from models.spaces.base import SearchSpace
-from models.spaces.published import PublishedReader
+from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
@@ -61,3 +61,9 @@ def published_readers() -> dict[str, type[PublishedReader]]:
     """The spaces that read tables their authors published, by name; a command line offers `import-<name>` for each."""
     classes = {name: space_class(name) for name in space_names()}
     return {name: cls for name, cls in classes.items() if issubclass(cls, PublishedReader)}
+
+
+def operator_comparisons() -> dict[str, type[OperatorComparison]]:
+    """The spaces whose authors compared single operators, by the name of the command that measures the same ones."""
+    classes = [space_class(name) for name in space_names()]
+    return {cls.comparison_command: cls for cls in classes if issubclass(cls, OperatorComparison)}

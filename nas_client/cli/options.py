@@ -14,7 +14,10 @@ from nas_client.settings import ClientSettings
 
 Url = Annotated[str, typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Address of the service, http://host:port.")]
 TableSource = Annotated[
-    str, typer.Option("--table", metavar="F", help="A table file in any export format, or its URL on a service.")
+    str,
+    typer.Option(
+        "--table", metavar="F", help="A table file in any export format, its URL on a service, or the name of a published one."
+    ),
 ]
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]

@@ -6,16 +6,42 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from models.spec.base import Record, canonical_json
+from models.spec.measurements import ProtocolName
 from nas_client.table import LookupTable
 from nas_client.validation.calibration import CalibrationFile
-from nas_client.validation.judge import Judgement
+from nas_client.validation.judge import Judgement, Validation
 from nas_client.validation.plots import plot_comparison, plot_validation
 from nas_client.validation.run import ValidationRun
 
 VALIDATION, POINTS, CALIBRATION, FIGURE = "validation.json", "points.csv", "calibration.json", "correlation"
 COMPARISON = "comparison"
+
+
+class ComparedTable(Record):
+    """What one of several tables is worth on the same networks."""
+
+    table_id: str
+    protocol: ProtocolName
+    validation: Validation
+
+
+class Comparison(Record):
+    """Several tables, judged on the same networks, which were measured as the first was (`comparison.json`)."""
+
+    tables: tuple[ComparedTable, ...]
+
+    @classmethod
+    def of(cls, run: ValidationRun) -> Self:
+        """That of a run, its tables in their order."""
+        pairs = zip(run.tables, run.judgements, strict=True)
+        tables = [
+            ComparedTable(table_id=table.info.id(), protocol=table.info.protocol, validation=judgement.validation)
+            for table, judgement in pairs
+        ]
+        return cls(tables=tuple(tables))
 
 
 def write_report(run: ValidationRun, folder: Path) -> None:
@@ -36,6 +62,7 @@ def write_report(run: ValidationRun, folder: Path) -> None:
         by_name = dict(zip(names, run.judgements, strict=True))
         plot_comparison(by_name, title(run, run.tables), folder / COMPARISON)
         (folder / f"{COMPARISON}.md").write_text(comparison_table(by_name), encoding="utf-8")
+        _write_json(folder / f"{COMPARISON}.json", Comparison.of(run))
 
 
 def title(run: ValidationRun, tables: Sequence[LookupTable]) -> str:

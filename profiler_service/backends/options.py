@@ -27,6 +27,8 @@ class BackendOptions(Record):
         device_access: the library that a GPU is reached through by runtimes which bring none; the calls it makes are the
             same ones, so that it is no part of a target.
         cache_dir: where a runtime keeps what makes a build faster and repeatable; None to keep it in memory alone.
+        replay_builds: build from what is kept there alone, and fail where it has a gap: the same kernels once more. No part of
+            a target, since it chooses nothing that was not chosen before.
     """
 
     device: DeviceKind | None = None
@@ -35,3 +37,4 @@ class BackendOptions(Record):
     tf32: bool = False
     device_access: DeviceAccess = "cuda-core"
     cache_dir: Path | None = None
+    replay_builds: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from profiler_service.cli import diff, doctor, exchange, profile, published, serve
+from profiler_service.cli import diff, doctor, exchange, operators, profile, publish, published, serve
 
 app = typer.Typer(
     name="profiler-service",
@@ -18,6 +18,8 @@ app.command("profile")(profile.profile)
 app.command("tables")(exchange.tables)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_table)
+app.command("publish")(publish.publish)
 app.command("diff")(diff.diff)
 app.command("doctor")(doctor.doctor)
 published.add_commands(app)
+operators.add_commands(app)

@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
+from models.spec.measurements import Budget
+
 Database = Annotated[
     Path | None, typer.Option(metavar="F", help="SQLite file of tables and jobs.", show_default="lut_data/opclock.sqlite")
 ]
 Backend = Annotated[str | None, typer.Option(metavar="NAME", help="Runtime that measures.", show_default="onnxruntime")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads of one engine.", show_default="1")]
 Core = Annotated[int | None, typer.Option(min=0, help="CPU core to pin timing to.", show_default="the last one")]
+Rebuild = Annotated[
+    bool | None,
+    typer.Option(
+        "--rebuild/--no-rebuild",
+        help="Build 5 % of the entries three times from scratch, and tell how much builds differ.",
+        show_default="unless the budget is quick",
+    ),
+]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]

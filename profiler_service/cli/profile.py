@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,15 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import Parameter, SpaceSpec
-from models.spec.errors import ExitCode, InvalidSpecError
+from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.operators import OperatorSpec
+from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobPublic, JobState
-from models.terminal import Json, emit, job_progress, parse_size, people
-from profiler_service.admission import admit
-from profiler_service.cli.options import Backend, Core, Database, Threads
-from profiler_service.cli.runtime import open_runner, open_store, open_workers
+from models.terminal import Json, emit, parse_size
+from profiler_service import selection
+from profiler_service.cli.measuring import failure_document, measure, require_done
+from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads
 from profiler_service.settings import Settings
 
 FAILURES_SHOWN = 10
@@ -32,7 +32,7 @@ def profile(
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Input of its networks, 128x256.")],
     backend: Backend = None,
     database: Database = None,
-    budget: Annotated[Budget, typer.Option(help="How much time to spend for how much certainty.")] = Budget.NORMAL,
+    budget: BudgetOption = Budget.NORMAL,
     protocol: Annotated[ProtocolName, typer.Option(help="How times are taken.")] = ProtocolName.IN_CONTEXT,
     classes: Annotated[int, typer.Option(help="Classes that the networks tell apart.")] = 19,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
@@ -42,10 +42,21 @@ def profile(
     ] = None,
     threads: Threads = None,
     core: Core = None,
-    remeasure: Annotated[bool, typer.Option(help="Measure again what the table holds already.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only so many operators, drawn by --seed.", show_default="all")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the sample; the same seed draws the same operators.")] = 0,
+    share: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only one of N equal shares, which together are all: 2/4.", show_default="all"),
+    ] = None,
+    remeasure: Remeasure = False,
+    rebuild: Rebuild = None,
     json: Json = False,
 ) -> None:
-    """Measure every operator of a search space on this machine. What the table holds already is not measured again."""
+    """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
+    if sample is not None and share is not None:
+        raise typer.BadParameter("--sample and --share both choose operators; give one of the two")
     settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
@@ -57,38 +68,41 @@ def profile(
             "parameters": dict(map(_parameter, parameter or ())),
         }
     )
-    create_space(spec)  # a space that cannot be is refused before any process is started
-    request = JobCreate(space=spec, protocol=protocol, budget=budget, remeasure=remeasure)
-    with ExitStack() as stack:
-        store = stack.enter_context(open_store(settings))
-        with open_workers(settings) as workers:
-            admitted = admit(request, workers.description)
-        job = store.create_job(admitted.request, store.ensure_table(admitted.info))
-        runner = open_runner(store, settings)
-        show = stack.enter_context(job_progress("measuring"))
-        interrupted = stack.enter_context(_interrupted_by_signals())
-        seconds = runner.run(job.id, show, interrupted)
-        job = store.job(job.id)
-        table = store.table(job.table_id)
+    settled = create_space(spec)  # a space that cannot be is refused before any process is started
+    request = JobCreate(
+        space=spec,
+        workloads=_selected(settled, sample, seed, share),
+        protocol=protocol,
+        budget=budget,
+        remeasure=remeasure,
+        rebuild=rebuild,
+    )
+    measured = measure(request, settings)
+    job, table = measured.job, measured.table
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
+    spread = table.info.rebuild_spread
     document = {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
         "counts": job.counts.model_dump(),
         "database": str(settings.database),
-        "seconds": asdict(seconds),
-        "failures": [_failure(entry) for entry in failures],
+        "seconds": asdict(measured.seconds),
+        "throttled": _slow(table.entries),
+        "rebuild_spread": None if spread is None else spread.model_dump(mode="json") | spread.fractions(),
+        "failures": [failure_document(entry) for entry in failures],
     }
-    emit(document, as_json=json, text=lambda console: _summarise(console, job, table.entries, settings))
-    if job.state is JobState.DONE:
-        if job.counts.failed:
-            raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
-    elif interrupted.is_set():
-        people().print("interrupted; what was measured is kept, and the same command goes on with the rest")
-        raise typer.Exit(128 + signal.SIGINT)
-    else:
-        people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
-        raise typer.Exit(int(ExitCode.BAD_INPUT))
+    emit(document, as_json=json, text=lambda console: _summarise(console, job, table, settings))
+    require_done(measured)
+
+
+def _selected(space: SearchSpace, sample: int | None, seed: int, share: str | None) -> tuple[OperatorSpec, ...] | None:
+    """The operators that the options name; None for all. Raises InvalidSpecError."""
+    if share is None:
+        return None if sample is None else selection.draw(space, sample, seed)
+    number, _, of = share.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise InvalidSpecError(f"share {share!r} is not NUMBER/OF", hint="Write the second of four as 2/4.")
+    return selection.share(space, int(number), int(of))
 
 
 def _parameter(text: str) -> tuple[str, Parameter]:
@@ -103,37 +117,17 @@ def _parameter(text: str) -> tuple[str, Parameter]:
         ) from error
 
 
-@contextmanager
-def _interrupted_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
-    event = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def note(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in numbers:
-        signal.signal(number, note)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _failure(entry: Measurement) -> dict[str, str]:
+def _slow(entries: Sequence[Measurement]) -> dict[str, int]:
+    """How often the device's clock was held down or far below the usual, over the table."""
     return {
-        "label": entry.workload.label(),
-        "key": entry.key(),
-        "status": entry.status.value,
-        "message": entry.message,
+        "samples_set_aside": sum(entry.samples_set_aside or 0 for entry in entries),
+        "entries_with_samples_set_aside": sum(bool(entry.samples_set_aside) for entry in entries),
+        "entries_flagged": sum(Flag.THROTTLED in entry.flags for entry in entries),
     }
 
 
-def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement], settings: Settings) -> None:
-    counts = job.counts
+def _summarise(console: Console, job: JobPublic, table: Table, settings: Settings) -> None:
+    counts, entries = job.counts, table.entries
     measured = [entry for entry in entries if entry.value_ms is not None]
     grid = Grid(show_header=False, box=None, pad_edge=False)
     grid.add_row("table", job.table_id)
@@ -143,6 +137,15 @@ def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement],
         unsure = sum(Flag.UNCONVERGED in entry.flags for entry in measured)
         grid.add_row("fastest to slowest", f"{values[0]:.4f} to {values[-1]:.4f} ms, median {values[len(values) // 2]:.4f} ms")
         grid.add_row("less certain than wished", f"{unsure} of {len(measured)}")
+    slow = _slow(entries)
+    if any(slow.values()):
+        grid.add_row(
+            "on a slow device",
+            f"{slow['samples_set_aside']} samples of {slow['entries_with_samples_set_aside']} entries set aside; "
+            f"{slow['entries_flagged']} entries flagged, since there was nothing else",
+        )
+    if table.info.rebuild_spread is not None:
+        grid.add_row("built anew", table.info.rebuild_spread.sentence())
     console.print(grid)
     failures = [entry for entry in entries if entry.status is not Status.OK]
     for entry in failures[:FAILURES_SHOWN]:

@@ -44,6 +44,7 @@ def open_workers(settings: Settings) -> Workers:
             tf32=settings.tf32,
             device_access=settings.device_access,
             cache_dir=settings.cache_path,
+            replay_builds=settings.replay_builds,
         ),
         cache_dir=settings.cache_path,
         settings=WorkerSettings(

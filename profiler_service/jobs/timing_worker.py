@@ -29,9 +29,12 @@ from profiler_service.jobs.messages import (
     Failure,
     GroupRequest,
     GroupTimes,
+    build_key,
 )
 from profiler_service.jobs.output_check import output_problem
-from profiler_service.measure.passes import garbage_collector_off, run_passes
+from profiler_service.measure.alone import run_alone
+from profiler_service.measure.passes import run_passes
+from profiler_service.measure.throttling import windows_between
 
 _PATIENCE = 20
 """How many times longer than their first runs the passes may take before they count as hung."""
@@ -66,6 +69,7 @@ class TimingWorker:
             dtypes=backend.dtypes,
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
+            flush_bytes=backend.flush_bytes(),
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
@@ -110,7 +114,7 @@ class TimingWorker:
             sentinel = self._live(backend, [request.sentinel], activity, live)
             if sentinel.failures:
                 return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
-            group = self._live(backend, request.artifacts, activity, live)
+            group = self._live(backend, request.artifacts, activity, live, builds=request.builds)
             build_s = watch.lap()
             passes = partial(
                 run_passes,
@@ -138,10 +142,11 @@ class TimingWorker:
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
                 failures=tuple(group.failures),
+                windows=times.windows,
             )
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
-        """Time one engine by itself, back to back; see `AloneRequest`."""
+        """Time one engine by itself; see `AloneRequest`."""
         backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
@@ -151,13 +156,15 @@ class TimingWorker:
             if alone.failures:
                 return alone.failures[0]
             build_s = watch.lap()
-            engines = list(alone.engines.values())
-            activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_runs + request.runs, alone.run_s))
+            (engine,) = alone.engines.values()
+            runs = request.warmup_runs + request.runs * request.together
+            activity.note(Phase.RUNNING, key, self._allowance_s(runs, alone.run_s))
             try:
-                with garbage_collector_off():
-                    backend.time_pass(engines * request.warmup_runs)
-                    warmup_s = watch.lap()
-                    samples_ms = backend.time_pass(engines * request.runs)
+                run_alone(backend, engine, request.warmup_runs)
+                warmup_s = watch.lap()
+                before = backend.read_device()
+                samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
+                after = backend.read_device()
             except (BackendError, MemoryError) as error:
                 return _failure(error, key)
             return AloneTimes(
@@ -168,6 +175,7 @@ class TimingWorker:
                 sampling_s=watch.lap(),
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
+                windows=windows_between([before, after]),
             )
 
     @property
@@ -178,31 +186,45 @@ class TimingWorker:
     def _allowance_s(self, runs: int, run_s: float) -> float:
         return self.run_timeout_s + _PATIENCE * runs * run_s
 
-    def _built(self, backend: Backend, artifact: GraphArtifact, activity: ActivityFile) -> Engine | Failure:
+    def _built(
+        self, backend: Backend, artifact: GraphArtifact, activity: ActivityFile, *, afresh: bool = False
+    ) -> Engine | Failure:
         key = artifact.request.key()
         activity.note(Phase.BUILDING, key, self.build_timeout_s)
         try:
-            return backend.build(artifact)
+            return backend.rebuild(artifact) if afresh else backend.build(artifact)
         except (BackendError, MemoryError) as error:
             return _failure(error, key)
 
-    def _live(self, backend: Backend, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
-        """Engines that have run once, all live until `live` is closed."""
+    def _live(
+        self,
+        backend: Backend,
+        artifacts: Sequence[GraphArtifact],
+        activity: ActivityFile,
+        live: ExitStack,
+        *,
+        builds: int | None = None,
+    ) -> _Live:
+        """Engines that have run once, all live until `live` is closed; see `GroupRequest` for `builds`."""
         result = _Live()
+        graph_keys: dict[str, str] = {}
         for artifact in artifacts:
-            engine = self._built(backend, artifact, activity)
-            if isinstance(engine, Failure):
-                result.failures.append(engine)
-            else:
-                result.engines[artifact.request.key()] = live.enter_context(closing(engine))
-        for key, engine in list(result.engines.items()):
-            activity.note(Phase.RUNNING, key, self.run_timeout_s)
+            key = artifact.request.key()
+            for name in [key] if builds is None else [build_key(key, number) for number in range(builds)]:
+                engine = self._built(backend, artifact, activity, afresh=builds is not None)
+                if isinstance(engine, Failure):
+                    result.failures.append(engine)
+                else:
+                    result.engines[name] = live.enter_context(closing(engine))
+                    graph_keys[name] = key
+        for name, engine in list(result.engines.items()):
+            activity.note(Phase.RUNNING, graph_keys[name], self.run_timeout_s)
             start = perf_counter()
             try:
                 engine.run()
             except (BackendError, MemoryError) as error:
-                result.failures.append(_failure(error, key))
-                del result.engines[key]
+                result.failures.append(_failure(error, graph_keys[name]))
+                del result.engines[name]
             result.run_s += perf_counter() - start
         return result
 

@@ -211,7 +211,10 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
             "counts": {"total": len(TABLE.entries), "reused": 0, "measured": len(TABLE.entries), "failed": 0},
             "failures": [],
         }
-        assert (job.request.space, job.request.workloads) == (SPACE, None)
+        assert (job.request.space, job.request.workloads, job.request.rebuild) == (SPACE, None, None)
+        nas_client(*arguments, "--no-rebuild", "--protocol", "isolated_hot")
+        asked = list(service.created.values())[-1].request
+        assert (asked.rebuild, asked.protocol) == (False, ProtocolName.ISOLATED_HOT)
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
     assert people.out == f"table {TABLE_ID}: {len(TABLE.entries)} operators measured, 0 reused, 0 failed\n"
@@ -342,6 +345,23 @@ def test_validate_compares_tables(nas_client: Command, folder: Path) -> None:
     assert ended.code == ExitCode.DONE
     assert ended.out.count("calibrated") == 2
     assert (folder / "comparison.md").read_text().count("\n") == 7
+
+
+def test_validate_compares_the_protocols_of_the_services_own_target(nas_client: Command, folder: Path) -> None:
+    tables = {protocol: make_table(protocol=protocol) for protocol in ProtocolName}
+    elsewhere = make_table(target=TARGET.model_copy(update={"device": "Other CPU"}), protocol=ProtocolName.ISOLATED_HOT)
+    named = [option for protocol in ProtocolName for option in ("--protocol", protocol.value)]
+    service = FakeService(elsewhere, *tables.values())
+    with serving(service) as url:
+        ended = nas_client("validate", "--url", url, "--space", "toy_dag", *named, "-o", folder)
+        refused = nas_client("validate", "--url", url, "--space", "toy_dag", *named, "--table", TABLE_ID)
+    assert ended.code == ExitCode.DONE
+    assert len(service.created) == 1, "the networks are measured once, whatever they are compared with"
+    comparison = (folder / "comparison.md").read_text()
+    for protocol, table in tables.items():
+        assert f"| {protocol.value} ({table.info.id()[:8]}) | sum |" in comparison
+        assert table.info.id() in ended.out
+    assert refused.code == ExitCode.USAGE
 
 
 def test_validate_without_a_table(nas_client: Command) -> None:

@@ -18,19 +18,20 @@ from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
 from models.spaces.fasterseg.sampling import BRANCHES, sample_architecture
+from models.spaces.fasterseg.table1 import TITLE, published_operators
 from models.spaces.probabilities import Probabilities
-from models.spaces.published import PublishedReader, PublishedTable
+from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
-from models.spec.operators import OperatorSpec
+from models.spec.operators import Dtype, OperatorSpec
 
 if TYPE_CHECKING:
     from models.networks.module import Network
     from models.supernets.base import Supernet
 
 
-class FasterSegSpace(SearchSpace, PublishedReader):
+class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
 
     Parameters of the spec: see `FasterSegParameters`.
@@ -41,6 +42,8 @@ class FasterSegSpace(SearchSpace, PublishedReader):
     name: ClassVar[str] = "fasterseg"
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
     published_format: ClassVar[str] = FORMAT
+    comparison_command: ClassVar[str] = "table1"
+    comparison_title: ClassVar[str] = TITLE
     grid_version: ClassVar[int] = 1
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
@@ -160,3 +163,7 @@ class FasterSegSpace(SearchSpace, PublishedReader):
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)
+
+    @classmethod
+    def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:
+        return published_operators(dtype)

@@ -66,6 +66,7 @@ class CudaCoreDevice(Device):
                 compute_capability=tuple(self._device.compute_capability),
                 multiprocessors=properties.multiprocessor_count,
                 cuda_driver=_version(_checked(driver.cuDriverGetVersion())),
+                l2_cache_bytes=properties.l2_cache_size,
             )
         except Exception as error:  # cuda-core's exceptions have no root of their own
             raise unavailable(error) from error

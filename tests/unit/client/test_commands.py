@@ -41,6 +41,16 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a published table of `WIDE`."""
+    path = tmp_path / "published" / "paper-cpu" / "paper" / "wide-32x64-fp32.parquet"
+    path.parent.mkdir(parents=True)
+    write_table(make_table(WIDE), path, TableFormat.PARQUET)
+    monkeypatch.setenv("OPCLOCK_CLIENT_TABLES_DIR", str(tmp_path / "published"))
+    return "paper-cpu/paper/wide-32x64-fp32"
+
+
+@pytest.fixture
 def wide(tmp_path: Path) -> Path:
     path = tmp_path / "wide.arrow"
     write_table(make_table(WIDE), path, TableFormat.ARROW)
@@ -379,3 +389,19 @@ def test_a_setting_of_the_environment_that_is_none(nas_client: Command, monkeypa
 )
 def test_usage_errors_end_with_2(nas_client: Command, arguments: tuple[str, ...]) -> None:
     assert nas_client(*arguments).code == ExitCode.USAGE
+
+
+def test_every_command_takes_the_name_of_a_published_table(nas_client: Command, published: str, tmp_path: Path) -> None:
+    parameters, network = tmp_path / "logits.json", tmp_path / "network.json"
+    parameters.write_text(json.dumps(logits()))
+    network.write_text(create_space(WIDE).sample(np.random.default_rng(0)).model_dump_json())
+    inputs = {"estimate": ("--architecture", network), "loss": ("--parameters", parameters), "sensitivity": ()}
+    for name, options in {**inputs, "derive": ("--parameters", parameters)}.items():
+        ended = nas_client(name, "--table", published, *options, "--json")
+        assert ended.code == 0, (name, ended.err)
+
+
+def test_an_unknown_name_lists_the_near_ones(nas_client: Command, published: str) -> None:
+    ended = nas_client("sensitivity", "--table", published.replace("32x64", "64x64"), "--json")
+    assert ended.code == 3
+    assert published in ended.document["error"]["hint"]

@@ -12,6 +12,9 @@ import structlog
 
 from profiler_service.cli.main import main
 from tests.ended import Command, Ended
+from tests.unit.service_cli.paper_runner import failing
+
+__all__ = ["failing"]
 
 
 @pytest.fixture

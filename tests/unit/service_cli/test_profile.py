@@ -1,69 +1,26 @@
-"""How `profile` ends, by what became of its job; measured by a runner that only writes numbers down."""
+"""How `profile` ends, by what became of its job."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from models.spaces.registry import create_space
-from models.spec.measurements import Flag, Measurement, Status
-from models.spec.targets import TargetSpec
-from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.cli import profile
+from models.spec.measurements import Flag
+from models.spec.rebuilds import RebuildSpread, RebuiltEntry
+from models.spec.wire import JobPublic, JobState
+from profiler_service.cli import measuring, profile
 from profiler_service.errors import JobError
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.settings import Settings
-from profiler_service.storage.store import Store
 from tests.unit.service_cli.conftest import Command
+from tests.unit.service_cli.paper_runner import BACKEND, CRASHED, PaperRunner, Setup
 
 PROFILE = ("profile", "--space", "fasterseg", "--input-size", "64x64", "--parameter", "layers=3", "--parameter", "widths=4,")
-BACKEND = BackendDescription(
-    target=TargetSpec(device="Test CPU", backend="onnxruntime", threads=1),
-    dtypes=("float32",),
-    reads_onnx=True,
-    builds_on_device=False,
-)
-CRASHED = {"status": Status.CRASHED, "message": "its process was killed by SIGSEGV"}
-
-
-class PaperRunner:
-    """Of every `failing`-th operator says that it crashed."""
-
-    def __init__(self, store: Store, failing: int | None) -> None:
-        self.store, self.failing = store, failing
-
-    def run(self, job_id: str, on_progress: Callable[[JobPublic], None], cancelled: threading.Event) -> PhaseSeconds:
-        job = self.store.job(job_id)
-        operators = create_space(job.request.space).operators()
-        failed = 0
-        self.store.update_job(job_id, state=JobState.RUNNING)
-        for number, operator in enumerate(operators):
-            crashes = self.failing is not None and number % self.failing == 0
-            outcome = CRASHED if crashes else {"value_ms": 0.5, "flags": (Flag.UNCONVERGED,)}
-            self.store.save_measurement(job.table_id, Measurement(workload=operator, **outcome))  # type: ignore[arg-type]
-            failed += crashes
-        counts = JobCounts(total=len(operators), measured=len(operators) - failed, failed=failed)
-        on_progress(self.store.update_job(job_id, state=JobState.DONE, counts=counts, fraction=1.0))
-        return PhaseSeconds(total_s=1.0)
-
-
-Setup = Callable[[int | None], None]
-
-
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Setup:
-    """Has every so many-th operator fail in the next run."""
-
-    def setup(every: int | None) -> None:
-        monkeypatch.setattr(profile, "open_workers", lambda settings: nullcontext(SimpleNamespace(description=BACKEND)))
-        monkeypatch.setattr(profile, "open_runner", lambda store, settings: PaperRunner(store, every))
-
-    return setup
 
 
 def test_all_measured(command: Command, failing: Setup) -> None:
@@ -139,9 +96,77 @@ def test_settings_reach_the_workers(command: Command, failing: Setup, monkeypatc
     failing(None)
     seen: list[Settings] = []
     monkeypatch.setattr(
-        profile,
+        measuring,
         "open_workers",
         lambda settings: seen.append(settings) or nullcontext(SimpleNamespace(description=BACKEND)),
     )
     command(*PROFILE, "--backend", "torch", "--threads", "2", "--core", "1")
     assert (seen[0].backend, seen[0].threads, seen[0].core) == ("torch", 2, 1)
+
+
+class SlowDeviceRunner(PaperRunner):
+    """Its device was throttled now and then, and builds of one entry were told apart."""
+
+    def run(self, job_id: str, on_progress: Callable[[JobPublic], None], cancelled: threading.Event) -> PhaseSeconds:
+        seconds = super().run(job_id, on_progress, cancelled)
+        table_id = self.store.job(job_id).table_id
+        first, second = self.store.table(table_id).entries[:2]
+        self.store.save_measurement(table_id, first.model_copy(update={"samples_set_aside": 7, "throttle_reasons": "thermal"}))
+        self.store.save_measurement(table_id, second.model_copy(update={"flags": (Flag.THROTTLED,), "samples_set_aside": 0}))
+        built = RebuiltEntry(key=first.key(), label=first.workload.label(), value_ms=0.5, between_ms=0.01, within_ms=0.005)
+        spread = RebuildSpread(builds=3, rounds=4, entries=(built,), failed=1, measured_at=datetime.now(UTC))
+        self.store.set_rebuild_spread(table_id, spread)
+        return seconds
+
+
+def test_a_slow_device_and_differing_builds_are_told(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(None)
+    monkeypatch.setattr(measuring, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
+    text = " ".join(command(*PROFILE).out.split())
+    assert "7 samples of 1 entries set aside; 1 entries flagged, since there was nothing else" in text
+    assert "1 entries built 3 times: builds differ by 2.0% (worst 2.0%), runs of one build by 1.0%; 1 could not" in text
+    document = command(*PROFILE, "--json").document
+    assert document["throttled"] == {"samples_set_aside": 7, "entries_with_samples_set_aside": 1, "entries_flagged": 1}
+    assert document["rebuild_spread"]["between_builds"] == pytest.approx(0.02)
+    assert document["rebuild_spread"]["entries"][0]["within_ms"] == 0.005
+
+
+@pytest.mark.parametrize(("option", "expected"), [([], None), (["--rebuild"], True), (["--no-rebuild"], False)])
+def test_whether_to_rebuild_is_asked_for(command: Command, failing: Setup, option: list[str], *, expected: bool | None) -> None:
+    failing(None)
+    document = command(*PROFILE, *option, "--json").document
+    assert document["job"]["request"]["rebuild"] is expected
+    assert document["rebuild_spread"] is None
+
+
+def test_a_sample_is_the_same_for_the_same_seed(command: Command, failing: Setup) -> None:
+    failing(None)
+    drawn = [
+        command(*PROFILE, "--sample", "5", "--seed", seed, "--json").document["job"]["request"]["workloads"]
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [len(operators) for operators in drawn] == [5, 5, 5]
+
+
+def test_a_sample_larger_than_the_space_is_refused(command: Command) -> None:
+    ended = command(*PROFILE, "--sample", "100000", "--json")
+    assert ended.code == 3
+    assert "sample: 100000 operators of" in ended.document["error"]["message"]
+
+
+def test_shares_together_are_the_whole_table(command: Command, failing: Setup) -> None:
+    failing(None)
+    totals = [command(*PROFILE, "--share", f"{number}/3", "--json").document["counts"]["total"] for number in (1, 2, 3)]
+    assert command(*PROFILE, "--json").document["counts"]["total"] == sum(totals)
+
+
+@pytest.mark.parametrize("share", ["2", "1/x", "-1/2", "3/2"])
+def test_a_share_that_cannot_be_is_refused(command: Command, share: str) -> None:
+    ended = command(*PROFILE, "--share", share, "--json")
+    assert ended.code == 3
+    assert share in ended.document["error"]["message"]
+
+
+def test_a_sample_of_a_share_is_a_usage_error(command: Command) -> None:
+    assert command(*PROFILE, "--share", "1/2", "--sample", "3").code == 2

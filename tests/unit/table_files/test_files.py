@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from models.spec.errors import ErrorCode, TableFileError, UnsafeTableError
+from models.spec.measurements import ProtocolName
 from models.spec.table_files import TableFormat, from_bytes, read_table, to_bytes, write_table
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
 from models.spec.table_files.codec import TableCodec
@@ -40,6 +41,10 @@ class TestReading:
     @every_format
     def test_files_of_the_first_version_stay_readable(self, file_format: TableFormat) -> None:
         assert read_table(OLD_FILES / f"table_v1.{file_format}") == samples.table()
+
+    @every_format
+    def test_files_of_the_second_version_stay_readable(self, file_format: TableFormat) -> None:
+        assert read_table(OLD_FILES / f"table_v2.{file_format}") == samples.table_on_gpu()
 
     def test_reformatted_json_is_still_a_table(self) -> None:
         document = json.loads(to_bytes(samples.table(), TableFormat.JSON))
@@ -282,3 +287,11 @@ class TestLibraries:
             [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
         )
         assert done.stdout.strip() == "set() set()"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "table_id"), [(ProtocolName.IN_CONTEXT, "30beddac76457fce"), (ProtocolName.ISOLATED, "277120a93905b686")]
+)
+def test_a_protocol_that_was_added_changed_no_id(protocol: ProtocolName, table_id: str) -> None:
+    """A changed id would orphan every table that is kept under the old one."""
+    assert samples.info(protocol=protocol).id() == table_id

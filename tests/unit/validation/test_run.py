@@ -22,7 +22,7 @@ from nas_client.table import LookupTable
 from nas_client.transport import Transport
 from nas_client.validation.calibration import CalibrationFile
 from nas_client.validation.networks import sample_networks
-from nas_client.validation.report import comparison_table, write_report
+from nas_client.validation.report import Comparison, comparison_table, write_report
 from nas_client.validation.run import ValidationRun, validate
 from tests.fake_service import JITTER, SLOWER, SPACE, TARGET, FakeService, make_table, network_ms, noise, transport
 
@@ -216,3 +216,7 @@ def test_two_tables_are_compared_on_the_same_networks(tmp_path: Path) -> None:
     assert lines[4].startswith(f"| isolated ({other.info.id()[:8]}) | sum |")
     assert len({line.count("|") for line in lines}) == 1
     assert comparison_table({"one": found.judgements[0]}).count("\n") == 5
+    compared = Comparison.parse_json((tmp_path / "comparison.json").read_bytes()).tables
+    assert [table.protocol for table in compared] == [ProtocolName.IN_CONTEXT, ProtocolName.ISOLATED]
+    assert [table.table_id for table in compared] == [TABLE.info.id(), other.info.id()]
+    assert [table.validation for table in compared] == [good, bad]

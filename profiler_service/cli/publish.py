@@ -1,0 +1,47 @@
+"""`publish`: a measured table to where `nas-client --table NAME` finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.spec.table_cards import TableCard
+from models.terminal import Json, emit
+from profiler_service.cli.options import Database
+from profiler_service.cli.runtime import open_existing_store
+from profiler_service.publishing import card_of, publishable, read_validation
+from profiler_service.publishing import publish as write_files
+from profiler_service.settings import Settings
+
+
+def publish(
+    table: Annotated[str, typer.Option(metavar="ID", help="As `tables` lists it.")],
+    directory: Annotated[Path, typer.Option(metavar="DIR", help="Folder of published tables.")] = Path("lut_data"),
+    validation: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Report that `nas-client validate -o` wrote about this table.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of another target's table of that name.")] = False,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Put a table, as Parquet, and a card with its provenance and validation below a folder, under a name of its own."""
+    settings = Settings.load(database=database)
+    with open_existing_store(settings) as store:
+        kept = publishable(store.table(table))
+    card = card_of(kept, None if validation is None else read_validation(validation, table))
+    paths = write_files(kept, card, directory, replace=replace)
+    document = {"name": card.name, "paths": [str(path) for path in paths], "card": card.model_dump(mode="json")}
+    emit(document, as_json=json, text=lambda console: _show(console, card, paths))
+
+
+def _show(console: Console, card: TableCard, paths: tuple[Path, Path]) -> None:
+    console.print(f"{card.name}: {card.entries} entries of {card.label}", markup=False)
+    if card.failed or card.missing:
+        console.print(f"{card.failed} of them without a value; {card.missing} operators of the space missing", style="yellow")
+    if card.validation is None:
+        console.print("without a validation; --validation takes a report of `nas-client validate -o`", style="yellow")
+    for path in paths:
+        console.print(f"written to {path}", markup=False)

@@ -1,0 +1,138 @@
+"""From a measured table to the files that are published: what is left out, what is refused, and its card."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
+from models.spec.base import canonical_json
+from models.spec.errors import InvalidSpecError
+from models.spec.measurements import Measurement
+from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQuality, table_name
+from models.spec.table_files import TableFormat, table_etag, write_table
+from models.spec.tables import Table
+
+VALIDATION, CALIBRATION = "validation.json", "calibration.json"
+"""Files of a validation report (docs/guide.md): the numbers, and, in the other, the id of the table they are about."""
+
+_PRIVATE = frozenset({"host", "system"})
+"""Provenance that is nobody's business elsewhere: which box it was, and the build of its kernel."""
+
+
+def publishable(table: Table) -> Table:
+    """The table as it may be published: operators of its space's grid alone, and nothing that tells which box it was.
+
+    Raises:
+        InvalidSpecError: nothing of the grid has a value; its numbers are somebody else's; or the space has parameters of its
+            own, which the name would not tell.
+    """
+    info = table.info
+    if info.target.options.get("origin") == "imported":
+        raise InvalidSpecError(
+            f"table {info.id()} was imported; only what was measured here is published", hint="Choose another table."
+        )
+    usual = create_space(SpaceSpec(name=info.space.name, input_size=info.space.input_size, dtype=info.space.dtype)).spec
+    if lines := info.space.differences(usual):
+        raise InvalidSpecError(
+            f"table {info.id()} is of a space with parameters of its own, which a name cannot tell: {'; '.join(lines)}",
+            hint="Publish a table of the usual space ('there'), or hand this one on as a file: profiler-service export.",
+        )
+    keys = {operator.key() for operator in create_space(info.space).operators()}
+    provenance = {name: value for name, value in info.provenance.items() if name not in _PRIVATE}
+    kept = Table(
+        info=info.model_copy(update={"provenance": provenance}),
+        entries=tuple(entry for entry in table.entries if entry.key() in keys),
+    )
+    if not kept.values_ms():
+        raise InvalidSpecError(
+            f"table {info.id()} has no value for any operator of {info.space.label()}",
+            hint="Measure some with `profiler-service profile`.",
+        )
+    return kept
+
+
+def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> TableCard:
+    """The card of a publishable table."""
+    info, values = table.info, table.values_ms()
+    return TableCard(
+        name=table_name(info),
+        label=f"{info.space.label()}, {info.protocol.value}, on {info.target.label()}",
+        device_kind="gpu" if info.target.compute_capability else "cpu",
+        table_id=info.id(),
+        etag=table_etag(table),
+        info=info,
+        entries=len(table.entries),
+        failed=len(table.entries) - len(values),
+        missing=len(create_space(info.space).operators()) - len(table.entries),
+        quality=_quality([entry for entry in table.entries if entry.value_ms]),
+        validation=validation,
+    )
+
+
+def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
+    """The numbers of a validation report.
+
+    Raises:
+        InvalidSpecError: the folder holds no such report, or one about another table.
+        OSError: it cannot be read.
+    """
+    about = _read_object(report / CALIBRATION).get("table_id")
+    if about != table_id:
+        raise InvalidSpecError(
+            f"{report} is about table {about}, not {table_id}", hint=f"Validate with `nas-client validate --table {table_id}`."
+        )
+    return _read_object(report / VALIDATION)
+
+
+def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[Path, Path]:
+    """Write table and card below the folder; returns their paths.
+
+    Raises:
+        InvalidSpecError: another table has that name, and is not to be replaced.
+        TableFileError, OSError: a file cannot be written.
+    """
+    path = folder / f"{card.name}{TABLE_SUFFIX}"
+    beside = folder / f"{card.name}{CARD_SUFFIX}"
+    if beside.exists() and not replace:
+        there = TableCard.parse_json(beside.read_bytes(), source=str(beside))
+        if lines := there.info.target.differences(card.info.target):
+            raise InvalidSpecError(
+                f"{card.name} is published already, for another target: {'; '.join(lines)}",
+                hint="--replace puts this one in its place.",
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, path, TableFormat.PARQUET)
+    text = json.dumps(json.loads(canonical_json(card.model_dump(mode="json"))), indent=2, ensure_ascii=False)
+    beside.write_text(text + "\n", encoding="utf-8")
+    return path, beside
+
+
+def _read_object(path: Path) -> dict[str, JsonValue]:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InvalidSpecError(f"{path} is not there", hint="Name the folder that `nas-client validate -o` wrote.") from error
+    except ValueError as error:
+        raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+    if not isinstance(document, dict):
+        raise InvalidSpecError(f"{path}: not a JSON object", hint="Name the folder that `nas-client validate -o` wrote.")
+    return document
+
+
+def _quality(entries: list[Measurement]) -> TableQuality:
+    return TableQuality(
+        relative_stderr=_median([e.stderr_ms / e.value_ms for e in entries if e.stderr_ms is not None and e.value_ms]),
+        between_round_spread=_median([e.between_round_spread for e in entries if e.between_round_spread is not None]),
+        cv=_median([e.cv for e in entries if e.cv is not None]),
+        flags=dict(sorted(Counter(flag for entry in entries for flag in entry.flags).items())),
+    )
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None

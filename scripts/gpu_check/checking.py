@@ -1,0 +1,125 @@
+"""Parts that check the box and its backends before anything is believed: environment, contract suites, clocks, the probe."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from scripts.gpu_check.bench import Bench, PartError, SkipPartError
+
+DEVICE_TESTS = ("tests/contract/test_devices.py", "tests/gpu")
+DEVICE_ACCESSES = ("cuda-core", "pycuda")
+
+
+def environment(bench: Bench) -> None:
+    """What this box is: `doctor`, packages, and, where there is one, the driver's own view of the GPU."""
+    doctor = bench.run("doctor", "profiler-service", "doctor", "--json", environment=bench.environment(), accepts=(0, 3))
+    found = {finding["name"]: finding["outcome"] for finding in doctor.document["findings"]}
+    packages = sorted(f"{found.metadata['Name']}=={found.version}" for found in distributions() if found.metadata["Name"])
+    (bench.folder / "packages.txt").write_text("\n".join(packages) + "\n")
+    bench.summary = {
+        "findings": found,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    usable = [name for name, outcome in found.items() if name.startswith("backend ") and outcome == "ok"]
+    bench.check("a backend is usable", bool(usable), ", ".join(usable) or "none of them")
+    if smi := shutil.which("nvidia-smi"):
+        query = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,mig.mode.current,persistence_mode"
+        bench.run("nvidia-smi", smi, f"--query-gpu={query}", "--format=csv")
+        bench.summary["gpu"] = (bench.folder / "nvidia-smi.out").read_text().splitlines()
+
+
+def contract(bench: Bench, backend: str) -> None:
+    """The suite that every backend must pass."""
+    chosen = f"{backend}-{bench.choices.device}"
+    _pytest(bench, "tests/contract/test_backends.py", "-k", chosen)
+
+
+def device_contract(bench: Bench) -> None:
+    """The suite that every way to a CUDA device must pass, and the tests of its clock."""
+    _pytest(bench, *DEVICE_TESTS)
+
+
+def clocks(bench: Bench, backend: str) -> None:
+    """The backend's clock against other clocks and against what the device can do."""
+    path = bench.folder / "clocks.json"
+    dtypes = [option for dtype in bench.choices.dtypes for option in ("--dtype", dtype)]
+    arguments = ("--backend", backend, "--device", bench.choices.device, *dtypes, "-o", path)
+    ended = bench.run("clocks", "-m", "scripts.gpu_check.clocks", *arguments, accepts=(0, 3))
+    if ended.returncode:
+        raise SkipPartError(ended.document["error"]["message"] if ended.document else ended.stderr[-300:])
+    _take_over(bench, json.loads(path.read_text()))
+
+
+def device_clocks(bench: Bench) -> None:
+    """Copies on the device against its bus, by every library that there is."""
+    absent = []
+    for access in DEVICE_ACCESSES:
+        path = bench.folder / f"{access}.json"
+        arguments = ("-m", "scripts.gpu_check.copying", "--access", access, "-o", path)
+        ended = bench.run(access, *arguments, accepts=(0, 3))
+        if ended.returncode:
+            absent.append(f"{access}: {ended.document['error']['message'] if ended.document else ended.stderr[-300:]}")
+        else:
+            _take_over(bench, json.loads(path.read_text()), prefix=f"{access}: ")
+    bench.summary["absent"] = absent
+    if len(absent) == len(DEVICE_ACCESSES):
+        raise SkipPartError("; ".join(absent))
+
+
+def probe(bench: Bench) -> None:
+    """Whether TensorRT-RTX executes on this GPU. That it does not is a finding, not a failure."""
+    path = bench.folder / "probe.json"
+    bench.run("probe", "scripts/probe_tensorrt_rtx.py", "--timeout", "70", "-o", path, accepts=(0, 1))
+    if not path.exists():
+        raise PartError("the probe left no document")
+    found = json.loads(path.read_text())
+    bench.summary = {
+        "executes": found["executes"],
+        "executed_variants": found["executed_variants"],
+        "outcomes": {name: variant["outcome"] for name, variant in found["variants"].items()},
+    }
+
+
+def _pytest(bench: Bench, *arguments: str) -> None:
+    """Run these tests; every one that runs must pass, and some must run."""
+    report = bench.folder / "tests.xml"
+    options = ("-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments)
+    ended = bench.run("pytest", "-m", "pytest", *options, accepts=(0, 1, 5))
+    counts = _counts(report)
+    bench.summary = dict(counts)
+    failed, passed = counts["failures"] + counts["errors"], counts["passed"]
+    bench.check("no test fails", failed == 0 and ended.returncode != 1, f"{failed} failed of {counts['tests']}")
+    bench.check("tests run", passed > 0, f"{passed} passed, {counts['skipped']} skipped")
+
+
+def _counts(report: Path) -> dict[str, int]:
+    """Tests by how they ended."""
+    suites = ElementTree.parse(report).getroot().iter("testsuite")  # noqa: S314 - pytest has just written it
+    names = ("tests", "failures", "errors", "skipped")
+    counts = dict.fromkeys(names, 0)
+    for suite in suites:
+        for name in names:
+            counts[name] += int(suite.get(name, "0"))
+    counts["passed"] = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+    return counts
+
+
+def _take_over(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
+    """The checks of a process of its own, and its numbers without samples, which stay in its file."""
+    for found in document["checks"]:
+        bench.check(prefix + found["name"], found["passed"], found["detail"], aim=found.get("aim", False))
+    numbers = document["numbers"]
+    kept = {
+        name: {key: value for key, value in one.items() if key != "samples_ms"} if isinstance(one, dict) else one
+        for name, one in numbers.items()
+    }
+    bench.summary |= {prefix + name: value for name, value in kept.items()}
+    if not document["checks"]:
+        raise SkipPartError(f"none of {', '.join(bench.choices.dtypes)} is a dtype of it")

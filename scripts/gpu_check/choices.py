@@ -1,0 +1,126 @@
+"""What is checked, and how large: settled once from the command line, and the same for everything in one output folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.measurements import Budget, ProtocolName
+from models.spec.operators import Dtype
+from models.terminal import parse_size
+from profiler_service.backends.options import DeviceKind
+from profiler_service.backends.registry import backend_names, device_kinds
+
+FILE = "choices.json"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """See `python -m scripts.gpu_check --help`.
+
+    Attributes:
+        device: kind of device.
+        backends: those of the registry that run on it, or fewer.
+        dtypes, protocols: of the tables.
+        space, input_size, parameters: what is measured.
+        budget: of every measurement.
+        shares: commands that one table is measured by, each short enough for the limit of a part.
+        sample: entries that are measured three times over.
+        architectures: networks of a validation.
+        at_once: networks of it that one command measures, interleaved with each other; short enough for the limit of a part.
+    """
+
+    device: DeviceKind
+    backends: tuple[str, ...]
+    dtypes: tuple[Dtype, ...]
+    protocols: tuple[str, ...]
+    space: str
+    input_size: str
+    parameters: tuple[str, ...]
+    budget: str
+    shares: int
+    sample: int
+    architectures: int
+    at_once: int
+
+    def space_options(self) -> tuple[str, ...]:
+        """The options that name the space on a command line."""
+        parameters = [option for parameter in self.parameters for option in ("--parameter", parameter)]
+        return ("--space", self.space, "--input-size", self.input_size, *parameters)
+
+    @property
+    def usual_space(self) -> bool:
+        """Whether the space has the parameters that its authors' networks have."""
+        return not self.parameters
+
+
+ON_A_GPU = Choices(
+    device="cuda",
+    backends=(),
+    dtypes=("float16", "float32"),
+    protocols=tuple(name.value for name in ProtocolName),
+    space="fasterseg",
+    input_size="1024x2048",
+    parameters=(),
+    budget=Budget.NORMAL.value,
+    shares=8,
+    sample=50,
+    architectures=30,
+    at_once=10,
+)
+"""What docs/gpu.md says is measured on a GPU."""
+
+REHEARSAL = replace(
+    ON_A_GPU,
+    device="cpu",
+    dtypes=("float32",),
+    input_size="64x64",
+    parameters=("layers=3", "widths=4,", "base_channels=3"),
+    budget=Budget.QUICK.value,
+    shares=2,
+    sample=8,
+    architectures=8,
+    at_once=8,
+)
+"""Every part that makes sense on a CPU, in a space of some 80 operators, each well below a tenth of a millisecond."""
+
+
+def settle(choices: Choices) -> Choices:
+    """The same with backends filled in, checked.
+
+    Raises:
+        InvalidSpecError: a backend, size, budget or protocol that there is not.
+    """
+    possible = [name for name in backend_names() if choices.device in device_kinds(name)]
+    unknown = [name for name in choices.backends if name not in possible]
+    if unknown:
+        raise InvalidSpecError(
+            f"backend {unknown[0]!r} does not run on {choices.device}", hint=f"These do: {', '.join(possible)}."
+        )
+    create_space(SpaceSpec.parse({"name": choices.space, "input_size": parse_size(choices.input_size)}))
+    return replace(choices, backends=choices.backends or tuple(possible))
+
+
+def keep(choices: Choices, folder: Path) -> None:
+    """Note the choices in the folder; results of different ones must not stand side by side.
+
+    Raises:
+        InvalidSpecError: the folder has results of others; says which differ.
+    """
+    path, mine = folder / FILE, json.loads(json.dumps(asdict(choices)))
+    if path.exists():
+        there = json.loads(path.read_text())
+        differing = [name for name in mine if name not in _FREE and mine[name] != there.get(name)]
+        if differing:
+            lines = "; ".join(f"{name}: {there.get(name)} there, {mine[name]} now" for name in differing)
+            raise InvalidSpecError(f"{folder} holds results of other choices: {lines}", hint="Name another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+_FREE = frozenset({"backends", "dtypes", "protocols"})
+"""What only decides which parts there are: fewer today and others tomorrow do no harm."""

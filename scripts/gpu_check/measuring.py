@@ -1,0 +1,244 @@
+"""Parts that measure operators: repeatability between processes, the paper's Table 1, whole tables, and publishing them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from models.spec.errors import ExitCode
+from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
+from models.spec.table_files import read_table
+from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
+from scripts.gpu_check.results import Outcome, read_result
+
+PROCESSES = 3
+REPEATABILITY_AIM = 0.01
+PROGRESS, TABLE = "progress.json", "table.parquet"
+MEASURED = (int(ExitCode.DONE), int(ExitCode.WORKLOADS_FAILED))
+"""How a command that measures ends: with everything measured, or with the rest measured and the failures listed."""
+
+
+def table_part(backend: str, dtype: str, protocol: str) -> str:
+    """Name of the part that measures that table."""
+    return f"table-{backend}-{dtype}-{protocol}"
+
+
+def measured_table(bench: Bench, backend: str, dtype: str, protocol: str) -> str | None:
+    """The id of that table, once all shares are measured, be it with failures; None before."""
+    result = read_result(bench.output / table_part(backend, dtype, protocol))
+    if result is None or result.outcome not in (Outcome.DONE, Outcome.FAILED):
+        return None
+    return result.summary.get("table_id")
+
+
+def repeatability(bench: Bench, backend: str) -> None:
+    """The same entries in fresh processes, in the first dtype that the backend has."""
+    refusals = []
+    for dtype in bench.choices.dtypes:
+        first = _process(bench, backend, dtype, 1)
+        if isinstance(first, Path):
+            others = [_process(bench, backend, dtype, number) for number in range(2, PROCESSES + 1)]
+            _compare(bench, dtype, [path for path in (first, *others) if isinstance(path, Path)])
+            return
+        refusals.append(first)
+    raise SkipPartError("; ".join(refusals))
+
+
+def _process(bench: Bench, backend: str, dtype: str, number: int) -> Path | str:
+    """The table of one process, in its own database; or why the backend refuses. Graphs, always the same, are shared."""
+    name = f"process-{number}"
+    settings = bench.environment(
+        backend,
+        OPCLOCK_DATABASE=str(bench.folder / f"{name}.sqlite"),
+        OPCLOCK_CACHE_DIR=str(bench.output / "graphs"),
+    )
+    options = ("--dtype", dtype, "--budget", bench.choices.budget, "--sample", bench.choices.sample, "--json")
+    command = ("profiler-service", "profile", *bench.choices.space_options(), *options)
+    ended = bench.run(name, *command, environment=settings, accepts=MEASURED)
+    return ended.refusal or _export(bench, ended.document["table_id"], name, settings)
+
+
+def _compare(bench: Bench, dtype: str, files: list[Path]) -> None:
+    """Every pair of processes."""
+    differences = {}
+    for (i, one), (j, other) in combinations(enumerate(files, 1), 2):
+        name = f"{i}-{j}"
+        found = bench.run(f"diff-{name}", "profiler-service", "diff", one, other, "--json").document
+        bench.check(f"{name}: the same table", found["same_table"], found["mismatch"] or "target, space and protocol agree")
+        differences[name] = {key: found[key] for key in ("common", "median_relative", "median_absolute", "p95_absolute")}
+    medians = [pair["median_absolute"] for pair in differences.values()]
+    if None in medians:
+        raise PartError("two processes have no value in common")
+    worst = max(medians)
+    bench.summary = {"dtype": dtype, "pairs": differences, "median_relative_difference": worst}
+    bench.check("repeatability", worst < REPEATABILITY_AIM, f"{worst:.2%}; below {REPEATABILITY_AIM:.0%} is aimed at", aim=True)
+
+
+def table1(bench: Bench, backend: str) -> None:
+    """FasterSeg's Table 1, by every protocol that the backend knows."""
+    settings = bench.environment(
+        backend, OPCLOCK_DATABASE=str(bench.folder / "table1.sqlite"), OPCLOCK_CACHE_DIR=str(bench.output / "graphs")
+    )
+    measured: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for dtype in bench.choices.dtypes:
+        for protocol in bench.choices.protocols:
+            name = f"{dtype}-{protocol}"
+            options = ("--dtype", dtype, "--protocol", protocol, "--budget", bench.choices.budget)
+            command = ("profiler-service", "table1", *options, "--json")
+            ended = bench.run(name, *command, environment=settings, accepts=MEASURED)
+            if ended.refusal:
+                refused[name] = ended.refusal
+            else:
+                measured[name] = {
+                    row["name"]: {"ms": row["latencies"][0]["value_ms"], "paper_ms": row["paper"]["ms"]}
+                    for row in ended.document["operators"]
+                }
+    bench.summary = {"measured": measured, "refused": refused}
+    if not measured:
+        raise SkipPartError("; ".join(refused.values()))
+    missing = [f"{name} {row}" for name, rows in measured.items() for row, ms in rows.items() if ms["ms"] is None]
+    bench.check("every operator has a value", not missing, ", ".join(missing) or f"{len(measured)} tables of four")
+
+
+def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
+    """The whole table of the space, share by share; what an earlier call measured is not measured again."""
+    choices = bench.choices
+    progress = _Progress(bench.folder / PROGRESS)
+    settings = bench.environment(backend)
+    for number in range(1, choices.shares + 1):
+        share = f"{number}/{choices.shares}"
+        if progress.has(share):
+            continue
+        options = ("--dtype", dtype, "--protocol", protocol, "--budget", choices.budget, "--share", share, "--json")
+        arguments = ("profiler-service", "profile", *choices.space_options(), *options)
+        try:
+            ended = bench.run(f"share-{number}", *arguments, environment=settings, accepts=MEASURED)
+        except OutOfTimeError:
+            progress.interrupted(bench.commands[-1].seconds if bench.commands else 0.0)
+            bench.summary = {"shares_done": len(progress.done), "shares": choices.shares}
+            raise
+        _skip_if_refused(ended)
+        progress.finished(share, ended.document, bench.commands[-1].seconds)
+    path = _export(bench, progress.table_id, TABLE.removesuffix(TABLE_SUFFIX), settings)
+    bench.summary = _table_summary(path, progress)
+    failed = bench.summary["failed"]
+    bench.check("every operator has a value", failed == 0, f"{failed} of {bench.summary['entries']} failed")
+
+
+def publish(bench: Bench, target: Path, validation_part: str) -> None:
+    """Every finished table, with its validation where there is one, into the folder that `nas-client --table NAME` looks in."""
+    choices, published = bench.choices, []
+    for backend in choices.backends:
+        for dtype in choices.dtypes:
+            for protocol in choices.protocols:
+                table_id = measured_table(bench, backend, dtype, protocol)
+                if table_id is None:
+                    continue
+                report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
+                about = _validated(report)
+                options = ("--table", table_id, "--directory", target, *(("--validation", report) if about == table_id else ()))
+                name = f"{backend}-{dtype}-{protocol}"
+                ended = bench.run(
+                    name, "profiler-service", "publish", *options, "--json", environment=bench.environment(backend)
+                )
+                if ended.refusal:
+                    raise PartError(ended.refusal)
+                published.append(ended.document["name"])
+    bench.summary = {"published": published, "suffixes": [TABLE_SUFFIX, CARD_SUFFIX]}
+    if not published:
+        raise SkipPartError("no table is finished yet")
+
+
+class _Progress:
+    """Which shares of a table are measured, and how long all calls took together; kept in a file between calls."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state: dict[str, Any] = {"shares": {}, "table_id": None, "seconds": 0.0, "interruptions": 0}
+        if path.exists():
+            self._state = json.loads(path.read_text())
+
+    @property
+    def done(self) -> dict[str, Any]:
+        """Share to its counts and phases."""
+        shares: dict[str, Any] = self._state["shares"]
+        return shares
+
+    def has(self, share: str) -> bool:
+        """Whether the share is measured, and without a failure: those are tried again."""
+        return share in self.done and not self.done[share]["counts"]["failed"]
+
+    @property
+    def table_id(self) -> str:
+        """Of the table that all shares belong to."""
+        return str(self._state["table_id"])
+
+    @property
+    def seconds(self) -> float:
+        """Of all commands, interrupted ones included."""
+        return float(self._state["seconds"])
+
+    def interrupted(self, seconds: float) -> None:
+        """A share was not finished in time."""
+        self._state["interruptions"] += 1
+        self._add(seconds)
+
+    def finished(self, share: str, document: dict[str, Any], seconds: float) -> None:
+        """A share is measured. Raises PartError where it went into another table than the ones before."""
+        table_id = document["table_id"]
+        if self._state["table_id"] not in (None, table_id):
+            raise PartError(
+                f"share {share} went into table {table_id}, earlier ones into {self.table_id}: something about the target has "
+                f"changed; remove {self._path} to begin again"
+            )
+        self._state["table_id"] = table_id
+        self.done[share] = {"counts": document["counts"], "seconds": document["seconds"]}
+        self._add(seconds)
+
+    def _add(self, seconds: float) -> None:
+        self._state["seconds"] += seconds
+        self._path.write_text(json.dumps(self._state, indent=2) + "\n")
+
+
+def _table_summary(path: Path, progress: _Progress) -> dict[str, Any]:
+    """Size, speed and noise of a table."""
+    entries = read_table(path).entries
+    good = [entry for entry in entries if entry.value_ms]
+    return {
+        "table_id": progress.table_id,
+        "entries": len(entries),
+        "failed": sum(entry.value_ms is None for entry in entries),
+        "seconds": round(progress.seconds, 1),
+        "minutes": round(progress.seconds / 60, 2),
+        "entries_per_s": round(len(entries) / progress.seconds, 3) if progress.seconds else None,
+        "unconverged": sum("unconverged" in entry.flags for entry in entries),
+        "median_cv": _median([entry.cv for entry in good if entry.cv is not None]),
+        "median_between_round_spread": _median([e.between_round_spread for e in good if e.between_round_spread is not None]),
+        "median_relative_stderr": _median([e.stderr_ms / e.value_ms for e in good if e.stderr_ms is not None and e.value_ms]),
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) -> Path:
+    path = bench.folder / f"{name}{TABLE_SUFFIX}"
+    options = ("--table", table_id, "--format", "parquet", "-o", path, "--json")
+    bench.run(f"export-{name}", "profiler-service", "export", *options, environment=settings)
+    return path
+
+
+def _validated(report: Path) -> str | None:
+    """The table that a validation is about; None where there is none."""
+    path = report / "calibration.json"
+    return json.loads(path.read_text())["table_id"] if path.exists() else None
+
+
+def _skip_if_refused(ended: Ended) -> None:
+    if ended.refusal:
+        raise SkipPartError(ended.refusal)

@@ -1,0 +1,101 @@
+"""The rehearsal of `make gpu-check`, at the smallest size, as a user runs it: interrupted, taken up again, and not repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.spec.table_files import read_table
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = "table-onnxruntime-float32-in_context"
+VALIDATION = "validation-onnxruntime-float32"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def gpu_check(output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command on ONNX Runtime, to its end."""
+    options = ("--rehearse", "--backend", "onnxruntime", "--output", output, *arguments)
+    command = [sys.executable, "-m", "scripts.gpu_check", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def parts(*names: str) -> list[str]:
+    return [option for name in names for option in ("--part", name)]
+
+
+def result(output: Path, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((output / name / "result.json").read_text())
+    return document
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table, first interrupted, then measured to its end."""
+    output = tmp_path_factory.mktemp("gpu-check")
+    cut_short = gpu_check(output, *parts(TABLE), "--limit", "3")
+    assert cut_short.returncode == 75, cut_short.stdout
+    assert result(output, TABLE)["outcome"] == "unfinished"
+    whole = gpu_check(output, *parts("environment", TABLE))
+    assert whole.returncode == 0, whole.stdout
+    return output
+
+
+def test_a_table_is_measured_share_by_share(measured: Path) -> None:
+    found = result(measured, TABLE)
+    assert [command["name"] for command in found["commands"]][-3:] == ["share-1", "share-2", "export-table"]
+    table = read_table(measured / TABLE / "table.parquet")
+    assert found["summary"]["entries"] == len(table.values_ms()) > 50
+    assert found["summary"]["entries_per_s"] > 0
+    assert found["provenance"]["commit"]
+
+
+def test_networks_are_judged_and_everything_is_reported_and_published(measured: Path, tmp_path: Path) -> None:
+    ended = gpu_check(measured, *parts(VALIDATION, "report"))
+    assert ended.returncode == 0, ended.stdout
+    summary = result(measured, VALIDATION)["summary"]
+    assert summary["networks"] == 8
+    assert set(summary["protocols"]["in_context"]) == {"raw", "calibrated"}
+    assert summary["macs"]["pearson"] <= 1
+    page = (measured / "report.md").read_text()
+    for heading in ("## Checks", "## Tables", "## Networks"):
+        assert heading in page
+    assert json.loads((measured / "report.json").read_text())["parts"][TABLE]["outcome"] == "done"
+
+    again = gpu_check(measured, *parts("environment", TABLE, VALIDATION))
+    assert again.returncode == 0
+    assert again.stdout.count("(before)") == 3
+
+    refused = gpu_check(measured, *parts("publish"), "--tables", tmp_path)
+    assert refused.returncode == 4
+    assert "of a space with parameters of its own" in refused.stdout
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_processes_are_compared_with_each_other(measured: Path) -> None:
+    ended = gpu_check(measured, *parts("repeatability-onnxruntime", "clocks-onnxruntime"))
+    assert ended.returncode == 0, ended.stdout
+    summary = result(measured, "repeatability-onnxruntime")["summary"]
+    assert set(summary["pairs"]) == {"1-2", "1-3", "2-3"}
+    assert {pair["common"] for pair in summary["pairs"].values()} == {8}
+    assert summary["median_relative_difference"] >= 0
+    checks = {check["name"] for check in result(measured, "clocks-onnxruntime")["checks"]}
+    assert checks == {"float32: floor", "float32: twice the product", "float32: independent clock"}
+
+
+def test_what_needs_a_gpu_says_so(measured: Path) -> None:
+    ended = gpu_check(measured, *parts("probe-tensorrt-rtx", "clocks-devices", "contract-devices"))
+    assert ended.returncode == 0
+    assert ended.stdout.count("it needs a GPU") == 3
+
+
+def test_other_choices_need_another_folder(measured: Path) -> None:
+    ended = gpu_check(measured, *parts(TABLE), "--input-size", "128x256")
+    assert ended.returncode == 3
+    assert "input_size: 64x64 there, 128x256 now" in ended.stdout

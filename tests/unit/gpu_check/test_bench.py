@@ -1,0 +1,100 @@
+"""Commands of a part: their time, their end, and what of them is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.gpu_check import bench as module
+from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError
+from scripts.gpu_check.choices import REHEARSAL
+
+HANGING = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+WITH_A_CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('{}')"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(REHEARSAL, tmp_path, "part", 60.0)
+
+
+def test_the_document_is_what_stdout_ends_with(bench: Bench) -> None:
+    assert bench.run("noisy", "-c", "print('hello'); print('{\"a\": 1}')").document == {"a": 1}
+    assert bench.run("silent", "-c", "pass").document is None
+
+
+def test_a_failure_is_told_with_the_commands_own_words(bench: Bench) -> None:
+    with pytest.raises(PartError, match=r"broken ended with 1: .*ZeroDivisionError"):
+        bench.run("broken", "-c", "1 / 0")
+    assert bench.commands[-1].returncode == 1
+    assert bench.run("expected", "-c", "raise SystemExit(7)", accepts=(7,)).returncode == 7
+
+
+def test_a_refusal_is_no_failure(bench: Bench) -> None:
+    refused = bench.run("refused", "profiler-service", "table1", "--dtype", "float17", "--json")
+    assert refused.refusal is not None
+    assert "float17" in refused.refusal
+
+
+def test_our_commands_need_not_be_installed(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "BIN", tmp_path / "no" / "bin")
+    refused = bench.run("refused", "profiler-service", "table1", "--dtype", "float17", "--json")
+    assert refused.refusal is not None
+    assert "Usage" in (bench.run("help", "nas-client", "--help").stderr + (bench.folder / "help.out").read_text())
+
+
+def test_an_error_of_another_kind_is_no_refusal(bench: Bench, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.sqlite"
+    with pytest.raises(PartError, match=r"ended with 3: .*absent"):
+        bench.run("absent", "profiler-service", "tables", "--database", absent, "--json")
+
+
+def test_a_command_whose_time_is_up_is_interrupted(tmp_path: Path) -> None:
+    bench = Bench(REHEARSAL, tmp_path, "part", 1.5)
+    with pytest.raises(OutOfTimeError, match="slow was interrupted"):
+        bench.run("slow", "-c", "import time; time.sleep(60)")
+    with pytest.raises(OutOfTimeError, match="no time left for next"):
+        bench.run("next", "-c", "pass")
+    assert [command.name for command in bench.commands] == ["slow"]
+
+
+def test_a_command_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_S", 0.2)
+    bench = Bench(REHEARSAL, tmp_path, "part", 2.0)
+    with pytest.raises(OutOfTimeError):
+        bench.run("deaf", "-c", HANGING)
+    assert bench.commands[-1].returncode == -9
+
+
+def test_nothing_that_a_command_started_outlives_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions: list[int] = []
+    ended = module._end_what_is_left
+    monkeypatch.setattr(module, "_end_what_is_left", lambda process: (sessions.append(process.pid), ended(process)))
+    bench.run("parent", "-c", WITH_A_CHILD)
+    deadline = time.monotonic() + 10
+    while _alive(sessions[0]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(sessions[0])
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of that group runs; one that nobody has waited for yet does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False
+
+
+def test_folders_of_the_box_are_left_out_of_what_is_kept(bench: Bench) -> None:
+    bench.run("telling", "-c", f"print({str(ROOT / 'docs')!r}, {str(Path.home() / 'x')!r})")
+    said = (bench.folder / "telling.out").read_text()
+    assert said.split()[0] == f".{os.sep}docs"
+    assert str(ROOT) not in said
+    assert not any(str(ROOT) in argument for argument in bench.commands[0].arguments)

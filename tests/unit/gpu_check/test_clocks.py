@@ -1,0 +1,161 @@
+"""What the checks of clocks hold against a clock: a right one passes, and each kind of wrong one does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from models.spec.targets import TargetSpec
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
+from profiler_service.backends.options import BackendOptions
+from profiler_service.jobs.graph_cache import GraphCache
+from scripts.gpu_check import clocks as module
+from scripts.gpu_check.clocks import Clocks, flops, product
+from scripts.gpu_check.copying import measure
+from scripts.gpu_check.peaks import Limits
+from tests.fake_device import FakeDevice
+
+H100 = Limits(sm_clock_mhz=1830.0, memory_clock_mhz=2619.0, bus_bits=5120)
+
+
+@pytest.mark.parametrize(
+    ("clock_mhz", "capability", "multiprocessors", "dtype", "tera"),
+    [  # data sheets: H100 SXM, A100, V100, RTX 4090
+        (1830, "9.0", 132, "float16", 989),
+        (1980, "9.0", 132, "float32", 67),
+        (1410, "8.0", 108, "bfloat16", 312),
+        (1410, "8.0", 108, "float32", 19.5),
+        (1530, "7.0", 80, "float16", 125),
+        (2520, "8.9", 128, "float32", 82.6),
+    ],
+)
+def test_peaks_are_those_of_the_data_sheets(
+    clock_mhz: float, capability: str, multiprocessors: int, dtype: str, tera: float
+) -> None:
+    peak = Limits(sm_clock_mhz=clock_mhz).flops(capability, multiprocessors, dtype)  # type: ignore[arg-type]
+    assert peak is not None
+    assert peak / 1e12 == pytest.approx(tera, rel=0.01)
+
+
+def test_the_bus_is_that_of_the_data_sheet() -> None:
+    rate = H100.bytes_per_s()
+    assert rate is not None
+    assert rate / 1e12 == pytest.approx(3.35, rel=0.01)
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    assert Limits().bytes_per_s() is None
+    assert Limits().flops("9.0", 132, "float16") is None
+    assert H100.flops("99.0", 132, "float16") is None
+
+
+class PaperEngine(Engine):
+    """Takes as long as its arithmetic at a rate, and not less than a launch."""
+
+    def __init__(self, ms: float) -> None:
+        self.ms = ms
+
+    def run(self) -> None:
+        time.sleep(self.ms / 1e3)
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        return array
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class PaperBackend(Backend):
+    """A GPU of so many operations per second, whose clock shows `scale` times the truth, and `constant_ms` on top."""
+
+    name = "paper"
+    reads_onnx = False
+    builds_on_device = True
+    dtypes = ("float16",)
+
+    def __init__(self, flops_per_s: float, *, scale: float = 1.0, constant_ms: float = 0.0) -> None:
+        super().__init__(BackendOptions())
+        self.flops_per_s, self.scale, self.constant_ms = flops_per_s, scale, constant_ms
+
+    def target(self) -> TargetSpec:
+        return TargetSpec(device="Paper H100", backend=self.name, options={"multiprocessors": "132"}, compute_capability="9.0")
+
+    def build(self, artifact: GraphArtifact) -> Engine:
+        return PaperEngine(flops(artifact.request.subject) / self.flops_per_s * 1e3 + 0.005)  # type: ignore[arg-type]
+
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        return [self.scale * engine.ms + self.constant_ms for engine in engines]  # type: ignore[attr-defined]
+
+
+def _judged(backend: PaperBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """Check to whether it passed; the host's clock sees the truth."""
+    monkeypatch.setattr(module, "make_files", lambda artifact, cache: None)
+    monkeypatch.setattr(module, "_host_ms", lambda engine: engine.ms + 0.01)
+    clocks = Clocks(backend, "cuda", "float16", GraphCache.open(tmp_path), H100)
+    clocks.run()
+    return {check["name"].removeprefix("float16: "): check["passed"] for check in clocks.checks}
+
+
+ALL = {"floor", "floor is the device's", "matrix product", "twice the product", "independent clock"}
+
+
+def test_a_right_clock_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _judged(PaperBackend(600e12), tmp_path, monkeypatch) == dict.fromkeys(ALL, True)
+
+
+@pytest.mark.parametrize(
+    ("backend", "failing"),
+    [
+        (PaperBackend(600e12, scale=0.5), {"matrix product", "independent clock"}),
+        (PaperBackend(600e12, scale=1.05), {"independent clock"}),
+        (PaperBackend(50e12), {"matrix product"}),
+        (PaperBackend(600e12, constant_ms=5.0), {"floor", "floor is the device's", "twice the product", "independent clock"}),
+    ],
+)
+def test_a_wrong_clock_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: PaperBackend, failing: set[str]
+) -> None:
+    found = _judged(backend, tmp_path, monkeypatch)
+    assert {name for name, passed in found.items() if not passed} == failing
+
+
+def test_the_product_grows_until_it_is_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "make_files", lambda artifact, cache: None)
+    backend = PaperBackend(60e12)
+    spec, engine = Clocks(backend, "cuda", "float16", GraphCache.open(tmp_path), H100).long_enough()
+    assert backend.time_pass([engine])[0] >= module.LONG_MS
+    first = product(*module.FIRST["cuda"], "float16")
+    assert flops(spec) > flops(first)
+
+
+@pytest.mark.parametrize(("gb_per_s", "passed"), [(2800, True), (9000, False), (300, False)])
+def test_copies_are_held_against_the_bus(gb_per_s: float, passed: bool) -> None:
+    device = FakeDevice()
+
+    def copy(to: int, origin: int, nbytes: int, stream: int) -> None:
+        def work() -> None:
+            device.array(to)[:nbytes] = device.array(origin)[:nbytes]
+            device.clock_ms += 2 * nbytes / (gb_per_s * 1e9) * 1e3
+
+        device.submit(stream, work)
+
+    document = measure(device, copy, H100, nbytes=2**16)
+    found = {check["name"]: check["passed"] for check in document["checks"]}
+    assert found == {"twice the bytes": True, "copy on the device": passed}
+    assert (device.memory, device.graphs) == ({}, 0), "everything is freed"
+
+
+def test_a_copy_that_takes_as_long_whatever_its_size_is_found_out() -> None:
+    device = FakeDevice()
+
+    def copy(to: int, origin: int, nbytes: int, stream: int) -> None:
+        def work() -> None:
+            device.clock_ms += 1.0
+
+        device.submit(stream, work)
+
+    (check,) = measure(device, copy, Limits(), nbytes=2**16)["checks"]
+    assert (check["name"], check["passed"]) == ("twice the bytes", False)

@@ -1,0 +1,224 @@
+"""How parts end, what is repeated, and what is refused; with parts that only pretend."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.spec.errors import InvalidSpecError
+from models.spec.measurements import ProtocolName
+from profiler_service.backends.registry import backend_names, device_kinds
+from scripts.gpu_check import driver
+from scripts.gpu_check.bench import Bench, OutOfTimeError, PartError, SkipPartError
+from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settle
+from scripts.gpu_check.plan import Part, plan
+from scripts.gpu_check.results import Outcome, PartResult, read_result
+
+Run = Callable[[Bench], None]
+
+
+def ended(tmp_path: Path, run: Run, **changes: Any) -> PartResult:
+    part = replace(Part("pretended", "nothing", run), **changes)
+    return driver.run_part(part, REHEARSAL, tmp_path, 60.0)
+
+
+def raising(error: Exception) -> Run:
+    def run(bench: Bench) -> None:
+        bench.summary = {"so_far": 1}
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (SkipPartError("nothing to do"), Outcome.SKIPPED),
+        (OutOfTimeError("late"), Outcome.UNFINISHED),
+        (PartError("broken"), Outcome.FAILED),
+    ],
+)
+def test_how_a_part_ends_is_kept_with_what_it_has(tmp_path: Path, error: Exception, outcome: Outcome) -> None:
+    result = ended(tmp_path, raising(error))
+    assert (result.outcome, result.reason, result.summary) == (outcome, str(error), {"so_far": 1})
+    assert read_result(tmp_path / "pretended") == result
+    assert result.provenance["opclock"]
+
+
+def test_a_check_that_fails_fails_the_part_and_an_aim_that_is_missed_does_not(tmp_path: Path) -> None:
+    missed = ended(tmp_path, lambda bench: bench.check("near", False, "3 %", aim=True))
+    assert missed.outcome is Outcome.DONE
+    failed = ended(tmp_path, lambda bench: bench.check("right", False, "it is wrong"))
+    assert (failed.outcome, failed.reason) == (Outcome.FAILED, "right: it is wrong")
+
+
+def test_a_mistake_in_one_part_is_its_failure_alone(tmp_path: Path) -> None:
+    result = ended(tmp_path, raising(KeyError("macs")))
+    assert result.outcome is Outcome.FAILED
+    assert result.reason.startswith("KeyError: 'macs'")
+    assert "in run" in (tmp_path / "pretended" / "traceback.txt").read_text()
+
+
+def test_what_needs_a_gpu_is_skipped_on_a_cpu(tmp_path: Path) -> None:
+    result = ended(tmp_path, raising(AssertionError("it must not run")), gpu=True)
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "it needs a GPU")
+
+
+def test_a_backend_that_is_not_here_skips_its_parts_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_problem", lambda backend, device: f"{backend} is not installed for {device}")
+    result = ended(tmp_path, raising(AssertionError("it must not run")), backend="inductor")
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "inductor is not installed for cpu")
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def pretending(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], Command]:
+    """The command, of one part that runs what is given, and one that must be named."""
+
+    def setup(run: Run) -> Command:
+        parts = [Part("one", "pretends", run), Part("named", "pretends", raising(PartError("ran")), only_if_named=True)]
+        monkeypatch.setattr(driver, "plan", lambda *_args, **_kwargs: parts)
+
+        def command(*arguments: str) -> int:
+            monkeypatch.setattr(sys, "argv", ["gpu_check", "--rehearse", "--output", str(tmp_path), *arguments])
+            return driver.main()
+
+        return command
+
+    return setup
+
+
+def test_what_is_done_is_not_repeated_unless_told(pretending: Callable[[Run], Command]) -> None:
+    runs: list[str] = []
+    command = pretending(lambda bench: runs.append(bench.folder.name))
+    assert [command(), command(), command("--redo"), command("--part", "one")] == [0, 0, 0, 0]
+    assert runs == ["one", "one"]
+
+
+def test_what_failed_is_repeated(pretending: Callable[[Run], Command]) -> None:
+    runs: list[int] = []
+
+    def run(bench: Bench) -> None:
+        runs.append(1)
+        bench.check("third time lucky", len(runs) > 2, f"run {len(runs)}")
+
+    command = pretending(run)
+    assert [command(), command(), command(), command()] == [4, 4, 0, 0]
+    assert len(runs) == 3
+
+
+def test_all_parts_go_on_with_an_unfinished_one_while_it_comes_forward(pretending: Callable[[Run], Command]) -> None:
+    runs: list[int] = []
+
+    def run(bench: Bench) -> None:
+        runs.append(1)
+        bench.summary = {"share": min(len(runs), 4)}
+        raise OutOfTimeError("late")
+
+    assert pretending(run)() == driver.UNFINISHED
+    assert len(runs) == 4 + driver.CALLS_IN_VAIN
+
+
+def test_a_named_part_runs_once(pretending: Callable[[Run], Command]) -> None:
+    runs: list[int] = []
+
+    def run(bench: Bench) -> None:
+        runs.append(1)
+        raise OutOfTimeError("late")
+
+    assert pretending(run)("--part", "one") == driver.UNFINISHED
+    assert len(runs) == 1
+
+
+def test_some_parts_run_only_when_named(pretending: Callable[[Run], Command]) -> None:
+    command = pretending(lambda bench: None)
+    assert command() == 0
+    assert command("--part", "named") == 4
+
+
+def test_an_interrupt_ends_the_command_and_says_how_to_go_on(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(bench: Bench) -> None:
+        raise KeyboardInterrupt
+
+    assert pretending(run)() == 130
+    assert "goes on where it was" in capsys.readouterr().out
+
+
+def test_listing_does_nothing(pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = pretending(raising(AssertionError("it must not run")))
+    assert command("--list") == 0
+    assert "one" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_part_offers_the_nearest(pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretending(lambda bench: None)("--part", "onne") == 3
+    assert "'one'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backend", "tensorrt"), "backend 'tensorrt' does not run on cpu"),
+        (("--input-size", "wide"), "input size 'wide'"),
+        (("--space", "fastseg"), "unknown search space 'fastseg'"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert pretending(lambda bench: None)(*arguments) == 3
+    assert message in capsys.readouterr().out
+
+
+def test_one_folder_holds_results_of_the_same_choices(tmp_path: Path) -> None:
+    keep(REHEARSAL, tmp_path)
+    keep(replace(REHEARSAL, dtypes=("float16",)), tmp_path)
+    with pytest.raises(InvalidSpecError, match="input_size: 64x64 there, 128x256 now"):
+        keep(replace(REHEARSAL, input_size="128x256"), tmp_path)
+
+
+def _parts(choices: Choices) -> list[Part]:
+    return plan(settle(choices), reference=Path("reference"), tables=Path("tables"))
+
+
+def test_every_backend_dtype_and_protocol_has_its_parts() -> None:
+    names = [part.name for part in _parts(ON_A_GPU)]
+    backends = [name for name in backend_names() if "cuda" in device_kinds(name)]
+    assert len(backends) >= 3
+    for backend in backends:
+        assert {f"{kind}-{backend}" for kind in ("contract", "clocks", "repeatability", "table1")} <= set(names)
+        for dtype in ("float16", "float32"):
+            tables = {f"table-{backend}-{dtype}-{protocol.value}" for protocol in ProtocolName}
+            assert tables | {f"student-{backend}-{dtype}", f"validation-{backend}-{dtype}"} <= set(names)
+    assert len(set(names)) == len(names)
+    assert names[-1] == "report"
+
+
+def test_tables_come_before_what_needs_them() -> None:
+    names = [part.name for part in _parts(ON_A_GPU)]
+    for backend in settle(ON_A_GPU).backends:
+        validation = names.index(f"validation-{backend}-float16")
+        tables = [names.index(name) for name in names if name.startswith(f"table-{backend}-float16")]
+        assert max(tables) < names.index(f"student-{backend}-float16") < validation
+
+
+def test_results_are_json_that_says_what_ran(tmp_path: Path) -> None:
+    def run(bench: Bench) -> None:
+        bench.run("hello", "-c", "print('{\"said\": 1}')", environment={"SOME": "thing"})
+
+    ended(tmp_path, run)
+    document = json.loads((tmp_path / "pretended" / "result.json").read_text())
+    (command,) = document["commands"]
+    assert (command["name"], command["arguments"][0], command["returncode"]) == ("hello", "-c", 0)
+    assert command["environment"] == {"SOME": "thing"}
