@@ -6,13 +6,15 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 
-from models.spec.base import Record
 from models.spec.errors import OpclockError
+from profiler_service.backends.device.failures import NO_DRIVER, NO_DRIVER_HINT
+from profiler_service.backends.device.survey import Survey, survey_gpus
 from profiler_service.backends.processor import usable_cores
-from profiler_service.backends.registry import backend_names
+from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.findings import Finding, Outcome
+from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
@@ -30,29 +32,16 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 Describe = Callable[[Settings], BackendDescription]
 """Asks a worker process about the backend that the settings name."""
 
-
-class Outcome(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
+TakeSurvey = Callable[[], Survey]
+"""Looks at the GPUs."""
 
 
-class Finding(Record):
-    """One check. `hint` is the next step, empty where none is needed."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    hint: str = ""
-
-
-def diagnose(settings: Settings, describe: Describe) -> Iterator[Finding]:
-    """Every finding, one by one as it is made; asking a backend takes a second or two."""
+def diagnose(settings: Settings, describe: Describe, survey: TakeSurvey = survey_gpus) -> Iterator[Finding]:
+    """Every finding, one by one as it is made; asking a backend takes a second or more."""
     yield _python()
-    for name in backend_names():
-        yield _backend(settings, name, describe)
+    gpus, no_gpus = _surveyed(survey)
+    yield from gpu_findings(gpus) if gpus is not None else [no_gpus]
+    yield from _backends(settings, describe, without_driver=no_gpus.detail == NO_DRIVER)
     yield _database(settings)
     yield _disk(settings)
     yield _cores(settings)
@@ -68,15 +57,36 @@ def _python() -> Finding:
     return Finding(name="python", outcome=Outcome.OK, detail=version)
 
 
-def _backend(settings: Settings, name: str, describe: Describe) -> Finding:
-    title = f"backend {name}"
+def _surveyed(survey: TakeSurvey) -> tuple[Survey | None, Finding]:
+    """The GPUs; or None, and why. That is no warning: a backend that needs one says so itself."""
     try:
-        found = describe(settings.model_copy(update={"backend": name}))
+        return survey(), Finding(name="gpu", outcome=Outcome.OK, detail="")
     except OpclockError as error:
-        wanted = name == settings.backend
-        outcome = Outcome.PROBLEM if wanted else Outcome.WARNING
-        return Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
-    return Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+        return None, Finding(name="gpu", outcome=Outcome.OK, detail=error.message, hint=error.hint)
+
+
+def _backends(settings: Settings, describe: Describe, *, without_driver: bool) -> Iterator[Finding]:
+    """Every backend on every kind of device, of which only the wanted one can be a problem.
+
+    Where there is no driver, only a wanted backend is asked about a GPU: all would give the same answer.
+    """
+    kinds = {name: device_kinds(name) or (None,) for name in backend_names()}
+    wanted_kinds = kinds.get(settings.backend, (None,))
+    wanted = (settings.backend, settings.device or wanted_kinds[0])
+    pairs = [(name, kind) for name, of_name in kinds.items() for kind in of_name]
+    for name, kind in pairs if wanted in pairs else [wanted, *pairs]:
+        first = kinds.get(name, (kind,))[0]
+        title = f"backend {name}" if kind == first else f"backend {name} on {kind}"
+        if without_driver and kind == "cuda" and (name, kind) != wanted:
+            yield Finding(name=title, outcome=Outcome.WARNING, detail=NO_DRIVER, hint=NO_DRIVER_HINT)
+            continue
+        try:
+            found = describe(settings.model_copy(update={"backend": name, "device": kind}))
+        except OpclockError as error:
+            outcome = Outcome.PROBLEM if (name, kind) == wanted else Outcome.WARNING
+            yield Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
+        else:
+            yield Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
 
 
 def _database(settings: Settings) -> Finding:

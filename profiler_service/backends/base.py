@@ -74,8 +74,18 @@ class Backend(ABC):
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
     dtypes: ClassVar[tuple[Dtype, ...]]
     """In which it computes; a dtype that it would silently compute in another is not one of them."""
+    runs_uncaptured: ClassVar[bool] = False
+    """Whether it can do without CUDA graphs."""
+    autotunes: ClassVar[bool] = False
+    """Whether it knows `max_autotune`."""
 
     def __init__(self, options: BackendOptions) -> None:
+        if not (options.cuda_graphs or self.runs_uncaptured):
+            raise InvalidSpecError(f"backend {self.name!r} always captures CUDA graphs", hint="Leave cuda_graphs on.")
+        if options.max_autotune and not self.autotunes:
+            raise InvalidSpecError(
+                f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
+            )
         self.options = options
 
     @abstractmethod

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from models.spec.targets import TargetSpec
-from profiler_service.diagnosis import Finding, Outcome, diagnose, governor
+from profiler_service.diagnosis import diagnose, governor
 from profiler_service.errors import BackendUnavailableError
+from profiler_service.findings import Finding, Outcome
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
 

@@ -1,0 +1,120 @@
+"""torch.compile for static shapes: what Inductor needs, how it is asked, where it keeps what it compiled.
+
+Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. Compiling takes a second or two
+for a graph whose kernels are new, some twenty for a process's very first, and a fifth of a second once the cache has it
+(docs/measurement.md).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from profiler_service.backends.options import BackendOptions
+from profiler_service.errors import BackendUnavailableError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of parts of torch that torch itself has given up
+    from torch._inductor import compile_fx  # noqa: F401 - loaded here, not in the middle of the first build
+    from torch._inductor import config as inductor_config
+
+NAME = "inductor"
+
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+class Compiler:
+    """Compiles one module after another.
+
+    Args:
+        options: see `BackendOptions`. What was compiled is kept under `cache_dir`, so that every round times the same code;
+            without one it is kept as long as the process lives.
+        names: of the programs that Inductor may call for this kind of device, the preferred one first.
+
+    Raises:
+        BackendUnavailableError: none of them is there, or Python's headers are not.
+    """
+
+    def __init__(self, options: BackendOptions, *, names: tuple[str, ...]) -> None:
+        self._max_autotune = options.max_autotune
+        self._directory = None if options.cache_dir is None else options.cache_dir / NAME
+        self.toolchain = toolchain(names)
+        inductor_config.compile_threads = 1  # no processes besides this one, which may be killed
+
+    def compile(self, module: nn.Module, array: Tensor) -> nn.Module:
+        """The module compiled for that input alone, and run once. Torch's own errors pass through."""
+        compiled: nn.Module = torch.compile(  # type: ignore[assignment]
+            module,
+            backend=NAME,
+            dynamic=False,
+            fullgraph=True,
+            options={"freezing": True, "max_autotune": self._max_autotune, "autotune_num_choices_displayed": 0},
+        )
+        with torch.inference_mode(), self._caching(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice about options that are part of the target
+            compiled(array)
+        return compiled
+
+    def options(self) -> dict[str, str]:
+        """What of it goes into a target."""
+        return {
+            "freezing": "on",
+            "max_autotune": "on" if self._max_autotune else "off",
+            "shapes": "static",
+            "toolchain": self.toolchain,
+        }
+
+    @contextmanager
+    def _caching(self) -> Iterator[None]:
+        """Inductor's cache is where this one's is, and not in a directory of /tmp whose name everybody knows."""
+        directory = self._directory or Path(_own_directory().name)
+        before = os.environ.get(_CACHE_VARIABLE)
+        os.environ[_CACHE_VARIABLE] = str(directory.absolute())
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_CACHE_VARIABLE]
+            else:
+                os.environ[_CACHE_VARIABLE] = before
+
+
+def toolchain(names: tuple[str, ...]) -> str:
+    """The compiler that Inductor calls, as it names itself: `g++ (Debian 12.2.0-14) 12.2.0`.
+
+    Raises:
+        BackendUnavailableError: see `Compiler`.
+    """
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise BackendUnavailableError(
+            f"inductor needs a compiler, and there is no {' or '.join(names)} on the path",
+            hint="Install one (apt-get install g++), or name yours in the environment variable CXX (CC for a GPU).",
+        )
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    if not headers.exists():
+        raise BackendUnavailableError(
+            f"inductor needs Python's headers, and there is no {headers}", hint="Install them: apt-get install python3-dev"
+        )
+    try:
+        told = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BackendUnavailableError(f"{found} cannot be run: {error}", hint="Reinstall the compiler.") from error
+    return next(iter(told.stdout.splitlines()), found)
+
+
+@cache
+def _own_directory() -> TemporaryDirectory[str]:
+    """This process's cache, removed with it. One for all: Inductor remembers paths in it."""
+    return TemporaryDirectory(prefix="opclock-inductor-")
