@@ -69,8 +69,9 @@ class LookupTable:
         return tuple(terms)
 
     def label(self) -> str:
-        """For people: the table's id, space and target."""
-        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()})"
+        """For people: the table's id, space and target, and its protocol unless that is the usual one."""
+        protocol = "" if self.info.protocol is ProtocolName.IN_CONTEXT else f", {self.info.protocol.value}"
+        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()}{protocol})"
 
     def measuring_advice(self) -> str:
         """How what is missing gets a value: by a command on the box of this table, which measures that and nothing else.

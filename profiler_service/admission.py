@@ -10,7 +10,7 @@ from models.spaces.registry import create_space
 from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
-from models.spec.measurements import PROTOCOL_VERSIONS, Workload
+from models.spec.measurements import PROTOCOL_VERSIONS, ProtocolName, Workload
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.jobs.messages import BackendDescription
@@ -36,18 +36,22 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
 
     Raises:
         InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, a dtype
-            that the backend does not measure, or a network beyond the limit of memory; names the workload.
+            or a protocol that the backend does not measure, or a network beyond the limit of memory; names the workload.
     """
     space = create_space(request.space)
+    _require_protocol(request.protocol, backend)
     _require_dtype(space.spec.dtype, backend, "space")
     for index, workload in enumerate(request.workloads or ()):
         _check(workload, space, backend, f"workloads.{index}")
+    provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}
+    if request.protocol is ProtocolName.ISOLATED_COLD:
+        provenance["flush_bytes"] = str(backend.flush_bytes)
     info = TableInfo(
         target=backend.target,
         space=space.spec,
         protocol=request.protocol,
         protocol_version=PROTOCOL_VERSIONS[request.protocol],
-        provenance={"host": platform.node(), "system": platform.platform(), "opclock": service_version()},
+        provenance=provenance,
     )
     return AdmittedJob(request.model_copy(update={"space": space.spec}), info)
 
@@ -64,6 +68,15 @@ def _check(workload: Workload, space: SearchSpace, backend: BackendDescription, 
         raise WorkloadTooLargeError(
             f"{where}: this network takes about {size:.3g} bytes; the limit is {limits.MAX_WORKLOAD_BYTES:.3g}",
             hint="Choose a smaller input size or batch.",
+        )
+
+
+def _require_protocol(protocol: ProtocolName, backend: BackendDescription) -> None:
+    if protocol is ProtocolName.ISOLATED_COLD and backend.flush_bytes is None:
+        raise InvalidSpecError(
+            f"protocol {protocol.value!r} cannot be measured by backend {backend.target.backend!r} on "
+            f"{backend.target.device!r}: it does not know how large the last-level cache is that would have to be emptied",
+            hint="Choose protocol isolated_hot, isolated or in_context.",
         )
 
 

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """Whether `inductor` times many kernels for each graph and takes the fastest. Off, since it builds many times longer and
     differs from build to build; part of the target."""
 
+    replay_builds: bool = False
+    """Whether TensorRT builds from its timing cache alone and fails where that has a gap, so that a table is rebuilt with the
+    very kernels that it was measured with. Off, since the first build of every graph has to time kernels."""
+
     cache_dir: Path | None = None
     """Directory of graph files that can always be made again. By default beside the database, where there is room and
     the rights to write are known to be there."""

@@ -5,13 +5,14 @@ Its clock counts only what the work on it takes, as a real device's does for wor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
+from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.head_start import Mark
 from profiler_service.errors import DeviceMemoryError
 
@@ -22,6 +23,7 @@ HOPPER = DeviceInfo(
     compute_capability=(9, 0),
     multiprocessors=132,
     cuda_driver="13.0",
+    l2_cache_bytes=2**20,
 )
 
 STREAM, CAPTURING_STREAM = 7, 8
@@ -159,6 +161,24 @@ class FakeDevice(Device):
 
     def synchronize(self) -> None:
         self.calls.append("synchronize")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+STEADY = DeviceReading(sm_clock_mhz=1980, memory_clock_mhz=3201, temperature_c=50, power_w=310.0, other_processes=0)
+
+
+class FakeTelemetry:
+    """NVML's view of a fake device: those readings, the last one for ever. Each is a call on the device's list."""
+
+    def __init__(self, device: FakeDevice, readings: Iterable[DeviceReading] = (STEADY,)) -> None:
+        self._device, self._readings = device, list(readings)
+        self.closed = False
+
+    def read(self) -> DeviceReading | None:
+        self._device.calls.append("read")
+        return self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
 
     def close(self) -> None:
         self.closed = True

@@ -43,7 +43,9 @@ class FakePyCuda(ModuleType):
         self.synchronised = 0
         self.capturing: list[Callable[[], None]] | None = None
         self.Context = type("Context", (), {"synchronize": staticmethod(self._current)})
-        self.device_attribute = type("device_attribute", (), {"CLOCK_RATE": "clock", "MULTIPROCESSOR_COUNT": "count"})
+        self.device_attribute = type(
+            "device_attribute", (), {"CLOCK_RATE": "clock", "MULTIPROCESSOR_COUNT": "count", "L2_CACHE_SIZE": "l2"}
+        )
 
     def init(self) -> None:
         if self.error:
@@ -109,7 +111,7 @@ class _Device:
         return _Context(self._cuda)
 
     def get_attribute(self, name: str) -> int:
-        return {"clock": CLOCK_KHZ, "count": 16}[name]
+        return {"clock": CLOCK_KHZ, "count": 16, "l2": 2**22}[name]
 
     def name(self) -> str:
         return self._cuda.device_name

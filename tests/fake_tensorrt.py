@@ -31,10 +31,14 @@ RETURNS_NONE = (
     "create_engine_inspector",
     "get_engine_information",
     "create_execution_context",
+    "get_tensor_name",
+    "get_tensor_mode",
 )
 RETURNS_FALSE = ("parse", "set_timing_cache", "combine", "set_tensor_address", "execute_async_v3")
-RAISES = ("Builder", "OnnxParser", "Runtime")
+RAISES = ("Builder", "OnnxParser", "Runtime", "builder_optimization_level")
 FAILURES = (*RETURNS_NONE, *RETURNS_FALSE, *RAISES)
+RTX_FAILURES = ("set_compute_capability",)
+"""Of TensorRT-RTX alone; it returns False."""
 
 _FLAGS = enum.IntEnum("BuilderFlag", ["TF32", "ERROR_ON_TIMING_CACHE_MISS"], start=0)
 _MODES = enum.Enum("TensorIOMode", ["INPUT", "OUTPUT"])
@@ -52,6 +56,7 @@ class FakeTensorRt(SimpleNamespace):
         failing: the function that fails from now on; may be changed.
         reason: what it logs then.
         records_nothing: whether its engines enqueue no work while they are captured.
+        raising: whether what fails raises, whatever it usually does.
     """
 
     def __init__(
@@ -62,11 +67,14 @@ class FakeTensorRt(SimpleNamespace):
         failing: str | None = None,
         reason: str = "Error Code 2: something broke",
         records_nothing: bool = False,
+        raising: bool = False,
     ) -> None:
         self.__version__ = version
         self.device, self.failing, self.reason, self.records_nothing = device, failing, reason, records_nothing
+        self.raising = raising
         self.configurations: list[_Config] = []
         self.tactics_timed = self.builds = 0
+        self.layers = json.dumps({"Layers": [{"Name": "doubling", "TacticName": "fake"}]})
         super().__init__(
             ILogger=_Logger,
             NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
@@ -86,6 +94,8 @@ class FakeTensorRt(SimpleNamespace):
         """That function, or its failure."""
         if name != self.failing:
             return function(*arguments)
+        if self.raising:
+            raise RuntimeError(self.reason)
         if name in RAISES:
             raise TypeError("pybind11::init(): factory function returned nullptr")
         for logger in _Logger.all:
@@ -122,7 +132,7 @@ class _Builder:
     def _build(self, network: Any, config: _Config) -> Any:
         self._trt.builds += 1
         kernel = f"kernel of {network.model.graph.name}"
-        timings = config.timings.known
+        timings = set[str]() if config.timings is None else config.timings.known
         if kernel not in timings:
             if config.get_flag(_FLAGS.ERROR_ON_TIMING_CACHE_MISS):
                 return None
@@ -152,7 +162,11 @@ class _Config:
 
     @builder_optimization_level.setter
     def builder_optimization_level(self, level: int) -> None:
-        self._level = min(level, 5)
+        self._level = self._trt.call("builder_optimization_level", lambda: min(level, 5))
+
+    def set_compute_capability(self, capability: str, index: int) -> bool:
+        assert (self.num_compute_capabilities, index) == (1, 0)  # type: ignore[attr-defined]
+        return bool(self._trt.call("set_compute_capability", lambda: True))
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
         self._workspace = size
@@ -195,10 +209,10 @@ class _Parser:
         return len(self._errors)
 
     def parse(self, graph: bytes) -> bool:
-        if self._trt.failing == "parse":
+        if self._trt.failing == "parse" and not self._trt.raising:
             self._errors = [_error("INVALID_NODE", "Resize", "resize"), _error("UNSUPPORTED_NODE", "Conv", "conv1")]
             return False
-        model = onnx.load_from_string(graph)
+        model = self._trt.call("parse", onnx.load_from_string, graph)
         self._network.model = model
         self._network.num_inputs, self._network.num_outputs = len(model.graph.input), len(model.graph.output)
         return True
@@ -232,10 +246,11 @@ class _Engine:
         self._trt, self.tensors = trt, [*model.graph.input, *model.graph.output]
 
     def get_tensor_name(self, index: int) -> str:
-        return str(self.tensors[index].name)
+        return self._trt.call("get_tensor_name", lambda: str(self.tensors[index].name))  # type: ignore[no-any-return]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return _MODES.INPUT if name == self.tensors[0].name else _MODES.OUTPUT
+        mode = _MODES.INPUT if name == self.tensors[0].name else _MODES.OUTPUT
+        return self._trt.call("get_tensor_mode", lambda: mode)
 
     def get_tensor_dtype(self, name: str) -> Any:
         return _ELEMENTS[self._named(name).elem_type]
@@ -244,7 +259,7 @@ class _Engine:
         return tuple(dimension.dim_value for dimension in self._named(name).shape.dim)
 
     def create_engine_inspector(self) -> Any:
-        layers = json.dumps({"Layers": [{"Name": "doubling", "TacticName": "fake"}]})
+        layers = self._trt.layers
         inspector = SimpleNamespace(get_engine_information=lambda how: self._trt.call("get_engine_information", lambda: layers))
         return self._trt.call("create_engine_inspector", lambda: inspector)
 

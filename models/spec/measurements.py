@@ -28,13 +28,19 @@ Workload = Annotated[
 
 
 class ProtocolName(StrEnum):
-    """How times are taken (docs/measurement.md)."""
+    """How times are taken (docs/measurement.md). A value is part of every table's id, so that none is ever renamed."""
 
     IN_CONTEXT = "in_context"
+    """In context, in turn, in sentinel units."""
     ISOLATED = "isolated"
+    """Alone, back to back, each run between marks of its own."""
+    ISOLATED_HOT = "isolated_hot"
+    """Alone, back to back, many runs between one pair of marks: caches as warm as they get, no gap is timed."""
+    ISOLATED_COLD = "isolated_cold"
+    """Alone, each run between marks of its own, the last-level cache emptied before each."""
 
 
-PROTOCOL_VERSIONS: dict[ProtocolName, int] = {ProtocolName.IN_CONTEXT: 1, ProtocolName.ISOLATED: 1}
+PROTOCOL_VERSIONS: dict[ProtocolName, int] = dict.fromkeys(ProtocolName, 1)
 """Raised whenever a protocol's numbers would change for other reasons than the target's."""
 
 
@@ -67,7 +73,7 @@ class Flag(StrEnum):
     CONTAMINATED = "contaminated"
     """A round was kept although the sentinel said that the host was slow."""
     THROTTLED = "throttled"
-    """The device lowered its clocks."""
+    """The device's clock was held down, or far below the usual, in samples that count since there were too few others."""
     HOST_BOUND = "host_bound"
     """Enqueueing took so long that the device waited."""
     BELOW_RESOLUTION = "below_resolution"
@@ -106,7 +112,12 @@ class Measurement(Record):
         samples, rounds: how many.
         build_s: seconds to build the engine. engine_bytes, peak_memory_bytes: sizes, where the backend tells.
         output_error: relative L2 error against the torch module in float32, as a fraction.
-        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c, host_load: conditions.
+        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: of the device, at the start of the first
+            round and at the end of the last one. power_w: median of what it drew. None, as what follows, where nobody tells.
+        other_processes: how many computed on the device besides, at the most.
+        samples_set_aside: samples that do not count, since the clock was held down or far below the usual.
+        throttle_reasons: why it was, also where the samples count all the same (flag `throttled`).
+        host_load: processes that ran or waited for a core, median over the visits.
         measured_at: UTC start time of the first round.
     """
 
@@ -137,6 +148,10 @@ class Measurement(Record):
     clock_after_mhz: float | None = None
     temperature_before_c: float | None = None
     temperature_after_c: float | None = None
+    power_w: float | None = None
+    other_processes: Count | None = None
+    samples_set_aside: Count | None = None
+    throttle_reasons: Annotated[str, Field(min_length=1, max_length=limits.MAX_MESSAGE)] | None = None
     host_load: float | None = None
     measured_at: UtcTime | None = None
     flags: tuple[Flag, ...] = ()

@@ -31,17 +31,26 @@ def validate(
         list[str] | None,
         typer.Option(metavar="ID", help="Which table. Several are compared on the same networks, measured as the first was."),
     ] = None,
+    protocol: Annotated[
+        list[ProtocolName] | None,
+        typer.Option(
+            help="Instead of --table: the service's own tables of these protocols, compared on the same networks.",
+            show_default=ProtocolName.IN_CONTEXT.value,
+        ),
+    ] = None,
     budget: BudgetOption = Budget.NORMAL,
     seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
     json: Json = False,
 ) -> None:
     """Measure random networks and judge the sums of table entries, raw and calibrated, beside multiply-adds."""
+    if table and protocol:
+        raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
     from nas_client.validation.report import write_report
     from nas_client.validation.run import validate as run_validation
 
     with connect(url) as service:
-        tables = _choose(service, space, input_size, table or [])
+        tables = _choose(service, space, input_size, table or [], protocol or [])
         with watching(f"measuring {architectures} networks") as watch:
             run = run_validation(service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch)
     if output is not None:
@@ -56,16 +65,20 @@ def validate(
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
 
 
-def _choose(service: ServiceClient, space: str, input_size: str | None, ids: list[str]) -> list[LookupTable]:
-    """The tables named, or the one of that space that this service's own target was measured with."""
+def _choose(
+    service: ServiceClient, space: str, input_size: str | None, ids: list[str], protocols: list[ProtocolName]
+) -> list[LookupTable]:
+    """The tables named, or those of that space that this service's own target was measured with, one for each protocol."""
     tables = service.tables()
     size = None if input_size is None else parse_size(input_size)
     if ids:
         chosen = [choose_table(tables, table_id=table_id, space=space, input_size=size) for table_id in ids]
     else:
         target = service.target().target
-        protocol = ProtocolName.IN_CONTEXT
-        chosen = [choose_table(tables, space=space, input_size=size, protocol=protocol, target=target)]
+        chosen = [
+            choose_table(tables, space=space, input_size=size, protocol=protocol, target=target)
+            for protocol in dict.fromkeys(protocols or [ProtocolName.IN_CONTEXT])
+        ]
     return [LookupTable(service.table(table.id)) for table in chosen]
 
 

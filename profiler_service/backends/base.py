@@ -19,6 +19,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.options import BackendOptions
 
 FloatArray = NDArray[np.float32]
@@ -78,6 +79,8 @@ class Backend(ABC):
     """Whether it can do without CUDA graphs."""
     autotunes: ClassVar[bool] = False
     """Whether it knows `max_autotune`."""
+    replays_builds: ClassVar[bool] = False
+    """Whether it can build from what earlier builds have learned alone, and fail where that has a gap."""
 
     def __init__(self, options: BackendOptions) -> None:
         if not (options.cuda_graphs or self.runs_uncaptured):
@@ -85,6 +88,10 @@ class Backend(ABC):
         if options.max_autotune and not self.autotunes:
             raise InvalidSpecError(
                 f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
+            )
+        if options.replay_builds and not self.replays_builds:
+            raise InvalidSpecError(
+                f"backend {self.name!r} cannot replay builds: it learns nothing while building", hint="Leave replay_builds off."
             )
         self.options = options
 
@@ -101,12 +108,47 @@ class Backend(ABC):
             BuildError, DeviceMemoryError: the runtime refused the graph, or memory ran out.
         """
 
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """As `build`, but from scratch: nothing that an earlier build has learned or left is used or added to.
+
+        A backend that keeps engines, timings or chosen kernels overrides this.
+        """
+        return self.build(artifact)
+
+    def read_device(self) -> DeviceReading | None:
+        """The device's clocks, temperature and power now; None where nobody tells, as on a CPU. Never called while something
+        is timed: a reading disturbs the device.
+
+        Raises:
+            BackendUnavailableError: the device does not answer any more.
+        """
+        return None
+
     @abstractmethod
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """Run each engine once, in order, and return the milliseconds of each on the device's clock.
 
         The same engine may stand in the sequence more than once.
         """
+
+    def flush_bytes(self) -> int | None:
+        """How much must be written to leave nothing else in the last cache before memory; None where nobody knows its size,
+        so that protocol `isolated_cold` is refused.
+        """
+        return None
+
+    def flusher(self) -> Engine:
+        """An engine whose run writes `flush_bytes`, so that what runs next finds nothing of its own in a cache. It takes its
+        turn in `time_pass` like any other, hence between marks of its own; it computes nothing.
+
+        Raises:
+            InvalidSpecError: how much would have to be written is not known.
+            DeviceMemoryError: there is no room for it.
+        """
+        raise InvalidSpecError(
+            f"backend {self.name!r} cannot measure protocol 'isolated_cold': how large the last-level cache is, is not known",
+            hint="Choose protocol isolated_hot, isolated or in_context.",
+        )
 
     def close(self) -> None:
         """Free what the backend holds besides its engines."""

@@ -6,11 +6,44 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import ClassVar
 
+import numpy as np
+
 from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
-from profiler_service.backends.base import Backend, Engine
+from profiler_service.backends.base import Backend, Engine, FloatArray
 from profiler_service.backends.options import BackendOptions
+from profiler_service.errors import DeviceMemoryError, RunError
+
+_FLUSHED_CACHES = 2
+"""Last-level caches' worth of memory that is written to empty one: its replacement is not strictly the oldest line first."""
+
+
+class CpuFlusher(Engine):
+    """Reads and writes a buffer larger than every cache.
+
+    Read as well as written, since stores alone may go past the caches. Other cores' work is flushed where they share the cache.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        try:
+            self._buffer: FloatArray | None = np.zeros(nbytes // np.dtype(np.float32).itemsize, np.float32)
+        except MemoryError as error:
+            raise DeviceMemoryError(f"no {nbytes} bytes of memory to flush the caches with") from error
+
+    def run(self) -> None:
+        """See `Engine.run`."""
+        if self._buffer is None:
+            raise RunError("the engine is closed")
+        self._buffer += 1.0
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        """Never. Raises RunError."""
+        raise RunError("a flusher computes nothing")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._buffer = None
 
 
 class CpuBackend(Backend):
@@ -37,6 +70,16 @@ class CpuBackend(Backend):
             stamps[position + 1] = perf_counter_ns()
             position += 2
         return [(end - start) / 1e6 for start, end in zip(stamps[::2], stamps[1::2], strict=True)]
+
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        cache_bytes = processor.last_level_cache_bytes()
+        return None if cache_bytes is None else _FLUSHED_CACHES * cache_bytes
+
+    def flusher(self) -> Engine:
+        """See `Backend.flusher`."""
+        nbytes = self.flush_bytes()
+        return super().flusher() if nbytes is None else CpuFlusher(nbytes)
 
     def cpu_target(self, *, versions: Mapping[str, str], options: Mapping[str, str]) -> TargetSpec:
         """The target on this processor; `cores` tells on how many this very process may run."""

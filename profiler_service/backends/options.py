@@ -29,6 +29,8 @@ class BackendOptions(Record):
         cuda_graphs: whether runs on a GPU are captured into CUDA graphs; off, their kernels are launched one by one.
         max_autotune: whether a compiler may time many kernels for each graph and take the fastest.
         cache_dir: where a runtime keeps what makes a build faster and repeatable; None to keep it in memory alone.
+        replay_builds: build from what is kept there alone, and fail where it has a gap: the same kernels once more. No part of
+            a target, since it chooses nothing that was not chosen before.
     """
 
     device: DeviceKind | None = None
@@ -39,3 +41,4 @@ class BackendOptions(Record):
     cuda_graphs: bool = True
     max_autotune: bool = False
     cache_dir: Path | None = None
+    replay_builds: bool = False

@@ -9,6 +9,8 @@ from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
 _DEVICE_TREE = Path("/proc/device-tree/model")
+_CPUS = Path("/sys/devices/system/cpu")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 _VECTOR_INSTRUCTIONS = re.compile(r"avx\w*|fma|f16c|amx\w*|asimd\w*|sve\w*|i8mm|bf16|fphp")
 """Those that convolution kernels are chosen by, on x86 and Arm."""
@@ -33,6 +35,17 @@ def vector_instructions(cpuinfo: str | None = None) -> str:
     text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
     flags = (_field("flags", text) or _field("Features", text)).split()
     return " ".join(sorted(flag for flag in flags if _VECTOR_INSTRUCTIONS.fullmatch(flag)))
+
+
+def last_level_cache_bytes(cpus: Path = _CPUS) -> int | None:
+    """Size of the largest cache of a core that this process may run on; None where the system does not tell."""
+    found = []
+    for core in usable_cores():
+        for cache in (cpus / f"cpu{core}" / "cache").glob("index*"):
+            size = _read(cache / "size").strip()
+            if _read(cache / "type").strip() != "Instruction" and size[:-1].isdecimal() and size[-1] in _UNITS:
+                found.append(int(size[:-1]) * _UNITS[size[-1]])
+    return max(found, default=None)
 
 
 def usable_cores() -> tuple[int, ...]:

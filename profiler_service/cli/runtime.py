@@ -46,6 +46,7 @@ def open_workers(settings: Settings) -> Workers:
             cuda_graphs=settings.cuda_graphs,
             max_autotune=settings.max_autotune,
             cache_dir=settings.cache_path,
+            replay_builds=settings.replay_builds,
         ),
         cache_dir=settings.cache_path,
         settings=WorkerSettings(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from profiler_service.jobs.ledger import Ledger
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.reporting import PhaseSeconds, Reporter
 from profiler_service.jobs.workers import Workers
 from profiler_service.measure.budgets import BudgetSettings
+from profiler_service.measure.throttling import ClockWatch
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class JobContext:
         reporter: told of every step.
         seconds: where its time goes; the phases add to it.
         stopped: asked between visits; once true, the phases return and leave the rest as it is.
+        clock: tells when the device was slow.
     """
 
     workers: Workers
@@ -31,6 +33,7 @@ class JobContext:
     reporter: Reporter
     seconds: PhaseSeconds
     stopped: Callable[[], bool]
+    clock: ClockWatch = field(default_factory=ClockWatch)
 
     def expect_visits(self) -> None:
         """Tell the reporter how much timing is left."""

@@ -15,6 +15,7 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.progress import Work
+from profiler_service.jobs.sifting import sifted_group
 from profiler_service.measure.groups import Group, Member
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
@@ -103,7 +104,7 @@ class GroupVisits:
                 self._failed_whole(outcome, attempt.group)
                 units = 0
             else:
-                units = self._timed(outcome, attempt, settings, load)
+                units = self._timed(sifted_group(outcome, self._job.clock), attempt, settings, load)
             self._job.reporter.estimate.did(Work.VISIT, units, perf_counter() - start_s)
             self._job.reporter.tick()
 
@@ -132,9 +133,10 @@ class GroupVisits:
                     visit=self._saved,
                     samples_ms=times.samples_ms[member.key],
                     sentinel_ms=sentinel_ms,
-                    passes=len(times.samples_ms[member.key]),
+                    passes=len(times.windows) or len(times.samples_ms[member.key]),
                     accepted=accepted,
                     started_at=times.started_at,
+                    device=times.device,
                 )
                 for member in (*group.due, *group.bases)
             ],

@@ -14,6 +14,8 @@ from models.spec.measurements import Status
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.measure.throttling import Window
+from profiler_service.measure.visits import DeviceState
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,14 @@ class BackendDescription:
 
     Attributes:
         target: what it measures on.
-        dtypes, reads_onnx, builds_on_device: as of `Backend`.
+        dtypes, reads_onnx, builds_on_device, flush_bytes: as of `Backend`.
     """
 
     target: TargetSpec
     dtypes: tuple[Dtype, ...]
     reads_onnx: bool
     builds_on_device: bool
+    flush_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class GroupTimes:
         build_s: seconds to build all engines and run each once. warmup_s, sampling_s: seconds of the passes.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
+        windows: the device before and after each pass; none where nobody tells of it.
+        device: what became of the windows; see `jobs.sifting`.
     """
 
     samples_ms: Mapping[str, tuple[float, ...]]
@@ -123,24 +128,32 @@ class GroupTimes:
     peak_rss_bytes: int
     started_at: datetime
     failures: tuple[Failure, ...] = field(default=())
+    windows: tuple[Window, ...] = ()
+    device: DeviceState | None = None
 
 
 @dataclass(frozen=True)
 class AloneRequest:
-    """One engine to be timed by itself, back to back: the usual way (protocol `isolated`).
+    """One engine to be timed by itself; see `measure.alone.run_alone`.
 
     Attributes:
         artifact: the graph.
-        runs: timed runs. warmup_runs: runs before them, not timed.
+        runs: timed runs, or windows of several. warmup_runs: runs before them, not timed.
+        together: runs between one pair of marks.
+        cold: whether the caches are emptied before each window, outside it.
     """
 
     artifact: GraphArtifact
     runs: int
     warmup_runs: int = 5
+    together: int = 1
+    cold: bool = False
 
     def __post_init__(self) -> None:
-        if self.runs < 1 or self.warmup_runs < 0:
-            raise InvalidSpecError(f"runs must be ≥ 1 and warmup_runs ≥ 0, not {self.runs} and {self.warmup_runs}")
+        if min(self.runs, self.together) < 1 or self.warmup_runs < 0:
+            raise InvalidSpecError(
+                f"runs and together must be ≥ 1 and warmup_runs ≥ 0, not {self.runs}, {self.together} and {self.warmup_runs}"
+            )
 
 
 @dataclass(frozen=True)
@@ -148,10 +161,12 @@ class AloneTimes:
     """Samples of one engine timed by itself.
 
     Attributes:
-        samples_ms: one time per run, in order.
+        samples_ms: one time of one run per run or window, in order.
         build_s: seconds to build the engine and run it once. warmup_s, sampling_s: seconds of the runs.
         peak_rss_bytes: most memory the process has held since it started.
         started_at: UTC.
+        windows: the device before and after all runs; none where nobody tells of it.
+        device: what became of the window; see `jobs.sifting`.
     """
 
     key: str
@@ -161,3 +176,5 @@ class AloneTimes:
     sampling_s: float
     peak_rss_bytes: int
     started_at: datetime
+    windows: tuple[Window, ...] = ()
+    device: DeviceState | None = None

@@ -107,7 +107,7 @@ def plan_job(
     pending = [workload for workload in workloads if workload.key() not in finished]
     planned = tuple(_plan(workload, space, protocol) for workload in pending)
     operators = [workload for workload in pending if isinstance(workload, OperatorSpec)]
-    if protocol is ProtocolName.ISOLATED or not operators:
+    if protocol is not ProtocolName.IN_CONTEXT or not operators:
         return JobPlan(planned)
     present = {operator.key() for operator in operators}
     others = [operator for operator in space.operators() if operator.key() not in present]
@@ -121,7 +121,7 @@ def _plan(workload: Workload, space: SearchSpace, protocol: ProtocolName) -> Pla
         operators = space.architecture_operators(workload)
         graph = PlannedGraph(GraphRequest(subject=workload), network_bytes(operators))
         return PlannedWorkload(workload, graph, operators=len(operators))
-    if protocol is ProtocolName.ISOLATED:
+    if protocol is not ProtocolName.IN_CONTEXT:
         return PlannedWorkload(workload, _operator_graph(workload, in_context=False))
     base = ContextBase.of(workload)
     return PlannedWorkload(

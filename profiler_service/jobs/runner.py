@@ -190,7 +190,7 @@ class JobRunner:
                 limits = LiveLimits(self._settings.live_engines, memory_bytes)
                 measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
             else:
-                measure_alone(context, artifacts, seed=job.id)
+                measure_alone(context, artifacts, request.protocol, seed=job.id)
         reporter.finish()
         return not ledger.pending
 

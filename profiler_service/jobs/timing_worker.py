@@ -31,7 +31,9 @@ from profiler_service.jobs.messages import (
     GroupTimes,
 )
 from profiler_service.jobs.output_check import output_problem
-from profiler_service.measure.passes import garbage_collector_off, run_passes
+from profiler_service.measure.alone import run_alone
+from profiler_service.measure.passes import run_passes
+from profiler_service.measure.throttling import windows_between
 
 _PATIENCE = 20
 """How many times longer than their first runs the passes may take before they count as hung."""
@@ -66,6 +68,7 @@ class TimingWorker:
             dtypes=backend.dtypes,
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
+            flush_bytes=backend.flush_bytes(),
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
@@ -138,10 +141,11 @@ class TimingWorker:
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
                 failures=tuple(group.failures),
+                windows=times.windows,
             )
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
-        """Time one engine by itself, back to back; see `AloneRequest`."""
+        """Time one engine by itself; see `AloneRequest`."""
         backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
@@ -151,13 +155,15 @@ class TimingWorker:
             if alone.failures:
                 return alone.failures[0]
             build_s = watch.lap()
-            engines = list(alone.engines.values())
-            activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_runs + request.runs, alone.run_s))
+            (engine,) = alone.engines.values()
+            runs = request.warmup_runs + request.runs * request.together
+            activity.note(Phase.RUNNING, key, self._allowance_s(runs, alone.run_s))
             try:
-                with garbage_collector_off():
-                    backend.time_pass(engines * request.warmup_runs)
-                    warmup_s = watch.lap()
-                    samples_ms = backend.time_pass(engines * request.runs)
+                run_alone(backend, engine, request.warmup_runs)
+                warmup_s = watch.lap()
+                before = backend.read_device()
+                samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
+                after = backend.read_device()
             except (BackendError, MemoryError) as error:
                 return _failure(error, key)
             return AloneTimes(
@@ -168,6 +174,7 @@ class TimingWorker:
                 sampling_s=watch.lap(),
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
+                windows=windows_between([before, after]),
             )
 
     @property

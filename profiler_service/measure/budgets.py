@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget
@@ -55,6 +56,16 @@ class BudgetSettings:
     def least_accepted(self) -> int:
         """Accepted rounds from which on the others do not count: half of those needed at the least."""
         return (self.min_rounds + 1) // 2
+
+    @property
+    def hot_windows(self) -> int:
+        """As `alone_runs`, for protocol `isolated_hot`; each window holds several runs."""
+        return ceil(self.alone_runs / 5)
+
+    @property
+    def cold_runs(self) -> int:
+        """As `alone_runs`, for protocol `isolated_cold`: emptying a large cache takes a CPU longer than most operators do."""
+        return ceil(self.alone_runs / 3)
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_rounds <= self.max_rounds:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from profiler_service.backends.base import Backend, Engine
+from profiler_service.measure.throttling import Window, windows_between
 
 SENTINEL = -1
 """Stands for the sentinel in an order of engines."""
@@ -22,10 +23,12 @@ class PassTimes:
     Attributes:
         engines_ms: per engine, one time per pass. Shape: (engines, passes).
         sentinel_ms: every run of the sentinel that counts, in order.
+        windows: the device before and after each pass; none where nobody tells of it.
     """
 
     engines_ms: tuple[tuple[float, ...], ...]
     sentinel_ms: tuple[float, ...]
+    windows: tuple[Window, ...] = ()
 
 
 def pass_order(engines: int, sentinel_every: int, rng: random.Random) -> list[int]:
@@ -41,15 +44,18 @@ def pass_order(engines: int, sentinel_every: int, rng: random.Random) -> list[in
 def run_passes(
     backend: Backend, engines: Sequence[Engine], sentinel: Engine, *, passes: int, sentinel_every: int, rng: random.Random
 ) -> PassTimes:
-    """Time `passes` passes over the engines, garbage collector off.
+    """Time `passes` passes over the engines, garbage collector off. The device is read between passes, never within one.
 
     Raises:
         RunError, DeviceMemoryError: an engine failed; nothing of the visit is kept.
+        BackendUnavailableError: the device does not answer any more.
     """
     engines_ms: list[list[float]] = [[] for _ in engines]
     sentinel_ms: list[float] = []
+    readings = []
     with garbage_collector_off():
         for _ in range(passes):
+            readings.append(backend.read_device())
             order = pass_order(len(engines), sentinel_every, rng)
             times = backend.time_pass([sentinel if index == SENTINEL else engines[index] for index in order])
             for (before, index), time_ms in zip(pairwise([*order[-1:], *order]), times, strict=True):
@@ -57,7 +63,8 @@ def run_passes(
                     engines_ms[index].append(time_ms)
                 elif before == SENTINEL:
                     sentinel_ms.append(time_ms)
-    return PassTimes(tuple(map(tuple, engines_ms)), tuple(sentinel_ms))
+        readings.append(backend.read_device())
+    return PassTimes(tuple(map(tuple, engines_ms)), tuple(sentinel_ms), windows_between(readings))
 
 
 @contextmanager

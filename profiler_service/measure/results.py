@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,7 @@ def measured(
         host_load=conditions.host_load,
         measured_at=min(visit.started_at for visit in visits),
         flags=flags,
+        **_device(visits, {round_value.round for round_value in rounds}),
     )
 
 
@@ -105,9 +107,34 @@ def _flags(rule: StoppingRule, rounds: Sequence[RoundValue], *, subtracted: bool
     found = {
         Flag.UNCONVERGED: not rule.converged,
         Flag.CONTAMINATED: not all(round_value.accepted for round_value in rounds),
+        Flag.THROTTLED: any(round_value.throttled for round_value in rounds),
         Flag.BELOW_RESOLUTION: subtracted and rule.value_ms <= RESOLUTION_STDERRS * rule.stderr_ms,
     }
     return tuple(flag for flag, raised in found.items() if raised)
+
+
+def _device(visits: Sequence[Visit], counted: Collection[int]) -> dict[str, Any]:
+    """The fields of a measurement that tell of the device, from the visits where it told; none where it never did.
+
+    Samples are set aside within a visit, and with a whole round that does not count because its device was throttled.
+    """
+    told = [(visit, visit.device) for visit in sorted(visits, key=lambda visit: visit.started_at) if visit.device is not None]
+    if not told:
+        return {}
+    states = [state for _, state in told]
+    whole = sum(len(visit.samples_ms) for visit, state in told if state.throttled and visit.round not in counted)
+    power_w = [state.power_w for state in states if state.power_w is not None]
+    others = [state.other_processes for state in states if state.other_processes is not None]
+    return {
+        "clock_before_mhz": states[0].clock_before_mhz,
+        "clock_after_mhz": states[-1].clock_after_mhz,
+        "temperature_before_c": states[0].temperature_before_c,
+        "temperature_after_c": states[-1].temperature_after_c,
+        "power_w": median(power_w) if power_w else None,
+        "other_processes": max(others, default=None),
+        "samples_set_aside": whole + sum(state.set_aside for state in states),
+        "throttle_reasons": ", ".join(sorted({reason for state in states for reason in state.reasons})) or None,
+    }
 
 
 def _pooled(visits: Sequence[Visit], rounds: Sequence[RoundValue], reference_ms: float | None) -> tuple[np.ndarray, np.ndarray]:

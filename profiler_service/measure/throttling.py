@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from profiler_service.backends.device.reading import DeviceReading
+from profiler_service.measure.visits import DeviceState
 
 LEAST_SHARE = 0.93
 """Of the usual clock. Boost clocks wander by some 3 % with temperature; a throttled one falls by 10 % and more."""
+
+LOW_CLOCK = "low_clock"
+"""The reason of windows whose clock was far below the usual, where the device gives none."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,12 @@ class Window:
     def reasons(self) -> tuple[str, ...]:
         """Why the clock was held down at one end or the other, sorted."""
         return tuple(sorted({*self.before.throttling, *self.after.throttling}))
+
+
+def windows_between(readings: Sequence[DeviceReading | None]) -> tuple[Window, ...]:
+    """The windows between successive readings; none where the device was not read each time."""
+    told = [reading for reading in readings if reading is not None]
+    return tuple(Window(*pair) for pair in pairwise(told)) if len(told) == len(readings) else ()
 
 
 @dataclass(frozen=True)
@@ -72,3 +84,52 @@ def _why_slow(window: Window, least_mhz: float) -> str:
     if window.reasons:
         return ", ".join(window.reasons)
     return f"{window.sm_clock_mhz} MHz, less than {least_mhz:.0f}" if window.sm_clock_mhz < least_mhz else ""
+
+
+def device_state(windows: Sequence[Window], sifted: Sifted, *, samples_per_window: int) -> DeviceState:
+    """What a visit says of its device. At least one window.
+
+    Args:
+        windows: in order of time.
+        sifted: what became of them.
+        samples_per_window: of one graph.
+    """
+    first, last = windows[0].before, windows[-1].after
+    readings = [first, *(window.after for window in windows)]
+    slow = windows if sifted.throttled else [windows[index] for index in sifted.set_aside]
+    reasons = {reason for window in slow for reason in (window.reasons or (LOW_CLOCK,))}
+    power_w = [reading.power_w for reading in readings if reading.power_w is not None]
+    others = [reading.other_processes for reading in readings if reading.other_processes is not None]
+    return DeviceState(
+        clock_before_mhz=first.sm_clock_mhz,
+        clock_after_mhz=last.sm_clock_mhz,
+        temperature_before_c=first.temperature_c,
+        temperature_after_c=last.temperature_c,
+        power_w=median(power_w) if power_w else None,
+        other_processes=max(others, default=None),
+        set_aside=len(sifted.set_aside) * samples_per_window,
+        throttled=sifted.throttled,
+        reasons=tuple(sorted(reasons)),
+    )
+
+
+class ClockWatch:
+    """Sifts one visit after another, and learns the device's usual clock from them.
+
+    The first visits are judged by themselves: a device that is slow from the start, and does not say why, is its usual self.
+
+    Args:
+        remembered: windows that the usual clock is taken from: those of the last minutes, since a device that warms up slows a
+            little.
+    """
+
+    def __init__(self, remembered: int = 2_000) -> None:
+        self._free: deque[int] = deque(maxlen=remembered)
+
+    def judge(self, windows: Sequence[Window]) -> Sifted:
+        """What becomes of a visit's windows."""
+        usual = median(self._free) if self._free else None
+        sifted = sift(windows, usual_mhz=usual)
+        if not sifted.throttled:
+            self._free.extend(windows[index].sm_clock_mhz for index in sifted.kept)
+        return sifted

@@ -23,11 +23,19 @@ class VisitMedian:
     median_ms: float
     sentinel_ms: float
     accepted: bool = True
+    throttled: bool = False
 
     @classmethod
     def of(cls, visit: Visit) -> VisitMedian:
         """The visit without its samples."""
-        return cls(visit.round, visit.visit, median(visit.samples_ms), visit.sentinel_ms, visit.accepted)
+        return cls(
+            visit.round, visit.visit, median(visit.samples_ms), visit.sentinel_ms, visit.accepted, throttled=visit.throttled
+        )
+
+    @property
+    def good(self) -> bool:
+        """Whether neither the sentinel nor the device's clock speaks against it."""
+        return self.accepted and not self.throttled
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class RoundValue:
         base_ms: median over the base's visits in the round, in the units of `value_ms`; 0 where there is no base.
         sentinel_ms: the sentinel's median.
         accepted: whether the sentinel let all the visits behind it stand.
+        throttled: whether the device was slow all through one of them.
     """
 
     round: int
@@ -48,6 +57,12 @@ class RoundValue:
     base_ms: float
     sentinel_ms: float
     accepted: bool = True
+    throttled: bool = False
+
+    @property
+    def good(self) -> bool:
+        """As of a visit."""
+        return self.accepted and not self.throttled
 
 
 def sentinel_scale(sentinel_ms: float, reference_ms: float | None) -> float:
@@ -63,7 +78,7 @@ def round_values(
 ) -> list[RoundValue]:
     """The rounds of a workload, in order: those in which the engine and, if it has one, its base were visited.
 
-    Within a round, visits that the sentinel did not accept count only where there are no others.
+    Within a round, visits that the sentinel did not accept, or on a throttled device, count only where there are no others.
 
     Args:
         engine: visits of the workload's graph.
@@ -73,14 +88,14 @@ def round_values(
     base_rounds = None if base is None else _by_round(base)
     values = []
     for number, visits in sorted(_by_round(engine).items()):
-        accepted = all(visit.accepted for visit in visits)
+        behind = list(visits)
         normalised, plain = _medians(visits, reference_ms)
         base_ms = plain_base_ms = 0.0
         if base_rounds is not None:
             if number not in base_rounds:
                 continue
             base_ms, plain_base_ms = _medians(base_rounds[number], reference_ms)
-            accepted = accepted and all(visit.accepted for visit in base_rounds[number])
+            behind += base_rounds[number]
         values.append(
             RoundValue(
                 round=number,
@@ -88,26 +103,27 @@ def round_values(
                 plain_ms=plain - plain_base_ms,
                 base_ms=base_ms,
                 sentinel_ms=median([visit.sentinel_ms for visit in visits]),
-                accepted=accepted,
+                accepted=all(visit.accepted for visit in behind),
+                throttled=any(visit.throttled for visit in behind),
             )
         )
     return values
 
 
 def counted_rounds(rounds: Sequence[RoundValue], least: int) -> list[RoundValue]:
-    """Those that make the value: the accepted ones if they are at least so many, else all.
+    """Those that make the value: the good ones if they are at least so many, else all.
 
     Sentinel units take out most of a slow phase, but not all: what waits for memory is slowed down otherwise than the sentinel.
     """
-    accepted = [round_value for round_value in rounds if round_value.accepted]
-    return accepted if len(accepted) >= least else list(rounds)
+    good = [round_value for round_value in rounds if round_value.good]
+    return good if len(good) >= least else list(rounds)
 
 
 def _by_round(visits: Iterable[VisitMedian]) -> Mapping[int, Sequence[VisitMedian]]:
     rounds: defaultdict[int, list[VisitMedian]] = defaultdict(list)
     for visit in visits:
         rounds[visit.round].append(visit)
-    return {number: [visit for visit in found if visit.accepted] or found for number, found in rounds.items()}
+    return {number: [visit for visit in found if visit.good] or found for number, found in rounds.items()}
 
 
 def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple[float, float]:
@@ -117,10 +133,10 @@ def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple
 
 
 def sentinel_reference(visits: Iterable[VisitMedian]) -> float:
-    """What a table's first job takes as the sentinel's reference: its median over accepted visits, groups counting once.
+    """What a table's first job takes as the sentinel's reference: its median over good visits, groups counting once.
 
-    All visits count where none was accepted. Needs at least one visit.
+    All visits count where none is good. Needs at least one visit.
     """
     seen = {(visit.round, visit.visit): visit for visit in visits}.values()
-    accepted = [visit.sentinel_ms for visit in seen if visit.accepted]
-    return median(accepted or [visit.sentinel_ms for visit in seen])
+    good = [visit.sentinel_ms for visit in seen if visit.good]
+    return median(good or [visit.sentinel_ms for visit in seen])

@@ -12,17 +12,41 @@ Key = Annotated[str, Field(min_length=1, max_length=64)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+class DeviceState(Record):
+    """The device while a visit was timed, where it tells (docs/measurement.md).
+
+    Attributes:
+        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: at the visit's ends.
+        power_w: median of its readings.
+        other_processes: how many computed on the device besides this one, at the most.
+        set_aside: samples of each graph that do not count, and are not kept: the clock was held down, or far below the usual.
+        throttled: all of them were such, so that all are kept.
+        reasons: why, sorted.
+    """
+
+    clock_before_mhz: float
+    clock_after_mhz: float
+    temperature_before_c: float | None = None
+    temperature_after_c: float | None = None
+    power_w: float | None = None
+    other_processes: Index | None = None
+    set_aside: Index = 0
+    throttled: bool = False
+    reasons: tuple[str, ...] = ()
+
+
 class Visit(Record):
     """The samples of one graph from one group of live engines, timed in turn (docs/measurement.md).
 
     Attributes:
         graph_key: key of the `GraphRequest` that was timed.
         round, visit: the round, and the index of the group within it; a base graph is visited by every group that needs it.
-        samples_ms: one time per pass, not normalised. Storage keeps them in single precision.
+        samples_ms: one time per pass that counts, not normalised. Storage keeps them in single precision.
         sentinel_ms: the sentinel's median over the same passes.
-        passes: how many passes the group made.
+        passes: how many passes the group made, those set aside included.
         accepted: whether the sentinel was steady enough for the visit to count.
         started_at: UTC time of the first pass.
+        device: its state meanwhile; None where nobody tells, as on a CPU.
     """
 
     graph_key: Key
@@ -33,3 +57,9 @@ class Visit(Record):
     passes: Index
     accepted: bool
     started_at: UtcTime
+    device: DeviceState | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the device was slow all the time."""
+        return self.device is not None and self.device.throttled

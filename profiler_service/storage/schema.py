@@ -71,7 +71,7 @@ class MeasurementRow(Base):
 
 
 class VisitRow(Base):
-    """One visit; `samples` are single-precision milliseconds, compressed with zlib."""
+    """One visit; `samples` are single-precision milliseconds, compressed with zlib, `device` is a `DeviceState`."""
 
     __tablename__ = "visits"
 
@@ -84,6 +84,7 @@ class VisitRow(Base):
     passes: Mapped[int]
     accepted: Mapped[bool]
     started_at: Mapped[datetime]
+    device: Mapped[str | None]
 
 
 class JobRow(Base):

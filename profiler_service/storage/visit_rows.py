@@ -12,9 +12,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from models.spec.table_files.etag import record_text
 from profiler_service.errors import StorageError
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import DeviceState, Visit
 from profiler_service.storage.records import among
+from profiler_service.storage.records import load as load_record
 from profiler_service.storage.schema import VisitRow
 from profiler_service.storage.table_rows import require
 
@@ -26,7 +28,7 @@ def save(session: Session, table_id: str, visits: Sequence[Visit]) -> None:
         return
     statement = insert(VisitRow)
     new = statement.excluded
-    changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at")
+    changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at", "device")
     session.execute(
         statement.on_conflict_do_update(
             index_elements=[VisitRow.table_id, VisitRow.graph_key, VisitRow.round, VisitRow.visit],
@@ -81,7 +83,12 @@ def unpack(data: bytes) -> tuple[float, ...]:
 
 
 def _values(table_id: str, visit: Visit) -> dict[str, object]:
-    return visit.model_dump(exclude={"samples_ms"}) | {"table_id": table_id, "samples": pack(visit.samples_ms)}
+    device = None if visit.device is None else record_text(visit.device)
+    return visit.model_dump(exclude={"samples_ms"}) | {
+        "table_id": table_id,
+        "samples": pack(visit.samples_ms),
+        "device": device,
+    }
 
 
 def _visit(row: VisitRow) -> Visit:
@@ -94,4 +101,5 @@ def _visit(row: VisitRow) -> Visit:
         passes=row.passes,
         accepted=row.accepted,
         started_at=row.started_at,
+        device=None if row.device is None else load_record(DeviceState, row.device, f"visit of {row.graph_key}"),
     )

@@ -149,6 +149,7 @@ def test_says_what_it_is(device: Device) -> None:
     assert info.pci_bus_id.count(":") == 2
     assert info.capability == f"{info.compute_capability[0]}.{info.compute_capability[1]}"
     assert info.multiprocessors > 0
+    assert info.l2_cache_bytes >= 2**18
     assert float(info.cuda_driver) >= 11
 
 

@@ -344,6 +344,23 @@ def test_validate_compares_tables(nas_client: Command, folder: Path) -> None:
     assert (folder / "comparison.md").read_text().count("\n") == 7
 
 
+def test_validate_compares_the_protocols_of_the_services_own_target(nas_client: Command, folder: Path) -> None:
+    tables = {protocol: make_table(protocol=protocol) for protocol in ProtocolName}
+    elsewhere = make_table(target=TARGET.model_copy(update={"device": "Other CPU"}), protocol=ProtocolName.ISOLATED_HOT)
+    named = [option for protocol in ProtocolName for option in ("--protocol", protocol.value)]
+    service = FakeService(elsewhere, *tables.values())
+    with serving(service) as url:
+        ended = nas_client("validate", "--url", url, "--space", "toy_dag", *named, "-o", folder)
+        refused = nas_client("validate", "--url", url, "--space", "toy_dag", *named, "--table", TABLE_ID)
+    assert ended.code == ExitCode.DONE
+    assert len(service.created) == 1, "the networks are measured once, whatever they are compared with"
+    comparison = (folder / "comparison.md").read_text()
+    for protocol, table in tables.items():
+        assert f"| {protocol.value} ({table.info.id()[:8]}) | sum |" in comparison
+        assert table.info.id() in ended.out
+    assert refused.code == ExitCode.USAGE
+
+
 def test_validate_without_a_table(nas_client: Command) -> None:
     with serving(FakeService()) as url:
         ended = nas_client("validate", "--url", url, "--space", "toy_dag", "--json")

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from models.spec.measurements import Budget
 from models.spec.wire import JobCounts, JobCreate, JobState
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import DeviceState, Visit
 from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
 from profiler_service.storage.store import Store
@@ -34,6 +34,13 @@ VISIT = Visit(
     accepted=True,
     started_at=samples.A_TIME,
 )
+VISIT_ON_A_DEVICE = VISIT.model_copy(
+    update={
+        "graph_key": "fedcba9876543210",
+        "passes": 3,
+        "device": DeviceState(clock_before_mhz=1980, clock_after_mhz=1500, power_w=310.5, set_aside=1, reasons=("thermal",)),
+    }
+)
 REQUEST = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.THOROUGH)
 COUNTS = JobCounts(total=6, reused=1, measured=3, failed=2)
 
@@ -43,7 +50,7 @@ def write_example(path: Path) -> None:
     with Store.open(path) as store:
         table_id = store.import_table(TABLE)
         store.save_measurement(table_id, NETWORK)
-        store.save_visits(table_id, [VISIT])
+        store.save_visits(table_id, [VISIT, VISIT_ON_A_DEVICE])
         job = store.create_job(REQUEST, table_id, idempotency_key="first")
         store.update_job(job.id, state=JobState.FAILED, counts=COUNTS, phase="round 2", fraction=0.5, message="why")
         store.create_job(REQUEST, table_id)
@@ -91,6 +98,14 @@ def test_an_old_database_reaches_the_present_with_everything_in_it(name: str, tm
     for _ in range(2):  # the second time nothing is left to do
         with Store.open(path, create=False) as store:
             check_example(store)
+
+
+def test_visits_tell_the_state_of_their_device_since_0002(tmp_path: Path) -> None:
+    for name, expected in {"database_0001.sqlite": [], "database_0002.sqlite": [VISIT_ON_A_DEVICE]}.items():
+        shutil.copy(OLD_DATABASES / name, tmp_path / name)
+        with Store.open(tmp_path / name, create=False) as store:
+            (listed,) = store.tables()
+            assert store.visits(listed.id, [VISIT_ON_A_DEVICE.graph_key]) == expected
 
 
 def test_the_example_is_what_this_release_writes(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8, "batch": 1}
+VENDOR_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -101,6 +102,25 @@ def built(cache: GraphCache) -> dict[str, dict[str, Any]]:
 def test_builds_every_operator_in_its_context(built: dict[str, dict[str, Any]], label: str) -> None:
     assert "error" not in built[label], built[label]
     assert built[label]["nbytes"] > 0
+
+
+@pytest.mark.slow
+def test_the_requests_say_which_arithmetic_was_asked_for(built: dict[str, dict[str, Any]]) -> None:
+    """Every dtype with TF32 on and off, as the vendor's own network and configuration tell."""
+    found = {(answer["input"], answer["output"], answer["tf32"]) for answer in built.values() if "error" not in answer}
+    assert found == {(name, name, tf32) for name in ("FLOAT", "HALF", "BF16") for tf32 in (False, True)}
+    for index, (label, spec) in enumerate(OPERATORS.items()):
+        assert (built[label]["input"], built[label]["tf32"]) == (VENDOR_TYPES[spec.dtype], bool(index % 2)), label
+
+
+def test_every_operator_kind_stride_and_dtype_of_the_spaces_is_among_them() -> None:
+    wanted = {
+        (spec.kind, spec.stride, dtype)
+        for name in space_names()
+        for spec in space_class(name).defaults().operators()
+        for dtype in DTYPE_BYTES
+    }
+    assert wanted <= {(spec.kind, spec.stride, spec.dtype) for spec in OPERATORS.values()}
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ class DeviceInfo:
         compute_capability: (9, 0) …
         multiprocessors: how many it has.
         cuda_driver: the CUDA version that the driver offers, `13.0`.
+        l2_cache_bytes: size of the cache before memory; 0 where the library does not tell.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DeviceInfo:
     compute_capability: tuple[int, int]
     multiprocessors: int
     cuda_driver: str
+    l2_cache_bytes: int = 0
 
     @property
     def capability(self) -> str:

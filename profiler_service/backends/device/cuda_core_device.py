@@ -70,6 +70,7 @@ class CudaCoreDevice(Device):
                 compute_capability=capability,
                 multiprocessors=properties.multiprocessor_count,
                 cuda_driver=_version(_checked(driver.cuDriverGetVersion())),
+                l2_cache_bytes=properties.l2_cache_size,
             )
         except BackendUnavailableError:
             raise

@@ -73,6 +73,7 @@ class PyCudaDevice(Device):
                 compute_capability=capability,
                 multiprocessors=device.get_attribute(attribute.MULTIPROCESSOR_COUNT),
                 cuda_driver=f"{version // 1000}.{version % 1000 // 10}",
+                l2_cache_bytes=device.get_attribute(attribute.L2_CACHE_SIZE),
             )
         except (cuda.Error, OSError) as error:
             raise why_unavailable(error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -42,16 +42,24 @@ class Telemetry:
                 pynvml.nvmlShutdown()
                 raise
 
-    def read(self) -> DeviceReading:
-        """The state now; takes about a millisecond. Raises BackendUnavailableError."""
+    def read(self) -> DeviceReading | None:
+        """The state now; takes about a millisecond. None for a board that does not tell its clock, as some Jetsons.
+
+        Raises:
+            BackendUnavailableError: the GPU does not answer any more.
+        """
         handle = self._handle
         with _translated():
+            clock_mhz = _told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
+            if clock_mhz is None:
+                return None
+            milliwatts = _told(pynvml.nvmlDeviceGetPowerUsage, handle)
             return DeviceReading(
-                sm_clock_mhz=pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-                memory_clock_mhz=pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
-                temperature_c=pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-                power_w=_power_w(handle),
-                throttling=throttling(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+                sm_clock_mhz=clock_mhz,
+                memory_clock_mhz=_told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+                temperature_c=_told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+                power_w=None if milliwatts is None else milliwatts / 1e3,
+                throttling=throttling(_told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle) or 0),
                 other_processes=_other_processes(handle),
             )
 
@@ -84,9 +92,10 @@ def driver_version() -> str:
     return version
 
 
-def _power_w(handle: Any) -> float | None:
+def _told(function: Callable[..., int], *arguments: Any) -> int | None:
+    """NVML's answer; None for what a board does not support."""
     with suppress(pynvml.NVMLError_NotSupported):
-        return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
+        return function(*arguments)
     return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar
 
@@ -14,12 +16,14 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact, require_dtype
 from profiler_service.backends.device.base import Device
+from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
 from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.telemetry import driver_version
+from profiler_service.backends.device.reading import DeviceReading
+from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.tensorrt.building import PlanBuilder, capability_member
+from profiler_service.backends.tensorrt.building import Plan, PlanBuilder, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
 from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
@@ -36,13 +40,15 @@ class TensorRtBackend(Backend):
 
     Args:
         options: see `BackendOptions`.
-        vendor, device, driver: by default what is installed, the device that the options name, and its driver's version.
+        vendor, device, driver, telemetry: by default what is installed, the device that the options name, its driver's version,
+            and NVML's view of it.
     """
 
     name: ClassVar[str] = TENSORRT.name
     reads_onnx: ClassVar[bool] = True
     builds_on_device: ClassVar[bool] = True
     dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
+    replays_builds: ClassVar[bool] = True
     flavour: ClassVar[Flavour] = TENSORRT
 
     def __init__(
@@ -52,18 +58,25 @@ class TensorRtBackend(Backend):
         vendor: Vendor | None = None,
         device: Device | None = None,
         driver: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(options)
         self._vendor = vendor or load_vendor(self.flavour)
         self._device = device = device or open_device(options.device_access, options.device_index)
         if options.tf32 and device.info.compute_capability < _OLDEST_TF32:
             raise InvalidSpecError(f"{device.info.name} has no TF32", hint="Leave tf32 off.")
+        if options.replay_builds and not self._vendor.replays_builds:
+            raise InvalidSpecError(
+                f"{self.flavour.title} {self._vendor.version} cannot replay builds", hint="Leave replay_builds off."
+            )
         self._driver = driver or driver_version()
+        self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
         self._timer = HeadStartTimer(device)
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
         self._plans = KeptPlans()
+        self._rebuilds: Counter[str] = Counter()
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -90,6 +103,32 @@ class TensorRtBackend(Backend):
 
     def build(self, artifact: GraphArtifact) -> TensorRtEngine:
         """See `Backend.build`."""
+        graph, wanted = self._wanted(artifact)
+        plan = self._plans.get((sha256(graph).digest(), wanted), lambda: self._builder.build(graph, wanted))
+        return self._engine(artifact.request, plan)
+
+    def rebuild(self, artifact: GraphArtifact) -> TensorRtEngine:
+        """See `Backend.rebuild`: with a builder and a timing cache of its own, both new."""
+        graph, wanted = self._wanted(artifact)
+        plan = PlanBuilder(self._vendor).build(graph, replace(wanted, replay=False))
+        self._rebuilds[artifact.request.key()] += 1
+        return self._engine(artifact.request, plan, f".rebuild-{self._rebuilds[artifact.request.key()]}")
+
+    def read_device(self) -> DeviceReading | None:
+        """See `Backend.read_device`; what NVML tells."""
+        return self._telemetry.read()
+
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        return flush_bytes(self._device.info.l2_cache_bytes)
+
+    def flusher(self) -> Engine:
+        """See `Backend.flusher`."""
+        nbytes = self.flush_bytes()
+        return super().flusher() if nbytes is None else DeviceFlusher(self._device, nbytes)
+
+    def _wanted(self, artifact: GraphArtifact) -> tuple[bytes, EngineRequest]:
+        """The graph, and how it is to be built. Raises as `build` does."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
         dtype = request.subject.dtype
@@ -102,12 +141,14 @@ class TensorRtBackend(Backend):
             graph = artifact.onnx_path.read_bytes()
         except OSError as error:
             raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
-        wanted = self._request(dtype)
-        plan = self._plans.get((sha256(graph).digest(), wanted), lambda: self._builder.build(graph, wanted))
+        return graph, self._request(dtype)
+
+    def _engine(self, request: GraphRequest, plan: Plan, suffix: str = "") -> TensorRtEngine:
+        """The plan on the device; what it became is kept under a name with that suffix."""
         loaded = self._loader.load(plan)
         layers = self._loader.layers(loaded)
-        self._keep_layers(request, layers)
-        engine = TensorRtEngine(self._vendor, self._device, loaded, dtype, seeded_input(request), layers)
+        self._keep_layers(request, layers, suffix)
+        engine = TensorRtEngine(self._vendor, self._device, loaded, plan.request.dtype, seeded_input(request), layers)
         engine.engine_bytes = plan.nbytes
         return engine
 
@@ -117,13 +158,14 @@ class TensorRtBackend(Backend):
 
     def close(self) -> None:
         """See `Backend.close`."""
+        self._telemetry.close()
         self._device.close()
 
-    def _keep_layers(self, request: GraphRequest, layers: str) -> None:
+    def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
         """Beside the timing cache: which layers were fused, which kernels they got, in which formats."""
         if self.options.cache_dir is None:
             return
-        path = self.options.cache_dir / f"{request.key()}-{self.target().id()}.layers.json"
+        path = self.options.cache_dir / f"{request.key()}-{self.target().id()}{suffix}.layers.json"
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +175,7 @@ class TensorRtBackend(Backend):
             raise BuildError(f"{path} cannot be written: {error.strerror or error}", hint="Make room there.") from error
 
     def _request(self, dtype: Dtype) -> EngineRequest:
-        return EngineRequest(dtype, tf32=self.options.tf32)
+        return EngineRequest(dtype, tf32=self.options.tf32, replay=self.options.replay_builds)
 
     def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
         return {}
@@ -144,6 +186,7 @@ class TensorRtRtxBackend(TensorRtBackend):
 
     name: ClassVar[str] = TENSORRT_RTX.name
     builds_on_device: ClassVar[bool] = False
+    replays_builds: ClassVar[bool] = False
     flavour: ClassVar[Flavour] = TENSORRT_RTX
 
     def _request(self, dtype: Dtype) -> EngineRequest:

@@ -53,9 +53,11 @@ class PlanBuilder:
         network = must("makes no network", BuildError, self._builder.create_network, self._network_flags())
         self._parse(graph, network)
         config = must("makes no builder configuration", BuildError, self._builder.create_builder_config)
-        self._configure(config, request)
+        with self._vendor.translated("cannot be configured", BuildError):
+            self._configure(config, request)
         timings = self._attach_timings(config) if self._vendor.flavour.times_kernels else None
-        memory = must("builds no engine", BuildError, self._builder.build_serialized_network, network, config)
+        what = "builds no engine from its timing cache alone" if request.replay else "builds no engine"
+        memory = must(what, BuildError, self._builder.build_serialized_network, network, config)
         if timings is not None and not request.replay:
             self._cache.merge(partial(self._combined, config, timings))
         return Plan(memory, memory.nbytes, request)
@@ -67,7 +69,9 @@ class PlanBuilder:
 
     def _parse(self, graph: bytes, network: Any) -> None:
         parser = self._vendor.must("makes no parser", BuildError, self._trt.OnnxParser, network, self._vendor.logger)
-        if not parser.parse(graph):
+        with self._vendor.translated("cannot parse the graph", BuildError):
+            parsed = parser.parse(graph)
+        if not parsed:
             reasons = [_reason(parser.get_error(index)) for index in range(parser.num_errors)]
             raise self._vendor.failure("cannot parse the graph", BuildError, reasons)
         if (network.num_inputs, network.num_outputs) != (1, 1):
@@ -79,8 +83,10 @@ class PlanBuilder:
     def _configure(self, config: Any, request: EngineRequest) -> None:
         trt = self._trt
         flags = {trt.BuilderFlag.TF32: request.tf32}
-        if self._vendor.flavour.times_kernels:
+        if self._vendor.replays_builds:
             flags[trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS] = request.replay
+        elif request.replay:
+            raise BuildError(f"{self._vendor.flavour.title} {self._vendor.version} cannot replay builds")
         for flag, on in flags.items():
             (config.set_flag if on else config.clear_flag)(flag)
         settings = {
@@ -111,6 +117,8 @@ class PlanBuilder:
 
     def _attach_timings(self, config: Any) -> Any:
         must, what = self._vendor.must, f"does not take the timing cache {self._cache.path or 'of this process'}"
+        if self._cache.path is not None:
+            what += " (delete that file, and a new one is made)"
         timings = must(what, BuildError, config.create_timing_cache, self._cache.read())
         must(what, BuildError, config.set_timing_cache, timings, False)
         return timings

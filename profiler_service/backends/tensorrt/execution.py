@@ -51,6 +51,8 @@ class Loader:
         inspector = must(what, BuildError, engine.create_engine_inspector)
         json = self._vendor.module.LayerInformationFormat.JSON
         text: str = must(what, BuildError, inspector.get_engine_information, json)
+        if not text.strip():
+            raise self._vendor.failure(what, BuildError, ["it says nothing"])
         return text
 
 
@@ -132,8 +134,9 @@ class TensorRtEngine(Engine):
 
     def _tensor_names(self, dtype: Dtype, shape: tuple[int, ...]) -> tuple[str, str]:
         """Those of the input and the output."""
-        trt, engine = self._vendor.module, self._engine
-        by_mode = {engine.get_tensor_mode(name): name for name in map(engine.get_tensor_name, range(engine.num_io_tensors))}
+        trt, engine, must = self._vendor.module, self._engine, self._vendor.must
+        names = [must("does not name a tensor", BuildError, engine.get_tensor_name, i) for i in range(engine.num_io_tensors)]
+        by_mode = {must(f"does not know {name}", BuildError, engine.get_tensor_mode, name): name for name in names}
         wanted = {trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT}
         if set(by_mode) != wanted or engine.num_io_tensors != len(wanted):
             raise BuildError(f"the engine has {engine.num_io_tensors} tensors instead of one input and one output")

@@ -6,7 +6,8 @@ failure goes through `Vendor.must`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -73,14 +74,27 @@ class Vendor:
         Raises:
             DeviceMemoryError, or `kind`: it returned None or False, or raised; with the errors that were logged meanwhile.
         """
-        self._messages.clear()
-        try:
+        with self.translated(what, kind):
             value = function(*arguments)
-        except Exception as error:  # the bindings turn a null pointer into whatever is at hand, mostly a TypeError
-            raise self.failure(what, kind, [str(error), *self._messages]) from error
         if value is None or value is False:
             raise self.failure(what, kind, self._messages)
         return value
+
+    @property
+    def replays_builds(self) -> bool:
+        """Whether an engine can be built from a timing cache alone."""
+        return self.flavour.times_kernels and hasattr(self.module.BuilderFlag, "ERROR_ON_TIMING_CACHE_MISS")
+
+    @contextmanager
+    def translated(self, what: str, kind: type[BackendError]) -> Iterator[None]:
+        """Whatever the vendor raises inside becomes what `must` raises; errors of our own pass."""
+        self._messages.clear()
+        try:
+            yield
+        except BackendError:
+            raise
+        except Exception as error:  # the bindings turn a null pointer into whatever is at hand, mostly a TypeError
+            raise self.failure(what, kind, [str(error), *self._messages]) from error
 
     def failure(self, what: str, kind: type[BackendError], reasons: Sequence[str]) -> BackendError:
         """An error that says what could not be done, and why, as far as the vendor told; DeviceMemoryError where that is it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from models.spec.errors import InvalidSpecError
@@ -46,6 +48,24 @@ def test_reads_an_arm_processor() -> None:
 def test_a_processor_that_tells_nothing_still_has_a_name() -> None:
     assert processor.cpu_name("")
     assert processor.cpu_revision("") == processor.vector_instructions("") == ""
+
+
+def test_finds_the_largest_cache_of_the_cores_it_may_use(tmp_path: Path) -> None:
+    core = processor.usable_cores()[0]
+    sizes = {
+        "0": ("Data", "32K"),
+        "1": ("Instruction", "64M"),
+        "2": ("Unified", "1024K"),
+        "3": ("Unified", "32M"),
+        "4": ("Unified", ""),
+    }
+    for index, (kind, size) in sizes.items():
+        directory = tmp_path / f"cpu{core}" / "cache" / f"index{index}"
+        directory.mkdir(parents=True)
+        (directory / "type").write_text(f"{kind}\n")
+        (directory / "size").write_text(f"{size}\n")
+    assert processor.last_level_cache_bytes(tmp_path) == 32 * 2**20
+    assert processor.last_level_cache_bytes(tmp_path / "absent") is None
 
 
 class _Counting(Engine):

@@ -53,6 +53,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> _Nvml:
 def test_reads_the_state_of_the_gpu_at_that_address(nvml: _Nvml) -> None:
     with Telemetry("0000:01:00.0") as telemetry:
         reading = telemetry.read()
+        assert reading is not None
         assert nvml.open == 1
     telemetry.close()
     assert nvml.open == 0
@@ -67,7 +68,9 @@ def test_what_a_board_does_not_tell_is_none(nvml: _Nvml) -> None:
 
     nvml.power = unsupported
     with Telemetry("0000:01:00.0") as telemetry:
-        assert telemetry.read().power_w is None
+        reading = telemetry.read()
+        assert reading is not None
+        assert reading.power_w is None
 
 
 def test_an_unknown_gpu_leaves_nvml_closed(nvml: _Nvml) -> None:

@@ -12,6 +12,7 @@ from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.jobs.messages import (
     AloneRequest,
     AloneTimes,
@@ -21,15 +22,18 @@ from profiler_service.jobs.messages import (
     GroupRequest,
     GroupTimes,
 )
+from profiler_service.measure.throttling import Window, windows_between
 
 DESCRIPTION = BackendDescription(
     target=TargetSpec(device="imaginary", backend="fake", versions={"fake": "1"}, threads=1),
     dtypes=("float32",),
     reads_onnx=True,
     builds_on_device=False,
+    flush_bytes=1000,
 )
 BASE_MS = 0.05
 SENTINEL_MS = 0.3
+USUAL_MHZ = 1980
 
 
 def true_ms(request: GraphRequest) -> float:
@@ -58,6 +62,8 @@ class FakeWorkers:
         leaving: keys of engines that fail alone, the others of the group being timed.
         blaming: whether a crash tells which engine it was.
         on_group: called before each group.
+        device: the state of the device at its nth reading; runs take longer by as much as its clock is below `USUAL_MHZ`. None
+            for a device that tells nothing.
     """
 
     description: BackendDescription = DESCRIPTION
@@ -70,12 +76,13 @@ class FakeWorkers:
     leaving: dict[str, Status] = field(default_factory=dict)
     blaming: bool = True
     on_group: Callable[[int], None] = lambda group: None
+    device: Callable[[int], DeviceReading] | None = None
 
     def __post_init__(self) -> None:
         self.groups: list[GroupRequest] = []
         self.alone: list[AloneRequest] = []
         self.prepared: list[GraphRequest] = []
-        self.opened = self.closed = 0
+        self.opened = self.closed = self._read = 0
         self._rng = random.Random(0)
 
     def __enter__(self) -> FakeWorkers:
@@ -111,13 +118,15 @@ class FakeWorkers:
         if culprits := self.crashing.intersection(keys):
             return Failure(Status.CRASHED, "its process was killed", min(culprits) if self.blaming else None)
         factor = self.slowdown(len(self.groups) - 1)
+        windows = self._windows(request.passes)
         return GroupTimes(
             samples_ms={
-                artifact.request.key(): self._samples(self._visited_ms(artifact.request) * factor, request.passes)
+                artifact.request.key(): self._samples(self._visited_ms(artifact.request) * factor, request.passes, windows)
                 for artifact in request.artifacts
                 if artifact.request.key() not in self.leaving
             },
-            sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes),
+            sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes, windows),
+            windows=windows,
             build_s=0.02,
             warmup_s=0.01,
             sampling_s=0.1,
@@ -131,9 +140,11 @@ class FakeWorkers:
         key = request.artifact.request.key()
         if key in self.crashing:
             return Failure(Status.CRASHED, "its process was killed", key)
+        windows = self._windows(1)
         return AloneTimes(
             key,
-            samples_ms=self._samples(true_ms(request.artifact.request), request.runs),
+            samples_ms=self._samples(true_ms(request.artifact.request), request.runs, windows * request.runs),
+            windows=windows,
             build_s=0.002,
             warmup_s=0.001,
             sampling_s=0.01,
@@ -144,5 +155,13 @@ class FakeWorkers:
     def _visited_ms(self, request: GraphRequest) -> float:
         return true_ms(request) * self._rng.gauss(1.0, self.visit_noise)
 
-    def _samples(self, time_ms: float, count: int) -> tuple[float, ...]:
-        return tuple(time_ms * self._rng.gauss(1.0, self.noise) for _ in range(count))
+    def _windows(self, count: int) -> tuple[Window, ...]:
+        if self.device is None:
+            return ()
+        readings = [self.device(self._read + index) for index in range(count + 1)]
+        self._read += count + 1
+        return windows_between(readings)
+
+    def _samples(self, time_ms: float, count: int, windows: Sequence[Window]) -> tuple[float, ...]:
+        slow = [USUAL_MHZ / window.sm_clock_mhz for window in windows] or [1.0] * count
+        return tuple(time_ms * slow[index] * self._rng.gauss(1.0, self.noise) for index in range(count))

@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 
 from models.spaces.registry import create_space
-from models.spec.errors import TableMismatchError
+from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
-from models.spec.wire import JobPublic, JobState
+from models.spec.wire import JobCreate, JobPublic, JobState
+from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
+from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from tests.unit.jobs.conftest import SPACE, Bench
-from tests.unit.jobs.fake_workers import BASE_MS, SENTINEL_MS, FakeWorkers, operator_ms
+from tests.unit.jobs.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms
 
 GRID = create_space(SPACE).operators()
 QUICK = BUDGETS[Budget.QUICK]
@@ -548,5 +550,36 @@ class TestAlone:
         assert entries(bench, job)[GRID[1].key()].status is Status.CRASHED
         assert bench.store.job(job.id).counts.measured == 4
 
-    def test_the_two_protocols_do_not_share_a_table(self, bench: Bench) -> None:
-        assert bench.submit().table_id != bench.submit(protocol=ProtocolName.ISOLATED).table_id
+    @pytest.mark.parametrize(
+        ("protocol", "runs", "together", "cold"),
+        [
+            (ProtocolName.ISOLATED, QUICK.alone_runs, 1, False),
+            (ProtocolName.ISOLATED_HOT, QUICK.hot_windows, HOT_RUNS, False),
+            (ProtocolName.ISOLATED_COLD, QUICK.cold_runs, 1, True),
+        ],
+    )
+    def test_each_protocol_times_networks_and_operators_its_own_way(
+        self, bench: Bench, protocol: ProtocolName, runs: int, together: int, *, cold: bool
+    ) -> None:
+        network = create_space(SPACE).sample(np.random.default_rng(0))
+        job = bench.submit(protocol=protocol, workloads=(network, *GRID[:2]))
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == 3
+        graphs = {graph_key(workload, protocol) for workload in (network, *GRID[:2])}
+        asked = [request for request in bench.workers.alone if request.artifact.request.key() in graphs]
+        assert {(a.runs, a.together, a.cold) for a in asked} == {(runs, together, cold)}
+        assert len(asked) == 3 * QUICK.min_rounds
+
+    def test_no_two_protocols_share_a_table(self, bench: Bench) -> None:
+        assert len({bench.submit(protocol=protocol).table_id for protocol in ProtocolName}) == len(ProtocolName)
+
+    def test_flushed_bytes_are_provenance_of_cold_tables_alone(self, bench: Bench) -> None:
+        infos = {name: bench.store.table_info(bench.submit(protocol=name).table_id) for name in ProtocolName}
+        told = {name: info.provenance.get("flush_bytes") for name, info in infos.items()}
+        assert told == {name: "1000" if name is ProtocolName.ISOLATED_COLD else None for name in ProtocolName}
+
+    def test_cold_is_refused_where_nobody_knows_how_much_to_flush(self) -> None:
+        request = JobCreate(space=SPACE, protocol=ProtocolName.ISOLATED_COLD)
+        with pytest.raises(InvalidSpecError, match="protocol 'isolated_cold' cannot be measured by backend 'fake'") as caught:
+            admit(request, replace(DESCRIPTION, flush_bytes=None))
+        assert "isolated_hot" in caught.value.hint

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from profiler_service.backends.device.reading import DeviceReading
-from profiler_service.measure.throttling import Window, sift, usual_clock_mhz
+from profiler_service.measure.throttling import ClockWatch, Window, device_state, sift, usual_clock_mhz, windows_between
 
 STEADY = DeviceReading(sm_clock_mhz=1980, memory_clock_mhz=3201, temperature_c=50, power_w=310.0)
 HOT = replace(STEADY, sm_clock_mhz=1500, throttling=("thermal",))
@@ -62,3 +62,36 @@ def test_nothing_measured_is_not_throttled() -> None:
 @pytest.mark.parametrize(("share", "kept"), [(0.5, (0, 1, 2, 3)), (0.9, (0, 1, 2))])
 def test_the_share_is_a_choice(share: float, kept: tuple[int, ...]) -> None:
     assert sift([_at(2000), _at(2000), _at(2000), _at(1500)], least_share=share).kept == kept
+
+
+def test_windows_need_a_reading_each_time() -> None:
+    assert windows_between([STEADY, HOT, STEADY]) == (Window(STEADY, HOT), Window(HOT, STEADY))
+    assert windows_between([STEADY, None, STEADY]) == windows_between([None] * 3) == windows_between([STEADY]) == ()
+
+
+class TestClockWatch:
+    def test_knows_the_usual_clock_from_earlier_visits(self) -> None:
+        watch = ClockWatch()
+        assert not watch.judge([_at(1980)] * 12).throttled
+        assert watch.judge([_at(1410)] * 12).throttled
+
+    def test_learns_nothing_from_slow_windows(self) -> None:
+        watch = ClockWatch()
+        watch.judge([_at(1980)] * 5)
+        for _ in range(20):
+            assert watch.judge([_at(1410)] * 12).throttled
+
+    def test_follows_a_device_that_warms_up(self) -> None:
+        watch = ClockWatch(remembered=24)
+        for clock_mhz in range(1980, 1600, -10):
+            assert not watch.judge([_at(clock_mhz)] * 12).throttled, clock_mhz
+
+
+def test_the_state_tells_ends_power_others_and_why() -> None:
+    warm = replace(STEADY, temperature_c=61, power_w=330.0, other_processes=2)
+    windows = [_window(STEADY), _window(STEADY, HOT), _window(HOT, warm), _window(warm)]
+    state = device_state(windows, sift(windows), samples_per_window=5)
+    assert (state.clock_before_mhz, state.clock_after_mhz) == (1980, 1980)
+    assert (state.temperature_before_c, state.temperature_after_c) == (50, 61)
+    assert (state.power_w, state.other_processes) == (310.0, 2)
+    assert (state.set_aside, state.throttled, state.reasons) == (10, False, ("thermal",))

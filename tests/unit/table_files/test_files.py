@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from models.spec.errors import ErrorCode, TableFileError, UnsafeTableError
+from models.spec.measurements import ProtocolName
 from models.spec.table_files import TableFormat, from_bytes, read_table, to_bytes, write_table
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
 from models.spec.table_files.codec import TableCodec
@@ -282,3 +283,11 @@ class TestLibraries:
             [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
         )
         assert done.stdout.strip() == "set() set()"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "table_id"), [(ProtocolName.IN_CONTEXT, "30beddac76457fce"), (ProtocolName.ISOLATED, "277120a93905b686")]
+)
+def test_a_protocol_that_was_added_changed_no_id(protocol: ProtocolName, table_id: str) -> None:
+    """A changed id would orphan every table that is kept under the old one."""
+    assert samples.info(protocol=protocol).id() == table_id

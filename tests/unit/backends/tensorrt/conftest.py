@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.tensorrt.backend import TensorRtBackend
-from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
+from profiler_service.backends.tensorrt.backend import TensorRtBackend, TensorRtRtxBackend
+from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
+from tests.fake_device import FakeTelemetry
 from tests.fake_tensorrt import FakeTensorRt
 
 MakeArtifact = Callable[..., GraphArtifact]
@@ -41,5 +43,14 @@ def artifact(make_artifact: MakeArtifact) -> GraphArtifact:
 
 def backend_of(trt: FakeTensorRt, **options: Any) -> TensorRtBackend:
     """The backend on that module and its device."""
-    chosen = BackendOptions(device="cuda", **options)
-    return TensorRtBackend(chosen, vendor=Vendor(TENSORRT, trt), device=trt.device, driver="580.65.06")
+    return _on(TensorRtBackend, TENSORRT, trt, options)
+
+
+def rtx_backend_of(trt: FakeTensorRt, **options: Any) -> TensorRtBackend:
+    """The same for TensorRT-RTX."""
+    return _on(TensorRtRtxBackend, TENSORRT_RTX, trt, options)
+
+
+def _on(cls: type[TensorRtBackend], flavour: Flavour, trt: FakeTensorRt, options: dict[str, Any]) -> TensorRtBackend:
+    chosen, telemetry = BackendOptions(device="cuda", **options), cast("Telemetry", FakeTelemetry(trt.device))
+    return cls(chosen, vendor=Vendor(flavour, trt), device=trt.device, driver="580.65.06", telemetry=telemetry)

@@ -14,8 +14,8 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.fake_device import CAPTURING_STREAM, HOPPER, STREAM, FakeDevice
-from tests.fake_tensorrt import FAILURES, RAISES, RUN_MS, FakeTensorRt
-from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of
+from tests.fake_tensorrt import FAILURES, RAISES, RTX_FAILURES, RUN_MS, FakeTensorRt
+from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of, rtx_backend_of
 
 
 @pytest.fixture
@@ -107,6 +107,33 @@ def test_every_failure_of_the_vendors_is_an_error_that_leaves_nothing_behind(
     assert (len(trt.device.memory), trt.device.graphs) == (0, 0)
     trt.failing = None
     backend.build(artifact).run()
+
+
+@pytest.mark.parametrize("failing", FAILURES)
+def test_every_function_of_the_vendors_that_raises_is_an_error_of_ours(artifact: GraphArtifact, failing: str) -> None:
+    trt = FakeTensorRt(FakeDevice(), failing=failing, raising=True)
+    with pytest.raises(BackendError) as caught:
+        backend_of(trt).build(artifact)
+    expected = {"execute_async_v3": RunError, "Builder": BackendUnavailableError, "Runtime": BackendUnavailableError}
+    assert type(caught.value) is expected.get(failing, BuildError)
+    assert "something broke" in caught.value.message
+    assert (len(trt.device.memory), trt.device.graphs) == (0, 0)
+
+
+@pytest.mark.parametrize("failing", RTX_FAILURES)
+def test_rtx_that_does_not_build_for_the_gpu_says_for_which(artifact: GraphArtifact, failing: str) -> None:
+    trt = FakeTensorRt(FakeDevice(replace(HOPPER, compute_capability=(8, 6))), version="1.7.1.116")
+    backend = rtx_backend_of(trt)
+    backend.build(artifact).run()
+    trt.failing = failing
+    with pytest.raises(BuildError, match=r"TensorRT-RTX 1\.7\.1\.116 does not build for compute capability 8\.6: .*broke"):
+        rtx_backend_of(trt).build(artifact)
+
+
+def test_an_engine_that_describes_itself_as_nothing_is_refused(trt: FakeTensorRt, artifact: GraphArtifact) -> None:
+    trt.layers = " "
+    with pytest.raises(BuildError, match="does not describe its engine: it says nothing"):
+        backend_of(trt).build(artifact)
 
 
 @pytest.mark.parametrize("failing", ["Builder", "Runtime"])

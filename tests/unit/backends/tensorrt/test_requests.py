@@ -12,9 +12,7 @@ import pytest
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
-from profiler_service.backends.tensorrt.backend import TensorRtRtxBackend
 from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
 from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
@@ -23,7 +21,7 @@ from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Fl
 from profiler_service.errors import BackendUnavailableError, BuildError
 from tests.fake_device import HOPPER, FakeDevice
 from tests.fake_tensorrt import FakeTensorRt
-from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of
+from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of, rtx_backend_of
 
 
 def _graph(artifact: GraphArtifact) -> bytes:
@@ -74,9 +72,7 @@ def test_the_device_library_and_the_cache_are_no_part_of_the_target(tmp_path: Pa
 @pytest.mark.parametrize(("capability", "built_for"), [((8, 6), "8.6"), ((9, 0), "8.0 and later")])
 def test_rtx_builds_for_the_gpu_where_it_can_and_says_so(capability: tuple[int, int], built_for: str) -> None:
     trt = FakeTensorRt(FakeDevice(replace(HOPPER, compute_capability=capability)), version="1.7.1.116")
-    options = BackendOptions(device="cuda")
-    backend = TensorRtRtxBackend(options, vendor=Vendor(TENSORRT_RTX, trt), device=trt.device, driver="580.65.06")
-    target = backend.target()
+    target = rtx_backend_of(trt).target()
     assert target.backend == "tensorrt_rtx"
     assert target.options["built_for"] == built_for
     assert "timing_iterations" not in target.options
