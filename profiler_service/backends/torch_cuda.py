@@ -1,8 +1,8 @@
 """torch on an NVIDIA GPU, timed by events on the device's own clock: captured into CUDA graphs, or launched kernel by kernel.
 
 A captured graph replays a network without its Python, so that what is timed is what a deployed engine would run: kernels and
-the gaps between them. Eager runs are timed behind a head start too: theirs is the device's time, which never waits for the host to
-launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
+the gaps between them. Eager runs are timed behind a head start too: theirs is the time of a device that never waits for its
+host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
 from profiler_service.backends.device.capabilities import require_bfloat16, require_supported, require_tf32, said
+from profiler_service.backends.device.flushing import flush_bytes
+from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.survey import why_unavailable
-from profiler_service.backends.device.telemetry import driver_version
+from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.launches import time_runs
 from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.torch_failures import translated
@@ -112,6 +115,34 @@ class TorchCudaEngine(Engine):
         self._input = self._seeded = self._output = torch.empty(0)
 
 
+class TorchCudaFlusher(Engine):
+    """Writes so many bytes on the stream. Enqueued and timed like a run; its time is dropped."""
+
+    def __init__(self, nbytes: int, device: torch.device, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+        self._buffer: torch.Tensor | None = torch.empty(nbytes, dtype=torch.uint8, device=device)
+
+    def run(self) -> None:
+        """See `Engine.run`."""
+        with torch.cuda.stream(self._stream):
+            self.enqueue()
+        self._stream.synchronize()
+
+    def enqueue(self) -> None:
+        """Enqueue one flush on the current stream; does not wait. Raises RunError."""
+        if self._buffer is None:
+            raise RunError("the engine is closed")
+        self._buffer.zero_()
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        """Never. Raises RunError."""
+        raise RunError("a flusher computes nothing")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._buffer = None
+
+
 class TorchCudaBackend(Backend):
     """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager."""
 
@@ -131,6 +162,7 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         self._stream = torch.cuda.Stream(self._device)
         self._timer = HeadStartTimer(_TorchTimeline(self._stream))
+        self._telemetry = Telemetry(_pci_bus_id(self._properties))
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -188,17 +220,35 @@ class TorchCudaBackend(Backend):
         """What is captured or launched; another backend compiles it first."""
         return module
 
-    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `HeadStartTimer` does.
+    def read_device(self) -> DeviceReading | None:
+        """See `Backend.read_device`; what NVML tells."""
+        return self._telemetry.read()
 
-        Without graphs every run gets a head start of its own: the kernels of many would not fit into the driver's queue.
-        """
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        return flush_bytes(self._properties.L2_cache_size)
+
+    def flusher(self) -> Engine:
+        """See `Backend.flusher`."""
+        nbytes = self.flush_bytes()
+        if nbytes is None:
+            return super().flusher()
+        try:
+            with torch.cuda.stream(self._stream):
+                return TorchCudaFlusher(nbytes, self._device, self._stream)
+        except RuntimeError as error:
+            raise translated(error, RunError) from error
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._telemetry.close()
+
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        """See `Backend.time_pass`; timed as `time_runs` does."""
         enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
-                if self.options.cuda_graphs:
-                    return self._timer.time(enqueues)
-                return [time_ms for enqueue in enqueues for time_ms in self._timer.time([enqueue])]
+                return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
         except RuntimeError as error:
             raise translated(error, RunError) from error
 
@@ -225,6 +275,11 @@ class _TorchTimeline:
 
     def synchronize(self) -> None:
         self._stream.synchronize()
+
+
+def _pci_bus_id(properties: Any) -> str:
+    """As NVML takes it: `00000000:1B:00.0`."""
+    return f"{properties.pci_domain_id:08X}:{properties.pci_bus_id:02X}:{properties.pci_device_id:02X}.0"
 
 
 def _started(device: torch.device) -> Any:

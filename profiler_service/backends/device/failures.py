@@ -121,8 +121,13 @@ _MEANINGS = (
 )
 
 
-def unavailable(error: BaseException) -> BackendUnavailableError:
-    """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was told."""
+def unavailable(error: BaseException, otherwise: str = "the GPU cannot be used") -> BackendUnavailableError:
+    """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was told.
+
+    Args:
+        error: what a library raised.
+        otherwise: how the sentence begins where that means nothing known.
+    """
     text = f"{error}"
     for meaning in _MEANINGS:
         code = next((f"CUDA_ERROR_{code}" for code in meaning.codes if f"CUDA_ERROR_{code}" in text), None)
@@ -131,7 +136,7 @@ def unavailable(error: BaseException) -> BackendUnavailableError:
     for meaning in _MEANINGS:
         if any(phrase in text.lower() for phrase in meaning.phrases):
             return BackendUnavailableError(meaning.message, hint=meaning.hint)
-    return BackendUnavailableError(f"the GPU cannot be used: {one_line(text)}", hint="See what nvidia-smi says.")
+    return BackendUnavailableError(f"{otherwise}: {one_line(text)}", hint="See what nvidia-smi says.")
 
 
 @contextmanager

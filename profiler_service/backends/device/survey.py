@@ -114,7 +114,7 @@ def _instances(pynvml: Any, handle: Any) -> Iterator[str]:
 def _other_processes(pynvml: Any, handle: Any) -> int | None:
     with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
         processes: list[Any] = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return sum(process.pid != os.getpid() for process in processes)
+        return len([process for process in processes if process.pid != os.getpid()])
     return None
 
 
