@@ -5,13 +5,18 @@ Refuses what the real one refuses: calls before `init`, or without a current con
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from profiler_service.backends.device import driver_graphs
+
+IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
 CLOCK_KHZ = 1_980_000
 
 
@@ -24,17 +29,23 @@ class FakePyCuda(ModuleType):
 
     Args:
         devices: how many there are.
-        error: what `cuInit` says; nothing where it succeeds.
+        error: what `cuInit` says; nothing where it succeeds. context_error: the same of a context.
         name, capability: of the device.
     """
 
     Error = Error
 
     def __init__(
-        self, *, devices: int = 1, error: str = "", name: str = "Fake Orin", capability: tuple[int, int] = (8, 7)
+        self,
+        *,
+        devices: int = 1,
+        error: str = "",
+        context_error: str = "",
+        name: str = "Fake Orin",
+        capability: tuple[int, int] = (8, 7),
     ) -> None:
         super().__init__("pycuda.driver")
-        self.devices, self.error = devices, error
+        self.devices, self.error, self.context_error = devices, error, context_error
         self.device_name, self.capability = name, capability
         self.started = False
         self.contexts = 0
@@ -108,6 +119,8 @@ class _Device:
         self._cuda = cuda
 
     def retain_primary_context(self) -> Any:
+        if self._cuda.context_error:
+            raise Error(self._cuda.context_error)
         return _Context(self._cuda)
 
     def get_attribute(self, name: str) -> int:
@@ -224,3 +237,15 @@ class _Allocation:
 
     def free(self) -> None:
         del self._cuda.memory[self._address]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, driver: FakeDriver | None = None) -> None:
+    """Let `open_device("pycuda", …)` find it, with the driver's library besides."""
+    package = ModuleType("pycuda")
+    package.driver = cuda  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    monkeypatch.setattr(driver_graphs, "driver_library", lambda: driver or FakeDriver(cuda))
+    # Set and deleted, so that what is imported now is forgotten afterwards.
+    monkeypatch.setitem(sys.modules, IMPLEMENTATION, ModuleType(IMPLEMENTATION))
+    monkeypatch.delitem(sys.modules, IMPLEMENTATION)

@@ -102,16 +102,21 @@ def toolchain(names: tuple[str, ...]) -> str:
             f"inductor needs a compiler, and there is no {' or '.join(names)} on the path",
             hint="Install one (apt-get install g++), or name yours in the environment variable CXX (CC for a GPU).",
         )
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    if not headers.exists():
+    if not has_headers():
         raise BackendUnavailableError(
-            f"inductor needs Python's headers, and there is no {headers}", hint="Install them: apt-get install python3-dev"
+            f"inductor needs Python's headers, and there is no Python.h in {sysconfig.get_path('include')}",
+            hint="Install them: apt-get install python3-dev",
         )
     try:
         told = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise BackendUnavailableError(f"{found} cannot be run: {error}", hint="Reinstall the compiler.") from error
     return next(iter(told.stdout.splitlines()), found)
+
+
+def has_headers() -> bool:
+    """Whether Python's headers are where extensions look for them."""
+    return (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 @cache

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,24 +16,15 @@ from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.fake_device import FakeDevice
-from tests.fake_pycuda import FakeDriver, FakePyCuda
-
-IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
+from tests.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
+from tests.skips import why_skipped
 
 
 def _on_fake_pycuda(
     monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, index: int = 0, driver: FakeDriver | None = None
 ) -> Device:
-    package = ModuleType("pycuda")
-    package.driver = cuda  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
-    monkeypatch.delitem(sys.modules, IMPLEMENTATION, raising=False)
-    monkeypatch.setattr(driver_graphs, "driver_library", lambda: driver or FakeDriver(cuda))
-    try:
-        return open_device("pycuda", index)
-    finally:
-        sys.modules.pop(IMPLEMENTATION, None)
+    install(monkeypatch, cuda, driver)
+    return open_device("pycuda", index)
 
 
 @pytest.fixture(
@@ -54,7 +44,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         try:
             device = open_device(request.param, 0)
         except BackendUnavailableError as error:
-            pytest.skip(f"{error}: {error.hint}")
+            pytest.skip(why_skipped(error, gpu=True))
     yield device
     device.close()
     device.close()

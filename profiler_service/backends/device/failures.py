@@ -49,7 +49,7 @@ _MEANINGS = (
     ),
     _Meaning(
         ("SYSTEM_DRIVER_MISMATCH",),
-        ("unsupported display driver", "driver/library version mismatch"),
+        ("unsupported display driver", "driver/library version mismatch", "nvml/rm version mismatch"),
         "the NVIDIA driver's library and kernel module are of different versions",
         "Restart the machine or the container after the driver was updated.",
     ),
