@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from profiler_service.backends.device import driver_graphs
+from profiler_service.backends.device import cuda_driver
 
 IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
 CLOCK_KHZ = 1_980_000
@@ -166,7 +166,11 @@ class FakeDriver:
         failing: the function that fails, with which code's name.
     """
 
-    NAMES: ClassVar[dict[int, bytes]] = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"}
+    NAMES: ClassVar[dict[int, bytes]] = {
+        2: b"CUDA_ERROR_OUT_OF_MEMORY",
+        101: b"CUDA_ERROR_INVALID_DEVICE",
+        900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+    }
 
     def __init__(self, cuda: FakePyCuda, failing: dict[str, int] | None = None) -> None:
         self._cuda = cuda
@@ -200,6 +204,15 @@ class FakeDriver:
     def cuGetErrorName(self, code: int, name: Any) -> int:  # noqa: N802
         name._obj.value = self.NAMES.get(code)
         return 0 if code in self.NAMES else 1
+
+    def cuDeviceGet(self, device: Any, index: Any) -> int:  # noqa: N802
+        device._obj.value = index.value
+        return 0 if index.value < self._cuda.devices else 101
+
+    def cuDeviceGetPCIBusId(self, text: Any, length: Any, device: Any) -> int:  # noqa: N802
+        assert len(text) >= length.value > len(b"0000:1B:00.0")
+        text.value = b"0000:%02X:00.0" % (27 + device.value)
+        return 0
 
     def _unless_failing(self, function: str, work: Callable[[], object]) -> int:
         if function in self.failing:
@@ -245,7 +258,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, driver: FakeDrive
     package.driver = cuda  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
-    monkeypatch.setattr(driver_graphs, "driver_library", lambda: driver or FakeDriver(cuda))
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: driver or FakeDriver(cuda))
     # Set and deleted, so that what is imported now is forgotten afterwards.
     monkeypatch.setitem(sys.modules, IMPLEMENTATION, ModuleType(IMPLEMENTATION))
     monkeypatch.delitem(sys.modules, IMPLEMENTATION)

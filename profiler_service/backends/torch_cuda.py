@@ -18,6 +18,7 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
 from profiler_service.backends.device.capabilities import require_bfloat16, require_supported, require_tf32, said
+from profiler_service.backends.device.cuda_driver import pci_bus_id
 from profiler_service.backends.device.flushing import flush_bytes
 from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.survey import why_unavailable
@@ -154,7 +155,7 @@ class TorchCudaBackend(Backend):
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
-        self._device = torch.device("cuda", options.device_index)
+        self._device = _device(options.device_index)
         self._properties = _started(self._device)
         require_supported(self._properties.name, self._capability)
         require_tf32(self._properties.name, self._capability, options)
@@ -162,7 +163,7 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         self._stream = torch.cuda.Stream(self._device)
         self._timer = HeadStartTimer(_TorchTimeline(self._stream))
-        self._telemetry = Telemetry(_pci_bus_id(self._properties))
+        self._telemetry = Telemetry(pci_bus_id(options.device_index))
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -277,9 +278,8 @@ class _TorchTimeline:
         self._stream.synchronize()
 
 
-def _pci_bus_id(properties: Any) -> str:
-    """As NVML takes it: `00000000:1B:00.0`."""
-    return f"{properties.pci_domain_id:08X}:{properties.pci_bus_id:02X}:{properties.pci_device_id:02X}.0"
+def _device(index: int) -> torch.device:
+    return torch.device("cuda", index)
 
 
 def _started(device: torch.device) -> Any:
@@ -287,6 +287,7 @@ def _started(device: torch.device) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch has to say against the device it says again as an error
         try:
+            torch.cuda.init()
             torch.cuda.set_device(device)
             torch.ones(1, device=device).add_(1)
             torch.cuda.synchronize(device)

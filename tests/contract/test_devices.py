@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler_service.backends.device import driver_graphs
+from profiler_service.backends.device import cuda_driver
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.head_start import HeadStartTimer
@@ -187,7 +187,7 @@ class TestPyCuda:
 
     def test_calls_nothing_that_released_pycuda_lacks(self) -> None:
         """Its streams cannot capture, its graphs do not exist: those come from the driver."""
-        text = Path(driver_graphs.__file__).with_name("pycuda_device.py").read_text()
+        text = Path(cuda_driver.__file__).with_name("pycuda_device.py").read_text()
         assert not {"begin_capture", "end_capture", "capture_mode", "instantiate"} & set(re.findall(r"\w+", text))
 
     def test_its_absence_says_how_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +196,11 @@ class TestPyCuda:
         with pytest.raises(BackendUnavailableError, match="pycuda is not installed") as caught:
             open_device("pycuda", 0)
         assert caught.value.hint == "pip install pycuda"
+
+
+def test_the_driver_tells_where_a_device_is_and_what_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeDriver(FakePyCuda(devices=1))
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    assert cuda_driver.pci_bus_id(0) == "0000:1B:00.0"
+    with pytest.raises(RuntimeError, match="cuDeviceGet: CUDA_ERROR_INVALID_DEVICE"):
+        cuda_driver.pci_bus_id(1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
 from profiler_service.backends.device.capabilities import require_supported
-from profiler_service.backends.device.driver_graphs import DriverGraph, DriverGraphs, driver_library
+from profiler_service.backends.device.cuda_driver import DriverGraph, DriverGraphs, driver_library
 from profiler_service.backends.device.failures import translated
 from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
 from profiler_service.backends.device.survey import why_unavailable

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from profiler_service.backends.device.driver_graphs import driver_library
+from profiler_service.backends.device.cuda_driver import driver_library
 from profiler_service.backends.device.failures import NO_DEVICE, NO_DRIVER, NO_DRIVER_HINT, unavailable
 from profiler_service.errors import BackendUnavailableError
 

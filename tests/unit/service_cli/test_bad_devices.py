@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'opclock[onnxruntime]'")
 
 from profiler_service.backends import onnxruntime_cuda
-from profiler_service.backends.device import driver_graphs, opening, survey
+from profiler_service.backends.device import cuda_driver, opening, survey
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.cli import doctor
@@ -132,7 +132,7 @@ def put_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Box], None]:
         monkeypatch.setattr(opening, "version", lambda package: box.version)
         monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(box.gpu))
         if not box.driver:
-            monkeypatch.setattr(driver_graphs, "driver_library", _no_library)
+            monkeypatch.setattr(cuda_driver, "driver_library", _no_library)
         monkeypatch.setattr(survey, "driver_library", (lambda: None) if box.driver else _no_library)
         monkeypatch.setattr(doctor, "describe_backend", _describe)
         monkeypatch.setattr(Workers, "description", property(lambda self: _describe(Settings.load(backend="onnxruntime"))))

@@ -1,4 +1,4 @@
-"""CUDA graphs by the driver's own functions, for a library that has none: pycuda, up to its latest release (2026.1).
+"""The driver's own functions, for what a library leaves out: pycuda, up to its latest release (2026.1), has no graphs.
 
 The driver's library is in the process already; its functions are called by their C names, each result checked.
 """
@@ -14,10 +14,29 @@ from profiler_service.errors import RunError
 _THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may do meanwhile what they like."""
 
+_BUS_ID_BYTES = 16
+
 
 def driver_library() -> Any:
     """The driver's library. Raises OSError where there is none."""
     return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
+def pci_bus_id(index: int) -> str:
+    """Where the device of that index is, as NVML takes it: `0000:1B:00.0`. CUDA has been started. Raises RuntimeError."""
+    library, device, text = driver_library(), ctypes.c_int(), ctypes.create_string_buffer(_BUS_ID_BYTES)
+    call(library, "cuDeviceGet", ctypes.byref(device), ctypes.c_int(index))
+    call(library, "cuDeviceGetPCIBusId", text, ctypes.c_int(_BUS_ID_BYTES), device)
+    return text.value.decode()
+
+
+def call(library: Any, function: str, *arguments: Any) -> None:
+    """Call it. Raises RuntimeError with the name of the code that it returns, unless that is success."""
+    code = getattr(library, function)(*arguments)
+    if code:
+        name = ctypes.c_char_p()
+        library.cuGetErrorName(code, ctypes.byref(name))  # of an unknown code it gives none
+        raise RuntimeError(f"{function}: {(name.value or b'').decode() or f'CUDA error {code}'}")
 
 
 class DriverGraphs:
@@ -33,32 +52,25 @@ class DriverGraphs:
 
     def begin(self) -> None:
         """Record from now on. Raises RuntimeError with the code's name."""
-        self._call("cuStreamBeginCapture_v2", self._stream, ctypes.c_int(_THREAD_LOCAL))
+        call(self._library, "cuStreamBeginCapture_v2", self._stream, ctypes.c_int(_THREAD_LOCAL))
 
     def end(self) -> DriverGraph:
         """What was recorded. Raises RuntimeError with the code's name; nothing stays captured then."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
+        call(self._library, "cuStreamEndCapture", self._stream, ctypes.byref(graph))
         try:
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+            call(self._library, "cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
         finally:
-            self._call("cuGraphDestroy", graph)  # the executable one needs it no more
+            call(self._library, "cuGraphDestroy", graph)  # the executable one needs it no more
         return DriverGraph(self, executable)
 
     def launch(self, executable: ctypes.c_void_p) -> None:
         """Enqueue it. Raises RuntimeError with the code's name."""
-        self._call("cuGraphLaunch", executable, self._stream)
+        call(self._library, "cuGraphLaunch", executable, self._stream)
 
     def destroy(self, executable: ctypes.c_void_p) -> None:
         """Free it. Raises RuntimeError with the code's name."""
-        self._call("cuGraphExecDestroy", executable)
-
-    def _call(self, function: str, *arguments: Any) -> None:
-        code = getattr(self._library, function)(*arguments)
-        if code:
-            name = ctypes.c_char_p()
-            self._library.cuGetErrorName(code, ctypes.byref(name))  # of an unknown code it gives none
-            raise RuntimeError(f"{function}: {(name.value or b'').decode() or f'CUDA error {code}'}")
+        call(self._library, "cuGraphExecDestroy", executable)
 
 
 class DriverGraph:
