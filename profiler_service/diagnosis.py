@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from models.spec.errors import OpclockError
-from profiler_service.backends.device.failures import NO_DRIVER, NO_DRIVER_HINT
+from profiler_service.backends.device.failures import NO_DRIVER
 from profiler_service.backends.device.survey import Survey, survey_gpus
+from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.processor import usable_cores
 from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.findings import Finding, Outcome
@@ -32,6 +33,9 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 Describe = Callable[[Settings], BackendDescription]
 """Asks a worker process about the backend that the settings name."""
 
+Choice = tuple[str, DeviceKind | None]
+"""A backend and a kind of device; None for a registered backend, which has no choice."""
+
 TakeSurvey = Callable[[], Survey]
 """Looks at the GPUs."""
 
@@ -39,9 +43,8 @@ TakeSurvey = Callable[[], Survey]
 def diagnose(settings: Settings, describe: Describe, survey: TakeSurvey = survey_gpus) -> Iterator[Finding]:
     """Every finding, one by one as it is made; asking a backend takes a second or more."""
     yield _python()
-    gpus, no_gpus = _surveyed(survey)
-    yield from gpu_findings(gpus) if gpus is not None else [no_gpus]
-    yield from _backends(settings, describe, without_driver=no_gpus.detail == NO_DRIVER)
+    unasked = yield from _gpus(settings, survey)
+    yield from _backends(settings, describe, unasked)
     yield _database(settings)
     yield _disk(settings)
     yield _cores(settings)
@@ -57,29 +60,32 @@ def _python() -> Finding:
     return Finding(name="python", outcome=Outcome.OK, detail=version)
 
 
-def _surveyed(survey: TakeSurvey) -> tuple[Survey | None, Finding]:
-    """The GPUs; or None, and why. That is no warning: a backend that needs one says so itself."""
-    try:
-        return survey(), Finding(name="gpu", outcome=Outcome.OK, detail="")
-    except OpclockError as error:
-        return None, Finding(name="gpu", outcome=Outcome.OK, detail=error.message, hint=error.hint)
+def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, frozenset[Choice]]:
+    """What there is to say of GPUs; returns the backends that need not be asked, since there is no driver.
 
-
-def _backends(settings: Settings, describe: Describe, *, without_driver: bool) -> Iterator[Finding]:
-    """Every backend on every kind of device, of which only the wanted one can be a problem.
-
-    Where there is no driver, only a wanted backend is asked about a GPU: all would give the same answer.
+    No GPU is no warning: a backend that is wanted and needs one says so itself.
     """
-    kinds = {name: device_kinds(name) or (None,) for name in backend_names()}
-    wanted_kinds = kinds.get(settings.backend, (None,))
-    wanted = (settings.backend, settings.device or wanted_kinds[0])
-    pairs = [(name, kind) for name, of_name in kinds.items() for kind in of_name]
-    for name, kind in pairs if wanted in pairs else [wanted, *pairs]:
-        first = kinds.get(name, (kind,))[0]
-        title = f"backend {name}" if kind == first else f"backend {name} on {kind}"
-        if without_driver and kind == "cuda" and (name, kind) != wanted:
-            yield Finding(name=title, outcome=Outcome.WARNING, detail=NO_DRIVER, hint=NO_DRIVER_HINT)
+    try:
+        yield from gpu_findings(survey())
+    except OpclockError as error:
+        unasked: frozenset[Choice] = frozenset()
+        detail = error.message
+        if error.message == NO_DRIVER:
+            unasked = frozenset((name, kind) for name, kind in _choices() if kind == "cuda") - {_wanted(settings)}
+            detail += f"; not asked: {', '.join(sorted(name for name, _ in unasked))}"
+        yield Finding(name="gpu", outcome=Outcome.OK, detail=detail, hint=error.hint)
+        return unasked
+    return frozenset()
+
+
+def _backends(settings: Settings, describe: Describe, unasked: frozenset[Choice]) -> Iterator[Finding]:
+    """Every backend on every kind of device, of which only the wanted one can be a problem."""
+    wanted, choices = _wanted(settings), _choices()
+    for name, kind in choices if wanted in choices else [wanted, *choices]:
+        if (name, kind) in unasked:
             continue
+        first = kind is None or kind == next(iter(device_kinds(name)), kind)
+        title = f"backend {name}" if first else f"backend {name} on {kind}"
         try:
             found = describe(settings.model_copy(update={"backend": name, "device": kind}))
         except OpclockError as error:
@@ -87,6 +93,16 @@ def _backends(settings: Settings, describe: Describe, *, without_driver: bool) -
             yield Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
         else:
             yield Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+
+
+def _choices() -> list[Choice]:
+    """Every backend with every kind of device that it runs on."""
+    return [(name, kind) for name in backend_names() for kind in device_kinds(name) or (None,)]
+
+
+def _wanted(settings: Settings) -> Choice:
+    """What the settings ask for."""
+    return settings.backend, settings.device or next(iter(device_kinds(settings.backend)), None)
 
 
 def _database(settings: Settings) -> Finding:
