@@ -20,6 +20,7 @@ import onnx
 from tests.fake_device import FakeDevice
 
 RUN_MS = 0.5
+LARGEST_WORKSPACE = 2**36
 
 RETURNS_NONE = (
     "create_network",
@@ -169,7 +170,7 @@ class _Config:
         return bool(self._trt.call("set_compute_capability", lambda: True))
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
-        self._workspace = size
+        self._workspace = min(size, LARGEST_WORKSPACE)
 
     def get_memory_pool_limit(self, pool: str) -> int:
         return self._workspace

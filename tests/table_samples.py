@@ -11,6 +11,7 @@ from models.spec import limits
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
+from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 
@@ -51,6 +52,15 @@ def table(entries: int = 3, **changes: Any) -> Table:
     """A table of that many good entries and one that failed."""
     good = [measurement(operator(8 + index), value_ms=(1 + index) / 3, flags=(Flag.UNCONVERGED,)) for index in range(entries)]
     return Table(info=info(**changes), entries=(*good, failure(operator(1), message='no "engine",\r\nnone')))
+
+
+def table_on_gpu() -> Table:
+    """A table with everything that files hold since their second version."""
+    entry = RebuiltEntry(key=operator().key(), label=operator().label(), value_ms=0.25, between_ms=0.002, within_ms=0.004)
+    spread = RebuildSpread(builds=3, rounds=6, entries=(entry,), failed=1, measured_at=A_TIME)
+    state = {"power_w": 310.5, "other_processes": 1, "samples_set_aside": 12, "throttle_reasons": "power_cap, thermal"}
+    good = measurement(clock_before_mhz=1980.0, clock_after_mhz=1965.0, flags=(Flag.THROTTLED,), **state)
+    return Table(info=info(protocol=ProtocolName.ISOLATED_COLD, rebuild_spread=spread), entries=(good,))
 
 
 _finite = st.floats(allow_nan=False, allow_infinity=False)

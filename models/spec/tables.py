@@ -13,6 +13,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.base import Record, UtcTime, digest
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
+from models.spec.rebuilds import RebuildSpread
 from models.spec.targets import TargetSpec
 
 
@@ -25,6 +26,7 @@ class TableInfo(Record):
             None where the protocol has none.
         created_at: UTC.
         provenance: host, serial numbers, source file …: of interest, but not part of the identity.
+        rebuild_spread: how much engines differ from build to build; None where that was not measured. No part of the identity.
     """
 
     target: TargetSpec
@@ -34,6 +36,7 @@ class TableInfo(Record):
     sentinel_reference_ms: float | None = None
     created_at: UtcTime | None = None
     provenance: dict[str, str] = Field(default_factory=dict)
+    rebuild_spread: RebuildSpread | None = None
 
     def id(self) -> str:
         """The table id: 16 hex digits."""

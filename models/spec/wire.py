@@ -47,6 +47,8 @@ class JobCreate(Record):
         workloads: operators and architectures; None for the space's whole grid.
         protocol, budget: how, and how long.
         remeasure: measure again what the table already holds.
+        rebuild: whether 5 % of the table's entries are built three times from scratch at the end, to tell how much builds
+            differ. None for what the budget says: not if it is quick, and only where the whole grid is asked for.
     """
 
     space: SpaceSpec
@@ -54,6 +56,7 @@ class JobCreate(Record):
     protocol: ProtocolName = ProtocolName.IN_CONTEXT
     budget: Budget = Budget.NORMAL
     remeasure: bool = False
+    rebuild: bool | None = None
 
 
 class JobCounts(Record):

@@ -25,11 +25,19 @@ def profile(
     budget: BudgetOption = Budget.NORMAL,
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what the table already holds.")] = False,
+    rebuild: Annotated[
+        bool | None,
+        typer.Option(
+            "--rebuild/--no-rebuild",
+            help="Build 5 % of the entries three times from scratch, and tell how much builds differ.",
+            show_default="unless the budget is quick",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Have the service measure every operator of a search space. What its table already holds is not measured again."""
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size)})
-    request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure)
+    request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)
     with connect(url) as service:
         with watching(f"measuring {space} {input_size}") as watch:
             job = run_job(service, request, watch)

@@ -13,3 +13,11 @@ Database = Annotated[
 Backend = Annotated[str | None, typer.Option(metavar="NAME", help="Runtime that measures.", show_default="onnxruntime")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads of one engine.", show_default="1")]
 Core = Annotated[int | None, typer.Option(min=0, help="CPU core to pin timing to.", show_default="the last one")]
+Rebuild = Annotated[
+    bool | None,
+    typer.Option(
+        "--rebuild/--no-rebuild",
+        help="Build 5 % of the entries three times from scratch, and tell how much builds differ.",
+        show_default="unless the budget is quick",
+    ),
+]

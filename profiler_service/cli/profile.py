@@ -17,10 +17,11 @@ from models.spaces.registry import create_space
 from models.spec.architectures import Parameter, SpaceSpec
 from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobPublic, JobState
 from models.terminal import Json, emit, job_progress, parse_size, people
 from profiler_service.admission import admit
-from profiler_service.cli.options import Backend, Core, Database, Threads
+from profiler_service.cli.options import Backend, Core, Database, Rebuild, Threads
 from profiler_service.cli.runtime import open_runner, open_store, open_workers
 from profiler_service.settings import Settings
 
@@ -43,6 +44,7 @@ def profile(
     threads: Threads = None,
     core: Core = None,
     remeasure: Annotated[bool, typer.Option(help="Measure again what the table holds already.")] = False,
+    rebuild: Rebuild = None,
     json: Json = False,
 ) -> None:
     """Measure every operator of a search space on this machine. What the table holds already is not measured again."""
@@ -58,7 +60,7 @@ def profile(
         }
     )
     create_space(spec)  # a space that cannot be is refused before any process is started
-    request = JobCreate(space=spec, protocol=protocol, budget=budget, remeasure=remeasure)
+    request = JobCreate(space=spec, protocol=protocol, budget=budget, remeasure=remeasure, rebuild=rebuild)
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
         with open_workers(settings) as workers:
@@ -71,15 +73,18 @@ def profile(
         job = store.job(job.id)
         table = store.table(job.table_id)
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
+    spread = table.info.rebuild_spread
     document = {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
         "counts": job.counts.model_dump(),
         "database": str(settings.database),
         "seconds": asdict(seconds),
+        "throttled": _slow(table.entries),
+        "rebuild_spread": None if spread is None else spread.model_dump(mode="json") | spread.fractions(),
         "failures": [_failure(entry) for entry in failures],
     }
-    emit(document, as_json=json, text=lambda console: _summarise(console, job, table.entries, settings))
+    emit(document, as_json=json, text=lambda console: _summarise(console, job, table, settings))
     if job.state is JobState.DONE:
         if job.counts.failed:
             raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
@@ -132,8 +137,17 @@ def _failure(entry: Measurement) -> dict[str, str]:
     }
 
 
-def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement], settings: Settings) -> None:
-    counts = job.counts
+def _slow(entries: Sequence[Measurement]) -> dict[str, int]:
+    """How often the device's clock was held down or far below the usual, over the table."""
+    return {
+        "samples_set_aside": sum(entry.samples_set_aside or 0 for entry in entries),
+        "entries_with_samples_set_aside": sum(bool(entry.samples_set_aside) for entry in entries),
+        "entries_flagged": sum(Flag.THROTTLED in entry.flags for entry in entries),
+    }
+
+
+def _summarise(console: Console, job: JobPublic, table: Table, settings: Settings) -> None:
+    counts, entries = job.counts, table.entries
     measured = [entry for entry in entries if entry.value_ms is not None]
     grid = Grid(show_header=False, box=None, pad_edge=False)
     grid.add_row("table", job.table_id)
@@ -143,6 +157,15 @@ def _summarise(console: Console, job: JobPublic, entries: Sequence[Measurement],
         unsure = sum(Flag.UNCONVERGED in entry.flags for entry in measured)
         grid.add_row("fastest to slowest", f"{values[0]:.4f} to {values[-1]:.4f} ms, median {values[len(values) // 2]:.4f} ms")
         grid.add_row("less certain than wished", f"{unsure} of {len(measured)}")
+    slow = _slow(entries)
+    if any(slow.values()):
+        grid.add_row(
+            "on a slow device",
+            f"{slow['samples_set_aside']} samples of {slow['entries_with_samples_set_aside']} entries set aside; "
+            f"{slow['entries_flagged']} entries flagged, since there was nothing else",
+        )
+    if table.info.rebuild_spread is not None:
+        grid.add_row("built anew", table.info.rebuild_spread.sentence())
     console.print(grid)
     failures = [entry for entry in entries if entry.status is not Status.OK]
     for entry in failures[:FAILURES_SHOWN]:

@@ -86,6 +86,8 @@ class GroupRequest:
         passes: timed passes. warmup_passes: passes before them, not timed.
         seed: of the shuffling.
         sentinel_every: engines per run of the sentinel within a pass; one run at the least.
+        builds: how many engines are built of each graph, from scratch (`Backend.rebuild`); samples are then keyed by
+            `build_key`. None for one, as usual.
     """
 
     artifacts: tuple[GraphArtifact, ...]
@@ -94,15 +96,23 @@ class GroupRequest:
     warmup_passes: int = 2
     seed: int = 0
     sentinel_every: int = 16
+    builds: int | None = None
 
     def __post_init__(self) -> None:
         if len({artifact.request.key() for artifact in self.artifacts}) != len(self.artifacts) or not self.artifacts:
             raise InvalidSpecError("a group needs at least one graph, and each graph once")
+        if self.builds is not None and self.builds < 1:
+            raise InvalidSpecError(f"builds must be ≥ 1, not {self.builds}")
         if self.passes < 1 or self.warmup_passes < 0 or self.sentinel_every < 1:
             raise InvalidSpecError(
                 f"a group needs passes ≥ 1, warmup_passes ≥ 0 and sentinel_every ≥ 1, "
                 f"not {self.passes}, {self.warmup_passes} and {self.sentinel_every}"
             )
+
+
+def build_key(graph_key: str, build: int) -> str:
+    """What names one of several builds of a graph, counted from 0."""
+    return f"{graph_key}#{build}"
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class PhaseSeconds:
         waiting_s: for the device, while another process measured.
         graphs_s: waiting for graphs to be made. builds_s: for engines to be built and checked, and built again for each visit.
         warmup_s, sampling_s: passes that were not timed, and those that were.
+        rebuilds_s: for telling how much builds differ, everything together.
         total_s: everything; what is missing in the sum of the others went into storing, statistics and starting processes.
         visits, repeats: of groups; repeats are those that the sentinel asked for.
         peak_rss_bytes: most memory that the timing process held.
@@ -77,6 +78,7 @@ class PhaseSeconds:
     builds_s: float = 0.0
     warmup_s: float = 0.0
     sampling_s: float = 0.0
+    rebuilds_s: float = 0.0
     total_s: float = 0.0
     visits: int = 0
     repeats: int = 0

@@ -15,7 +15,7 @@ from profiler_service.jobs.planner import MIN_LIVE, PlannedGraph, PlannedWorkloa
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.sentinel import SentinelGate
 
-_OPERATORS_PER_SENTINEL = 16
+OPERATORS_PER_SENTINEL = 16
 """Operators per run of the sentinel within a pass: it takes less than a tenth of the time, and has tens of runs a visit."""
 
 _NETWORKS_PER_SENTINEL = 1
@@ -55,7 +55,7 @@ def measure_in_turn(
     """
     budget = job.budget
     gates = [SentinelGate(repeat_share=budget.repeat_share, reference_ms=job.ledger.reference_ms) for _ in range(2)]
-    operators = VisitSettings(budget.passes, _OPERATORS_PER_SENTINEL, gates[0])
+    operators = VisitSettings(budget.passes, OPERATORS_PER_SENTINEL, gates[0])
     networks = VisitSettings(budget.network_passes, _NETWORKS_PER_SENTINEL, gates[1])
     operator_limits = GroupLimits(min(MIN_LIVE, limits.engines), limits.engines, limits.memory_bytes)
     network_limits = GroupLimits(0, limits.engines, limits.memory_bytes)

@@ -13,7 +13,7 @@ import structlog
 
 from models.spaces.registry import create_space
 from models.spec.errors import OpclockError, TableMismatchError
-from models.spec.measurements import Measurement, ProtocolName, Status
+from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.errors import JobConflictError, StorageError
@@ -24,6 +24,7 @@ from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import free_memory_bytes
 from profiler_service.jobs.ledger import Ledger
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
+from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
 from profiler_service.jobs.rounds import LiveLimits, measure_in_turn
 from profiler_service.jobs.warmup import warm_up
@@ -57,11 +58,18 @@ class _Outstanding:
         counts: of its workloads, as the table stands.
         plan: of those that need work.
         stale: keys of their graphs whose visits from before the job must not enter its values.
+        rebuild: whether it is still to be told how much builds differ.
     """
 
     counts: JobCounts
     plan: JobPlan
     stale: tuple[str, ...]
+    rebuild: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is left."""
+        return bool(self.plan.workloads) or self.rebuild
 
 
 class JobRunner:
@@ -127,7 +135,7 @@ class JobRunner:
 
     def _run(self, job: JobPublic, run: _Run) -> None:
         outstanding = self._outstanding(job)
-        if outstanding.plan.workloads:
+        if outstanding.any:
             done = self._hold_device_and_measure(job, run)
         else:  # nothing to time: whoever holds the device is not waited for
             self._begin(job, outstanding, run)
@@ -153,8 +161,8 @@ class JobRunner:
         """Do what is left of the job, with the device held; whether nothing is left then."""
         job = self._store.job(job_id)
         outstanding = self._outstanding(job)  # once more: who held the device may have measured some of it
-        job, plan = self._begin(job, outstanding, run), outstanding.plan
-        if not plan.workloads:
+        job = self._begin(job, outstanding, run)
+        if not outstanding.any:
             return True
         with self._open_workers() as workers:
             self._workers = workers
@@ -162,13 +170,13 @@ class JobRunner:
                 run.on_progress(self._store.update_job(job.id, phase="starting"))
                 _require_target(info, workers)
                 self._store.forget_visits(job.table_id, outstanding.stale, before=job.created_at)
-                return self._build_and_time(job, plan, workers, run)
+                return self._build_and_time(job, outstanding, workers, run)
             finally:
                 self._workers = None
 
-    def _build_and_time(self, job: JobPublic, plan: JobPlan, workers: Workers, run: _Run) -> bool:
-        """Measure what is planned, on workers of the table's target; whether nothing is left then."""
-        request = job.request
+    def _build_and_time(self, job: JobPublic, outstanding: _Outstanding, workers: Workers, run: _Run) -> bool:
+        """Measure what is outstanding, on workers of the table's target; whether nothing is left then."""
+        request, plan = job.request, outstanding.plan
         in_turn = request.protocol is ProtocolName.IN_CONTEXT
         budget = BUDGETS[request.budget]
         ledger = Ledger(self._store, job.table_id, plan.workloads, budget, normalised=in_turn)
@@ -182,17 +190,31 @@ class JobRunner:
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
         context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
         context.expect_visits()
+        limits = LiveLimits(self._settings.live_engines, int(free_memory_bytes() * self._settings.memory_fraction))
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
-        if ledger.pending and not context.stopped():
+        if (ledger.pending or outstanding.rebuild) and not context.stopped():
             warm_up(context, artifacts[SENTINEL_GRAPH.key()])
+        if ledger.pending and not context.stopped():
             if in_turn:
-                memory_bytes = int(free_memory_bytes() * self._settings.memory_fraction)
-                limits = LiveLimits(self._settings.live_engines, memory_bytes)
                 measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
             else:
                 measure_alone(context, artifacts, request.protocol, seed=job.id)
+        done = not ledger.pending and (not outstanding.rebuild or self._rebuild(job, context, limits))
         reporter.finish()
-        return not ledger.pending
+        return done
+
+    def _rebuild(self, job: JobPublic, context: JobContext, limits: LiveLimits) -> bool:
+        """Tell how much builds of the table's entries differ; whether that is known then."""
+        request = job.request
+        entries = entries_to_rebuild(self._store.table(job.table_id).entries, seed=job.table_id)
+        if context.stopped() or not entries:
+            return not context.stopped()
+        space = create_space(request.space)
+        planned = plan_job([entry.workload for entry in entries], space, request.protocol, finished=(), seed=job.id).workloads
+        spread = measure_rebuilds(context, entries, planned, limits=limits, seed=job.id)
+        if spread is not None:
+            self._store.set_rebuild_spread(job.table_id, spread)
+        return spread is not None
 
     def _outstanding(self, job: JobPublic) -> _Outstanding:
         """What is left of a job, whether it starts or goes on.
@@ -209,7 +231,8 @@ class JobRunner:
         again = [key for key in workloads if key not in finished and (request.remeasure or key in entries)]
         stale = tuple(graph_key(workloads[key], request.protocol) for key in again)
         plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
-        return _Outstanding(counts, plan, stale)
+        rebuild = _rebuild_due(job, self._store.table_info(job.table_id))
+        return _Outstanding(counts, plan, stale, rebuild)
 
     def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
         """The job as running, with its counts."""
@@ -230,6 +253,19 @@ def _due_again(entry: Measurement, job: JobPublic) -> bool:
     """Whether an entry from before the job is to be replaced: a failure always, a value if the job measures again."""
     before = entry.measured_at is None or entry.measured_at < job.created_at
     return before and (job.request.remeasure or entry.status is not Status.OK)
+
+
+def _rebuild_due(job: JobPublic, info: TableInfo) -> bool:
+    """Whether it is to be told how much builds differ: as asked for, or by budget, unless that is known.
+
+    What an earlier job told stands, unless this one is asked for it, or measures everything again.
+    """
+    request, known = job.request, info.rebuild_spread
+    wanted = request.rebuild
+    if wanted is None:
+        wanted = request.workloads is None and request.budget is not Budget.QUICK
+    again = request.rebuild or request.remeasure
+    return wanted and (known is None or (again and known.measured_at < job.created_at))
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -29,6 +29,7 @@ from profiler_service.jobs.messages import (
     Failure,
     GroupRequest,
     GroupTimes,
+    build_key,
 )
 from profiler_service.jobs.output_check import output_problem
 from profiler_service.measure.alone import run_alone
@@ -113,7 +114,7 @@ class TimingWorker:
             sentinel = self._live(backend, [request.sentinel], activity, live)
             if sentinel.failures:
                 return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
-            group = self._live(backend, request.artifacts, activity, live)
+            group = self._live(backend, request.artifacts, activity, live, builds=request.builds)
             build_s = watch.lap()
             passes = partial(
                 run_passes,
@@ -185,31 +186,45 @@ class TimingWorker:
     def _allowance_s(self, runs: int, run_s: float) -> float:
         return self.run_timeout_s + _PATIENCE * runs * run_s
 
-    def _built(self, backend: Backend, artifact: GraphArtifact, activity: ActivityFile) -> Engine | Failure:
+    def _built(
+        self, backend: Backend, artifact: GraphArtifact, activity: ActivityFile, *, afresh: bool = False
+    ) -> Engine | Failure:
         key = artifact.request.key()
         activity.note(Phase.BUILDING, key, self.build_timeout_s)
         try:
-            return backend.build(artifact)
+            return backend.rebuild(artifact) if afresh else backend.build(artifact)
         except (BackendError, MemoryError) as error:
             return _failure(error, key)
 
-    def _live(self, backend: Backend, artifacts: Sequence[GraphArtifact], activity: ActivityFile, live: ExitStack) -> _Live:
-        """Engines that have run once, all live until `live` is closed."""
+    def _live(
+        self,
+        backend: Backend,
+        artifacts: Sequence[GraphArtifact],
+        activity: ActivityFile,
+        live: ExitStack,
+        *,
+        builds: int | None = None,
+    ) -> _Live:
+        """Engines that have run once, all live until `live` is closed; see `GroupRequest` for `builds`."""
         result = _Live()
+        graph_keys: dict[str, str] = {}
         for artifact in artifacts:
-            engine = self._built(backend, artifact, activity)
-            if isinstance(engine, Failure):
-                result.failures.append(engine)
-            else:
-                result.engines[artifact.request.key()] = live.enter_context(closing(engine))
-        for key, engine in list(result.engines.items()):
-            activity.note(Phase.RUNNING, key, self.run_timeout_s)
+            key = artifact.request.key()
+            for name in [key] if builds is None else [build_key(key, number) for number in range(builds)]:
+                engine = self._built(backend, artifact, activity, afresh=builds is not None)
+                if isinstance(engine, Failure):
+                    result.failures.append(engine)
+                else:
+                    result.engines[name] = live.enter_context(closing(engine))
+                    graph_keys[name] = key
+        for name, engine in list(result.engines.items()):
+            activity.note(Phase.RUNNING, graph_keys[name], self.run_timeout_s)
             start = perf_counter()
             try:
                 engine.run()
             except (BackendError, MemoryError) as error:
-                result.failures.append(_failure(error, key))
-                del result.engines[key]
+                result.failures.append(_failure(error, graph_keys[name]))
+                del result.engines[name]
             result.run_s += perf_counter() - start
         return result
 

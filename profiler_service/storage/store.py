@@ -11,6 +11,7 @@ from typing import Self
 from sqlalchemy import false, update
 
 from models.spec.measurements import Measurement
+from models.spec.rebuilds import RebuildSpread
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import JobCreate, JobPublic, TablePublic
 from profiler_service.errors import StorageError
@@ -131,6 +132,11 @@ class Store:
         """
         with self._database.writing() as session:
             return table_rows.set_reference(session, table_id, reference_ms)
+
+    def set_rebuild_spread(self, table_id: str, spread: RebuildSpread) -> None:
+        """Keep how much builds of the table's entries differ, in place of what was known. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            table_rows.set_rebuild_spread(session, table_id, spread)
 
     def measurements(self, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
         """Workload key to measurement, of those keys that the table has. Raises TableNotFoundError."""

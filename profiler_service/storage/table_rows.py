@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement, Status
 from models.spec.operators import OperatorSpec
+from models.spec.rebuilds import RebuildSpread
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import TablePublic
@@ -57,6 +58,13 @@ def set_reference(session: Session, table_id: str, reference_ms: float) -> float
     if row.sentinel_reference_ms is None:
         row.sentinel_reference_ms = reference_ms
     return row.sentinel_reference_ms
+
+
+def set_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -> None:
+    """Keep the spread in place of an earlier one. Raises TableNotFoundError."""
+    row = require(session, table_id)
+    stored = load(TableInfo, row.info, f"table {table_id}")
+    row.info = record_text(stored.model_copy(update={"rebuild_spread": spread}))
 
 
 def summary(session: Session, table_id: str) -> TablePublic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from profiler_service.errors import BackendUnavailableError, BuildError, RunErro
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
 from profiler_service.jobs.output_check import TOLERANCES, output_problem
+from profiler_service.measure.alone import HOT_RUNS, run_alone
 from tests.skips import why_skipped
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8}
@@ -172,6 +174,39 @@ def test_times_engines_in_the_given_order_repeats_included(backend: Backend, cac
     fast_ms, slow_ms = np.median(times_ms[:, [0, 2, 3]], axis=0), np.median(times_ms[:, [1, 4]], axis=0)
     assert fast_ms.max() < slow_ms.min()
     assert backend.time_pass([]) == []
+
+
+def test_a_rebuilt_engine_computes_the_same(backend: Backend, cache: GraphCache) -> None:
+    artifact = _artifact(cache, backend, CONVOLUTION)
+    engine = backend.rebuild(artifact)
+    try:
+        _, problem = output_problem(engine.infer(seeded_input(CONVOLUTION)), _reference(artifact), "float32")
+    finally:
+        engine.close()
+    assert problem == ""
+
+
+def test_every_protocol_of_one_engine_alone(backend: Backend, engine: Engine) -> None:
+    """A flush of many megabytes takes its turn in a pass, and its time is not the engine's."""
+    assert all(time_ms > 0 for time_ms in run_alone(backend, engine, 3))
+    assert len(run_alone(backend, engine, 2, together=HOT_RUNS)) == 2
+    if backend.flush_bytes() is None:
+        with pytest.raises(InvalidSpecError, match="isolated_cold"):
+            backend.flusher()
+        return
+    cold_ms = run_alone(backend, engine, 5, cold=True)
+    with closing(backend.flusher()) as flusher:
+        flush_ms, _ = backend.time_pass([flusher, engine])
+    assert len(cold_ms) == 5
+    assert min(cold_ms) < flush_ms
+
+
+def test_tells_the_state_of_a_gpu_alone(backend: Backend) -> None:
+    reading = backend.read_device()
+    if backend.options.device == "cpu":
+        assert reading is None
+    elif reading is not None:
+        assert reading.sm_clock_mhz > 0
 
 
 def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: GraphCache, tmp_path: Path) -> None:

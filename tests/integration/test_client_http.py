@@ -211,7 +211,10 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
             "counts": {"total": len(TABLE.entries), "reused": 0, "measured": len(TABLE.entries), "failed": 0},
             "failures": [],
         }
-        assert (job.request.space, job.request.workloads) == (SPACE, None)
+        assert (job.request.space, job.request.workloads, job.request.rebuild) == (SPACE, None, None)
+        nas_client(*arguments, "--no-rebuild", "--protocol", "isolated_hot")
+        asked = list(service.created.values())[-1].request
+        assert (asked.rebuild, asked.protocol) == (False, ProtocolName.ISOLATED_HOT)
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
     assert people.out == f"table {TABLE_ID}: {len(TABLE.entries)} operators measured, 0 reused, 0 failed\n"

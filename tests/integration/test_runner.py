@@ -117,6 +117,32 @@ def test_a_few_operators_can_be_measured_alone(measured: tuple[Site, JobPublic])
     assert all(entry.base_ms == 0.0 and (entry.value_ms or 0.0) > 0.0 for entry in found.values())
 
 
+def test_builds_of_a_twentieth_are_told_apart_from_their_runs(measured: tuple[Site, JobPublic]) -> None:
+    site, grid_job = measured
+    job = site.run(site.submit(rebuild=True))
+    assert (job.table_id, job.state, job.counts.reused) == (grid_job.table_id, JobState.DONE, len(GRID))
+    spread = site.store.table_info(job.table_id).rebuild_spread
+    assert spread is not None
+    assert (spread.builds, spread.rounds, spread.failed) == (3, QUICK.min_rounds, 0)
+    assert {entry.key for entry in spread.entries} < {operator.key() for operator in GRID}
+    assert all(entry.within_ms > 0 for entry in spread.entries)
+
+
+def test_cold_caches_make_operators_slower_than_hot_ones(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    if site.backend.flush_bytes is None:
+        pytest.skip("this machine does not tell how large its caches are")
+    wanted = [operator for operator in GRID if operator.kind == "conv3x3_x2" and operator.stride == 1]
+    sums_ms = {}
+    for protocol in (ProtocolName.ISOLATED_HOT, ProtocolName.ISOLATED_COLD):
+        job = site.run(site.submit(protocol=protocol, workloads=wanted))
+        found = site.store.measurements(job.table_id, [operator.key() for operator in wanted])
+        assert job.counts.measured == len(wanted)
+        sums_ms[protocol] = sum(entry.value_ms or 0.0 for entry in found.values())
+    assert sums_ms[ProtocolName.ISOLATED_COLD] > sums_ms[ProtocolName.ISOLATED_HOT]
+    site.store.close()
+
+
 def test_a_killed_job_goes_on_without_loss_or_repetition(tmp_path: Path) -> None:
     site = Site(tmp_path)
     job = site.submit()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.errors import InvalidSpecError
@@ -77,6 +78,7 @@ class TensorRtBackend(Backend):
         self._loader = Loader(self._vendor)
         self._plans = KeptPlans()
         self._rebuilds: Counter[str] = Counter()
+        self._described: dict[str, bytes] = {}
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -162,17 +164,26 @@ class TensorRtBackend(Backend):
         self._device.close()
 
     def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
-        """Beside the timing cache: which layers were fused, which kernels they got, in which formats."""
-        if self.options.cache_dir is None:
+        """Beside the timing cache, unless it is there: which layers were fused, which kernels they got, in which formats."""
+        name = f"{request.key()}-{self.target().id()}{suffix}.layers.json"
+        content = sha256(layers.encode()).digest()
+        if self.options.cache_dir is None or self._described.get(name) == content:
             return
-        path = self.options.cache_dir / f"{request.key()}-{self.target().id()}{suffix}.layers.json"
+        document = {
+            "graph": request.label(),
+            "workload": request.subject.key(),
+            "target": self.target().model_dump(mode="json"),
+        }
+        text = json.dumps(document | {"engine": _parsed(layers)}, ensure_ascii=False, indent=1)
+        path = self.options.cache_dir / name
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(layers)
+            partial.write_text(text, encoding="utf-8")
             partial.replace(path)
         except OSError as error:
             raise BuildError(f"{path} cannot be written: {error.strerror or error}", hint="Make room there.") from error
+        self._described[name] = content
 
     def _request(self, dtype: Dtype) -> EngineRequest:
         return EngineRequest(dtype, tf32=self.options.tf32, replay=self.options.replay_builds)
@@ -202,3 +213,11 @@ class TensorRtRtxBackend(TensorRtBackend):
 
     def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
         return {"built_for": request.compute_capability or "8.0 and later"}
+
+
+def _parsed(layers: str) -> Any:
+    """The vendor's description as JSON; as text where it is none."""
+    try:
+        return json.loads(layers)
+    except ValueError:
+        return layers

@@ -21,6 +21,7 @@ from profiler_service.jobs.messages import (
     Failure,
     GroupRequest,
     GroupTimes,
+    build_key,
 )
 from profiler_service.measure.throttling import Window, windows_between
 
@@ -61,6 +62,7 @@ class FakeWorkers:
         crashing: keys of engines that take their process along when a group is run.
         leaving: keys of engines that fail alone, the others of the group being timed.
         blaming: whether a crash tells which engine it was.
+        build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
         device: the state of the device at its nth reading; runs take longer by as much as its clock is below `USUAL_MHZ`. None
             for a device that tells nothing.
@@ -75,6 +77,7 @@ class FakeWorkers:
     crashing: set[str] = field(default_factory=set)
     leaving: dict[str, Status] = field(default_factory=dict)
     blaming: bool = True
+    build_noise: float = 0.0
     on_group: Callable[[int], None] = lambda group: None
     device: Callable[[int], DeviceReading] | None = None
 
@@ -121,9 +124,10 @@ class FakeWorkers:
         windows = self._windows(request.passes)
         return GroupTimes(
             samples_ms={
-                artifact.request.key(): self._samples(self._visited_ms(artifact.request) * factor, request.passes, windows)
+                name: self._samples(self._visited_ms(artifact.request) * self._build() * factor, request.passes, windows)
                 for artifact in request.artifacts
                 if artifact.request.key() not in self.leaving
+                for name in self._names(artifact.request.key(), request.builds)
             },
             sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes, windows),
             windows=windows,
@@ -154,6 +158,12 @@ class FakeWorkers:
 
     def _visited_ms(self, request: GraphRequest) -> float:
         return true_ms(request) * self._rng.gauss(1.0, self.visit_noise)
+
+    def _names(self, key: str, builds: int | None) -> list[str]:
+        return [key] if builds is None else [build_key(key, number) for number in range(builds)]
+
+    def _build(self) -> float:
+        return self._rng.gauss(1.0, self.build_noise)
 
     def _windows(self, count: int) -> tuple[Window, ...]:
         if self.device is None:

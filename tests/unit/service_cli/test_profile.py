@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
 from models.spaces.registry import create_space
 from models.spec.measurements import Flag, Measurement, Status
+from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.targets import TargetSpec
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.cli import profile
@@ -145,3 +147,38 @@ def test_settings_reach_the_workers(command: Command, failing: Setup, monkeypatc
     )
     command(*PROFILE, "--backend", "torch", "--threads", "2", "--core", "1")
     assert (seen[0].backend, seen[0].threads, seen[0].core) == ("torch", 2, 1)
+
+
+class SlowDeviceRunner(PaperRunner):
+    """Its device was throttled now and then, and builds of one entry were told apart."""
+
+    def run(self, job_id: str, on_progress: Callable[[JobPublic], None], cancelled: threading.Event) -> PhaseSeconds:
+        seconds = super().run(job_id, on_progress, cancelled)
+        table_id = self.store.job(job_id).table_id
+        first, second = self.store.table(table_id).entries[:2]
+        self.store.save_measurement(table_id, first.model_copy(update={"samples_set_aside": 7, "throttle_reasons": "thermal"}))
+        self.store.save_measurement(table_id, second.model_copy(update={"flags": (Flag.THROTTLED,), "samples_set_aside": 0}))
+        built = RebuiltEntry(key=first.key(), label=first.workload.label(), value_ms=0.5, between_ms=0.01, within_ms=0.005)
+        spread = RebuildSpread(builds=3, rounds=4, entries=(built,), failed=1, measured_at=datetime.now(UTC))
+        self.store.set_rebuild_spread(table_id, spread)
+        return seconds
+
+
+def test_a_slow_device_and_differing_builds_are_told(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(None)
+    monkeypatch.setattr(profile, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
+    text = " ".join(command(*PROFILE).out.split())
+    assert "7 samples of 1 entries set aside; 1 entries flagged, since there was nothing else" in text
+    assert "1 entries built 3 times: builds differ by 2.0% (worst 2.0%), runs of one build by 1.0%; 1 could not" in text
+    document = command(*PROFILE, "--json").document
+    assert document["throttled"] == {"samples_set_aside": 7, "entries_with_samples_set_aside": 1, "entries_flagged": 1}
+    assert document["rebuild_spread"]["between_builds"] == pytest.approx(0.02)
+    assert document["rebuild_spread"]["entries"][0]["within_ms"] == 0.005
+
+
+@pytest.mark.parametrize(("option", "expected"), [([], None), (["--rebuild"], True), (["--no-rebuild"], False)])
+def test_whether_to_rebuild_is_asked_for(command: Command, failing: Setup, option: list[str], *, expected: bool | None) -> None:
+    failing(None)
+    document = command(*PROFILE, *option, "--json").document
+    assert document["job"]["request"]["rebuild"] is expected
+    assert document["rebuild_spread"] is None

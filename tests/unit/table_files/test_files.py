@@ -42,6 +42,10 @@ class TestReading:
     def test_files_of_the_first_version_stay_readable(self, file_format: TableFormat) -> None:
         assert read_table(OLD_FILES / f"table_v1.{file_format}") == samples.table()
 
+    @every_format
+    def test_files_of_the_second_version_stay_readable(self, file_format: TableFormat) -> None:
+        assert read_table(OLD_FILES / f"table_v2.{file_format}") == samples.table_on_gpu()
+
     def test_reformatted_json_is_still_a_table(self) -> None:
         document = json.loads(to_bytes(samples.table(), TableFormat.JSON))
         assert from_bytes(json.dumps(document, indent=4).encode()) == samples.table()

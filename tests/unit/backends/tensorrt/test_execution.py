@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,6 +200,9 @@ def test_what_the_engine_became_is_kept(trt: FakeTensorRt, artifact: GraphArtifa
     engine = backend_of(trt, cache_dir=tmp_path).build(artifact)
     assert '"TacticName": "fake"' in engine.layers
     (kept,) = tmp_path.glob(f"{artifact.request.key()}-*.layers.json")
-    assert kept.read_text() == engine.layers
+    document = json.loads(kept.read_text())
+    assert document["engine"] == json.loads(engine.layers)
+    assert (document["graph"], document["workload"]) == (artifact.request.label(), artifact.request.subject.key())
+    assert document["target"]["backend"] == "tensorrt"
     assert engine.engine_bytes == 1000
     assert engine.peak_memory_bytes == 500 + 2 * 4 * 4 * 6 * 8

@@ -20,7 +20,7 @@ from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BackendUnavailableError, BuildError
 from tests.fake_device import HOPPER, FakeDevice
-from tests.fake_tensorrt import FakeTensorRt
+from tests.fake_tensorrt import LARGEST_WORKSPACE, FakeTensorRt
 from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of, rtx_backend_of
 
 
@@ -49,6 +49,8 @@ def test_a_value_that_the_vendor_silently_replaces_is_refused(artifact: GraphArt
     builder = PlanBuilder(Vendor(TENSORRT, FakeTensorRt(FakeDevice())))
     with pytest.raises(BuildError, match="takes builder_optimization_level 9 for 5"):
         builder.build(_graph(artifact), EngineRequest("float32", optimisation_level=9))
+    with pytest.raises(BuildError, match=f"takes workspace {2 * LARGEST_WORKSPACE} for {LARGEST_WORKSPACE}"):
+        builder.build(_graph(artifact), EngineRequest("float32", workspace_bytes=2 * LARGEST_WORKSPACE))
 
 
 def test_the_target_tells_everything_that_was_chosen() -> None:
