@@ -1,8 +1,7 @@
 """torch.compile for static shapes: what Inductor needs, how it is asked, where it keeps what it compiled.
 
-Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. Compiling takes a second or two
-for a graph whose kernels are new, some twenty for a process's very first, and a fifth of a second once the cache has it
-(docs/measurement.md).
+Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. What compiling costs on a CPU is in
+docs/measurement.md: seconds, of which later rounds pay nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ import shutil
 import subprocess
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from profiler_service.backends.kept import Kept
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendUnavailableError
 
@@ -28,18 +29,32 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of parts of torch that torch itself has given up
     from torch._inductor import compile_fx  # noqa: F401 - loaded here, not in the middle of the first build
     from torch._inductor import config as inductor_config
+    from torch._inductor.utils import fresh_inductor_cache as fresh_cache
 
 NAME = "inductor"
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """A compiled module, on whatever device."""
+
+    module: nn.Module
+
+    @property
+    def nbytes(self) -> int:
+        """Of its parameters, which are in the compiled code once more."""
+        return 2 * sum(tensor.numel() * tensor.element_size() for tensor in self.module.parameters())
+
+
 class Compiler:
     """Compiles one module after another.
 
+    What was compiled is kept for as long as the process lives, so that every round times the same code.
+
     Args:
-        options: see `BackendOptions`. What was compiled is kept under `cache_dir`, so that every round times the same code;
-            without one it is kept as long as the process lives.
+        options: see `BackendOptions`. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
         names: of the programs that Inductor may call for this kind of device, the preferred one first.
 
     Raises:
@@ -47,13 +62,31 @@ class Compiler:
     """
 
     def __init__(self, options: BackendOptions, *, names: tuple[str, ...]) -> None:
+        self._kept: Kept[_Compiled] = Kept()
         self._max_autotune = options.max_autotune
+        self._fresh = False
         self._directory = None if options.cache_dir is None else options.cache_dir / NAME
         self.toolchain = toolchain(names)
         inductor_config.compile_threads = 1  # no processes besides this one, which may be killed
 
-    def compile(self, module: nn.Module, array: Tensor) -> nn.Module:
-        """The module compiled for that input alone, and run once. Torch's own errors pass through."""
+    def compiled(self, key: str, make: Callable[[], nn.Module], array: Tensor) -> nn.Module:
+        """The module that `make` makes, compiled for that input alone and run once; kept under that key.
+
+        Torch's own errors pass through.
+        """
+        return self._kept.get(key, lambda: _Compiled(self._compile(make(), array))).module
+
+    @contextmanager
+    def from_scratch(self) -> Iterator[None]:
+        """Nothing that was compiled earlier is used, and what is compiled meanwhile is not kept."""
+        kept, self._kept, self._fresh = self._kept, Kept(), True
+        try:
+            with fresh_cache():
+                yield
+        finally:
+            self._kept, self._fresh = kept, False
+
+    def _compile(self, module: nn.Module, array: Tensor) -> nn.Module:
         compiled: nn.Module = torch.compile(  # type: ignore[assignment]
             module,
             backend=NAME,
@@ -78,6 +111,9 @@ class Compiler:
     @contextmanager
     def _caching(self) -> Iterator[None]:
         """Inductor's cache is where this one's is, and not in a directory of /tmp whose name everybody knows."""
+        if self._fresh:
+            yield
+            return
         directory = self._directory or Path(_own_directory().name)
         before = os.environ.get(_CACHE_VARIABLE)
         os.environ[_CACHE_VARIABLE] = str(directory.absolute())

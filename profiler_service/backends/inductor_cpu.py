@@ -8,7 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.spec.graphs import GraphRequest
 from models.spec.targets import TargetSpec
+from profiler_service.backends.base import Engine, GraphArtifact
 from profiler_service.backends.inductor import NAME, Compiler
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.torch_cpu import TorchBackend
@@ -28,5 +30,10 @@ class InductorBackend(TorchBackend):
         """See `Backend.target`."""
         return self.torch_target(self._compiler.options() | {"mode": "compiled"}, {NAME: torch.__version__})
 
-    def _compiled(self, module: nn.Module, array: Tensor) -> nn.Module:
-        return self._compiler.compile(module, array)
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """See `Backend.rebuild`."""
+        with self._compiler.from_scratch():
+            return self.build(artifact)
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        return self._compiler.compiled(request.key(), lambda: super(InductorBackend, self)._module(request, array), array)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
@@ -87,15 +88,15 @@ class TorchBackend(CpuBackend):
         require_dtype(self.name, self.dtypes, request)
         dtype: torch.dtype = getattr(torch, request.subject.dtype)
         try:
-            module = with_norms_folded(module_of(request)).to(dtype).to(memory_format=_LAYOUT)  # type: ignore[call-overload]
             array = placed(seeded_input(request), dtype)
-            return TorchEngine(self._compiled(module, array), array)
+            return TorchEngine(self._module(request, array), array)
         except (RuntimeError, MemoryError) as error:
             raise translated(error, BuildError) from error
 
-    def _compiled(self, module: nn.Module, array: Tensor) -> nn.Module:
-        """What runs; another backend compiles it first."""
-        return module
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        """What runs on that input; another backend compiles it first."""
+        module = with_norms_folded(module_of(request)).to(array.dtype)
+        return module.to(memory_format=_LAYOUT)  # type: ignore[call-overload, no-any-return]
 
 
 def placed(array: FloatArray, dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
@@ -201,7 +202,7 @@ class TorchCudaBackend(Backend):
         require_bfloat16(self._properties.name, self._capability, request.subject.dtype)
         try:
             with torch.cuda.stream(self._stream):  # all of it: nothing waits for what another stream has not done
-                return self._engine(with_norms_folded(module_of(request)), artifact)
+                return self._engine(request)
         except RuntimeError as error:
             raise translated(error, BuildError) from error
 
@@ -209,17 +210,15 @@ class TorchCudaBackend(Backend):
     def _capability(self) -> tuple[int, int]:
         return self._properties.major, self._properties.minor
 
-    def _engine(self, module: nn.Module, artifact: GraphArtifact) -> TorchCudaEngine:
-        request = artifact.request
+    def _engine(self, request: GraphRequest) -> TorchCudaEngine:
         dtype: torch.dtype = getattr(torch, request.subject.dtype)
         array = torch.from_numpy(seeded_input(request)).to(self._device, dtype).to(memory_format=torch.channels_last)
-        module = module.to(self._device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        compiled = self._compiled(module, array)
-        return TorchCudaEngine(compiled, array, self._stream, captured=self.options.cuda_graphs)
+        return TorchCudaEngine(self._module(request, array), array, self._stream, captured=self.options.cuda_graphs)
 
-    def _compiled(self, module: nn.Module, array: torch.Tensor) -> nn.Module:
-        """What is captured or launched; another backend compiles it first."""
-        return module
+    def _module(self, request: GraphRequest, array: torch.Tensor) -> nn.Module:
+        """What is captured, or launched, with that input; another backend compiles it first."""
+        module = with_norms_folded(module_of(request)).to(self._device, array.dtype)
+        return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def read_device(self) -> DeviceReading | None:
         """See `Backend.read_device`; what NVML tells."""

@@ -1,4 +1,4 @@
-"""Runs captured into CUDA graphs and launched one by one, on a real GPU: the same results, on a clock that agrees with a host's.
+"""Runs captured into CUDA graphs or launched one by one on a real GPU: the same results, by a clock that agrees with a host's.
 
 What every backend must do besides is in tests/contract/test_backends.py, whose GPU cases `pytest -m gpu` runs too.
 """

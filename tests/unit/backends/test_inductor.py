@@ -95,6 +95,41 @@ def test_what_it_compiled_is_kept_where_it_was_told(tmp_path: Path, max_autotune
     assert any(path.is_file() for path in (tmp_path / "inductor").rglob("*"))
 
 
+def test_compiles_once_for_all_rounds_and_anew_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _backend(BackendOptions())
+    compiled: list[object] = []
+
+    def compile_(module: object, **options: object) -> object:
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    for build, count in (
+        (backend.build, 1),
+        (backend.build, 1),
+        (backend.rebuild, 2),
+        (backend.rebuild, 3),
+        (backend.build, 3),
+    ):
+        engine = build(GRAPH)
+        engine.run()
+        engine.close()
+        assert len(compiled) == count
+
+
+@pytest.mark.slow
+def test_building_from_scratch_leaves_the_next_build_as_it_was(tmp_path: Path) -> None:
+    backend = _backend(BackendOptions(cache_dir=tmp_path))
+    other = GraphArtifact(
+        GraphRequest(subject=OperatorSpec(kind="skip", in_channels=4, out_channels=4, height=6, width=6, stride=2))
+    )
+    for build, artifact in ((backend.rebuild, GRAPH), (backend.build, other), (backend.rebuild, other), (backend.build, GRAPH)):
+        engine = build(artifact)
+        expected = TorchBackend(BackendOptions()).build(artifact).infer(seeded_input(artifact.request))
+        np.testing.assert_allclose(engine.infer(seeded_input(artifact.request)), expected, rtol=1e-4, atol=1e-5)
+        engine.close()
+
+
 def _backend(options: BackendOptions) -> InductorBackend:
     try:
         return InductorBackend(options)
