@@ -1,7 +1,7 @@
 """torch.compile for static shapes: what Inductor needs, how it is asked, where it keeps what it compiled.
 
-Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. What compiling costs on a CPU is
-in docs/measurement.md: seconds, of which later rounds pay nothing.
+Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. Compiling takes seconds on a
+CPU, of which later rounds pay nothing (docs/measurement.md).
 """
 
 from __future__ import annotations
