@@ -59,7 +59,7 @@ class Telemetry:
                 memory_clock_mhz=_told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
                 temperature_c=_told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
                 power_w=None if milliwatts is None else milliwatts / 1e3,
-                throttling=throttling(_told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle) or 0),
+                throttling=throttling(_reasons(handle) or 0),
                 other_processes=_other_processes(handle),
             )
 
@@ -92,9 +92,15 @@ def driver_version() -> str:
     return version
 
 
+def _reasons(handle: Any) -> int | None:
+    """Why the clock is held down, as a bit mask. Drivers before 535 know the function by its earlier name alone."""
+    reasons = _told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    return _told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) if reasons is None else reasons
+
+
 def _told(function: Callable[..., int], *arguments: Any) -> int | None:
-    """NVML's answer; None for what a board does not support."""
-    with suppress(pynvml.NVMLError_NotSupported):
+    """NVML's answer; None for what a board does not support, or a driver does not know."""
+    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
         return function(*arguments)
     return None
 

@@ -73,6 +73,28 @@ def test_what_a_board_does_not_tell_is_none(nvml: _Nvml) -> None:
         assert reading.power_w is None
 
 
+def test_an_older_driver_knows_the_reasons_by_their_earlier_name(nvml: _Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_handle: str) -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons", unknown)
+    earlier = pynvml.nvmlClocksEventReasonHwThermalSlowdown
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCurrentClocksThrottleReasons", lambda handle: earlier)
+    with Telemetry("0000:01:00.0") as telemetry:
+        reading = telemetry.read()
+    assert reading is not None
+    assert reading.throttling == ("hardware_thermal",)
+
+
+def test_a_board_that_does_not_tell_its_clock_is_not_read(nvml: _Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(_handle: str, _clock: int) -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", unsupported)
+    with Telemetry("0000:01:00.0") as telemetry:
+        assert telemetry.read() is None
+
+
 def test_an_unknown_gpu_leaves_nvml_closed(nvml: _Nvml) -> None:
     with pytest.raises(BackendUnavailableError, match="NVML"):
         Telemetry("0000:02:00.0")
