@@ -173,8 +173,9 @@ def collapse(
 
 
 def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] = ()) -> SearchConfig:
-    """The configuration of the searches on that table: λ from `PUBLISHED_LATENCY_SHARE`, and the weights that balance this table's
-    sensitivities, as the paper's balance those of its own, unless an override states others.
+    """The configuration of the searches on that table, but for what an override states.
+
+    λ is from `PUBLISHED_LATENCY_SHARE`; the weights balance this table's sensitivities, as the paper's balance its own.
 
     Raises:
         InvalidSpecError: an override is none of the configuration's.
