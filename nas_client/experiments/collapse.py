@@ -46,6 +46,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "data": {"image_size": [64, 128], "train_images": 320, "val_images": 60, "cache": True},
         "image_scale": 1.0,
         "scales": [1.0],
+        "label_stride": 8,
         "pretrain": {"epochs": 10, "batch_size": 8, "crop": [64, 128], "optimizer": {"lr": 0.05}},
         "search": {
             "epochs": 10,
