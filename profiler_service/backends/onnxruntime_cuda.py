@@ -18,16 +18,12 @@ from onnx import TensorProto, helper
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.capabilities import require_tf32
 from profiler_service.backends.device.engine import DeviceEngine
 from profiler_service.backends.device.failures import translated, unavailable
-from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.reading import DeviceReading
-from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.launches import time_runs
 from profiler_service.backends.options import BackendOptions
@@ -88,7 +84,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
             self._session.run_with_iobinding(self._binding, self._options)
 
 
-class OnnxRuntimeCudaBackend(Backend):
+class OnnxRuntimeCudaBackend(DeviceBackend):
     """One session per engine, all on one stream.
 
     float32 and float16 alone: the provider has no convolution in bfloat16.
@@ -112,14 +108,9 @@ class OnnxRuntimeCudaBackend(Backend):
         driver: str | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(options)
         _require_build()
         onnxruntime.set_default_logger_severity(_FATAL)
-        self._device = device = device or open_device(options.device_access, options.device_index)
-        require_tf32(device.info.name, device.info.compute_capability, options)
-        self._driver = driver or driver_version()
-        self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
-        self._timer = HeadStartTimer(device)
+        super().__init__(options, device=device, driver=driver, telemetry=telemetry)
         with redirect_stdout(sys.stderr):  # it prints what it does not find
             onnxruntime.preload_dlls(directory="")
         self._require_provider()
@@ -170,24 +161,6 @@ class OnnxRuntimeCudaBackend(Backend):
         """See `Backend.time_pass`; timed as `time_runs` does."""
         enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
         return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
-
-    def read_device(self) -> DeviceReading | None:
-        """See `Backend.read_device`; what NVML tells."""
-        return self._telemetry.read()
-
-    def flush_bytes(self) -> int | None:
-        """See `Backend.flush_bytes`."""
-        return flush_bytes(self._device.info.l2_cache_bytes)
-
-    def flusher(self) -> Engine:
-        """See `Backend.flusher`."""
-        nbytes = self.flush_bytes()
-        return super().flusher() if nbytes is None else DeviceFlusher(self._device, nbytes)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._telemetry.close()
-        self._device.close()
 
     def _engine(self, session: Any, dtype: Dtype, array: FloatArray) -> OnnxRuntimeCudaEngine:
         host_type: type[np.floating[Any]] = getattr(np, dtype)

@@ -15,13 +15,11 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Backend, Engine, GraphArtifact, require_dtype
+from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
+from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.reading import DeviceReading
-from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.device.capabilities import require_bfloat16
+from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.kept import Kept
 from profiler_service.backends.options import BackendOptions
@@ -32,11 +30,8 @@ from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BuildError
 
-_OLDEST_TF32 = (8, 0)
-_OLDEST_BFLOAT16 = (8, 0)
 
-
-class TensorRtBackend(Backend):
+class TensorRtBackend(DeviceBackend):
     """TensorRT 10 and 11: strongly typed engines, captured into CUDA graphs.
 
     Args:
@@ -61,19 +56,13 @@ class TensorRtBackend(Backend):
         driver: str | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(options)
         self._vendor = vendor or load_vendor(self.flavour)
-        self._device = device = device or open_device(options.device_access, options.device_index)
-        if options.tf32 and device.info.compute_capability < _OLDEST_TF32:
-            raise InvalidSpecError(f"{device.info.name} has no TF32", hint="Leave tf32 off.")
+        super().__init__(options, device=device, driver=driver, telemetry=telemetry)
         if options.replay_builds and not self._vendor.replays_builds:
             raise InvalidSpecError(
                 f"{self.flavour.title} {self._vendor.version} cannot replay builds", hint="Leave replay_builds off."
             )
-        self._driver = driver or driver_version()
-        self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
-        self._timer = HeadStartTimer(device)
-        cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
+        cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=self._device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
         self._plans: Kept[Plan] = Kept()
@@ -116,27 +105,13 @@ class TensorRtBackend(Backend):
         self._rebuilds[artifact.request.key()] += 1
         return self._engine(artifact.request, plan, f".rebuild-{self._rebuilds[artifact.request.key()]}")
 
-    def read_device(self) -> DeviceReading | None:
-        """See `Backend.read_device`; what NVML tells."""
-        return self._telemetry.read()
-
-    def flush_bytes(self) -> int | None:
-        """See `Backend.flush_bytes`."""
-        return flush_bytes(self._device.info.l2_cache_bytes)
-
-    def flusher(self) -> Engine:
-        """See `Backend.flusher`."""
-        nbytes = self.flush_bytes()
-        return super().flusher() if nbytes is None else DeviceFlusher(self._device, nbytes)
-
     def _wanted(self, artifact: GraphArtifact) -> tuple[bytes, EngineRequest]:
         """The graph, and how it is to be built. Raises as `build` does."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
         dtype = request.subject.dtype
         info = self._device.info
-        if dtype == "bfloat16" and info.compute_capability < _OLDEST_BFLOAT16:
-            raise InvalidSpecError(f"{request.label()}: {info.name} does not compute in bfloat16")
+        require_bfloat16(info.name, info.compute_capability, dtype)
         if artifact.onnx_path is None:
             raise BuildError(f"{request.label()}: no ONNX file was made")
         try:
@@ -157,11 +132,6 @@ class TensorRtBackend(Backend):
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """See `Backend.time_pass`; timed as `HeadStartTimer` does."""
         return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._telemetry.close()
-        self._device.close()
 
     def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
         """Beside the timing cache, unless it is there: which layers were fused, which kernels they got, in which formats."""

@@ -1,0 +1,53 @@
+"""What backends have in common whose engines run on a `Device` of ours."""
+
+from __future__ import annotations
+
+from profiler_service.backends.base import Backend, Engine
+from profiler_service.backends.device.base import Device
+from profiler_service.backends.device.capabilities import require_tf32
+from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
+from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.reading import DeviceReading
+from profiler_service.backends.device.telemetry import Telemetry, driver_version
+from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.options import BackendOptions
+
+
+class DeviceBackend(Backend):
+    """A backend with one device, its clock, and NVML's view of it.
+
+    Args:
+        options: see `BackendOptions`.
+        device, driver, telemetry: by default the device that the options name, its driver's version, and NVML's view of it.
+
+    Raises:
+        InvalidSpecError: TF32 is asked for, and the device has none.
+    """
+
+    def __init__(
+        self, options: BackendOptions, *, device: Device | None, driver: str | None, telemetry: Telemetry | None
+    ) -> None:
+        super().__init__(options)
+        self._device = device = device or open_device(options.device_access, options.device_index)
+        require_tf32(device.info.name, device.info.compute_capability, options)
+        self._driver = driver or driver_version()
+        self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
+        self._timer = HeadStartTimer(device)
+
+    def read_device(self) -> DeviceReading | None:
+        """See `Backend.read_device`; what NVML tells."""
+        return self._telemetry.read()
+
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        return flush_bytes(self._device.info.l2_cache_bytes)
+
+    def flusher(self) -> Engine:
+        """See `Backend.flusher`."""
+        nbytes = self.flush_bytes()
+        return super().flusher() if nbytes is None else DeviceFlusher(self._device, nbytes)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._telemetry.close()
+        self._device.close()
