@@ -242,6 +242,18 @@ def test_modes_without_latency_measure_none(tmp_path: Path) -> None:
     assert line.latency.weighted_ms > 0
 
 
+def test_losses_at_the_resolution_of_the_scores(tmp_path: Path) -> None:
+    """They differ from those at full resolution; the mIoU is that of whole images all the same."""
+    lines = {}
+    for stride in (1, 8):
+        config = small(label_stride=stride, pretrain__epochs=0, search__epochs=1)
+        search(config, small_table(), tmp_path / str(stride))
+        (lines[stride],) = read_journal(tmp_path / str(stride), SearchEpoch)
+    assert lines[8].losses["weights_student"] != lines[1].losses["weights_student"]
+    assert lines[8].losses["weights_student"] == pytest.approx(lines[1].losses["weights_student"], rel=0.2)
+    assert lines[8].mean_iou.keys() == lines[1].mean_iou.keys()
+
+
 def test_a_strong_latency_loss_makes_the_supernet_faster(tmp_path: Path) -> None:
     """With mode `naive` every granularity is pressed at once; in `none` nothing is."""
     ends = {}

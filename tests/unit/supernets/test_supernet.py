@@ -46,6 +46,19 @@ def test_every_combination_predicts_at_the_images_size(
         assert scores.shape == (2, 4, 64, 96)
 
 
+def test_predictions_at_the_size_of_the_scores_are_those_before_the_resize(
+    supernet: MultiResolutionSupernet, logits: Logits, images: Tensor
+) -> None:
+    supernet.eval()
+    coarse = supernet(images, logits.mixture(), role="student", auxiliary=True, size=(8, 12))
+    fine = supernet(images, logits.mixture(), role="student", auxiliary=True)
+    assert coarse.combined[8, 16].shape == (2, 4, 8, 12)
+    assert coarse.auxiliary[32].shape == (2, 4, 8, 12)
+    for branches, scores in coarse.combined.items():
+        resized = nn.functional.interpolate(scores, (64, 96), mode="bilinear", align_corners=True)
+        torch.testing.assert_close(resized, fine.combined[branches])
+
+
 def test_auxiliary_predictions_are_made_on_request(supernet: MultiResolutionSupernet, logits: Logits, images: Tensor) -> None:
     assert not supernet(images, logits.mixture(), role="student").auxiliary
 
