@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from models.spec.base import Record
 from models.spec.errors import OpclockError
+from profiler_service.backends.device.failures import NO_DRIVER
+from profiler_service.backends.device.survey import Survey, survey_gpus
+from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.processor import usable_cores
-from profiler_service.backends.registry import backend_names
+from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.findings import Finding, Outcome
+from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
@@ -30,29 +33,18 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 Describe = Callable[[Settings], BackendDescription]
 """Asks a worker process about the backend that the settings name."""
 
+Choice = tuple[str, DeviceKind | None]
+"""A backend and a kind of device; None for a registered backend, which has no choice."""
 
-class Outcome(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
+TakeSurvey = Callable[[], Survey]
+"""Looks at the GPUs."""
 
 
-class Finding(Record):
-    """One check. `hint` is the next step, empty where none is needed."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    hint: str = ""
-
-
-def diagnose(settings: Settings, describe: Describe) -> Iterator[Finding]:
-    """Every finding, one by one as it is made; asking a backend takes a second or two."""
+def diagnose(settings: Settings, describe: Describe, survey: TakeSurvey = survey_gpus) -> Iterator[Finding]:
+    """Every finding, one by one as it is made; asking a backend takes a second or more."""
     yield _python()
-    for name in backend_names():
-        yield _backend(settings, name, describe)
+    unasked = yield from _gpus(settings, survey)
+    yield from _backends(settings, describe, unasked)
     yield _database(settings)
     yield _disk(settings)
     yield _cores(settings)
@@ -68,15 +60,49 @@ def _python() -> Finding:
     return Finding(name="python", outcome=Outcome.OK, detail=version)
 
 
-def _backend(settings: Settings, name: str, describe: Describe) -> Finding:
-    title = f"backend {name}"
+def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, frozenset[Choice]]:
+    """What there is to say of GPUs; returns the backends that need not be asked, since there is no driver.
+
+    No GPU is no warning: a backend that is wanted and needs one says so itself.
+    """
     try:
-        found = describe(settings.model_copy(update={"backend": name}))
+        yield from gpu_findings(survey())
     except OpclockError as error:
-        wanted = name == settings.backend
-        outcome = Outcome.PROBLEM if wanted else Outcome.WARNING
-        return Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
-    return Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+        unasked: frozenset[Choice] = frozenset()
+        detail = error.message
+        if error.message == NO_DRIVER:
+            unasked = frozenset((name, kind) for name, kind in _choices() if kind == "cuda") - {_wanted(settings)}
+            detail += f"; not asked: {', '.join(sorted(name for name, _ in unasked))}"
+        yield Finding(name="gpu", outcome=Outcome.OK, detail=detail, hint=error.hint)
+        return unasked
+    return frozenset()
+
+
+def _backends(settings: Settings, describe: Describe, unasked: frozenset[Choice]) -> Iterator[Finding]:
+    """Every backend on every kind of device, of which only the wanted one can be a problem."""
+    wanted, choices = _wanted(settings), _choices()
+    for name, kind in choices if wanted in choices else [wanted, *choices]:
+        if (name, kind) in unasked:
+            continue
+        first = kind is None or kind == next(iter(device_kinds(name)), kind)
+        title = f"backend {name}" if first else f"backend {name} on {kind}"
+        try:
+            found = describe(settings.model_copy(update={"backend": name, "device": kind}))
+        except OpclockError as error:
+            outcome = Outcome.PROBLEM if (name, kind) == wanted else Outcome.WARNING
+            yield Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
+        else:
+            yield Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+
+
+def _choices() -> list[Choice]:
+    """Every backend with every kind of device that it runs on."""
+    return [(name, kind) for name in backend_names() for kind in device_kinds(name) or (None,)]
+
+
+def _wanted(settings: Settings) -> Choice:
+    """What the settings ask for."""
+    return settings.backend, settings.device or next(iter(device_kinds(settings.backend)), None)
 
 
 def _database(settings: Settings) -> Finding:

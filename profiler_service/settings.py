@@ -59,7 +59,16 @@ class Settings(BaseSettings):
     target."""
 
     device_access: DeviceAccess = "cuda-core"
-    """Library through which TensorRT's engines reach the GPU. `pycuda` for boxes that bring that along, as JetPack does."""
+    """Library through which TensorRT and ONNX Runtime reach the GPU. `pycuda` for boxes that bring that along, as JetPack
+    does."""
+
+    cuda_graphs: bool = True
+    """Whether `torch`, `inductor` and `onnxruntime` capture their runs on a GPU into CUDA graphs. On, since deployed engines
+    run so; off, their kernels are launched one by one; part of the target."""
+
+    max_autotune: bool = False
+    """Whether `inductor` times many kernels for each graph and takes the fastest. Off, since it builds many times longer and
+    differs from build to build; part of the target."""
 
     replay_builds: bool = False
     """Whether TensorRT builds from its timing cache alone and fails where that has a gap, so that a table is rebuilt with the

@@ -26,6 +26,7 @@ DATA = {"image_size": [128, 256], "train_images": 320, "val_images": 60}
 SEARCH: dict[str, Any] = {
     "data": DATA,
     "image_scale": 1.0,
+    "label_stride": 8,
     "pretrain": {"epochs": 6, "batch_size": 8, "crop": [64, 128], "optimizer": {"lr": 0.05}},
     "search": {
         "epochs": 8,
@@ -40,6 +41,7 @@ SEARCH: dict[str, Any] = {
 TRAIN: dict[str, Any] = {
     "data": {**DATA, "cache": True},
     "crop": [96, 192],
+    "label_stride": 8,
     "batch_size": 8,
     "epochs": 20,
     "optimizer": {"lr": 0.05},

@@ -5,13 +5,18 @@ Refuses what the real one refuses: calls before `init`, or without a current con
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from profiler_service.backends.device import cuda_driver
+
+IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
 CLOCK_KHZ = 1_980_000
 
 
@@ -24,14 +29,24 @@ class FakePyCuda(ModuleType):
 
     Args:
         devices: how many there are.
-        driver: whether there is one.
+        error: what `cuInit` says; nothing where it succeeds. context_error: the same of a context.
+        name, capability: of the device.
     """
 
     Error = Error
 
-    def __init__(self, *, devices: int = 1, driver: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        devices: int = 1,
+        error: str = "",
+        context_error: str = "",
+        name: str = "Fake Orin",
+        capability: tuple[int, int] = (8, 7),
+    ) -> None:
         super().__init__("pycuda.driver")
-        self.devices, self.driver = devices, driver
+        self.devices, self.error, self.context_error = devices, error, context_error
+        self.device_name, self.capability = name, capability
         self.started = False
         self.contexts = 0
         self.memory: dict[int, NDArray[np.uint8]] = {}
@@ -42,11 +57,10 @@ class FakePyCuda(ModuleType):
         self.device_attribute = type(
             "device_attribute", (), {"CLOCK_RATE": "clock", "MULTIPROCESSOR_COUNT": "count", "L2_CACHE_SIZE": "l2"}
         )
-        self.capture_mode = type("capture_mode", (), {"THREAD_LOCAL": "thread local"})
 
     def init(self) -> None:
-        if not self.driver:
-            raise Error("cuInit failed: no CUDA-capable device is detected")
+        if self.error:
+            raise Error(self.error)
         self.started = True
 
     def get_driver_version(self) -> int:
@@ -105,16 +119,18 @@ class _Device:
         self._cuda = cuda
 
     def retain_primary_context(self) -> Any:
+        if self._cuda.context_error:
+            raise Error(self._cuda.context_error)
         return _Context(self._cuda)
 
     def get_attribute(self, name: str) -> int:
         return {"clock": CLOCK_KHZ, "count": 16, "l2": 2**22}[name]
 
     def name(self) -> str:
-        return "Fake Orin"
+        return self._cuda.device_name
 
     def compute_capability(self) -> tuple[int, int]:
-        return (8, 7)
+        return self._cuda.capability
 
     def pci_bus_id(self) -> str:
         return "0000:00:00.0"
@@ -141,14 +157,72 @@ class _Stream:
         self._cuda._current()
         self._cuda.synchronised += 1
 
-    def begin_capture(self, mode: str) -> None:
-        assert mode == "thread local"
-        self._cuda.capturing = []
 
-    def end_capture(self) -> Any:
+class FakeDriver:
+    """`libcuda`, as far as graphs need it: what pycuda enqueues meanwhile is recorded.
+
+    Args:
+        cuda: whose stream is captured.
+        failing: the function that fails, with which code's name.
+    """
+
+    NAMES: ClassVar[dict[int, bytes]] = {
+        2: b"CUDA_ERROR_OUT_OF_MEMORY",
+        101: b"CUDA_ERROR_INVALID_DEVICE",
+        900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+    }
+
+    def __init__(self, cuda: FakePyCuda, failing: dict[str, int] | None = None) -> None:
+        self._cuda = cuda
+        self.failing = failing or {}
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.executables: dict[int, list[Callable[[], None]]] = {}
+
+    def cuStreamBeginCapture_v2(self, stream: Any, mode: Any) -> int:  # noqa: N802
+        assert (stream.value, mode.value) == (_Stream.handle, 1)
+        return self._unless_failing("cuStreamBeginCapture_v2", lambda: setattr(self._cuda, "capturing", []))
+
+    def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:  # noqa: N802
         work, self._cuda.capturing = self._cuda.capturing or [], None
-        launch = type("GraphExec", (), {"launch": lambda _self, stream: [step() for step in work]})
-        return type("Graph", (), {"instantiate": lambda _self: launch()})()
+        return self._unless_failing("cuStreamEndCapture", lambda: self._put(self.graphs, graph, work))
+
+    def cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:  # noqa: N802
+        work = self.graphs[graph.value]
+        return self._unless_failing("cuGraphInstantiateWithFlags", lambda: self._put(self.executables, executable, work))
+
+    def cuGraphDestroy(self, graph: Any) -> int:  # noqa: N802
+        del self.graphs[graph.value]
+        return 0
+
+    def cuGraphLaunch(self, executable: Any, stream: Any) -> int:  # noqa: N802
+        return self._unless_failing("cuGraphLaunch", lambda: [step() for step in self.executables[executable.value]])
+
+    def cuGraphExecDestroy(self, executable: Any) -> int:  # noqa: N802
+        del self.executables[executable.value]
+        return 0
+
+    def cuGetErrorName(self, code: int, name: Any) -> int:  # noqa: N802
+        name._obj.value = self.NAMES.get(code)
+        return 0 if code in self.NAMES else 1
+
+    def cuDeviceGet(self, device: Any, index: Any) -> int:  # noqa: N802
+        device._obj.value = index.value
+        return 0 if index.value < self._cuda.devices else 101
+
+    def cuDeviceGetPCIBusId(self, text: Any, length: Any, device: Any) -> int:  # noqa: N802
+        assert len(text) >= length.value > len(b"0000:1B:00.0")
+        text.value = b"0000:%02X:00.0" % (27 + device.value)
+        return 0
+
+    def _unless_failing(self, function: str, work: Callable[[], object]) -> int:
+        if function in self.failing:
+            return self.failing[function]
+        work()
+        return 0
+
+    def _put(self, place: dict[int, list[Callable[[], None]]], reference: Any, work: list[Callable[[], None]]) -> None:
+        reference._obj.value = 64 + len(self.graphs) + 64 * len(self.executables)
+        place[reference._obj.value] = work
 
 
 class _Event:
@@ -176,3 +250,15 @@ class _Allocation:
 
     def free(self) -> None:
         del self._cuda.memory[self._address]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, driver: FakeDriver | None = None) -> None:
+    """Let `open_device("pycuda", …)` find it, with the driver's library besides."""
+    package = ModuleType("pycuda")
+    package.driver = cuda  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: driver or FakeDriver(cuda))
+    # Set and deleted, so that what is imported now is forgotten afterwards.
+    monkeypatch.setitem(sys.modules, IMPLEMENTATION, ModuleType(IMPLEMENTATION))
+    monkeypatch.delitem(sys.modules, IMPLEMENTATION)

@@ -18,7 +18,7 @@ Combination = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Class scores at the size of the images. Shape of each: (N, classes, H, W).
+    """Class scores. Shape of each: (N, classes, H, W), by default at the size of the images.
 
     Attributes:
         combined: by the branches that they come from.
@@ -50,6 +50,7 @@ class Supernet(nn.Module, ABC):
         role: str,
         combinations: Collection[Combination] | None = None,
         auxiliary: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> Predictions:
         """Predicts, computing what the asked combinations need and nothing else.
 
@@ -59,6 +60,7 @@ class Supernet(nn.Module, ABC):
             role: one of `roles`.
             combinations: of `combinations`; all where None.
             auxiliary: whether to predict from single branches too.
+            size: height and width of the scores; the images' where None.
         """
 
     def compile_operators(self, **options: Any) -> None:

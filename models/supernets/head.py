@@ -17,7 +17,9 @@ from models.supernets.operators import SuperOperator
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, as joins of fixed networks do."""
+    """Bilinear with aligned corners, as joins of fixed networks do; a map of that size stays what it is."""
+    if (x.shape[2], x.shape[3]) == size:
+        return x
     return functional.interpolate(x, size, mode="bilinear", align_corners=True)
 
 

@@ -77,6 +77,7 @@ class MultiResolutionSupernet(Supernet):
         role: str,
         combinations: Collection[Combination] | None = None,
         auxiliary: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> Predictions:
         asked = self.combinations if combinations is None else tuple(combinations)
         ends = sorted({scale for branches in asked for scale in branches})
@@ -85,7 +86,7 @@ class MultiResolutionSupernet(Supernet):
         finest = {
             scale: head.way_back(scale)(maps[self.ends[scale]], self._last_maps(graph, scale, maps, mixture)) for scale in ends
         }
-        size = (images.shape[2], images.shape[3])
+        size = size or (images.shape[2], images.shape[3])
         return Predictions(
             {branches: resize(head.classify(branches, [finest[scale] for scale in branches]), size) for branches in asked},
             {

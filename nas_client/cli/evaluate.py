@@ -80,7 +80,8 @@ def _show(console: Console, evaluation: Evaluation, output: Path | None) -> None
         f"{costs.flops / 1e9:.3f} GFLOPs as (2·Cin·K² − 1)·H·W·Cout, {costs.parameters / 1e6:.3f} M parameters"
     )
     if speed is not None:
-        console.print(f"{speed.fps:.1f} FPS ({speed.latency_ms:.3f} ms) on {speed.target}", markup=False)
+        flags = f"; {', '.join(flag.value for flag in speed.flags)}" if speed.flags else ""
+        console.print(f"{speed.fps:.1f} FPS ({speed.latency_ms:.3f} ms) on {speed.target}{flags}", markup=False)
     if output is not None:
         console.print(f"the report is in {output}", markup=False)
 

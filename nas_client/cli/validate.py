@@ -32,16 +32,16 @@ def validate(
         list[str] | None,
         typer.Option(metavar="ID", help="Which table. Several are compared on the same networks, measured as the first was."),
     ] = None,
-    architecture: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="A", help="JSON file of a network of your own to measure beside the random ones; repeatable."),
-    ] = None,
     protocol: Annotated[
         list[ProtocolName] | None,
         typer.Option(
             help="Instead of --table: the service's own tables of these protocols, compared on the same networks.",
             show_default=ProtocolName.IN_CONTEXT.value,
         ),
+    ] = None,
+    architecture: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="A", help="JSON file of a network of your own to measure beside the random ones; repeatable."),
     ] = None,
     budget: BudgetOption = Budget.NORMAL,
     seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,

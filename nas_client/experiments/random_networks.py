@@ -41,6 +41,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "cpu": {
         "data": {"image_size": [64, 128], "train_images": 240, "val_images": 80, "cache": True},
         "scales": [1.0],
+        "label_stride": 8,
         "batch_size": 8,
         "epochs": 30,
         "optimizer": {"lr": 0.05},

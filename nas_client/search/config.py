@@ -150,6 +150,8 @@ class SearchConfig(Record):
         data: which data set.
         image_scale: by which every image is resized; 0.5 as in the paper.
         scales: one of which, at random, is a further factor in training.
+        label_stride: of how many pixels in each direction one gives the label of the losses. 1 compares at full resolution; 8
+            leaves out the upsampling of the scores, which takes a large part of a step where the supernet is small.
         workers: processes that read images.
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
         compile: whether the supernet's operators are compiled: minutes at the start, for faster steps on a GPU.
@@ -162,6 +164,7 @@ class SearchConfig(Record):
     data: DataSettings = DataSettings()
     image_scale: Annotated[float, Field(gt=0, le=4)] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25)
+    label_stride: Literal[1, 2, 4, 8] = 1
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False

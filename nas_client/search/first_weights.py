@@ -29,11 +29,13 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         CheckpointError: the folder holds no search, or one of another space.
         InvalidSpecError: the search has no such role, or its parameters stand for another architecture.
     """
-    state = Checkpoints(folder).read(LAST)
+    state = Checkpoints(folder).read(LAST).get("learner")
+    if state is None:
+        raise CheckpointError(f"{folder} holds a run, but no search", hint="Name the folder that search wrote.")
     supernet = space.supernet()
     try:
         supernet.load_state_dict(state["supernet"])
-    except (KeyError, RuntimeError) as error:
+    except RuntimeError as error:
         raise CheckpointError(
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",

@@ -130,7 +130,8 @@ class SearchData:
         self, indices: Sequence[int] | None, *, epoch: int, batch_size: int, crop: Crop, skip: int = 0
     ) -> DataLoader[Batch]:
         """This process's part of one epoch's batches. Raises DatasetError where there is not one batch, or none to share."""
-        transform = TrainTransform(crop, image_scale=self.config.image_scale, scales=self.config.scales)
+        config = self.config
+        transform = TrainTransform(crop, image_scale=config.image_scale, scales=config.scales, label_stride=config.label_stride)
         return training_batches(
             self.train,
             transform,

@@ -54,15 +54,16 @@ class SegmentationPass:
         self._mixed = config.precision == "bfloat16"
         self._processes = processes
 
-    def predict(self, images: Tensor, mixture: Mixture, role: str) -> Predictions:
-        """Scores of every set of branches."""
+    def predict(self, images: Tensor, mixture: Mixture, role: str, size: tuple[int, int] | None = None) -> Predictions:
+        """Scores of every set of branches, at the images' size or another."""
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            predictions: Predictions = self.supernet(images, mixture, role=role, combinations=self.combinations)
+            predictions: Predictions = self.supernet(images, mixture, role=role, combinations=self.combinations, size=size)
         return predictions
 
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
         """This process's part of the loss, summed over sets of branches; a scalar."""
-        combined = self.predict(batch.images, mixture, role).combined
+        size = (batch.labels.shape[1], batch.labels.shape[2])
+        combined = self.predict(batch.images, mixture, role, size).combined
         losses = [
             hard_pixel_cross_entropy(
                 scores,

@@ -75,10 +75,20 @@ class Backend(ABC):
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
     dtypes: ClassVar[tuple[Dtype, ...]]
     """In which it computes; a dtype that it would silently compute in another is not one of them."""
+    runs_uncaptured: ClassVar[bool] = False
+    """Whether it can do without CUDA graphs."""
+    autotunes: ClassVar[bool] = False
+    """Whether it knows `max_autotune`."""
     replays_builds: ClassVar[bool] = False
     """Whether it can build from what earlier builds have learned alone, and fail where that has a gap."""
 
     def __init__(self, options: BackendOptions) -> None:
+        if not (options.cuda_graphs or self.runs_uncaptured):
+            raise InvalidSpecError(f"backend {self.name!r} always captures CUDA graphs", hint="Leave cuda_graphs on.")
+        if options.max_autotune and not self.autotunes:
+            raise InvalidSpecError(
+                f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
+            )
         if options.replay_builds and not self.replays_builds:
             raise InvalidSpecError(
                 f"backend {self.name!r} cannot replay builds: it learns nothing while building", hint="Leave replay_builds off."

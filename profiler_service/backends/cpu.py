@@ -50,6 +50,7 @@ class CpuBackend(Backend):
     """A runtime whose runs are finished when the call returns, so that the host's clock is the device's."""
 
     builds_on_device: ClassVar[bool] = False
+    runs_uncaptured: ClassVar[bool] = True
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)

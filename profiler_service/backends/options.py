@@ -26,6 +26,8 @@ class BackendOptions(Record):
         tf32: whether float32 convolutions and products may be computed in TF32, on GPUs that have it.
         device_access: the library that a GPU is reached through by runtimes which bring none; the calls it makes are the
             same ones, so that it is no part of a target.
+        cuda_graphs: whether runs on a GPU are captured into CUDA graphs; off, their kernels are launched one by one.
+        max_autotune: whether a compiler may time many kernels for each graph and take the fastest.
         cache_dir: where a runtime keeps what makes a build faster and repeatable; None to keep it in memory alone.
         replay_builds: build from what is kept there alone, and fail where it has a gap: the same kernels once more. No part of
             a target, since it chooses nothing that was not chosen before.
@@ -36,5 +38,7 @@ class BackendOptions(Record):
     device_index: Annotated[StrictInt, Field(ge=0)] = 0
     tf32: bool = False
     device_access: DeviceAccess = "cuda-core"
+    cuda_graphs: bool = True
+    max_autotune: bool = False
     cache_dir: Path | None = None
     replay_builds: bool = False

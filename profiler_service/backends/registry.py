@@ -8,40 +8,73 @@ from importlib import import_module
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from profiler_service.backends.base import Backend
 from profiler_service.backends.options import BackendOptions, DeviceKind
+from profiler_service.backends.versions import require_version
 from profiler_service.errors import BackendUnavailableError
 
 
 @dataclass(frozen=True)
+class _Runtime:
+    """What a backend runs on.
+
+    Attributes:
+        module: by which it is imported. title: for people.
+        oldest: its first version that our calls suit.
+    """
+
+    module: str
+    title: str
+    oldest: tuple[int, ...]
+
+
+_TORCH = _Runtime("torch", "torch", (2, 6))
+_ONNX_RUNTIME = _Runtime("onnxruntime", "ONNX Runtime", (1, 20))
+_ONNX_RUNTIME_CUDA = _Runtime("onnxruntime", "ONNX Runtime", (1, 24))
+
+
+@dataclass(frozen=True)
 class _BuiltIn:
-    """Where a backend's class is, and the extra that installs its runtime."""
+    """Where a backend's class is, what it runs on, and the extra that installs that.
+
+    TensorRT goes by several names, and looks after its versions itself.
+    """
 
     module: str
     class_name: str
     extra: str
+    runtime: _Runtime | None = None
 
     def load(self, name: str) -> type[Backend]:
+        hint = f"pip install 'opclock[{self.extra}]'"
         try:
+            if self.runtime is not None:
+                found = import_module(self.runtime.module).__version__
+                require_version(self.runtime.title, found, self.runtime.oldest, hint)
             module = import_module(self.module)
         except ImportError as error:
             if (error.name or "").startswith(("profiler_service", "models")):
                 raise
-            raise BackendUnavailableError(
-                f"backend {name!r} cannot be loaded: {error}", hint=f"pip install 'opclock[{self.extra}]'"
-            ) from error
+            raise BackendUnavailableError(f"backend {name!r} cannot be loaded: {error}", hint=hint) from error
         cls: type[Backend] = getattr(module, self.class_name)
         return cls
 
 
+_HERE = "profiler_service.backends"
+
 _BUILT_IN: dict[str, dict[DeviceKind, _BuiltIn]] = {
-    "onnxruntime": {"cpu": _BuiltIn("profiler_service.backends.onnxruntime_cpu", "OnnxRuntimeBackend", extra="onnxruntime")},
+    "onnxruntime": {
+        "cpu": _BuiltIn(f"{_HERE}.onnxruntime_cpu", "OnnxRuntimeBackend", "onnxruntime", _ONNX_RUNTIME),
+        "cuda": _BuiltIn(f"{_HERE}.onnxruntime_cuda", "OnnxRuntimeCudaBackend", "onnxruntime-cuda", _ONNX_RUNTIME_CUDA),
+    },
     "torch": {
-        "cpu": _BuiltIn("profiler_service.backends.torch_cpu", "TorchBackend", extra="graphs"),
-        "cuda": _BuiltIn("profiler_service.backends.torch_cuda", "TorchCudaBackend", extra="cuda"),
+        "cpu": _BuiltIn(f"{_HERE}.torch_cpu", "TorchBackend", "graphs", _TORCH),
+        "cuda": _BuiltIn(f"{_HERE}.torch_cuda", "TorchCudaBackend", "cuda", _TORCH),
     },
-    "tensorrt": {"cuda": _BuiltIn("profiler_service.backends.tensorrt.backend", "TensorRtBackend", extra="tensorrt")},
-    "tensorrt_rtx": {
-        "cuda": _BuiltIn("profiler_service.backends.tensorrt.backend", "TensorRtRtxBackend", extra="tensorrt-rtx")
+    "inductor": {
+        "cpu": _BuiltIn(f"{_HERE}.inductor_cpu", "InductorBackend", "graphs", _TORCH),
+        "cuda": _BuiltIn(f"{_HERE}.inductor_cuda", "InductorCudaBackend", "cuda", _TORCH),
     },
+    "tensorrt": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtBackend", "tensorrt")},
+    "tensorrt_rtx": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtRtxBackend", "tensorrt-rtx")},
 }
 """Backends by name, then by the kind of device they run on; the first kind is the one that is meant unless another is named."""
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
 from profiler_service.backends.cpu import CpuBackend
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
-from profiler_service.errors import BackendError, BuildError, DeviceMemoryError, RunError
+from profiler_service.backends.torch_failures import translated
+from profiler_service.errors import BuildError, RunError
 
 _LAYOUT = torch.channels_last
 """Faster than contiguous for every convolution tried (oneDNN 3.12, AVX-512): 1.02 to 1.6 times in float32, 1.4 to 3.1 in
@@ -23,12 +25,12 @@ bfloat16."""
 
 
 class TorchEngine(Engine):
-    """A module with batch normalisation folded, and its input in the layout the convolutions want."""
+    """A module and its input, both in one dtype and in the layout the convolutions want."""
 
-    def __init__(self, module: nn.Module, array: FloatArray, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-        self._module: nn.Module | None = module.to(dtype).to(memory_format=_LAYOUT)  # type: ignore[call-overload]
-        self._input: Tensor | None = self._placed(array)
+    def __init__(self, module: nn.Module, array: Tensor) -> None:
+        self._module: nn.Module | None = module
+        self._input: Tensor | None = array
+        self._shape, self._dtype = tuple(array.shape), array.dtype
         self.engine_bytes = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
     def run(self) -> None:
@@ -37,15 +39,14 @@ class TorchEngine(Engine):
 
     def infer(self, array: FloatArray) -> FloatArray:
         """See `Engine.infer`."""
-        output: FloatArray = self._forward(self._placed(array)).to(torch.float32).contiguous().numpy()
+        if array.shape != self._shape:
+            raise RunError(f"the input must be {self._shape}, not {array.shape}")
+        output: FloatArray = self._forward(placed(array, self._dtype)).to(torch.float32).contiguous().numpy()
         return output
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._module = self._input = None
-
-    def _placed(self, array: FloatArray) -> Tensor:
-        return torch.from_numpy(array).to(dtype=self._dtype, memory_format=_LAYOUT)
 
     def _forward(self, tensor: Tensor | None) -> Tensor:
         if self._module is None:
@@ -54,7 +55,7 @@ class TorchEngine(Engine):
             with torch.inference_mode():
                 output: Tensor = self._module(tensor)
         except (RuntimeError, MemoryError) as error:
-            raise _translated(error, RunError) from error
+            raise translated(error, RunError) from error
         return output
 
 
@@ -72,14 +73,13 @@ class TorchBackend(CpuBackend):
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
+        return self.torch_target({"mode": "eager"})
+
+    def torch_target(self, options: Mapping[str, str], versions: Mapping[str, str] | None = None) -> TargetSpec:
+        """The target of modules run in that way, on what these versions name besides torch itself."""
         return self.cpu_target(
-            versions={"torch": torch.__version__},
-            options={
-                "batch_norm": "folded",
-                "device": "cpu",
-                "memory_format": str(_LAYOUT).removeprefix("torch."),
-                "mode": "eager",
-            },
+            versions={"torch": torch.__version__} | dict(versions or {}),
+            options={"batch_norm": "folded", "device": "cpu", "memory_format": "channels_last"} | dict(options),
         )
 
     def build(self, artifact: GraphArtifact) -> TorchEngine:
@@ -88,11 +88,17 @@ class TorchBackend(CpuBackend):
         require_dtype(self.name, self.dtypes, request)
         dtype: torch.dtype = getattr(torch, request.subject.dtype)
         try:
-            return TorchEngine(with_norms_folded(module_of(request)), seeded_input(request), dtype)
+            array = placed(seeded_input(request), dtype)
+            return TorchEngine(self._module(request, array), array)
         except (RuntimeError, MemoryError) as error:
-            raise _translated(error, BuildError) from error
+            raise translated(error, BuildError) from error
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        """What runs on that input; another backend compiles it first."""
+        module = with_norms_folded(module_of(request)).to(array.dtype)
+        return module.to(memory_format=_LAYOUT)  # type: ignore[call-overload, no-any-return]
 
 
-def _translated(error: RuntimeError | MemoryError, kind: type[BackendError]) -> BackendError:
-    """The same in our tree."""
-    return DeviceMemoryError(str(error)) if out_of_memory(error) else kind(str(error))
+def placed(array: FloatArray, dtype: torch.dtype) -> Tensor:
+    """The array as a tensor of that dtype, in the layout the convolutions want."""
+    return torch.from_numpy(array).to(dtype=dtype, memory_format=_LAYOUT)

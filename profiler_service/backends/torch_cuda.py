@@ -1,27 +1,36 @@
-"""torch on an NVIDIA GPU: modules captured into CUDA graphs, timed by events on the device's own clock.
+"""torch on an NVIDIA GPU, timed by events on the device's own clock: captured into CUDA graphs, or launched kernel by kernel.
 
 A captured graph replays a network without its Python, so that what is timed is what a deployed engine would run: kernels and
-the gaps between them. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
+the gaps between them. Eager runs are timed behind a head start too: theirs is the time of a device that never waits for its
+host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
-from profiler_service.backends.device.telemetry import driver_version
+from profiler_service.backends.device.capabilities import require_bfloat16, require_supported, require_tf32, said
+from profiler_service.backends.device.cuda_driver import pci_bus_id
+from profiler_service.backends.device.flushing import flush_bytes
+from profiler_service.backends.device.reading import DeviceReading
+from profiler_service.backends.device.survey import why_unavailable
+from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.launches import time_runs
 from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
-from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
+from profiler_service.backends.torch_failures import translated
+from profiler_service.errors import BuildError, RunError
 
 _WARMUP_RUNS = 3
 """Plain runs before a capture: cuDNN picks its algorithms, libraries allocate their workspaces."""
@@ -32,54 +41,69 @@ below it."""
 
 
 class TorchCudaEngine(Engine):
-    """A captured module, its input and output at fixed places in device memory."""
+    """A module, its input at a fixed place in device memory; captured, its output too.
 
-    def __init__(self, module: nn.Module, array: torch.Tensor, stream: torch.cuda.Stream) -> None:
+    Args:
+        module: what runs, on the device and in the input's dtype.
+        array: the seeded input, on the device.
+        stream: of all runs; the current one here.
+        captured: whether runs are replays of a CUDA graph.
+
+    Raises:
+        BuildError: the captured graph writes no output.
+    """
+
+    def __init__(self, module: nn.Module, array: torch.Tensor, stream: torch.cuda.Stream, *, captured: bool) -> None:
         self._stream = stream
         self._input, self._seeded = array, array.clone()
-        with torch.inference_mode(), torch.cuda.stream(stream):
+        self._module: nn.Module | None = module
+        self._graph: torch.cuda.CUDAGraph | None = None
+        with torch.inference_mode():
             for _ in range(_WARMUP_RUNS):
-                module(array)
+                self._output = module(array)
             stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream):
-                output = module(array)
-        self._module, self._graph, self._output = module, graph, output
+            if captured:
+                self._capture(module)
         self.engine_bytes = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
-        self._check_not_empty()
 
-    def _check_not_empty(self) -> None:
-        """A capture that recorded nothing replays without an error, and leaves the output as it was."""
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
-            self._output.fill_(torch.nan)
-            self._graph.replay()
-            untouched = bool(self._output.isnan().all())
-        if untouched:
-            raise BuildError("the captured CUDA graph writes no output")
+    def _capture(self, module: nn.Module) -> None:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._output = module(self._input)
+        self._graph = graph
+        self._output.fill_(torch.nan)  # a capture that recorded nothing replays without an error, and leaves it there
+        graph.replay()
+        if bool(self._output.isnan().all()):
+            raise BuildError("the captured CUDA graph is empty: it writes no output")
 
     def enqueue(self) -> None:
-        """One run on the current stream; does not wait."""
-        self._graph.replay()
+        """One run on the current stream, which is the engine's, in inference mode; does not wait. Raises RunError."""
+        if self._graph is not None:
+            self._graph.replay()
+        elif self._module is not None:
+            self._output = self._module(self._input)
+        else:
+            raise RunError("the engine is closed")
 
     def run(self) -> None:
         """See `Engine.run`."""
-        if not hasattr(self, "_graph"):
-            raise RunError("the engine is closed")
         try:
-            with torch.cuda.stream(self._stream):
-                self._graph.replay()
+            with torch.inference_mode(), torch.cuda.stream(self._stream):
+                self.enqueue()
             self._stream.synchronize()
         except RuntimeError as error:
             raise translated(error, RunError) from error
 
     def infer(self, array: FloatArray) -> FloatArray:
         """See `Engine.infer`. The seeded input is put back."""
-        if not hasattr(self, "_graph"):
+        if self._module is None:
             raise RunError("the engine is closed")
+        if array.shape != tuple(self._input.shape):
+            raise RunError(f"the input must be {tuple(self._input.shape)}, not {array.shape}")
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
                 self._input.copy_(torch.from_numpy(array))
-                self._graph.replay()
+                self.enqueue()
                 output: FloatArray = self._output.float().contiguous().cpu().numpy()
                 self._input.copy_(self._seeded)
             self._stream.synchronize()
@@ -89,38 +113,66 @@ class TorchCudaEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self.__dict__.clear()
+        self._module = self._graph = None
+        self._input = self._seeded = self._output = torch.empty(0)
+
+
+class TorchCudaFlusher(Engine):
+    """Writes so many bytes on the stream. Enqueued and timed like a run; its time is dropped."""
+
+    def __init__(self, nbytes: int, device: torch.device, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+        self._buffer: torch.Tensor | None = torch.empty(nbytes, dtype=torch.uint8, device=device)
+
+    def run(self) -> None:
+        """See `Engine.run`."""
+        with torch.cuda.stream(self._stream):
+            self.enqueue()
+        self._stream.synchronize()
+
+    def enqueue(self) -> None:
+        """Enqueue one flush on the current stream; does not wait. Raises RunError."""
+        if self._buffer is None:
+            raise RunError("the engine is closed")
+        self._buffer.zero_()
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        """Never. Raises RunError."""
+        raise RunError("a flusher computes nothing")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._buffer = None
 
 
 class TorchCudaBackend(Backend):
-    """torch modules, batch normalisation folded, channels last, captured into CUDA graphs."""
+    """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager."""
 
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
     builds_on_device: ClassVar[bool] = True
     dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
-    mode: ClassVar[str] = "captured"
+    runs_uncaptured: ClassVar[bool] = True
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
-        if not torch.cuda.is_available():
-            raise BackendUnavailableError(
-                "torch finds no CUDA device", hint="Check the driver with nvidia-smi, and that torch is a CUDA build."
-            )
-        if options.device_index >= torch.cuda.device_count():
-            raise BackendUnavailableError(
-                f"there is no CUDA device {options.device_index}; {torch.cuda.device_count()} are visible"
-            )
-        self._device = torch.device("cuda", options.device_index)
-        torch.cuda.set_device(self._device)
+        self._device = _device(options.device_index)
+        self._properties = _started(self._device)
+        require_supported(self._properties.name, self._capability)
+        require_tf32(self._properties.name, self._capability, options)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         self._stream = torch.cuda.Stream(self._device)
         self._timer = HeadStartTimer(_TorchTimeline(self._stream))
+        self._telemetry = Telemetry(pci_bus_id(options.device_index))
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
-        properties = torch.cuda.get_device_properties(self._device)
+        return self.torch_target({"mode": "captured" if self.options.cuda_graphs else "eager"})
+
+    def torch_target(self, options: Mapping[str, str], versions: Mapping[str, str] | None = None) -> TargetSpec:
+        """The target of modules run in that way, on what these versions name besides torch itself."""
+        properties = self._properties
         return TargetSpec(
             device=properties.name,
             backend=self.name,
@@ -129,44 +181,74 @@ class TorchCudaBackend(Backend):
                 "cuda": str(torch.version.cuda),
                 "cudnn": str(torch.backends.cudnn.version()),
                 "driver": driver_version(),
-            },
+            }
+            | dict(versions or {}),
             precision={"tf32": "on" if self.options.tf32 else "off"},
             options={
                 "batch_norm": "folded",
                 "cudnn_benchmark": "on",
                 "device": "cuda",
                 "memory_format": "channels_last",
-                "mode": self.mode,
                 "multiprocessors": str(properties.multi_processor_count),
-            },
-            compute_capability=f"{properties.major}.{properties.minor}",
+            }
+            | dict(options),
+            compute_capability=said(self._capability),
         )
 
     def build(self, artifact: GraphArtifact) -> TorchCudaEngine:
         """See `Backend.build`."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
+        require_bfloat16(self._properties.name, self._capability, request.subject.dtype)
         try:
-            return self._engine(with_norms_folded(module_of(request)), artifact)
+            with torch.cuda.stream(self._stream):  # all of it: nothing waits for what another stream has not done
+                return self._engine(request)
         except RuntimeError as error:
             raise translated(error, BuildError) from error
 
-    def _engine(self, module: nn.Module, artifact: GraphArtifact) -> TorchCudaEngine:
-        request = artifact.request
+    @property
+    def _capability(self) -> tuple[int, int]:
+        return self._properties.major, self._properties.minor
+
+    def _engine(self, request: GraphRequest) -> TorchCudaEngine:
         dtype: torch.dtype = getattr(torch, request.subject.dtype)
         array = torch.from_numpy(seeded_input(request)).to(self._device, dtype).to(memory_format=torch.channels_last)
-        module = module.to(self._device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return TorchCudaEngine(self._compiled(module), array, self._stream)
+        return TorchCudaEngine(self._module(request, array), array, self._stream, captured=self.options.cuda_graphs)
 
-    def _compiled(self, module: nn.Module) -> nn.Module:
-        """What is captured; another backend compiles it first."""
-        return module
+    def _module(self, request: GraphRequest, array: torch.Tensor) -> nn.Module:
+        """What is captured, or launched, with that input; another backend compiles it first."""
+        module = with_norms_folded(module_of(request)).to(self._device, array.dtype)
+        return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `HeadStartTimer` does."""
+    def read_device(self) -> DeviceReading | None:
+        """See `Backend.read_device`; what NVML tells."""
+        return self._telemetry.read()
+
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        return flush_bytes(self._properties.L2_cache_size)
+
+    def flusher(self) -> Engine:
+        """See `Backend.flusher`."""
+        nbytes = self.flush_bytes()
+        if nbytes is None:
+            return super().flusher()
         try:
             with torch.cuda.stream(self._stream):
-                return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
+                return TorchCudaFlusher(nbytes, self._device, self._stream)
+        except RuntimeError as error:
+            raise translated(error, RunError) from error
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._telemetry.close()
+
+    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
+        """See `Backend.time_pass`; timed as `time_runs` does."""
+        enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream):
+                return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
         except RuntimeError as error:
             raise translated(error, RunError) from error
 
@@ -195,6 +277,19 @@ class _TorchTimeline:
         self._stream.synchronize()
 
 
-def translated(error: RuntimeError, kind: type[BackendError]) -> BackendError:
-    """The same in our tree."""
-    return DeviceMemoryError(str(error)) if out_of_memory(error) else kind(str(error))
+def _device(index: int) -> torch.device:
+    return torch.device("cuda", index)
+
+
+def _started(device: torch.device) -> Any:
+    """The device's properties, once a kernel has run on it. Raises BackendUnavailableError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch has to say against the device it says again as an error
+        try:
+            torch.cuda.init()
+            torch.cuda.set_device(device)
+            torch.ones(1, device=device).add_(1)
+            torch.cuda.synchronize(device)
+            return torch.cuda.get_device_properties(device)
+        except (RuntimeError, AssertionError) as error:
+            raise why_unavailable(error) from error

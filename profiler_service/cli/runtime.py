@@ -43,6 +43,8 @@ def open_workers(settings: Settings) -> Workers:
             device_index=settings.device_index,
             tf32=settings.tf32,
             device_access=settings.device_access,
+            cuda_graphs=settings.cuda_graphs,
+            max_autotune=settings.max_autotune,
             cache_dir=settings.cache_path,
             replay_builds=settings.replay_builds,
         ),

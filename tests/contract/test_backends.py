@@ -24,6 +24,7 @@ from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
 from profiler_service.jobs.output_check import TOLERANCES, output_problem
 from profiler_service.measure.alone import HOT_RUNS, run_alone
+from tests.skips import why_skipped
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8}
 
@@ -46,10 +47,12 @@ CONVOLUTION = GraphRequest(subject=_operator("conv3x3"))
 def _on_each_device() -> list[Any]:
     """Every built-in backend, by name and kind of device."""
     choices = [(name, kind) for name in backend_names() for kind in device_kinds(name)]
-    return [
-        pytest.param((name, kind), id=f"{name}-{kind}", marks=[pytest.mark.gpu] if kind == "cuda" else [])
-        for name, kind in choices
-    ]
+    return [pytest.param((name, kind), id=f"{name}-{kind}", marks=_marks(name, kind)) for name, kind in choices]
+
+
+def _marks(name: str, kind: str) -> list[pytest.MarkDecorator]:
+    """Inductor compiles for a second or two where others build in milliseconds."""
+    return [mark for mark, wanted in ((pytest.mark.gpu, kind == "cuda"), (pytest.mark.slow, name == "inductor")) if wanted]
 
 
 @pytest.fixture(params=_on_each_device(), scope="module")
@@ -58,7 +61,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     try:
         backend = create_backend(name, BackendOptions(device=kind))
     except BackendUnavailableError as error:
-        pytest.skip(f"{error}: {error.hint}")
+        pytest.skip(why_skipped(error, gpu=kind == "cuda"))
     yield backend
     backend.close()
 

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from profiler_service.backends.device import cuda_driver
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.fake_device import FakeDevice
-from tests.fake_pycuda import FakePyCuda
+from tests.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
+from tests.skips import why_skipped
 
-IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
 
-
-def _on_fake_pycuda(monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, index: int = 0) -> Device:
-    package = ModuleType("pycuda")
-    package.driver = cuda  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
-    monkeypatch.delitem(sys.modules, IMPLEMENTATION, raising=False)
-    try:
-        return open_device("pycuda", index)
-    finally:
-        sys.modules.pop(IMPLEMENTATION, None)
+def _on_fake_pycuda(
+    monkeypatch: pytest.MonkeyPatch, cuda: FakePyCuda, index: int = 0, driver: FakeDriver | None = None
+) -> Device:
+    install(monkeypatch, cuda, driver)
+    return open_device("pycuda", index)
 
 
 @pytest.fixture(
@@ -48,7 +44,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         try:
             device = open_device(request.param, 0)
         except BackendUnavailableError as error:
-            pytest.skip(f"{error}: {error.hint}")
+            pytest.skip(why_skipped(error, gpu=True))
     yield device
     device.close()
     device.close()
@@ -156,20 +152,43 @@ class TestPyCuda:
         device.close()
         assert cuda.contexts == 0
 
-    def test_a_capture_that_cannot_be_finished_is_a_build_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+    @pytest.mark.parametrize(
+        ("code", "kind", "says"),
+        [
+            (900, BuildError, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
+            (2, DeviceMemoryError, "CUDA_ERROR_OUT_OF_MEMORY"),
+            (4711, BuildError, "CUDA error 4711"),
+        ],
+    )
+    def test_each_step_of_a_capture_that_fails_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, function: str, code: int, kind: type[Exception], says: str
+    ) -> None:
         cuda = FakePyCuda()
-        device = _on_fake_pycuda(monkeypatch, cuda)
-        del cuda.capture_mode.THREAD_LOCAL
-        with pytest.raises(BuildError, match="cannot be captured"):
+        driver = FakeDriver(cuda, {function: code})
+        device = _on_fake_pycuda(monkeypatch, cuda, driver=driver)
+        with pytest.raises(kind, match=f"{function}: {says}"):
             device.capture(lambda stream: None)
+        assert driver.graphs == driver.executables == {}
         device.close()
 
-    def test_no_device_and_a_wrong_index_are_one_sentence_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU that this process may use"):
-            _on_fake_pycuda(monkeypatch, FakePyCuda(driver=False))
-        with pytest.raises(BackendUnavailableError, match="no GPU of that index") as caught:
-            _on_fake_pycuda(monkeypatch, FakePyCuda(), index=1)
-        assert caught.value.hint
+    def test_a_launch_that_fails_is_a_run_error_and_a_closed_graph_stays_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = FakePyCuda()
+        driver = FakeDriver(cuda)
+        device = _on_fake_pycuda(monkeypatch, cuda, driver=driver)
+        graph = device.capture(lambda stream: None)
+        driver.failing["cuGraphLaunch"] = 900
+        with pytest.raises(RunError, match="cuGraphLaunch"):
+            graph.launch()
+        graph.close()
+        with pytest.raises(RunError, match="closed"):
+            graph.launch()
+        device.close()
+
+    def test_calls_nothing_that_released_pycuda_lacks(self) -> None:
+        """Its streams cannot capture, its graphs do not exist: those come from the driver."""
+        text = Path(cuda_driver.__file__).with_name("pycuda_device.py").read_text()
+        assert not {"begin_capture", "end_capture", "capture_mode", "instantiate"} & set(re.findall(r"\w+", text))
 
     def test_its_absence_says_how_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pycuda", None)
@@ -177,3 +196,11 @@ class TestPyCuda:
         with pytest.raises(BackendUnavailableError, match="pycuda is not installed") as caught:
             open_device("pycuda", 0)
         assert caught.value.hint == "pip install pycuda"
+
+
+def test_the_driver_tells_where_a_device_is_and_what_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeDriver(FakePyCuda(devices=1))
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    assert cuda_driver.pci_bus_id(0) == "0000:1B:00.0"
+    with pytest.raises(RuntimeError, match="cuDeviceGet: CUDA_ERROR_INVALID_DEVICE"):
+        cuda_driver.pci_bus_id(1)

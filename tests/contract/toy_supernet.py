@@ -38,10 +38,11 @@ class ToySupernet(Supernet):
         role: str,
         combinations: Collection[Combination] | None = None,
         auxiliary: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> Predictions:
         maps = self.cells(self.stem(images), mixture, role, [self.end])
         scores = self.classifier(maps[self.end])
-        return Predictions({(): resize(scores, (images.shape[2], images.shape[3]))})
+        return Predictions({(): resize(scores, size or (images.shape[2], images.shape[3]))})
 
     def copy_to(self, kinds: Sequence[str], network: Network) -> None:
         """Gives the network with these operators its weights."""

@@ -14,6 +14,7 @@ from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendUnavailableError
+from tests.skips import why_skipped
 
 pytestmark = pytest.mark.gpu
 
@@ -25,7 +26,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     try:
         device = open_device(request.param, 0)
     except BackendUnavailableError as error:
-        pytest.skip(f"{error}: {error.hint}")
+        pytest.skip(why_skipped(error, gpu=True))
     yield device
     device.close()
 

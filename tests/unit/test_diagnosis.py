@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from models.spec.errors import UnknownNameError
 from models.spec.targets import TargetSpec
-from profiler_service.diagnosis import Finding, Outcome, diagnose, governor
+from profiler_service.backends.device.failures import NO_DRIVER
+from profiler_service.backends.device.survey import GpuState, Survey
+from profiler_service.diagnosis import diagnose, governor
 from profiler_service.errors import BackendUnavailableError
+from profiler_service.findings import Finding, Outcome
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
 
@@ -21,8 +26,16 @@ def describe(settings: Settings) -> BackendDescription:
     return BackendDescription(target, ("float32",), reads_onnx=True, builds_on_device=False)
 
 
-def findings(settings: Settings) -> dict[str, Finding]:
-    return {finding.name: finding for finding in diagnose(settings, describe)}
+def no_driver() -> Survey:
+    raise BackendUnavailableError(NO_DRIVER, hint="install one")
+
+
+def one_gpu() -> Survey:
+    return Survey("580.65.06", (GpuState(0, "NVIDIA H200", (9, 0), 2**37, 2**37),))
+
+
+def findings(settings: Settings, survey: Callable[[], Survey] = no_driver) -> dict[str, Finding]:
+    return {finding.name: finding for finding in diagnose(settings, describe, survey)}
 
 
 @pytest.mark.parametrize(("backend", "outcome"), [("onnxruntime", Outcome.WARNING), ("torch", Outcome.PROBLEM)])
@@ -31,6 +44,38 @@ def test_a_missing_backend_is_a_problem_only_for_who_wants_it(tmp_path: Path, ba
     assert found["backend torch"].outcome is outcome
     assert found["backend torch"].hint == "pip install torch"
     assert found["backend onnxruntime"].outcome is Outcome.OK
+
+
+def test_without_a_driver_only_a_wanted_backend_is_asked_about_a_gpu(tmp_path: Path) -> None:
+    found = findings(Settings.load(database=tmp_path / "d.sqlite"))
+    assert found["gpu"].outcome is Outcome.OK
+    assert found["gpu"].detail == f"{NO_DRIVER}; not asked: inductor, onnxruntime, tensorrt, tensorrt_rtx, torch"
+    assert not [name for name in found if name.endswith("on cuda")]
+
+    found = findings(Settings.load(database=tmp_path / "d.sqlite", backend="torch", device="cuda"))
+    assert found["backend torch on cuda"].outcome is Outcome.PROBLEM
+    assert found["backend torch"].outcome is Outcome.WARNING
+
+
+def test_with_a_gpu_every_backend_is_asked_about_it(tmp_path: Path) -> None:
+    found = findings(Settings.load(database=tmp_path / "d.sqlite"), one_gpu)
+    assert found["gpu 0"].outcome is Outcome.OK
+    assert {"backend inductor on cuda", "backend onnxruntime on cuda", "backend tensorrt", "backend torch on cuda"} <= set(
+        found
+    )
+
+
+def test_a_kind_of_device_that_the_backend_does_not_run_on_is_a_problem(tmp_path: Path) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def refuse(settings: Settings) -> BackendDescription:
+        asked.append((settings.backend, settings.device))
+        raise UnknownNameError("it does not run there")
+
+    settings = Settings.load(database=tmp_path / "d.sqlite", backend="tensorrt", device="cpu")
+    first = next(found for found in diagnose(settings, refuse, no_driver) if found.name.startswith("backend"))
+    assert asked[0] == ("tensorrt", "cpu")
+    assert (first.name, first.outcome) == ("backend tensorrt on cpu", Outcome.PROBLEM)
 
 
 def test_a_database_that_is_none(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from cuda.core import EventOptions, LaunchConfig, ObjectCode, launch
 from numpy.typing import NDArray
 
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.backends.device.capabilities import require_supported
+from profiler_service.backends.device.failures import translated
 from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
+from profiler_service.backends.device.survey import why_unavailable
 from profiler_service.backends.head_start import Mark
-from profiler_service.errors import BuildError
+from profiler_service.errors import BackendUnavailableError, BuildError
 
 _TIMED = EventOptions(timing_enabled=True)
 _ONE_THREAD = LaunchConfig(grid=1, block=1)
@@ -55,6 +57,8 @@ class CudaCoreDevice(Device):
         try:
             self._device: Any = CudaDevice(index)
             self._device.set_current()
+            capability = tuple(self._device.compute_capability)
+            require_supported(self._device.name, capability)
             self._stream: Any = self._device.create_stream()
             self._sleep: Any = ObjectCode.from_ptx(PTX).get_kernel(KERNEL)
             properties = self._device.properties
@@ -63,13 +67,15 @@ class CudaCoreDevice(Device):
                 name=self._device.name,
                 pci_bus_id=self._device.pci_bus_id,
                 uuid=self._device.uuid,
-                compute_capability=tuple(self._device.compute_capability),
+                compute_capability=capability,
                 multiprocessors=properties.multiprocessor_count,
                 cuda_driver=_version(_checked(driver.cuDriverGetVersion())),
                 l2_cache_bytes=properties.l2_cache_size,
             )
+        except BackendUnavailableError:
+            raise
         except Exception as error:  # cuda-core's exceptions have no root of their own
-            raise unavailable(error) from error
+            raise why_unavailable(error) from error
 
     @property
     def stream(self) -> int:

@@ -1,48 +1,142 @@
-"""What CUDA's errors mean to people. The libraries raise them under several names; the driver's own code is in the text."""
+"""What CUDA's errors mean to people.
+
+Libraries raise them under several names: some give the driver's code, others its text, torch a text of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from profiler_service.backends.allocation import out_of_memory
+from profiler_service.backends.messages import one_line
 from profiler_service.errors import BackendError, BackendUnavailableError, DeviceMemoryError, RunError
 
-_MEANINGS = {
-    "NO_DEVICE": ("there is no NVIDIA GPU that this process may use", "See what nvidia-smi lists, and CUDA_VISIBLE_DEVICES."),
-    "INVALID_DEVICE": ("there is no GPU of that index", "See what nvidia-smi lists, and CUDA_VISIBLE_DEVICES."),
-    "INSUFFICIENT_DRIVER": ("the NVIDIA driver is too old for this runtime", "Install a newer driver, or an older runtime."),
-    "SYSTEM_DRIVER_MISMATCH": (
+NO_DRIVER = "there is no NVIDIA driver"
+NO_DRIVER_HINT = "Install it; in a container, start that with GPU access (docker run --gpus all)."
+NO_DEVICE = "there is no NVIDIA GPU that this process may use"
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What one failure means.
+
+    Attributes:
+        codes: the driver's, without `CUDA_ERROR_`.
+        phrases: in lower case, any of which tells it too.
+        message: one sentence. hint: the next step.
+    """
+
+    codes: tuple[str, ...]
+    phrases: tuple[str, ...]
+    message: str
+    hint: str
+
+
+_MEANINGS = (
+    _Meaning(
+        ("NO_DEVICE",),
+        ("no cuda-capable device", "no cuda gpus are available"),
+        NO_DEVICE,
+        "See what nvidia-smi lists, and CUDA_VISIBLE_DEVICES; a GPU in MIG mode needs an instance (nvidia-smi mig -cgi … -C).",
+    ),
+    _Meaning(
+        ("INVALID_DEVICE",),
+        ("invalid device ordinal",),
+        "there is no GPU of that index",
+        "Choose another OPCLOCK_DEVICE_INDEX; see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES.",
+    ),
+    _Meaning(
+        ("SYSTEM_DRIVER_MISMATCH",),
+        ("unsupported display driver", "driver/library version mismatch", "nvml/rm version mismatch"),
         "the NVIDIA driver's library and kernel module are of different versions",
         "Restart the machine or the container after the driver was updated.",
     ),
-    "SYSTEM_NOT_READY": ("the NVIDIA driver is not ready", "Start nvidia-fabricmanager, or wait until it has."),
-    "DEVICES_UNAVAILABLE": (
+    _Meaning(
+        ("INSUFFICIENT_DRIVER", "UNSUPPORTED_PTX_VERSION", "COMPAT_NOT_SUPPORTED_ON_DEVICE"),
+        (
+            "driver version is insufficient",
+            "driver on your system is too old",
+            "compiled with an unsupported toolchain",
+            "forward compatibility was attempted",
+        ),
+        "the NVIDIA driver is too old for this runtime",
+        "Install a newer driver, or an older runtime.",
+    ),
+    _Meaning(
+        ("SYSTEM_NOT_READY",),
+        ("system not yet initialized",),
+        "the NVIDIA driver is not ready",
+        "Start nvidia-fabricmanager, or wait until it has.",
+    ),
+    _Meaning(
+        ("DEVICES_UNAVAILABLE",),
+        ("busy or unavailable",),
         "the GPU is busy: it is in exclusive mode and another process has it",
         "End that process, or: nvidia-smi --compute-mode=DEFAULT",
     ),
-    "NO_BINARY_FOR_GPU": ("this GPU is not supported by the runtime", "Choose another backend."),
-    "UNSUPPORTED_PTX_VERSION": ("the NVIDIA driver is too old for this runtime", "Install a newer driver."),
-    "ECC_UNCORRECTABLE": ("the GPU's memory has uncorrectable errors", "Restart the machine; replace the GPU if it stays."),
-    "NOT_INITIALIZED": ("the NVIDIA driver cannot be started", "See what nvidia-smi says."),
-    "UNKNOWN": ("the NVIDIA driver cannot be started", "See what nvidia-smi says; restart the machine or the container."),
-}
-"""By the driver's code without `CUDA_ERROR_`: what it means, and the next step."""
+    _Meaning(
+        ("MPS_CONNECTION_FAILED", "MPS_SERVER_NOT_READY"),
+        ("mps control daemon", "mps server is not ready"),
+        "the GPU is shared through MPS, whose server does not answer",
+        "End MPS before measuring: echo quit | nvidia-cuda-mps-control",
+    ),
+    _Meaning(
+        ("NO_BINARY_FOR_GPU", "INVALID_PTX"),
+        ("no kernel image is available",),
+        "this GPU is not supported by the runtime",
+        "Choose another backend, or a version of the runtime that was built for this GPU.",
+    ),
+    _Meaning(
+        ("OUT_OF_MEMORY",),
+        ("out of memory",),
+        "the GPU has no memory left to start on",
+        "End what holds it (nvidia-smi lists that), or choose another OPCLOCK_DEVICE_INDEX.",
+    ),
+    _Meaning(
+        ("ECC_UNCORRECTABLE",),
+        ("uncorrectable ecc error",),
+        "the GPU's memory has uncorrectable errors",
+        "Restart the machine; replace the GPU if it stays.",
+    ),
+    _Meaning(
+        (),
+        ("not compiled with cuda",),
+        "this torch was built without CUDA",
+        "Install a build of torch for CUDA, as https://pytorch.org/get-started says.",
+    ),
+    _Meaning(
+        ("STUB_LIBRARY",),
+        ("libcuda", "nvidia driver library", "nvcuda", "stub library", "found no nvidia driver", "driver not loaded"),
+        NO_DRIVER,
+        NO_DRIVER_HINT,
+    ),
+    _Meaning(
+        ("NOT_INITIALIZED", "UNKNOWN"),
+        ("unknown error",),
+        "the NVIDIA driver cannot be started",
+        "See what nvidia-smi says; restart the machine or the container.",
+    ),
+)
 
-_NO_DRIVER = ("libcuda", "nvidia driver library", "nvcuda")
 
+def unavailable(error: BaseException, otherwise: str = "the GPU cannot be used") -> BackendUnavailableError:
+    """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was told.
 
-def unavailable(error: BaseException) -> BackendUnavailableError:
-    """Why a device cannot be used at all, in one sentence with the next step."""
+    Args:
+        error: what a library raised.
+        otherwise: how the sentence begins where that means nothing known.
+    """
     text = f"{error}"
-    for code, (meaning, hint) in _MEANINGS.items():
-        if f"CUDA_ERROR_{code}" in text:
-            return BackendUnavailableError(f"{meaning} (CUDA_ERROR_{code})", hint=hint)
-    if any(name in text.lower() for name in _NO_DRIVER):
-        return BackendUnavailableError(
-            "there is no NVIDIA driver", hint="Install it; in a container, start that with GPU access (docker run --gpus all)."
-        )
-    return BackendUnavailableError(f"the GPU cannot be used: {_one_line(text)}", hint="See what nvidia-smi says.")
+    for meaning in _MEANINGS:
+        code = next((f"CUDA_ERROR_{code}" for code in meaning.codes if f"CUDA_ERROR_{code}" in text), None)
+        if code is not None:
+            return BackendUnavailableError(f"{meaning.message} ({code})", hint=meaning.hint)
+    for meaning in _MEANINGS:
+        if any(phrase in text.lower() for phrase in meaning.phrases):
+            return BackendUnavailableError(meaning.message, hint=meaning.hint)
+    return BackendUnavailableError(f"{otherwise}: {one_line(text)}", hint="See what nvidia-smi says.")
 
 
 @contextmanager
@@ -54,8 +148,4 @@ def translated(doing: str, kind: type[BackendError] = RunError) -> Iterator[None
         raise
     except Exception as error:  # the libraries' exceptions have no root of their own
         what = DeviceMemoryError if out_of_memory(error) else kind
-        raise what(f"{doing}: {_one_line(str(error))}") from error
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+        raise what(f"{doing}: {one_line(str(error))}") from error

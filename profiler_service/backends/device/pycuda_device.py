@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +11,11 @@ import pycuda.driver as cuda
 from numpy.typing import NDArray
 
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.backends.device.capabilities import require_supported
+from profiler_service.backends.device.cuda_driver import DriverGraph, DriverGraphs, driver_library
+from profiler_service.backends.device.failures import translated
 from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
+from profiler_service.backends.device.survey import why_unavailable
 from profiler_service.backends.head_start import Mark
 from profiler_service.errors import BuildError
 
@@ -28,17 +32,15 @@ class _Memory:
 
 
 class _Graph:
-    """pycuda frees a graph with its last reference; the executable one needs the captured one no more."""
-
-    def __init__(self, executable: Any, stream: Any) -> None:
-        self._executable, self._stream = executable, stream
+    def __init__(self, graph: DriverGraph) -> None:
+        self._graph = graph
 
     def launch(self) -> None:
         with translated("a captured graph cannot be launched"):
-            self._executable.launch(self._stream)
+            self._graph.launch()
 
     def close(self) -> None:
-        self._executable = None
+        self._graph.close()
 
 
 class PyCudaDevice(Device):
@@ -52,9 +54,13 @@ class PyCudaDevice(Device):
         try:
             cuda.init()
             device = cuda.Device(index)
+            capability = tuple(device.compute_capability())
+            require_supported(device.name(), capability)
             self._context: Any = device.retain_primary_context()
             self._context.push()
+            atexit.register(self.close)  # pycuda aborts a process that ends with a context on its stack
             self._stream: Any = cuda.Stream()
+            self._graphs = DriverGraphs(driver_library(), int(self._stream.handle))
             self._module: Any = cuda.module_from_buffer(PTX)
             self._sleep: Any = self._module.get_function(KERNEL)
             attribute = cuda.device_attribute
@@ -64,13 +70,13 @@ class PyCudaDevice(Device):
                 name=device.name(),
                 pci_bus_id=device.pci_bus_id(),
                 uuid="",
-                compute_capability=tuple(device.compute_capability()),
+                compute_capability=capability,
                 multiprocessors=device.get_attribute(attribute.MULTIPROCESSOR_COUNT),
                 cuda_driver=f"{version // 1000}.{version % 1000 // 10}",
                 l2_cache_bytes=device.get_attribute(attribute.L2_CACHE_SIZE),
             )
-        except cuda.Error as error:
-            raise unavailable(_with_code(error)) from error
+        except (cuda.Error, OSError) as error:
+            raise why_unavailable(error) from error
 
     @property
     def stream(self) -> int:
@@ -105,14 +111,14 @@ class PyCudaDevice(Device):
     def capture(self, enqueue: Enqueue) -> CapturedGraph:
         """See `Device.capture`."""
         with translated("the run cannot be captured into a CUDA graph", BuildError):
-            self._stream.begin_capture(cuda.capture_mode.THREAD_LOCAL)
+            self._graphs.begin()
             try:
                 enqueue(self.stream)
             except BaseException:
                 with suppress(Exception):  # what went wrong first is what counts
-                    self._stream.end_capture()
+                    self._graphs.end().close()
                 raise
-            return _Graph(self._stream.end_capture().instantiate(), self._stream)
+            return _Graph(self._graphs.end())
 
     def sleep(self, seconds: float) -> None:
         """See `Timeline.sleep`."""
@@ -146,19 +152,4 @@ class PyCudaDevice(Device):
             self._sleep = self._module = self._stream = None
             self._context.pop()
             self._context = None
-
-
-def _with_code(error: BaseException) -> BaseException:
-    """The same with the code's name: pycuda gives its text instead, `cuInit failed: no CUDA-capable device is detected`."""
-    names = {
-        "no cuda-capable device": "NO_DEVICE",
-        "invalid device ordinal": "INVALID_DEVICE",
-        "driver version is insufficient": "INSUFFICIENT_DRIVER",
-        "system has unsupported display driver": "SYSTEM_DRIVER_MISMATCH",
-        "not yet initialized": "SYSTEM_NOT_READY",
-        "devices are busy": "DEVICES_UNAVAILABLE",
-        "unknown error": "UNKNOWN",
-    }
-    text = str(error).lower()
-    found = next((code for phrase, code in names.items() if phrase in text), None)
-    return RuntimeError(f"CUDA_ERROR_{found}") if found else error
+            atexit.unregister(self.close)

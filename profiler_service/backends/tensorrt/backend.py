@@ -23,10 +23,10 @@ from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.kept import Kept
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.tensorrt.building import Plan, PlanBuilder, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
-from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
@@ -76,7 +76,7 @@ class TensorRtBackend(Backend):
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
-        self._plans = KeptPlans()
+        self._plans: Kept[Plan] = Kept()
         self._rebuilds: Counter[str] = Counter()
         self._described: dict[str, bytes] = {}
 

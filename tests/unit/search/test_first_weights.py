@@ -34,7 +34,9 @@ def test_a_network_takes_the_weights_of_its_role(finished: tuple[Path, SearchRes
     network = build_network(SPACE.plan(architecture))
     supernet_weights(folder, SPACE, role, architecture)(network)
     supernet = SPACE.supernet()
-    supernet.load_state_dict(torch.load(folder / "checkpoints" / f"{LAST}.pt", weights_only=True)["state"]["supernet"])
+    supernet.load_state_dict(
+        torch.load(folder / "checkpoints" / f"{LAST}.pt", weights_only=True)["state"]["learner"]["supernet"]
+    )
     expected = build_network(SPACE.plan(architecture))
     SPACE.copy_weights(supernet, role, architecture, expected)  # with three layers no cell can go
     for name, tensor in expected.state_dict().items():
@@ -52,7 +54,7 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
     logits["alpha"][:, 1] = 5.0
     logits["alpha"][2, 0] = 9.0  # layer 2 at the finest scale, whose rows are first
     state = {"supernet": supernet.state_dict(), "networks": {"student": logits}}
-    Checkpoints(tmp_path).save(LAST, state, small())
+    Checkpoints(tmp_path).save(LAST, {"learner": state}, small())
     given = probabilities(ArchitectureParameters(space.parameter_shapes(), **logits))
     architecture = space.decode(given, branches=(8,))
     assert len(architecture.branches[0].operators) == 6
@@ -71,6 +73,9 @@ def test_what_does_not_belong_to_the_search_is_refused(finished: tuple[Path, Sea
     folder, result = finished
     student = result.architecture("student")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
+        supernet_weights(tmp_path, SPACE, "student", student)
+    Checkpoints(tmp_path).save(LAST, {"network": {}}, small())
+    with pytest.raises(CheckpointError, match="holds a run, but no search"):
         supernet_weights(tmp_path, SPACE, "student", student)
     with pytest.raises(InvalidSpecError, match="role 'pupil' is not one of student, teacher"):
         supernet_weights(folder, SPACE, "pupil", student)

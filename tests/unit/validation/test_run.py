@@ -203,6 +203,7 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
         *("intercept_ms", "within_5", "within_10")
     }
     assert set(document) == {"architectures", "raw", "calibrated", "macs", "repeatability", "named"}
+    assert document["named"] == []
     assert all(set(document[name]) == measures for name in ("raw", "calibrated", "macs"))
     assert document["raw"]["pearson"] == found.judgements[0].validation.raw.pearson
 

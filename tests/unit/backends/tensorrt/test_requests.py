@@ -12,9 +12,9 @@ import pytest
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.kept import Kept
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
-from profiler_service.backends.tensorrt.kept_plans import KeptPlans
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
@@ -132,7 +132,7 @@ class TestTimingCache:
         assert caught.value.hint
 
 
-class TestKeptPlans:
+class TestKept:
     def test_a_graph_is_built_once_and_loaded_as_often_as_it_is_asked_for(
         self, artifact: GraphArtifact, make_artifact: MakeArtifact
     ) -> None:
@@ -154,7 +154,7 @@ class TestKeptPlans:
             backend.build(replace(artifact, onnx_path=tmp_path / "damaged.onnx"))
 
     def test_the_least_recently_used_goes_first(self) -> None:
-        kept, built = KeptPlans(limit_bytes=250), []
+        kept, built = Kept(limit_bytes=250), []
 
         def get(key: str) -> Plan:
             return kept.get(key, lambda: built.append(key) or Plan(None, 100, EngineRequest("float32")))

@@ -1,0 +1,18 @@
+"""How many runs stand in a device's queue at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from profiler_service.backends.head_start import HeadStartTimer
+
+
+def time_runs(timer: HeadStartTimer, enqueues: Sequence[Callable[[], None]], *, captured: bool) -> list[float]:
+    """Milliseconds of each run, in order; see `HeadStartTimer.time`.
+
+    Captured runs are one launch each and stand in the queue together. Otherwise each gets a head start of its own: a network
+    has hundreds of kernels, and the driver makes the host wait once about a thousand launches are queued.
+    """
+    if captured:
+        return timer.time(enqueues)
+    return [time_ms for enqueue in enqueues for time_ms in timer.time([enqueue])]

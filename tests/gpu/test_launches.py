@@ -1,0 +1,109 @@
+"""Runs captured into CUDA graphs or launched one by one on a real GPU: the same results, by a clock that agrees with a host's.
+
+What every backend must do besides is in tests/contract/test_backends.py, whose GPU cases `pytest -m gpu` runs too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+from models.spec.graphs import GraphRequest
+from models.spec.operators import OperatorSpec
+from profiler_service.backends.base import Backend, Engine, GraphArtifact
+from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.registry import create_backend
+from profiler_service.errors import BackendUnavailableError
+from profiler_service.jobs.graph_cache import GraphCache
+from profiler_service.jobs.graph_files import make_files
+from tests.skips import why_skipped
+
+pytestmark = pytest.mark.gpu
+
+LONG = GraphRequest(subject=OperatorSpec(kind="conv3x3_x2", in_channels=256, out_channels=256, height=256, width=512))
+SHORT = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=16, width=32))
+RUNS = 30
+
+Open = Callable[[bool], Backend]
+
+
+@pytest.fixture(params=["torch", pytest.param("inductor", marks=pytest.mark.slow), "onnxruntime"])
+def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
+    opened: list[Backend] = []
+
+    def open_(cuda_graphs: bool) -> Backend:
+        try:
+            opened.append(create_backend(request.param, BackendOptions(device="cuda", cuda_graphs=cuda_graphs)))
+        except BackendUnavailableError as error:
+            pytest.skip(why_skipped(error, gpu=True))
+        return opened[-1]
+
+    yield open_
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> GraphCache:
+    return GraphCache.open(tmp_path_factory.mktemp("graphs"))
+
+
+def _built(backend: Backend, request: GraphRequest, cache: GraphCache) -> Engine:
+    artifact: GraphArtifact = cache.artifact(request, reads_onnx=backend.reads_onnx)
+    make_files(artifact, cache)
+    return backend.build(artifact)
+
+
+def _median_ms(backend: Backend, engine: Engine) -> float:
+    backend.time_pass([engine] * 5)
+    return median(backend.time_pass([engine] * RUNS))
+
+
+@pytest.mark.parametrize("cuda_graphs", [True, False], ids=["captured", "uncaptured"])
+def test_a_long_run_takes_as_long_by_the_devices_clock_as_by_the_hosts(
+    open_backend: Open, cache: GraphCache, cuda_graphs: bool
+) -> None:
+    backend = open_backend(cuda_graphs)
+    engine = _built(backend, LONG, cache)
+    device_ms = _median_ms(backend, engine)
+
+    def on_the_host() -> float:
+        start = perf_counter()
+        for _ in range(RUNS):
+            engine.run()
+        return (perf_counter() - start) * 1e3 / RUNS
+
+    on_the_host()
+    host_ms = median(on_the_host() for _ in range(5))
+    assert device_ms == pytest.approx(host_ms, rel=0.15)
+    engine.close()
+
+
+def test_launched_either_way_it_computes_the_same_and_short_runs_are_not_timed_as_launches(
+    open_backend: Open, cache: GraphCache
+) -> None:
+    """A host needs tens of µs for an eager run of several kernels, which behind a head start is no part of its time."""
+    outputs, times_ms = [], []
+    for cuda_graphs in (True, False):
+        backend = open_backend(cuda_graphs)
+        engine = _built(backend, SHORT, cache)
+        outputs.append(engine.infer(seeded_input(SHORT)))
+        times_ms.append(_median_ms(backend, engine))
+        engine.close()
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+    assert times_ms[1] == pytest.approx(times_ms[0], rel=1.0)
+
+
+def test_the_flusher_and_the_readings_work(open_backend: Open) -> None:
+    backend = open_backend(True)
+    flusher = backend.flusher()
+    (flush_ms,) = backend.time_pass([flusher])
+    assert flush_ms > 0
+    flusher.close()
+    reading = backend.read_device()
+    assert reading is None or reading.sm_clock_mhz > 0
