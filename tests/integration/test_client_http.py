@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ErrorCode, ExitCode
 from models.spec.measurements import ProtocolName
 from models.spec.table_files import read_table
@@ -218,6 +219,21 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
     assert people.out == f"table {TABLE_ID}: {len(TABLE.entries)} operators measured, 0 reused, 0 failed\n"
+
+
+def test_profile_passes_parameters_of_the_space_on(nas_client: Command) -> None:
+    space = SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 4, "widths": (4, 12)})
+    service = FakeService(make_table(space))
+    with serving(service) as url:
+        arguments = ("profile", "--url", url, "--space", "fasterseg", "--input-size", "64x128")
+        ended = nas_client(*arguments, "--parameter", "layers=4", "--parameter", "widths=4,12")
+        assert ended.code == ExitCode.DONE
+        (job,) = service.created.values()
+        assert job.request.space is not None
+        assert space.parameters.items() <= job.request.space.parameters.items()
+        ended = nas_client(*arguments, "--parameter", "layers=four")
+    assert ended.code == ExitCode.BAD_INPUT
+    assert "'layers=four' is not NAME=NUMBER" in ended.err
 
 
 def test_profile_ends_with_4_when_operators_failed(nas_client: Command) -> None:
