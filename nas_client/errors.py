@@ -118,6 +118,7 @@ class CheckpointError(NasClientError):
 class DivergenceError(NasClientError):
     """A loss is not a number; the run ended before it was saved."""
 
+    code = ErrorCode.INVALID_REQUEST
     exit_code = ExitCode.WORKLOADS_FAILED
 
 

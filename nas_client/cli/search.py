@@ -41,18 +41,27 @@ def search(
     from nas_client.runs.config import read_config
     from nas_client.runs.processes import Processes
     from nas_client.search.config import SearchConfig
+    from nas_client.search.cosearch import CONFIG
     from nas_client.search.cosearch import search as run_search
 
+    if resume and config is None and not overrides and (output / CONFIG).exists():
+        config = output / CONFIG
     settled = read_config(SearchConfig, config, overrides or ())
     found = load_table(table)
     with Processes() as processes, progress() as bar:
         watch = _watch(bar, silent=not processes.is_main)
+        check = bar.add_task("checking images", total=None, note="", visible=False)
+
+        def checking(done: int, images: int) -> None:
+            bar.update(check, completed=done, total=images, visible=done < images)
+
         result = run_search(settled, found, output, resume=resume, pretrained=pretrained, processes=processes, watch=watch)
         main = processes.is_main
     if main:
         emit(result, as_json=json, text=lambda console: _show(console, result, output))
     if not result.finished:
-        people().print(f"stopped; go on with --resume ({output})", markup=False)
+        if main:
+            people().print(f"stopped; the same command with --resume goes on ({output})", markup=False)
         raise typer.Exit(INTERRUPTED)
 
 

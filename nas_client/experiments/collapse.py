@@ -17,6 +17,7 @@ import torch
 
 from models.spaces.registry import create_space
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
 from nas_client.experiments.folder import TABLE, begin, flat
 from nas_client.experiments.spread import Spread
@@ -155,6 +156,7 @@ def collapse(
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
+    _require_own_fields(config, overrides)
     begin(folder, table, config, resume=resume)
     commands = list(_commands(folder, config, seeds, modes))
     if not run_commands(commands, at_once=at_once, progress=progress):
@@ -185,6 +187,19 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     factor = PUBLISHED_LATENCY_SHARE / untrained_ms(table)
     fields = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}"), "weights": "solved"}}
     return read_config(SearchConfig, None, [*flat(fields), *overrides])
+
+
+def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:
+    """Raises InvalidSpecError for what the experiment itself decides, and for a pre-training that nothing could start from."""
+    for override in overrides:
+        name = override.partition("=")[0]
+        if name in ("seed", "latency.mode"):
+            raise InvalidSpecError(
+                f"{override!r}: the experiment sets {name} itself", hint="Choose --seeds and --mode instead."
+            )
+    for phase in ("pretrain", "search"):
+        if not getattr(config, phase).epochs:
+            raise InvalidSpecError(f"{phase}.epochs: 0; every search needs both phases here", hint="Take 1 or more.")
 
 
 def untrained_ms(table: LookupTable) -> float:

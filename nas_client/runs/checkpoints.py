@@ -71,7 +71,8 @@ class Checkpoints:
         if lines := differences(config, theirs):
             raise CheckpointError(
                 f"{path} was saved under another configuration: {'; '.join(lines)}",
-                hint="Resume with the configuration in the run's config.yaml, or start in a new folder.",
+                hint="Resume with what the run was started with, or start in a new folder. The configuration is in its "
+                "config.yaml; a teacher or first weights have to be named again.",
             )
         state: dict[str, Any] = saved["state"]
         return state

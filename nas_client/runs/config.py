@@ -26,13 +26,16 @@ def read_config(cls: type[Config], path: Path | None = None, overrides: Sequence
         InvalidSpecError: the file is no mapping in YAML; or a field is unknown or out of range: names it and its value.
         OSError: the file cannot be opened.
     """
-    data: dict[str, Any] = {} if path is None else _mapping(_parsed(path.read_text(encoding="utf-8"), str(path)), str(path))
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = _mapping(_parsed(path.read_text(encoding="utf-8"), str(path)), str(path))
+        cls.parse(data, source=str(path))  # before the overrides, so that what is wrong is looked for in the right place
     for override in overrides:
         name, equals, text = override.partition("=")
         if not (equals and name):
             raise InvalidSpecError(f"{override!r} is no field and value", hint="Write it as search.epochs=30.")
         _put(data, name.split("."), _parsed(text, override), override)
-    return cls.parse(data, source=str(path) if path is not None else "")
+    return cls.parse(data, source=" ".join(f"--set {override}" for override in overrides))
 
 
 def write_config(config: Record, path: Path) -> None:

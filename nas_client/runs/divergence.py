@@ -24,5 +24,5 @@ def require_finite(step: str, **terms: Tensor) -> None:
     name, value = next((name, value) for name, value in zip(terms, values.tolist(), strict=True) if not abs(value) < torch.inf)
     raise DivergenceError(
         f"{step}: the loss {name!r} is {value}",
-        hint="The last good checkpoint is kept. Resume in another folder with a smaller learning rate, or in float32.",
+        hint="What was saved before is kept. Start in a new folder with a smaller learning rate, or in float32.",
     )

@@ -123,6 +123,13 @@ class LatencySettings(Record):
     weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = (*PUBLISHED_WEIGHTS,)
     widths: Literal["expected", "gumbel"] = "expected"
 
+    @field_validator("weights")
+    @classmethod
+    def _not_nothing(cls, weights: str | tuple[float, float, float]) -> str | tuple[float, float, float]:
+        if weights != "solved" and not any(weights):
+            raise InvalidSpecError("weights are all 0, so that there is no latency loss", hint="Take mode none for that.")
+        return weights
+
 
 class EvaluationSettings(Record):
     """How the supernet's mIoU on the validation split is taken.

@@ -11,8 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from models.spec.base import digest
 from nas_client.data.base import CheckProgress
 from nas_client.data.transforms import Batch
 from nas_client.errors import CheckpointError
@@ -31,7 +33,9 @@ from nas_client.search.setup import SearchData, SearchIdentity, open_space
 from nas_client.search.supernet_evaluation import evaluate_supernet
 from nas_client.search.updates import Losses
 from nas_client.table import LookupTable
+from nas_client.train.weights import weights_digest
 
+CONFIG = "config.yaml"
 LAST, PRETRAINED = "last", "pretrained"
 """Checkpoints: the newest state, and that at the end of pre-training, from which other searches may start."""
 
@@ -94,13 +98,15 @@ class CoSearch:
         self.watch = watch
         self._config, self._table, self._folder, self._processes = config, table, folder, processes
         self._identity = SearchIdentity.of(config, table)
-        processes.require_same("the table or the configuration", self._identity.model_dump_json())
+        processes.require_same("the table", self._identity.etag)
+        processes.require_same("the configuration", digest("configuration", config.model_dump(mode="json")))
         self._space = open_space(config, table)
         self._data = SearchData.open(config, self._space, processes, checking)
         self._checkpoints = Checkpoints(folder)
         self.learner = Learner(config, self._space, table, processes)
         self.position = Position()
         self._lines = 0
+        self._pretrained: str | None = None
 
     def prepare(self, *, resume: bool, pretrained: Path | None) -> None:
         """Take up what the folder holds, or start in it."""
@@ -109,19 +115,33 @@ class CoSearch:
             raise CheckpointError(
                 f"{self._folder} already holds a search", hint="Go on with it by --resume, or name another folder."
             )
+        weights = None if pretrained is None else Checkpoints(pretrained).read(PRETRAINED)["supernet"]
+        given = None if weights is None else weights_digest(weights)
         if saved is not None:
-            self.position, self._lines = Position.of(saved["position"]), saved["lines"]
-            self.learner.restore(saved["learner"], self.position.phase_name)
-        elif pretrained is not None:
-            self._take_weights(pretrained)
+            self._restore(saved, given)
+            return
+        if pretrained is not None and weights is not None:
+            self._take_weights(pretrained, weights)
+            self._pretrained = given
         if self._processes.is_main:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_config(self._config, self._folder / "config.yaml")
+            write_config(self._config, self._folder / CONFIG)
+        self._save(LAST, self._state())
 
-    def _take_weights(self, folder: Path) -> None:
-        saved = Checkpoints(folder).read(PRETRAINED)
+    def _restore(self, saved: Mapping[str, Any], pretrained: str | None) -> None:
+        """Raises CheckpointError where other pre-trained weights are named than the run started from."""
+        self._pretrained = saved["pretrained"]
+        if pretrained not in (None, self._pretrained):
+            raise CheckpointError(
+                f"{self._folder}: the search started from pre-trained weights {self._pretrained}, not {pretrained}",
+                hint="Resume without --pretrained, or name another folder.",
+            )
+        self.position, self._lines = Position.of(saved["position"]), saved["lines"]
+        self.learner.restore(saved["learner"], self.position.phase_name)
+
+    def _take_weights(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         try:
-            self.learner.supernet.load_state_dict(saved["supernet"])
+            self.learner.supernet.load_state_dict(weights)
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise CheckpointError(
@@ -158,6 +178,7 @@ class CoSearch:
             finished=not stopped,
             epochs=len(records),
             table=self._table.info.id(),
+            pretrained=self._pretrained,
             weights=self.learner.latency.weights,
             latency_share=sum(share * steps for share, steps in shares) / sum(s for _, s in shares) if shares else None,
             candidates=found,
@@ -258,7 +279,12 @@ class CoSearch:
         self.learner.start_phase(phase)
 
     def _state(self) -> dict[str, Any]:
-        return {"position": self.position.state(), "lines": self._lines, "learner": self.learner.state()}
+        return {
+            "position": self.position.state(),
+            "lines": self._lines,
+            "pretrained": self._pretrained,
+            "learner": self.learner.state(),
+        }
 
     def _save(self, name: str, state: Mapping[str, Any]) -> None:
         if self._processes.is_main:

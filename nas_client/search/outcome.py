@@ -49,6 +49,7 @@ class SearchResult(Record):
         finished: False where it was stopped, and goes on with `--resume`.
         epochs: done, of both phases.
         table: id of the table.
+        pretrained: digest of another search's pre-trained weights that it started from; None where it pre-trained itself.
         weights: w1, w2, w3 of the decoupled latency.
         latency_share: of the time of all search steps, that of the latency loss; None without one.
         candidates: by role.
@@ -58,6 +59,7 @@ class SearchResult(Record):
     finished: bool
     epochs: int
     table: str
+    pretrained: str | None = None
     weights: tuple[float, float, float]
     latency_share: float | None
     candidates: Mapping[str, tuple[Candidate, ...]]

@@ -55,9 +55,19 @@ class Trained:
         return network.eval()
 
 
-def begin(folder: Path, recipe: Recipe) -> None:
-    """Write what the training is. Raises TrainingError where another one lies; OSError."""
-    if (folder / ARCHITECTURE).exists():
+def begin(folder: Path, recipe: Recipe, *, again: bool = False) -> None:
+    """Write what the training is.
+
+    Args:
+        folder: of the training.
+        recipe: the training.
+        again: replace what an attempt wrote that saved no checkpoint.
+
+    Raises:
+        TrainingError: another training lies there.
+        OSError: the folder cannot be written.
+    """
+    if (folder / ARCHITECTURE).exists() and not again:
         raise TrainingError(f"{folder} holds a training already", hint="Resume it with --resume, or choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     write_config(recipe.config, folder / CONFIG)

@@ -10,12 +10,13 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
 from nas_client.errors import TrainingError
+from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.journal import Journal
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
-from nas_client.train.folder import Trained, begin, require_begun, save_result
+from nas_client.train.folder import LAST, Trained, begin, require_begun, save_result
 from nas_client.train.networks import TrainableNetwork, seeded_network
 from nas_client.train.records import Recipe, TrainResult
 from nas_client.train.training import Training, Watch
@@ -80,8 +81,9 @@ def train(
     processes.require_same("the training", recipe.model_dump_json())
     if resume:
         require_begun(folder)
-    elif processes.is_main:
-        begin(folder, recipe)
+    saved = Checkpoints(folder).path(LAST).exists()
+    if processes.is_main and not (resume and saved):
+        begin(folder, recipe, again=resume)
     training = Training(recipe, network, folder, data, processes, teacher)
     if resume:
         training.restore()

@@ -87,6 +87,13 @@ def test_an_unknown_override_is_refused(tmp_path: Path, table: LookupTable) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("override", ["seed=3", "latency.mode=none", "pretrain.epochs=0", "search.epochs=0"])
+def test_what_the_experiment_decides_itself_is_refused(tmp_path: Path, table: LookupTable, override: str) -> None:
+    with pytest.raises(InvalidSpecError, match=override.partition("=")[0].replace(".", r"\.")):
+        collapse(table, tmp_path, overrides=[override])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_is_only_gone_on_with_where_asked(tmp_path: Path, table: LookupTable) -> None:
     write_runs(tmp_path, 1)
     first = collapse(table, tmp_path, seeds=1)

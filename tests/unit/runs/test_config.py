@@ -56,6 +56,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("search.optimizer.momentum=fast", "search.optimizer.momentum"),
         ("latency.mode=decopled", "latency.mode"),
         ("latency.weights=[1, 2]", "latency.weights"),
+        ("latency.weights=[0, 0, 0]", "weights are all 0"),
         ("hard_pixels.threshold=1.5", "hard_pixels.threshold"),
         ("data.image_size=[8, 64]", "data.image_size"),
         ("space={name: fastersegg, input_size: [64, 64]}", "fastersegg"),
@@ -78,15 +79,25 @@ def test_an_override_without_field_or_value(override: str) -> None:
         read_config(SearchConfig, None, [override])
 
 
-def test_a_field_of_a_number_is_no_field(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpecError, match="mapping"):
-        read_config(SearchConfig, written(tmp_path, "search: 3\n"), ["search.epochs=9"])
+def test_a_field_of_a_number_is_no_field() -> None:
+    with pytest.raises(InvalidSpecError, match="a mapping of fields is needed, not int"):
+        read_config(SearchConfig, None, ["search=3", "search.epochs=9"])
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n"])
 def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidSpecError, match=r"config\.yaml"):
         read_config(SearchConfig, written(tmp_path, text))
+
+
+def test_what_is_wrong_is_looked_for_where_it_stands(tmp_path: Path) -> None:
+    good, bad = written(tmp_path, "seed: 3\n"), tmp_path / "bad.yaml"
+    bad.write_text("sead: 3\n")
+    with pytest.raises(InvalidSpecError, match=r"^--set serch\.epochs=9: ") as caught:
+        read_config(SearchConfig, good, ["serch.epochs=9"])
+    assert "config.yaml" not in caught.value.message
+    with pytest.raises(InvalidSpecError, match=r"^\S*bad\.yaml: SearchConfig\.sead"):
+        read_config(SearchConfig, bad, ["seed=9"])
 
 
 def test_an_empty_file_states_nothing(tmp_path: Path) -> None:

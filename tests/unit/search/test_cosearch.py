@@ -159,6 +159,21 @@ def test_pretrained_weights_are_taken(tmp_path: Path, finished: tuple[Path, Sear
     assert_same(state(folder)["learner"]["supernet"], state(finished[0])["learner"]["supernet"])
 
 
+def test_where_weights_came_from_is_known_and_kept(tmp_path: Path, finished: tuple[Path, SearchResult]) -> None:
+    """Even where a search is killed before its first step: it never pre-trains in silence instead, nor takes others."""
+    folder = tmp_path / "other"
+    killed = CoSearch(small(), small_table(), folder, Processes(), Watch())
+    killed.prepare(resume=False, pretrained=finished[0])
+    resumed = search(small(), small_table(), folder, resume=True)
+    assert [line.phase for line in read_journal(folder, SearchEpoch)] == ["search", "search"]
+    assert resumed.pretrained is not None
+    assert finished[1].pretrained is None
+    another = tmp_path / "another"
+    search(small(seed=6, search__epochs=0), small_table(), another)
+    with pytest.raises(CheckpointError, match="started from pre-trained weights"):
+        search(small(), small_table(), folder, resume=True, pretrained=another)
+
+
 def test_pretrained_weights_of_another_space_are_refused(tmp_path: Path, finished: tuple[Path, SearchResult]) -> None:
     wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
     with pytest.raises(CheckpointError, match="is not that of"):

@@ -40,6 +40,18 @@ def test_a_whole_run(nas_client: Command, arguments: list[object], tmp_path: Pat
     assert "the latency loss took" in again.out
 
 
+def test_resumed_with_nothing_but_the_folder(nas_client: Command, arguments: list[object], tmp_path: Path) -> None:
+    """The configuration is the run's own, command line and file together; one that is stated must be the same."""
+    first = nas_client(*arguments, "--set", "search.epochs=1", "--json")
+    bare = ["search", "--table", tmp_path / "table.parquet", "-o", tmp_path / "run", "--resume"]
+    again = nas_client(*bare, "--json")
+    assert again.code == ExitCode.DONE
+    assert again.document == first.document
+    other = nas_client(*bare, "--set", "search.epochs=3")
+    assert other.code == ExitCode.BAD_INPUT
+    assert "config.search.epochs: 3 here, 1 there" in other.err
+
+
 def test_stopped_by_a_signal(
     nas_client: Command, arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

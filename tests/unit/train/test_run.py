@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.networks.module import Network
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
 from nas_client.data.synthetic_streets import SyntheticStreets
@@ -249,6 +250,22 @@ def test_a_folder_holds_one_training(tmp_path: Path, data: TrainingData) -> None
     train(STUDENT, config, tmp_path / "run", data=data)
     with pytest.raises(TrainingError, match="holds a training already"):
         train(STUDENT, config, tmp_path / "run", data=data)
+
+
+def test_what_ended_before_its_first_checkpoint_is_begun_anew(tmp_path: Path, data: TrainingData) -> None:
+    """Its folder then tells of the training that was done, not of the attempt."""
+    failing = small_config({"optimizer.lr": 1.0})
+    with pytest.raises(DivergenceError):
+        train(TEACHER, failing, tmp_path, data=data, start=_poison)
+    config = small_config(epochs=1)
+    train(STUDENT, config, tmp_path, data=data, resume=True)
+    assert read_train_config(tmp_path) == config
+    assert load_trained(tmp_path).architecture == STUDENT
+
+
+def _poison(network: Network) -> None:
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
 
 
 def test_another_training_is_not_resumed(tmp_path: Path, data: TrainingData, taught: Trained) -> None:
