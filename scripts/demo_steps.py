@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -51,14 +52,22 @@ def _start_service(output: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 def client(*arguments: object) -> Any:
     """One `nas-client` command with its progress on this terminal; its JSON document. Ends the demo where it fails, but not
-    where some workloads failed: everything else was measured.
+    where some workloads failed: everything else was measured. On Ctrl-C it waits until the command has saved itself.
+
+    With one thread, unless the environment says otherwise: these networks are small, and where other programs use the cores,
+    threads that wait for each other take many times as long as one.
     """
     command = [str(BIN / "nas-client"), *map(str, arguments), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode not in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED):
-        CONSOLE.print(f"[bold red]failed[/] ({done.returncode}): {' '.join(command)}")
-        sys.exit(done.returncode)
-    return json.loads(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={"OMP_NUM_THREADS": "1"} | os.environ) as process:
+        try:
+            document, _ = process.communicate()
+        except KeyboardInterrupt:  # which the command got, too
+            process.wait()
+            raise SystemExit(128 + signal.SIGINT) from None
+    if process.returncode not in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED):
+        CONSOLE.print(f"[bold red]failed[/] ({process.returncode}): {' '.join(command)}")
+        sys.exit(process.returncode)
+    return json.loads(document)
 
 
 def step(text: str) -> None:
