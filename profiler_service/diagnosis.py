@@ -63,17 +63,20 @@ def _python() -> Finding:
 def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, frozenset[Choice]]:
     """What there is to say of GPUs; returns the backends that need not be asked, since there is no driver.
 
-    No GPU is no warning: a backend that is wanted and needs one says so itself.
+    No driver is no warning where a CPU is wanted; anything else that keeps GPUs from being seen is, and a problem where one
+    is wanted.
     """
     try:
         yield from gpu_findings(survey())
     except OpclockError as error:
         unasked: frozenset[Choice] = frozenset()
-        detail = error.message
+        detail, wants_gpu = error.message, _wanted(settings)[1] == "cuda"
+        outcome = Outcome.PROBLEM if wants_gpu else Outcome.WARNING
         if error.message == NO_DRIVER:
+            outcome = Outcome.PROBLEM if wants_gpu else Outcome.OK
             unasked = frozenset((name, kind) for name, kind in _choices() if kind == "cuda") - {_wanted(settings)}
             detail += f"; not asked: {', '.join(sorted(name for name, _ in unasked))}"
-        yield Finding(name="gpu", outcome=Outcome.OK, detail=detail, hint=error.hint)
+        yield Finding(name="gpu", outcome=outcome, detail=detail, hint=error.hint)
         return unasked
     return frozenset()
 

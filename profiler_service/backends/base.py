@@ -124,6 +124,12 @@ class Backend(ABC):
         """
         return None
 
+    def broken(self) -> bool:
+        """Whether a failure has left this process unable to use the device: after an illegal address or a failed launch, every
+        call of CUDA's fails until the process ends.
+        """
+        return False
+
     @abstractmethod
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """Run each engine once, in order, and return the milliseconds of each on the device's clock.

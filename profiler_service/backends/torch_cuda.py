@@ -224,6 +224,14 @@ class TorchCudaBackend(Backend):
         """See `Backend.read_device`; what NVML tells."""
         return self._telemetry.read()
 
+    def broken(self) -> bool:
+        """See `Backend.broken`."""
+        try:
+            self._stream.synchronize()
+        except RuntimeError:
+            return True
+        return False
+
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
         return flush_bytes(self._properties.L2_cache_size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -35,6 +37,9 @@ from profiler_service.jobs.output_check import output_problem
 from profiler_service.measure.alone import run_alone
 from profiler_service.measure.passes import run_passes
 from profiler_service.measure.throttling import windows_between
+
+DEVICE_BROKEN = 75
+"""The exit code of a process that a failure has left unable to use the device."""
 
 _PATIENCE = 20
 """How many times longer than their first runs the passes may take before they count as hung."""
@@ -88,8 +93,8 @@ class TimingWorker:
                 if artifact.reference_path is not None:
                     error, problem = output_problem(output, np.load(artifact.reference_path), artifact.request.subject.dtype)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
-            except (BackendError, MemoryError) as raised:
-                failure = _failure(raised, key)
+            except Exception as raised:
+                failure = _failure(backend, raised, key)
                 status, problem = failure.status, failure.message
             return BuildReport(
                 key,
@@ -131,8 +136,8 @@ class TimingWorker:
                 warmup_s = watch.lap()
                 activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
                 times = passes(passes=request.passes)
-            except (BackendError, MemoryError) as error:
-                return _failure(error, None)
+            except Exception as error:
+                return _failure(backend, error, None)
             return GroupTimes(
                 samples_ms=dict(zip(group.engines, times.engines_ms, strict=True)),
                 sentinel_ms=times.sentinel_ms,
@@ -165,8 +170,8 @@ class TimingWorker:
                 before = backend.read_device()
                 samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
                 after = backend.read_device()
-            except (BackendError, MemoryError) as error:
-                return _failure(error, key)
+            except Exception as error:
+                return _failure(backend, error, key)
             return AloneTimes(
                 key,
                 samples_ms=tuple(samples_ms),
@@ -193,8 +198,8 @@ class TimingWorker:
         activity.note(Phase.BUILDING, key, self.build_timeout_s)
         try:
             return backend.rebuild(artifact) if afresh else backend.build(artifact)
-        except (BackendError, MemoryError) as error:
-            return _failure(error, key)
+        except Exception as error:
+            return _failure(backend, error, key)
 
     def _live(
         self,
@@ -222,8 +227,8 @@ class TimingWorker:
             start = perf_counter()
             try:
                 engine.run()
-            except (BackendError, MemoryError) as error:
-                result.failures.append(_failure(error, graph_keys[name]))
+            except Exception as error:
+                result.failures.append(_failure(backend, error, graph_keys[name]))
                 del result.engines[name]
             result.run_s += perf_counter() - start
         return result
@@ -249,8 +254,18 @@ class _StopWatch:
         return self._start - previous
 
 
-def _failure(error: BackendError | MemoryError, key: str | None) -> Failure:
-    """The error as a value; Python's own MemoryError brings no message."""
+def _failure(backend: Backend, error: Exception, key: str | None) -> Failure:
+    """The error as a value; Python's own MemoryError brings no message. Mistakes of ours are raised again.
+
+    Where it has broken the device for this process, the process ends here, so that what comes next finds a fresh one: its
+    death blames what it was busy with. Nothing is closed first, since that would fail too, whatever was raised.
+    """
+    if backend.broken():
+        sys.stderr.write(f"the device cannot be used any more: {error}\n")
+        sys.stderr.flush()
+        os._exit(DEVICE_BROKEN)
+    if not isinstance(error, BackendError | MemoryError):
+        raise error
     if isinstance(error, DeviceMemoryError | MemoryError):
         status = Status.OUT_OF_MEMORY
     else:

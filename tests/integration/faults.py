@@ -34,6 +34,7 @@ class Fault(IntEnum):
     NAN = 14
     BUG = 15
     SILENT_EXIT_IN_BUILD = 16
+    BREAKS_DEVICE_IN_RUN = 17
 
 
 def faulty(fault: Fault, number: int = 0) -> GraphArtifact:

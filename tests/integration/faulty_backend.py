@@ -32,6 +32,9 @@ class _FaultyEngine(Engine):
     def run(self) -> None:
         self._runs += 1
         first = self._runs == 1
+        if self._backend.broken() or self._fault is Fault.BREAKS_DEVICE_IN_RUN:
+            self._backend.device_broken = True
+            raise RunError("illegal memory access")
         match self._fault:
             case Fault.KILLED_IN_FIRST_RUN:
                 _die(signal.SIGKILL)
@@ -69,6 +72,10 @@ class FaultyBackend(Backend):
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
         self.live = 0
+        self.device_broken = False
+
+    def broken(self) -> bool:
+        return self.device_broken
 
     def target(self) -> TargetSpec:
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))

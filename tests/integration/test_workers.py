@@ -96,6 +96,15 @@ class TestDeaths:
         assert [reports[a.request.key()].status for a in bad] == [Status.CRASHED, Status.RUN_TIMEOUT]
         assert [reports[a.request.key()].status for a in HEALTHY] == [Status.OK] * 3
 
+    def test_a_broken_device_costs_its_culprit_alone(self, workers: Workers) -> None:
+        culprit = faulty(Fault.BREAKS_DEVICE_IN_RUN)
+        reports = {report.key: report.status for report in workers.check([HEALTHY[0], culprit, *HEALTHY[1:]])}
+        assert reports == {a.request.key(): Status.OK for a in HEALTHY} | {culprit.request.key(): Status.CRASHED}
+        outcome = workers.time_group(_group(culprit, *HEALTHY))
+        assert isinstance(outcome, Failure)
+        assert (outcome.status, outcome.key) == (Status.CRASHED, culprit.request.key())
+        assert len(_timed(workers.time_group(_group(*HEALTHY))).samples_ms) == 3
+
     def test_between_two_tasks_goes_unnoticed(self, workers: Workers) -> None:
         workers.time_group(_group(*HEALTHY))
         idle = [process for process in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(process.cmdline())]

@@ -11,6 +11,7 @@ from models.spec.errors import UnknownNameError
 from models.spec.targets import TargetSpec
 from profiler_service.backends.device.failures import NO_DRIVER
 from profiler_service.backends.device.survey import GpuState, Survey
+from profiler_service.backends.options import DeviceKind
 from profiler_service.diagnosis import diagnose, governor
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.findings import Finding, Outcome
@@ -55,6 +56,25 @@ def test_without_a_driver_only_a_wanted_backend_is_asked_about_a_gpu(tmp_path: P
     found = findings(Settings.load(database=tmp_path / "d.sqlite", backend="torch", device="cuda"))
     assert found["backend torch on cuda"].outcome is Outcome.PROBLEM
     assert found["backend torch"].outcome is Outcome.WARNING
+
+
+@pytest.mark.parametrize(
+    ("message", "device", "outcome"),
+    [
+        (NO_DRIVER, "cpu", Outcome.OK),
+        (NO_DRIVER, "cuda", Outcome.PROBLEM),
+        ("nvidia-ml-py is not installed", "cpu", Outcome.WARNING),
+        ("the NVIDIA driver is not ready", "cuda", Outcome.PROBLEM),
+    ],
+)
+def test_a_survey_that_fails_is_fine_only_without_a_driver_and_on_a_cpu(
+    tmp_path: Path, message: str, device: DeviceKind, outcome: Outcome
+) -> None:
+    def fails() -> Survey:
+        raise BackendUnavailableError(message, hint="mend it")
+
+    found = findings(Settings.load(database=tmp_path / "d.sqlite", backend="torch", device=device), fails)
+    assert (found["gpu"].outcome, found["gpu"].hint) == (outcome, "mend it")
 
 
 def test_with_a_gpu_every_backend_is_asked_about_it(tmp_path: Path) -> None:

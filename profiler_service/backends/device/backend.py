@@ -11,6 +11,7 @@ from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.options import BackendOptions
+from profiler_service.errors import BackendError
 
 
 class DeviceBackend(Backend):
@@ -37,6 +38,14 @@ class DeviceBackend(Backend):
     def read_device(self) -> DeviceReading | None:
         """See `Backend.read_device`; what NVML tells."""
         return self._telemetry.read()
+
+    def broken(self) -> bool:
+        """See `Backend.broken`."""
+        try:
+            self._device.synchronize()
+        except BackendError:
+            return True
+        return False
 
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
