@@ -25,6 +25,12 @@ _PRIVATE = frozenset({"host", "system"})
 """Provenance that is nobody's business elsewhere: which box it was, and the build of its kernel."""
 
 
+def without_host(table: Table) -> Table:
+    """The same table, with nothing in its provenance that tells which box it was."""
+    provenance = {name: value for name, value in table.info.provenance.items() if name not in _PRIVATE}
+    return table.model_copy(update={"info": table.info.model_copy(update={"provenance": provenance})})
+
+
 def publishable(table: Table) -> Table:
     """The table as it may be published: operators of its space's grid alone, and nothing that tells which box it was.
 
@@ -44,11 +50,7 @@ def publishable(table: Table) -> Table:
             hint="Publish a table of the usual space ('there'), or hand this one on as a file: profiler-service export.",
         )
     keys = {operator.key() for operator in create_space(info.space).operators()}
-    provenance = {name: value for name, value in info.provenance.items() if name not in _PRIVATE}
-    kept = Table(
-        info=info.model_copy(update={"provenance": provenance}),
-        entries=tuple(entry for entry in table.entries if entry.key() in keys),
-    )
+    kept = without_host(Table(info=info, entries=tuple(entry for entry in table.entries if entry.key() in keys)))
     if not kept.values_ms():
         raise InvalidSpecError(
             f"table {info.id()} has no value for any operator of {info.space.label()}",

@@ -10,7 +10,8 @@ from typing import Any
 
 from models.spec.errors import ExitCode
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
-from models.spec.table_files import read_table
+from models.spec.table_files import TableFormat, read_table, write_table
+from profiler_service.publishing import without_host
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.results import Outcome, read_result
 
@@ -227,9 +228,11 @@ def _median(values: list[float]) -> float | None:
 
 
 def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) -> Path:
+    """The table's file, which names no host: results are shown to others."""
     path = bench.folder / f"{name}{TABLE_SUFFIX}"
     options = ("--table", table_id, "--format", "parquet", "-o", path, "--json")
     bench.run(f"export-{name}", "profiler-service", "export", *options, environment=settings)
+    write_table(without_host(read_table(path)), path, TableFormat.PARQUET)
     return path
 
 

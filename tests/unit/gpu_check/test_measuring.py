@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from models.spec.table_files import TableFormat, write_table
+from models.spec.table_files import TableFormat, read_table, write_table
+from scripts.gpu_check import checking
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.choices import REHEARSAL
 from scripts.gpu_check.driver import run_part
@@ -150,3 +152,31 @@ def test_nothing_in_common_is_a_failure(tmp_path: Path, answering: Callable[[Ans
     answering(lambda name, words: Ended(0, nothing, "") if name.startswith("diff") else profiled())
     with pytest.raises(PartError, match="no value in common"):
         repeatability(Bench(REHEARSAL, tmp_path, "repeatability", 60.0), "paper")
+
+
+def test_no_file_of_a_table_names_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = platform.node()
+
+    def run(bench: Bench, name: str, *arguments: object, **_: Any) -> Ended:
+        words = tuple(map(str, arguments))
+        bench.commands.append(CommandRecord(name=name, arguments=words, environment={}, returncode=0, seconds=2.0))
+        if words[1] != "export":
+            return profiled()
+        table = make_table()
+        told = table.info.model_copy(update={"provenance": {"host": host, "system": "Linux", "opclock": "0.1.0"}})
+        write_table(table.model_copy(update={"info": told}), Path(words[words.index("-o") + 1]), TableFormat.PARQUET)
+        return Ended(0, {}, "")
+
+    monkeypatch.setattr(Bench, "run", run)
+    assert measure_table(tmp_path).outcome is Outcome.DONE
+    assert read_table(tmp_path / NAME / "table.parquet").info.provenance == {"opclock": "0.1.0"}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if host.encode() in path.read_bytes()] == []
+
+
+def test_no_report_of_tests_names_the_host(tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text("def test_one(): pass\n")
+    bench = Bench(REHEARSAL, tmp_path, "contract", 60.0)
+    checking._pytest(bench, str(tmp_path / "test_one.py"))
+    assert bench.summary["passed"] == 1
+    assert "hostname" not in (bench.folder / "tests.xml").read_text()
