@@ -38,7 +38,9 @@ def gpu_findings(survey: Survey) -> Iterator[Finding]:
 
 def _gravest(gpu: GpuState) -> tuple[str, str]:
     """What there is to say, and the next step; none where all is well."""
-    memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
+    memory = "memory not told"
+    if gpu.free_bytes is not None and gpu.total_bytes is not None:
+        memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
     busy = gpu.processes or 0
     if gpu.capability < OLDEST:
         return f"not supported, {said(OLDEST)} is the least", "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU."
@@ -57,7 +59,7 @@ def _gravest(gpu: GpuState) -> tuple[str, str]:
             "busy: in exclusive mode, and another process has it",
             "End that process, or: nvidia-smi --compute-mode=DEFAULT",
         )
-    if gpu.free_bytes < ENOUGH_MEMORY_BYTES:
+    if gpu.free_bytes is not None and gpu.free_bytes < ENOUGH_MEMORY_BYTES:
         return memory, "End what holds its memory (nvidia-smi lists that), or choose another OPCLOCK_DEVICE_INDEX."
     if busy:
         return f"{memory}; {busy} other processes compute on it", "End them while measuring; they slow the device down."

@@ -15,8 +15,8 @@ class FakeGpu:
 
     name: str = "NVIDIA H200"
     capability: tuple[int, int] = (9, 0)
-    free_gib: float = 139.0
-    mode: int = pynvml.NVML_COMPUTEMODE_DEFAULT
+    free_gib: float | None = 139.0
+    mode: int | None = pynvml.NVML_COMPUTEMODE_DEFAULT
     processes: list[int] = field(default_factory=list)
     instances: list[str] | None = None
 
@@ -65,9 +65,13 @@ class FakeNvml(ModuleType):
         return handle.capability
 
     def nvmlDeviceGetMemoryInfo(self, handle: FakeGpu) -> Any:  # noqa: N802
+        if handle.free_gib is None:
+            raise pynvml.NVMLError_NotSupported
         return SimpleNamespace(total=140 * 2**30, free=int(handle.free_gib * 2**30))
 
     def nvmlDeviceGetComputeMode(self, handle: FakeGpu) -> int:  # noqa: N802
+        if handle.mode is None:
+            raise pynvml.NVMLError_NotSupported
         return handle.mode
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeGpu) -> list[Any]:  # noqa: N802

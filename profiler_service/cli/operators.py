@@ -166,18 +166,28 @@ def _latency(protocol: ProtocolName, entry: Measurement | None) -> Latency:
     )
 
 
+def _grid(*headings: str) -> Grid:
+    grid = Grid(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    return grid
+
+
 def _show(console: Console, title: str, target: str, rows: Sequence[ComparedOperator]) -> None:
     console.print(f"{title}\n{target}", markup=False)
-    grid = Grid(box=None, pad_edge=False)
-    protocols = [latency.protocol.value for latency in rows[0].latencies]
-    for heading in ("ms (paper)", *protocols, "paper", "FLOPs, G", "weights, M", "field", "relative"):
-        grid.add_column(heading, justify="left" if heading == "ms (paper)" else "right", no_wrap=True)
+    latencies = _grid("ms", *(latency.protocol.value for latency in rows[0].latencies), "(paper)")
+    for row in rows:
+        latencies.add_row(
+            row.name,
+            *("none" if latency.value_ms is None else f"{latency.value_ms:.4f}" for latency in row.latencies),
+            f"({row.paper.ms:.2f})",
+        )
+    console.print(latencies)
+    grid = _grid("ours (paper)", "FLOPs, G", "weights, M", "field", "relative")
     for row in rows:
         height, width = row.receptive_field
         grid.add_row(
             row.name,
-            *("none" if latency.value_ms is None else f"{latency.value_ms:.4f}" for latency in row.latencies),
-            f"({row.paper.ms:.2f})",
             f"{row.macs / 1e9:.2f} ({row.paper.gflops:.2f})",
             f"{row.parameters / 1e6:.2f} ({row.paper.megaparameters:.2f})",
             f"{height}×{width}",

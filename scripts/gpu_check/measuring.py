@@ -49,12 +49,14 @@ def repeatability(bench: Bench, backend: str) -> None:
 
 
 def _process(bench: Bench, backend: str, dtype: str, number: int) -> Path | str:
-    """The table of one process, in its own database; or why the backend refuses. Graphs, always the same, are shared."""
+    """The table of one process, in its own database; or why the backend refuses. What earlier processes learned is kept from
+    it: graphs, but also a timing cache and compiled code, lie in a folder of its own.
+    """
     name = f"process-{number}"
     settings = bench.environment(
         backend,
         OPCLOCK_DATABASE=str(bench.folder / f"{name}.sqlite"),
-        OPCLOCK_CACHE_DIR=str(bench.output / "graphs"),
+        OPCLOCK_CACHE_DIR=str(bench.folder / f"{name}.graphs"),
     )
     options = ("--dtype", dtype, "--budget", bench.choices.budget, "--sample", bench.choices.sample, "--json")
     command = ("profiler-service", "profile", *bench.choices.space_options(), *options)

@@ -44,6 +44,7 @@ def findings(monkeypatch: pytest.MonkeyPatch, *gpus: FakeGpu) -> list[Finding]:
         ),
         (FakeGpu(mode=pynvml.NVML_COMPUTEMODE_PROHIBITED), "nobody may compute on it", "--compute-mode=DEFAULT"),
         (FakeGpu(free_gib=0.5), "0.5 of 140.0 GiB free", "End what holds its memory"),
+        (FakeGpu("Orin", (8, 7), free_gib=None, mode=None), "memory not told", ""),
         (FakeGpu("GTX 1080 Ti", (6, 1)), "not supported, 7.0 is the least", "OPCLOCK_DEVICE_INDEX"),
         (FakeGpu(instances=[]), "is in MIG mode without an instance", "nvidia-smi mig"),
         (

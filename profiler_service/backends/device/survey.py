@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ class GpuState:
     Attributes:
         index: as nvidia-smi counts.
         name: of the whole GPU. capability: (9, 0) …
-        total_bytes, free_bytes: of its memory.
+        total_bytes, free_bytes: of its memory; None where not told.
         exclusive: whether one process at a time may use it; prohibited: whether none may compute on it.
         processes: how many others compute on it; None where not told.
         mig: whether it is in MIG mode. instances: those that it is divided into, by name.
@@ -32,8 +32,8 @@ class GpuState:
     index: int
     name: str
     capability: tuple[int, int]
-    total_bytes: int
-    free_bytes: int
+    total_bytes: int | None
+    free_bytes: int | None
     exclusive: bool = False
     prohibited: bool = False
     processes: int | None = None
@@ -81,21 +81,28 @@ def why_unavailable(error: BaseException) -> BackendUnavailableError:
 
 
 def _state(pynvml: Any, index: int, handle: Any) -> GpuState:
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    memory = _told(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
     mig = _mig(pynvml, handle)
-    mode = pynvml.nvmlDeviceGetComputeMode(handle)
+    mode = _told(pynvml, pynvml.nvmlDeviceGetComputeMode, handle)
     return GpuState(
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
         capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
+        total_bytes=None if memory is None else int(memory.total),
+        free_bytes=None if memory is None else int(memory.free),
         exclusive=mode in {pynvml.NVML_COMPUTEMODE_EXCLUSIVE_THREAD, pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS},
         prohibited=mode == pynvml.NVML_COMPUTEMODE_PROHIBITED,
         processes=_other_processes(pynvml, handle),
         mig=mig,
         instances=tuple(_instances(pynvml, handle)) if mig else (),
     )
+
+
+def _told(pynvml: Any, function: Callable[[Any], Any], handle: Any) -> Any:
+    """NVML's answer; None for what a board, such as a Jetson's, does not support."""
+    with suppress(pynvml.NVMLError_NotSupported):
+        return function(handle)
+    return None
 
 
 def _mig(pynvml: Any, handle: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import operator_comparisons
 from models.spec.measurements import ProtocolName
@@ -62,9 +64,20 @@ def test_people_see_both_numbers_and_the_convention(command: Command, failing: S
     failing(None)
     ended = command("table1")
     assert ended.code == 0
-    zoomed = next(line for line in ended.out.splitlines() if line.startswith("zoomed "))
-    assert zoomed.split() == ["zoomed", "0.5000", "0.5000", "(0.09)", "0.30", "(0.30)", "0.59", "(0.59)", "8×8", "3.5", "(2)"]
+    times, counts = (line.split() for line in ended.out.splitlines() if line.startswith("zoomed "))
+    assert times == ["zoomed", "0.5000", "0.5000", "(0.09)"]
+    assert counts == ["zoomed", "0.30", "(0.30)", "0.59", "(0.59)", "8×8", "3.5", "(2)"]
     assert operators.CONVENTION in ended.out
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(None)
+    monkeypatch.setenv("COLUMNS", "80")
+    protocols = [part for name in ("in_context", "isolated", "isolated_hot") for part in ("--protocol", name)]
+    out = command("table1", *protocols).out
+    assert "…" not in out
+    assert "isolated_hot" in out
+    assert "(0.15)" in out
 
 
 def test_an_operator_that_fails_is_told_and_ends_with_4(command: Command, failing: Setup) -> None:
