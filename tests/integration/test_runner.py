@@ -165,6 +165,7 @@ def test_a_killed_job_goes_on_without_loss_or_repetition(tmp_path: Path) -> None
     assert {place: visits[place] for place in kept} == kept
     for operator in GRID:
         rounds = sorted(place[1] for place in visits if place[0] == graph_key(operator, ProtocolName.IN_CONTEXT))
-        assert len(rounds) == len(set(rounds)) == site.measurements(job)[operator.key()].rounds
-        assert len(rounds) <= QUICK.max_rounds
+        assert len(rounds) == len(set(rounds)) <= QUICK.max_rounds
+        counted = site.measurements(job)[operator.key()].rounds  # rounds in a slow phase of the host stand by, and do not count
+        assert min(len(rounds), QUICK.least_accepted) <= counted <= len(rounds)
     site.store.close()
