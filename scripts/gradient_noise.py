@@ -19,9 +19,10 @@ from nas_client.latency.parameters import GRANULARITIES
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config
+from nas_client.runs.files import CONFIG
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
-from nas_client.search.cosearch import CONFIG, PRETRAINED
+from nas_client.search.cosearch import PRETRAINED
 from nas_client.search.learner import Learner
 from nas_client.search.randomness import Place, Stream
 from nas_client.search.setup import SearchData

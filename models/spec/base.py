@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, nearest
 
 KEY_VERSION = 1
 """Raised whenever the same spec would come to mean another graph; every key and id starts from it."""
@@ -35,7 +35,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise invalid_from(error, cls.__name__, source) from error
+            raise _with_known_fields(invalid_from(error, cls.__name__, source), cls, error) from error
 
     @classmethod
     def parse_json(cls, text: str | bytes, *, source: str = "") -> Self:
@@ -69,7 +69,7 @@ def invalid_of(problems: Sequence[Mapping[str, Any]], what: str = "", source: st
     first = problems[0]
     cause = first.get("ctx", {}).get("error")
     kind, hint = InvalidSpecError, "Correct the field and try again."
-    text = first["msg"].removeprefix("Value error, ")
+    text = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     if isinstance(cause, InvalidSpecError):
         kind, text, hint = type(cause), cause.message, cause.hint or hint
     field = ".".join(str(part) for part in first["loc"])
@@ -78,6 +78,36 @@ def invalid_of(problems: Sequence[Mapping[str, Any]], what: str = "", source: st
     where = f"{source}: " if source else ""
     named = ".".join(filter(None, (what, field)))
     return kind(f"{where}{named}: {text}{shown}{more}", hint=hint)
+
+
+def _with_known_fields(refusal: InvalidSpecError, record: type[BaseModel], error: ValidationError) -> InvalidSpecError:
+    """The same, with the fields that there are as its hint where the first problem is a field that there is not."""
+    first = error.errors(include_url=False)[0]
+    *outer, name = first["loc"] or ("",)
+    owner = _record_at(record, outer) if first["type"] == "extra_forbidden" else None
+    if owner is not None:
+        refusal.hint = nearest(str(name), owner.model_fields)
+    return refusal
+
+
+def _record_at(record: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
+    """The kind of record that lies there; None where several may, or a mapping's names lead there."""
+    for name in path:
+        if isinstance(name, str):
+            field = record.model_fields.get(name)
+            found = [] if field is None else list(_records_in(field.annotation))
+            if len(found) != 1:
+                return None
+            (record,) = found
+    return record
+
+
+def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The kinds of records that a type is made of: `tuple[Entry, ...]` of one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records_in(part)
 
 
 def _short(value: object) -> str:

@@ -100,10 +100,14 @@ class UnknownNameError(InvalidSpecError):
     @classmethod
     def of(cls, what: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """An error that lists the known names and offers the nearest one."""
-        names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
-        return cls(f"unknown {what} {name!r}", hint=hint)
+        return cls(f"unknown {what} {name!r}", hint=nearest(name, known))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one, or all of them where none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
 
 
 class WorkloadTooLargeError(InvalidSpecError):

@@ -39,9 +39,9 @@ def search(
     launch several processes share each batch.
     """
     from nas_client.runs.config import read_config
+    from nas_client.runs.files import CONFIG
     from nas_client.runs.processes import Processes
     from nas_client.search.config import SearchConfig
-    from nas_client.search.cosearch import CONFIG
     from nas_client.search.cosearch import search as run_search
 
     if resume and config is None and not overrides and (output / CONFIG).exists():

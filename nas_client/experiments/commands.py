@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_client.errors import ExperimentError
+from nas_client.runs.files import RESULT
 from nas_client.runs.stopping import StopRequest
 
 Progress = Callable[[int, int, Sequence[str]], None]
 """Told how many commands are done, how many there are, and the names of those that run."""
-
-RESULT = "result.json"
-"""In which a run says how it ended."""
 
 NAS_CLIENT = (sys.executable, "-m", "nas_client")
 

@@ -24,10 +24,11 @@ from nas_client.experiments.commands import Command, Progress, is_finished, run_
 from nas_client.experiments.folder import begin, flat
 from nas_client.experiments.spread import Spread
 from nas_client.runs.config import read_config, write_config
+from nas_client.runs.files import CONFIG
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.folder import ARCHITECTURE, CONFIG, read_result
+from nas_client.train.folder import ARCHITECTURE, read_result
 
 RANDOM = "random.json"
 STUDENT, TEACHER = "student", "teacher"

@@ -155,6 +155,7 @@ class SearchConfig(Record):
         seed: everything random follows from it.
         space: the search space that the table must be of; the table's own where null.
         data: which data set.
+        check_data: look at every image and label before the first step.
         image_scale: by which every image is resized; 0.5 as in the paper.
         scales: one of which, at random, is a further factor in training.
         label_stride: of how many pixels in each direction one gives the label of the losses. 1 compares at full resolution; 8
@@ -169,6 +170,7 @@ class SearchConfig(Record):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     space: SpaceSpec | None = None
     data: DataSettings = DataSettings()
+    check_data: bool = True
     image_scale: Annotated[float, Field(gt=0, le=4)] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25)
     label_stride: Literal[1, 2, 4, 8] = 1

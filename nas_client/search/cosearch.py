@@ -20,6 +20,7 @@ from nas_client.data.transforms import Batch
 from nas_client.errors import CheckpointError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import write_config
+from nas_client.runs.files import CONFIG
 from nas_client.runs.journal import Journal, read_journal
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
@@ -35,7 +36,6 @@ from nas_client.search.updates import Losses
 from nas_client.table import LookupTable
 from nas_client.train.weights import weights_digest
 
-CONFIG = "config.yaml"
 LAST, PRETRAINED = "last", "pretrained"
 """Checkpoints: the newest state, and that at the end of pre-training, from which other searches may start."""
 

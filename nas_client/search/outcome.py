@@ -12,6 +12,7 @@ from models.spaces.base import SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from nas_client.latency.parameters import ArchitectureParameters, Granularity
+from nas_client.runs.files import RESULT
 from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
 from nas_client.search.derivation import derive, probabilities
@@ -19,7 +20,6 @@ from nas_client.search.epochs import Decoded
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
 
-RESULT = "result.json"
 IDLE_KINDS = frozenset({"skip", "identity"})
 """Operators that compute nothing of their own."""
 

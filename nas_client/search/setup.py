@@ -99,7 +99,7 @@ class SearchData:
     def open(
         cls, config: SearchConfig, space: SearchSpace, processes: Processes, progress: CheckProgress | None = None
     ) -> SearchData:
-        """Opens and checks the data set.
+        """Opens the data set, and checks it unless the configuration says not to.
 
         Raises:
             DatasetError: names the file or folder at fault, and what to do.
@@ -116,7 +116,7 @@ class SearchData:
         coarsest = max(space.branch_ends, default=1)
         for name, crop in (("pretrain.crop", config.pretrain.crop), ("search.crop", config.search.crop)):
             _require_multiple(name, crop, coarsest)
-        if processes.is_main:
+        if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
         processes.wait()

@@ -25,11 +25,12 @@ from models.spec.architectures import ArchitectureSpec, InputSize
 from nas_client.errors import CheckpointError, TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config, write_config
+from nas_client.runs.files import CONFIG, RESULT
 from nas_client.train.config import TrainConfig
 from nas_client.train.records import Recipe, TrainResult
 from nas_client.train.weights import State
 
-ARCHITECTURE, CONFIG, RESULT = "architecture.json", "config.yaml", "result.json"
+ARCHITECTURE = "architecture.json"
 BEST, FINAL, LAST = "best", "final", "last"
 
 _WEIGHTS = "network"

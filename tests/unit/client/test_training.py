@@ -123,7 +123,7 @@ def test_a_stopped_training_goes_on_without_being_told_what_it_is(
 
 def test_what_cannot_be_trained_is_refused(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
     train = ["train", "-o", tmp_path / "run", *arguments]
-    assert "epoch: Extra inputs" in refused(nas_client, *train, "--set", "epoch=3")
+    assert "epoch: there is no such field" in refused(nas_client, *train, "--set", "epoch=3")
     assert "data set 'kitti'" in refused(nas_client, *train, "--set", "data.name=kitti")
     assert "cityscapes needs the folder" in refused(nas_client, *train, "--set", "data.name=cityscapes")
     assert "holds no training to resume" in refused(nas_client, *train, "--resume")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
@@ -66,6 +67,29 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_bad_field_is_named(override: str, named: str) -> None:
     with pytest.raises(InvalidSpecError, match=named.replace(".", r"\.")):
         read_config(SearchConfig, None, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("sead=3", "Did you mean 'seed'?"),
+        ("search.epoch=9", "Did you mean 'epochs'?"),
+        ("search.optimizer.learning=1", "Known: clip_norm, lr, momentum, power, schedule, weight_decay."),
+        ("latency={weigths: solved}", "Did you mean 'weights'?"),
+        ("space={name: fasterseg, input_size: [64, 64], clases: 3}", "Did you mean 'classes'?"),
+    ],
+)
+def test_an_unknown_field_offers_the_nearest(override: str, hint: str) -> None:
+    with pytest.raises(InvalidSpecError, match="there is no such field") as caught:
+        read_config(SearchConfig, None, [override])
+    assert caught.value.hint == hint
+
+
+def test_an_unknown_field_of_one_of_several_records_offers_the_nearest() -> None:
+    branches = [{"operators": ["conv3x3"]}, {"operators": ["conv3x3"], "scale": [8]}]
+    with pytest.raises(InvalidSpecError, match=r"branches\.1\.scale: there is no such field") as caught:
+        ArchitectureSpec.parse({"space": "fasterseg", "input_size": [64, 64], "branches": branches})
+    assert caught.value.hint == "Did you mean 'scales'?"
 
 
 def test_nothing_to_do_is_an_error() -> None:

@@ -16,6 +16,8 @@ from models.networks.module import build_network
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, MissingEntryError, TableMismatchError
 from models.spec.tables import Table
+from nas_client.data.base import CheckProgress
+from nas_client.data.synthetic_streets import SyntheticStreets
 from nas_client.errors import CheckpointError, DatasetError, DivergenceError, ShapeError
 from nas_client.runs.journal import read_journal
 from nas_client.runs.processes import Processes
@@ -66,6 +68,18 @@ def assert_same(mine: Any, theirs: Any, path: str = "") -> None:
         assert torch.equal(mine, theirs), path
     else:
         assert mine == theirs, path
+
+
+def test_images_are_checked_before_anything_is_trained_unless_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(self: SyntheticStreets, progress: CheckProgress | None = None) -> None:
+        raise DatasetError("labels of 7 are damaged")
+
+    monkeypatch.setattr(SyntheticStreets, "check", damaged)
+    with pytest.raises(DatasetError, match="labels of 7"):
+        search(small(), small_table(), tmp_path / "run")
+    assert search(small(check_data=False, search__epochs=0), small_table(), tmp_path / "run").finished
 
 
 def test_every_epoch_leaves_a_line(finished: tuple[Path, SearchResult]) -> None:

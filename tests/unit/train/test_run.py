@@ -305,7 +305,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, data: TrainingDa
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("epoch=3", "epoch: Extra inputs"),
+        ("epoch=3", "epoch: there is no such field"),
         ("optimizer.momentum=1", "optimizer.momentum: Input should be less than 1"),
         ("losses.direction=both", "losses.direction"),
         ("label_stride=3", "label_stride"),
