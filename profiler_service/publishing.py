@@ -18,8 +18,10 @@ from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQ
 from models.spec.table_files import TableFormat, table_etag, write_table
 from models.spec.tables import Table
 
-VALIDATION, CALIBRATION = "validation.json", "calibration.json"
-"""Files of a validation report (docs/guide.md): the numbers, and, in the other, the id of the table they are about."""
+VALIDATION, CALIBRATION, COMPARISON = "validation.json", "calibration.json", "comparison.json"
+"""Files of a validation report (docs/guide.md): the numbers; the id of the table they are about; and, where the same networks
+were held against several tables, the numbers of each.
+"""
 
 _PRIVATE = frozenset({"host", "system"})
 """Provenance that is nobody's business elsewhere: which box it was, and the build of its kernel."""
@@ -78,18 +80,29 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
 
 
 def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
-    """The numbers of a validation report.
+    """What a validation report says of a table.
 
     Raises:
-        InvalidSpecError: the folder holds no such report, or one about another table.
+        InvalidSpecError: the folder holds no such report, or one about other tables.
         OSError: it cannot be read.
     """
-    about = _read_object(report / CALIBRATION).get("table_id")
-    if about != table_id:
+    found = {_read_object(report / CALIBRATION).get("table_id"): _read_object(report / VALIDATION)}
+    if (report / COMPARISON).exists():
+        found |= _compared(report / COMPARISON)
+    if table_id not in found:
         raise InvalidSpecError(
-            f"{report} is about table {about}, not {table_id}", hint=f"Validate with `nas-client validate --table {table_id}`."
+            f"{report} is about table {', '.join(map(str, found))}, not {table_id}",
+            hint=f"Validate with `nas-client validate --table {table_id}`.",
         )
-    return _read_object(report / VALIDATION)
+    return found[table_id]
+
+
+def _compared(path: Path) -> dict[JsonValue, dict[str, JsonValue]]:
+    """Table id to numbers."""
+    try:
+        return {row["table_id"]: row["validation"] for row in _read_object(path)["tables"]}  # type: ignore[index, union-attr]
+    except (KeyError, TypeError) as error:
+        raise InvalidSpecError(f"{path} is no comparison of tables", hint="Validate once more.") from error
 
 
 def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[Path, Path]:

@@ -142,8 +142,8 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
                 if table_id is None:
                     continue
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
-                about = _validated(report)
-                options = ("--table", table_id, "--directory", target, *(("--validation", report) if about == table_id else ()))
+                judged = ("--validation", report) if table_id in _validated(report) else ()
+                options = ("--table", table_id, "--directory", target, *judged)
                 name = f"{backend}-{dtype}-{protocol}"
                 ended = bench.run(
                     name, "profiler-service", "publish", *options, "--json", environment=bench.environment(backend)
@@ -238,10 +238,11 @@ def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) ->
     return path
 
 
-def _validated(report: Path) -> str | None:
-    """The table that a validation is about; None where there is none."""
-    path = report / "calibration.json"
-    return json.loads(path.read_text())["table_id"] if path.exists() else None
+def _validated(report: Path) -> set[str]:
+    """The tables that a validation is about."""
+    one, several = report / "calibration.json", report / "comparison.json"
+    found = {json.loads(one.read_text())["table_id"]} if one.exists() else set()
+    return found | ({row["table_id"] for row in json.loads(several.read_text())["tables"]} if several.exists() else set())
 
 
 def _skip_if_refused(ended: Ended) -> None:

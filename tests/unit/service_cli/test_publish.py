@@ -69,6 +69,23 @@ def test_a_table_and_its_card_are_written(command: Command, table_id: str, tmp_p
     assert card.quality.flags == {Flag.UNCONVERGED: 1}
 
 
+def test_each_of_several_tables_gets_what_the_same_networks_said_of_it(command: Command, table_id: str, tmp_path: Path) -> None:
+    report = _report(tmp_path / "report", "0123")
+    rows = [{"table_id": name, "protocol": "isolated", "validation": {"of": name}} for name in ("0123", table_id)]
+    (report / "comparison.json").write_text(json.dumps({"tables": rows}))
+    assert command("publish", "--table", table_id, "--validation", report).code == 0
+    card = TableCard.parse_json((tmp_path / "lut_data" / f"{NAME}.json").read_bytes())
+    assert card.validation == {"of": table_id}
+
+
+def test_what_is_no_comparison_is_refused(command: Command, table_id: str, tmp_path: Path) -> None:
+    report = _report(tmp_path / "report", table_id)
+    (report / "comparison.json").write_text('{"tables": [{"table_id": 3}]}')
+    ended = command("publish", "--table", table_id, "--validation", report, "--json")
+    assert ended.code == 3
+    assert "comparison.json is no comparison of tables" in ended.document["error"]["message"]
+
+
 def test_neither_hosts_nor_other_operators_are_published(command: Command, table_id: str, tmp_path: Path) -> None:
     command("publish", "--table", table_id)
     table = read_table(tmp_path / "lut_data" / f"{NAME}.parquet")
