@@ -47,8 +47,9 @@ class JobCreate(Record):
         workloads: operators and architectures; None for the space's whole grid.
         protocol, budget: how, and how long.
         remeasure: measure again what the table already holds.
-        rebuild: whether 5 % of the table's entries are built three times from scratch at the end, to tell how much builds
-            differ. None for what the budget says: not if it is quick, and only where the whole grid is asked for.
+        rebuild: whether 5 % of the operators asked for are built three times from scratch at the end, to tell how much builds
+            differ. True has what is known told again; None is for what the budget says: not if it is quick, and only where the
+            whole grid is asked for.
     """
 
     space: SpaceSpec

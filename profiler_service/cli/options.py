@@ -19,8 +19,8 @@ Rebuild = Annotated[
     bool | None,
     typer.Option(
         "--rebuild/--no-rebuild",
-        help="Build 5 % of the entries three times from scratch, and tell how much builds differ.",
-        show_default="unless the budget is quick",
+        help="Build 5 % of the entries asked for three times from scratch, and tell how much builds differ.",
+        show_default="for a whole grid, unless the budget is quick",
     ),
 ]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]

@@ -1,41 +1,62 @@
-"""The last phase of a job: some of the table's entries are built several times from scratch, to tell how much builds differ.
+"""The last phase of a job: some of its entries are built several times from scratch, to tell how much builds differ.
 
-All builds of an entry are live at once and timed in turn, in sentinel units, whatever the table's protocol: what is asked is
-how builds differ, and so they must meet the same conditions. Nothing here changes a value, and what fails here fails no job.
+All builds of a group of entries are live at once and timed in turn, in sentinel units, whatever the table's protocol: what is
+asked is how builds differ, and so they must meet the same conditions. What a group told is kept when it ends, so that no more
+than one is ever lost. Nothing here changes a value, and what fails here fails no job.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
-from models.spec.measurements import Flag, Measurement
+from models.spec.measurements import Budget, Flag, Measurement
 from models.spec.operators import OperatorSpec
-from models.spec.rebuilds import RebuildSpread, RebuiltEntry
+from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
+from models.spec.wire import JobCreate
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes, build_key
-from profiler_service.jobs.planner import PlannedWorkload
+from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload
 from profiler_service.jobs.rounds import OPERATORS_PER_SENTINEL, LiveLimits
 from profiler_service.jobs.sifting import sifted_group
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
-from profiler_service.measure.rebuilds import BUILDS, chosen_keys, spread_of
+from profiler_service.measure.rebuilds import BUILDS, Spread, chosen_keys, spread_of
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
 
 
-def entries_to_rebuild(entries: Sequence[Measurement], *, seed: str) -> list[Measurement]:
-    """A seeded choice of a table's operators, among those whose values are distinguishable from zero."""
+def rebuild_wanted(request: JobCreate) -> bool:
+    """Whether the job is to tell how much builds differ: as asked for, or, where the whole grid is, by budget."""
+    if request.rebuild is None:
+        return request.workloads is None and request.budget is not Budget.QUICK
+    return request.rebuild
+
+
+def entries_to_rebuild(
+    entries: Iterable[Measurement], known: RebuildSpread | None = None, *, seed: str, since: datetime | None = None
+) -> list[Measurement]:
+    """What is still to be built anew of a seeded choice: 5 % of the operators whose values are distinguishable from zero.
+
+    Those of them that were built anew before count towards the 5 %.
+
+    Args:
+        entries: of the workloads that the job is about.
+        known: what the table tells of builds.
+        seed: of the choice.
+        since: what was told before that instant is to be told again; None for nothing.
+    """
     fit = {
         entry.key(): entry
         for entry in entries
         if isinstance(entry.workload, OperatorSpec) and entry.value_ms and not {*entry.flags} & _UNFIT
     }
-    return [fit[key] for key in chosen_keys(list(fit), seed=seed)]
+    told = frozenset[str]() if known is None else known.known_keys(since)
+    return [fit[key] for key in chosen_keys(fit, seed=seed, first=told) if key not in told]
 
 
 _UNFIT = {Flag.BELOW_RESOLUTION, Flag.IMPORTED}
@@ -45,100 +66,138 @@ def measure_rebuilds(
     job: JobContext,
     entries: Sequence[Measurement],
     planned: Sequence[PlannedWorkload],
+    artifacts: Mapping[str, GraphArtifact],
     *,
     limits: LiveLimits,
     seed: str,
-) -> RebuildSpread | None:
-    """How the builds of these entries differ; None if the job was stopped before that was known.
+    keep: Callable[[RebuildSpread], None],
+) -> bool:
+    """Tell how the builds of these entries differ; whether that came to its end before the job was stopped.
 
     Args:
         job: whose workers build and time.
         entries: what is rebuilt.
         planned: their graphs, in the same order.
-        limits: of a group of live engines.
+        artifacts: graph key to artifact, of what the job has built and checked already, the sentinel's among them.
+        limits: of live engines.
         seed: decides who is live with whom.
+        keep: called with what each group told, when it ends.
 
     Raises:
         JobError: the sentinel cannot be built.
     """
-    artifacts = build_graphs(job, [plan.graph.request for plan in planned])
+    absent = [plan.graph.request for plan in planned if plan.graph.key not in artifacts]
+    built = {**artifacts, **build_graphs(job, absent)} if absent else artifacts
+    if job.stopped():  # perhaps before everything could be built and checked
+        return False
     start_s = perf_counter()
-    job.reporter.phase(f"building {len(entries)} entries {BUILDS} times")
-    rebuilds = _Rebuilds(job, limits, random.Random(f"{seed} rebuilds"))  # noqa: S311 - repeatable, not secret
+    rng = random.Random(f"{seed} rebuilds")  # noqa: S311 - repeatable, not secret
+    rebuilds = _Rebuilds(job, built[SENTINEL_GRAPH.key()])
+    by_graph = dict(zip((plan.graph.key for plan in planned), entries, strict=True))
     try:
-        return rebuilds.measure(dict(zip((plan.graph.key for plan in planned), entries, strict=True)), planned, artifacts)
+        if lost := [entry for key, entry in by_graph.items() if key not in built]:
+            keep(rebuilds.failed(lost, "its graph could not be made, built and checked again", at=datetime.now(UTC)))
+        members = [Member(plan.graph.key, BUILDS * plan.graph.memory_bytes) for plan in planned if plan.graph.key in built]
+        left = len(members)
+        for group in draw_groups(members, [], _group_limits(limits), rng):
+            job.reporter.phase(f"building {left} entries {BUILDS} times")
+            if job.stopped():
+                return False
+            keep(rebuilds.visit([(built[key], by_graph[key]) for key in group.keys], seed=rng.getrandbits(32)))
+            left -= len(group.keys)
     finally:
         job.seconds.rebuilds_s += perf_counter() - start_s
+    return True
 
 
+def _group_limits(limits: LiveLimits) -> GroupLimits:
+    """In entries, each of which is several engines.
+
+    No more than are needed for cold caches: a group is what an interruption loses, and building it may take minutes.
+    """
+    return GroupLimits(0, max(min(MIN_LIVE, limits.engines) // BUILDS, 1), limits.memory_bytes)
+
+
+@dataclass(frozen=True)
 class _Rebuilds:
-    def __init__(self, job: JobContext, limits: LiveLimits, rng: random.Random) -> None:
-        self._job, self._limits, self._rng = job, limits, rng
-        self._rounds = job.budget.min_rounds
-        self._found: list[RebuiltEntry] = []
-        self._throttled = False
+    job: JobContext
+    sentinel: GraphArtifact
 
-    def measure(
-        self, entries: dict[str, Measurement], planned: Sequence[PlannedWorkload], artifacts: dict[str, GraphArtifact]
-    ) -> RebuildSpread | None:
-        """See `measure_rebuilds`. Entries and artifacts are those of graph keys."""
-        started_at = datetime.now(UTC)
-        members = [Member(plan.graph.key, BUILDS * plan.graph.memory_bytes) for plan in planned if plan.graph.key in artifacts]
-        limits = GroupLimits(0, max(self._limits.engines // BUILDS, 1), self._limits.memory_bytes)
-        for group in draw_groups(members, [], limits, self._rng):
-            if self._job.stopped():
-                return None
-            self._visit([artifacts[key] for key in group.keys], artifacts[SENTINEL_GRAPH.key()], entries)
-        if self._job.stopped():  # perhaps before everything could be built and checked
-            return None
-        return RebuildSpread(
-            builds=BUILDS,
-            rounds=self._rounds,
-            entries=tuple(sorted(self._found, key=lambda entry: (entry.label, entry.key))),
-            failed=len(entries) - len(self._found),
-            throttled=self._throttled,
-            measured_at=started_at,
-        )
+    @property
+    def rounds(self) -> int:
+        return self.job.budget.min_rounds
 
-    def _visit(self, artifacts: Sequence[GraphArtifact], sentinel: GraphArtifact, entries: dict[str, Measurement]) -> None:
+    def visit(self, group: Sequence[tuple[GraphArtifact, Measurement]], *, seed: int) -> RebuildSpread:
         """Build and time a group, all rounds in one go: an engine lives no longer than that."""
-        outcome = self._job.workers.time_group(
+        started_at = datetime.now(UTC)
+        outcome = self.job.workers.time_group(
             GroupRequest(
-                artifacts=tuple(artifacts),
-                sentinel=sentinel,
-                passes=self._rounds * self._job.budget.passes,
-                warmup_passes=self._job.budget.warmup_passes,
-                seed=self._rng.getrandbits(32),
+                artifacts=tuple(artifact for artifact, _ in group),
+                sentinel=self.sentinel,
+                passes=self.rounds * self.job.budget.passes,
+                warmup_passes=self.job.budget.warmup_passes,
+                seed=seed,
                 sentinel_every=OPERATORS_PER_SENTINEL,
                 builds=BUILDS,
             )
         )
-        self._job.reporter.tick()
-        if isinstance(outcome, Failure):
-            return  # the group counts as failed: whose fault it was changes nothing about the others' values
-        rounds = [sifted_group(part, self._job.clock) for part in _parts(outcome, self._rounds)]
+        if isinstance(outcome, Failure):  # the whole group's: whose fault it was changes nothing about the others' values
+            return self.failed([entry for _, entry in group], outcome.message, at=started_at)
+        rounds = [sifted_group(part, self.job.clock) for part in _parts(outcome, self.rounds)]
         free = [part for part in rounds if part.device is None or not part.device.throttled]
         counted = free if len(free) >= 2 else rounds
-        self._throttled = self._throttled or counted is not free
-        usual_ms = median([median(part.sentinel_ms) for part in counted])
-        for artifact in artifacts:
+        reasons = {failure.key: failure.message for failure in outcome.failures}
+        rebuilt: list[RebuiltEntry] = []
+        failures: list[FailedRebuild] = []
+        for artifact, entry in group:
             key = artifact.request.key()
-            names = [build_key(key, number) for number in range(BUILDS)]
-            if not all(name in outcome.samples_ms for name in names):
-                continue
-            times_ms = [
-                [median(part.samples_ms[name]) * usual_ms / median(part.sentinel_ms) for part in counted] for name in names
-            ]
-            spread, entry = spread_of(times_ms), entries[key]
-            self._found.append(
-                RebuiltEntry(
-                    key=entry.key(),
-                    label=entry.workload.label(),
-                    value_ms=entry.value_ms or 0.0,
-                    between_ms=spread.between_ms,
-                    within_ms=spread.within_ms,
-                )
-            )
+            if (spread := _spread(key, counted)) is None:
+                failures.append(_failure(entry, reasons.get(key, "")))
+            else:
+                rebuilt.append(_rebuilt(entry, spread))
+        return self._told(rebuilt, failures, at=started_at, throttled=counted is not free)
+
+    def failed(self, entries: Sequence[Measurement], message: str, *, at: datetime) -> RebuildSpread:
+        """That none of these could be built."""
+        return self._told([], [_failure(entry, message) for entry in entries], at=at)
+
+    def _told(
+        self, entries: Sequence[RebuiltEntry], failures: Sequence[FailedRebuild], *, at: datetime, throttled: bool = False
+    ) -> RebuildSpread:
+        return RebuildSpread(
+            builds=BUILDS,
+            rounds=self.rounds,
+            entries=tuple(entries),
+            failures=tuple(failures),
+            failed=len(failures),
+            throttled=throttled,
+            measured_at=at,
+        )
+
+
+def _spread(key: str, rounds: Sequence[GroupTimes]) -> Spread | None:
+    """Of the builds of one graph, in sentinel units of these rounds; None where a build has no times."""
+    names = [build_key(key, number) for number in range(BUILDS)]
+    if not all(name in part.samples_ms for name in names for part in rounds):
+        return None
+    usual_ms = median([median(part.sentinel_ms) for part in rounds])
+    return spread_of(
+        [[median(part.samples_ms[name]) * usual_ms / median(part.sentinel_ms) for part in rounds] for name in names]
+    )
+
+
+def _rebuilt(entry: Measurement, spread: Spread) -> RebuiltEntry:
+    return RebuiltEntry(
+        key=entry.key(),
+        label=entry.workload.label(),
+        value_ms=entry.value_ms or 0.0,
+        between_ms=spread.between_ms,
+        within_ms=spread.within_ms,
+    )
+
+
+def _failure(entry: Measurement, message: str) -> FailedRebuild:
+    return FailedRebuild(key=entry.key(), label=entry.workload.label(), message=message)
 
 
 def _parts(times: GroupTimes, count: int) -> list[GroupTimes]:

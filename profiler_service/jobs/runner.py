@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -13,9 +14,10 @@ import structlog
 
 from models.spaces.registry import create_space
 from models.spec.errors import OpclockError, TableMismatchError
-from models.spec.measurements import Budget, Measurement, ProtocolName, Status
+from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
+from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobConflictError, StorageError
 from profiler_service.jobs.alone import measure_alone
 from profiler_service.jobs.building import build_graphs
@@ -24,7 +26,7 @@ from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import free_memory_bytes
 from profiler_service.jobs.ledger import Ledger
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
-from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds
+from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds, rebuild_wanted
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
 from profiler_service.jobs.rounds import LiveLimits, measure_in_turn
 from profiler_service.jobs.warmup import warm_up
@@ -199,22 +201,32 @@ class JobRunner:
                 measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
             else:
                 measure_alone(context, artifacts, request.protocol, seed=job.id)
-        done = not ledger.pending and (not outstanding.rebuild or self._rebuild(job, context, limits))
+        done = not ledger.pending and (not outstanding.rebuild or self._rebuild(job, context, artifacts, limits))
         reporter.finish()
         return done
 
-    def _rebuild(self, job: JobPublic, context: JobContext, limits: LiveLimits) -> bool:
-        """Tell how much builds of the table's entries differ; whether that is known then."""
-        request = job.request
-        entries = entries_to_rebuild(self._store.table(job.table_id).entries, seed=job.table_id)
-        if context.stopped() or not entries:
-            return not context.stopped()
-        space = create_space(request.space)
+    def _rebuild(self, job: JobPublic, context: JobContext, artifacts: Mapping[str, GraphArtifact], limits: LiveLimits) -> bool:
+        """Tell how much builds of the job's entries differ; whether that is known then."""
+        request, space = job.request, create_space(job.request.space)
+        requested = [workload.key() for workload in requested_workloads(request, space)]
+        entries = self._to_rebuild(job, self._store.measurements(job.table_id, requested).values())
         planned = plan_job([entry.workload for entry in entries], space, request.protocol, finished=(), seed=job.id).workloads
-        spread = measure_rebuilds(context, entries, planned, limits=limits, seed=job.id)
-        if spread is not None:
-            self._store.set_rebuild_spread(job.table_id, spread)
-        return spread is not None
+        keep = partial(self._store.add_rebuild_spread, job.table_id)
+        return measure_rebuilds(context, entries, planned, artifacts, limits=limits, seed=job.id, keep=keep)
+
+    def _to_rebuild(self, job: JobPublic, entries: Iterable[Measurement]) -> list[Measurement]:
+        """What the job has still to build anew of its entries.
+
+        What is known stands, unless the job measures everything again or asks for just this. Then what it told itself
+        stands, before it was interrupted, and what it told when it was submitted before and did not come to its end.
+        """
+        since = None
+        if job.request.remeasure:
+            since = job.created_at
+        elif job.request.rebuild:
+            since = self._store.asked_since(job.id)
+        known = self._store.table_info(job.table_id).rebuild_spread
+        return entries_to_rebuild(entries, known, seed=job.table_id, since=since)
 
     def _outstanding(self, job: JobPublic) -> _Outstanding:
         """What is left of a job, whether it starts or goes on.
@@ -231,7 +243,7 @@ class JobRunner:
         again = [key for key in workloads if key not in finished and (request.remeasure or key in entries)]
         stale = tuple(graph_key(workloads[key], request.protocol) for key in again)
         plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
-        rebuild = _rebuild_due(job, self._store.table_info(job.table_id))
+        rebuild = rebuild_wanted(request) and bool(plan.workloads or self._to_rebuild(job, finished.values()))
         return _Outstanding(counts, plan, stale, rebuild)
 
     def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
@@ -253,19 +265,6 @@ def _due_again(entry: Measurement, job: JobPublic) -> bool:
     """Whether an entry from before the job is to be replaced: a failure always, a value if the job measures again."""
     before = entry.measured_at is None or entry.measured_at < job.created_at
     return before and (job.request.remeasure or entry.status is not Status.OK)
-
-
-def _rebuild_due(job: JobPublic, info: TableInfo) -> bool:
-    """Whether it is to be told how much builds differ: as asked for, or by budget, unless that is known.
-
-    What an earlier job told stands, unless this one is asked for it, or measures everything again.
-    """
-    request, known = job.request, info.rebuild_spread
-    wanted = request.rebuild
-    if wanted is None:
-        wanted = request.workloads is None and request.budget is not Budget.QUICK
-    again = request.rebuild or request.remeasure
-    return wanted and (known is None or (again and known.measured_at < job.created_at))
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
+from models.spec.base import digest
 from models.spec.errors import InvalidSpecError
 
 SHARE = 0.05
-"""Of a table's entries. Builds of one space's operators differ much alike, so that a few tens tell."""
+"""Of the entries asked for. Builds of one space's operators differ much alike, so that a few tens tell."""
 
 BUILDS = 3
 """Of each chosen entry: with two, one unlucky build could not be told from the other."""
@@ -26,12 +26,20 @@ class Spread:
     within_ms: float
 
 
-def chosen_keys(keys: Sequence[str], *, seed: str, share: float = SHARE) -> list[str]:
-    """That share of the keys, one at the least where there is any: the same for the same keys and seed, in any order."""
-    if not keys:
-        return []
-    count = max(round(share * len(keys)), 1)
-    return random.Random(seed).sample(sorted(keys), count)  # noqa: S311 - repeatable, not secret
+def chosen_keys(keys: Collection[str], *, seed: str, share: float = SHARE, first: Collection[str] = ()) -> list[str]:
+    """That share of the keys, one at the least where there is any: the same for the same keys and seed, in any order.
+
+    Each key has its place in the line by itself, so that a few keys more or less hardly change what is chosen.
+
+    Args:
+        keys: to choose from, each once.
+        seed: of the line.
+        share: a fraction, rounded to whole keys.
+        first: keys that are chosen before all others.
+    """
+    preferred = frozenset(first)
+    line = sorted(keys, key=lambda key: (key not in preferred, digest(seed, key)))
+    return line[: max(round(share * len(keys)), 1)]
 
 
 def spread_of(rounds_ms: Sequence[Sequence[float]]) -> Spread:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
@@ -74,6 +74,15 @@ def unfinished(session: Session) -> list[JobPublic]:
     """Queued and running jobs, oldest first."""
     states = [state.value for state in JobState if not state.final]
     return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.number))]
+
+
+def asked_since(session: Session, job_id: str) -> datetime:
+    """When this job, or the first of those right before it that asked the same in vain, was made. Raises JobNotFoundError."""
+    row = _require(session, job_id)
+    same = (JobRow.table_id == row.table_id) & (JobRow.request == row.request) & (JobRow.number <= row.number)
+    done = select(func.max(JobRow.number)).where(same, JobRow.state == JobState.DONE.value, JobRow.number < row.number)
+    attempts = same & (JobRow.number > func.coalesce(done.scalar_subquery(), 0))
+    return session.scalars(select(JobRow.created_at).where(attempts).order_by(JobRow.number).limit(1)).one()
 
 
 def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobPublic:

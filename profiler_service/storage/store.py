@@ -133,10 +133,14 @@ class Store:
         with self._database.writing() as session:
             return table_rows.set_reference(session, table_id, reference_ms)
 
-    def set_rebuild_spread(self, table_id: str, spread: RebuildSpread) -> None:
-        """Keep how much builds of the table's entries differ, in place of what was known. Raises TableNotFoundError."""
+    def add_rebuild_spread(self, table_id: str, spread: RebuildSpread) -> None:
+        """Keep how much builds of some entries differ, beside what is known of others (`models.spec.rebuilds.merged`).
+
+        Raises:
+            TableNotFoundError: no such table.
+        """
         with self._database.writing() as session:
-            table_rows.set_rebuild_spread(session, table_id, spread)
+            table_rows.add_rebuild_spread(session, table_id, spread)
 
     def measurements(self, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
         """Workload key to measurement, of those keys that the table has. Raises TableNotFoundError."""
@@ -199,6 +203,13 @@ class Store:
         """Queued and running jobs, oldest first: what a service that starts has to take up."""
         with self._database.reading() as session:
             return job_rows.unfinished(session)
+
+    def asked_since(self, job_id: str) -> datetime:
+        """When what the job asks was first asked for without having been done since: of a job that was cancelled, has failed or
+        was killed, and is submitted again, its first attempt. Raises JobNotFoundError.
+        """
+        with self._database.reading() as session:
+            return job_rows.asked_since(session, job_id)
 
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at`.

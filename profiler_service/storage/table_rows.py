@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement, Status
 from models.spec.operators import OperatorSpec
-from models.spec.rebuilds import RebuildSpread
+from models.spec.rebuilds import RebuildSpread, merged
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import TablePublic
@@ -60,10 +60,12 @@ def set_reference(session: Session, table_id: str, reference_ms: float) -> float
     return row.sentinel_reference_ms
 
 
-def set_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -> None:
-    """Keep the spread in place of an earlier one. Raises TableNotFoundError."""
+def add_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -> None:
+    """Keep the spread beside what is known of other entries. Raises TableNotFoundError."""
     row = require(session, table_id)
     stored = load(TableInfo, row.info, f"table {table_id}")
+    known = stored.rebuild_spread
+    spread = spread if known is None else merged(known, spread)
     row.info = record_text(stored.model_copy(update={"rebuild_spread": spread}))
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from models.spec.errors import ExitCode
+from models.spec.measurements import ProtocolName
+from models.spec.rebuilds import RebuildSpread
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
+from models.spec.tables import Table
 from profiler_service.publishing import without_host
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.results import Outcome, read_result
@@ -18,6 +21,7 @@ from scripts.gpu_check.results import Outcome, read_result
 PROCESSES = 3
 REPEATABILITY_AIM = 0.01
 PROGRESS, TABLE = "progress.json", "table.parquet"
+USUAL = ProtocolName.IN_CONTEXT.value
 MEASURED = (int(ExitCode.DONE), int(ExitCode.WORKLOADS_FAILED))
 """How a command that measures ends: with everything measured, or with the rest measured and the failures listed."""
 
@@ -108,7 +112,10 @@ def table1(bench: Bench, backend: str) -> None:
 
 
 def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
-    """The whole table of the space, share by share; what an earlier call measured is not measured again."""
+    """The whole table of the space, share by share; what an earlier call measured is not measured again.
+
+    The usual protocol's also tells how much builds differ: what a share has told is not told again when only failures are.
+    """
     choices = bench.choices
     progress = _Progress(bench.folder / PROGRESS)
     settings = bench.environment(backend)
@@ -117,7 +124,8 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
         if progress.has(share):
             continue
         options = ("--dtype", dtype, "--protocol", protocol, "--budget", choices.budget, "--share", share, "--json")
-        arguments = ("profiler-service", "profile", *choices.space_options(), *options)
+        rebuild = "--rebuild" if protocol == USUAL and not progress.has_values(share) else "--no-rebuild"
+        arguments = ("profiler-service", "profile", *choices.space_options(), *options, rebuild)
         try:
             ended = bench.run(f"share-{number}", *arguments, environment=settings, accepts=MEASURED)
         except OutOfTimeError:
@@ -127,9 +135,12 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
         _skip_if_refused(ended)
         progress.finished(share, ended.document, bench.commands[-1].seconds)
     path = _export(bench, progress.table_id, TABLE.removesuffix(TABLE_SUFFIX), settings)
-    bench.summary = _table_summary(path, progress)
+    measured = read_table(path)
+    bench.summary = _table_summary(measured, progress)
     failed = bench.summary["failed"]
     bench.check("every operator has a value", failed == 0, f"{failed} of {bench.summary['entries']} failed")
+    if protocol == USUAL:
+        _compare_builds(bench, measured.info.rebuild_spread, progress)
 
 
 def publish(bench: Bench, target: Path, validation_part: str) -> None:
@@ -175,6 +186,11 @@ class _Progress:
         """Whether the share is measured, and without a failure: those are tried again."""
         return share in self.done and not self.done[share]["counts"]["failed"]
 
+    def has_values(self, share: str) -> bool:
+        """Whether the share is measured, be it with failures, and has any value."""
+        counts = self.done[share]["counts"] if share in self.done else {}
+        return bool(counts.get("measured") or counts.get("reused"))
+
     @property
     def table_id(self) -> str:
         """Of the table that all shares belong to."""
@@ -184,6 +200,11 @@ class _Progress:
     def seconds(self) -> float:
         """Of all commands, interrupted ones included."""
         return float(self._state["seconds"])
+
+    @property
+    def rebuilds_s(self) -> float:
+        """Of those, what went into building entries anew."""
+        return float(self._state.get("rebuilds_s", 0.0))
 
     def interrupted(self, seconds: float) -> None:
         """A share was not finished in time."""
@@ -200,6 +221,7 @@ class _Progress:
             )
         self._state["table_id"] = table_id
         self.done[share] = {"counts": document["counts"], "seconds": document["seconds"]}
+        self._state["rebuilds_s"] = self.rebuilds_s + document["seconds"].get("rebuilds_s", 0.0)
         self._add(seconds)
 
     def _add(self, seconds: float) -> None:
@@ -207,9 +229,25 @@ class _Progress:
         self._path.write_text(json.dumps(self._state, indent=2) + "\n")
 
 
-def _table_summary(path: Path, progress: _Progress) -> dict[str, Any]:
-    """Size, speed and noise of a table."""
-    entries = read_table(path).entries
+def _compare_builds(bench: Bench, spread: RebuildSpread | None, progress: _Progress) -> None:
+    """Note how much builds differ."""
+    if spread is not None:
+        bench.summary["rebuilds"] = {
+            "entries": len(spread.entries),
+            "failed": spread.failed,
+            "builds": spread.builds,
+            "throttled": spread.throttled,
+            "seconds": round(progress.rebuilds_s, 3),
+            **spread.fractions(),
+        }
+    told = "nothing was built anew" if spread is None else spread.sentence()
+    bench.check("builds are compared", spread is not None and not spread.failed, told, aim=True)
+
+
+def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
+    """Size, speed and noise of a table. Entries per second are of measuring it, without building some of them anew."""
+    entries = table.entries
+    measuring_s = progress.seconds - progress.rebuilds_s
     good = [entry for entry in entries if entry.value_ms]
     return {
         "table_id": progress.table_id,
@@ -217,7 +255,7 @@ def _table_summary(path: Path, progress: _Progress) -> dict[str, Any]:
         "failed": sum(entry.value_ms is None for entry in entries),
         "seconds": round(progress.seconds, 1),
         "minutes": round(progress.seconds / 60, 2),
-        "entries_per_s": round(len(entries) / progress.seconds, 3) if progress.seconds else None,
+        "entries_per_s": round(len(entries) / measuring_s, 3) if measuring_s > 0 else None,
         "unconverged": sum("unconverged" in entry.flags for entry in entries),
         "median_cv": _median([entry.cv for entry in good if entry.cv is not None]),
         "median_between_round_spread": _median([e.between_round_spread for e in good if e.between_round_spread is not None]),

@@ -43,6 +43,11 @@ def page(results: dict[str, PartResult]) -> str:
             _tables(results),
         ),
         (
+            "Builds",
+            "| table | entries built anew | failed | seconds | between builds | worst | within a build | |",
+            _builds(results),
+        ),
+        (
             "Repeatability",
             "| part | dtype | median difference, worst pair | 95th percentile, worst pair |",
             _repeatability(results),
@@ -71,6 +76,14 @@ def _tables(results: dict[str, PartResult]) -> Iterator[str]:
         speed = f"{summary['minutes']:.2f} | {summary['entries_per_s']}"
         size = f"{summary['entries']} | {summary['failed']}"
         yield f"| {name} | {size} | {speed} | {' | '.join(noise)} | {summary['unconverged']} |"
+
+
+def _builds(results: dict[str, PartResult]) -> Iterator[str]:
+    for name, summary in _summaries(results, "table-", "rebuilds"):
+        found = summary["rebuilds"]
+        spreads = [_percent(found.get(key)) for key in ("between_builds", "worst_between_builds", "within_a_build")]
+        size = f"{found['entries']}, {found['builds']} times | {found['failed']} | {found['seconds']:.1f}"
+        yield f"| {name} | {size} | {' | '.join(spreads)} | {'on a throttled device' if found['throttled'] else ''} |"
 
 
 def _repeatability(results: dict[str, PartResult]) -> Iterator[str]:

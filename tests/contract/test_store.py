@@ -12,9 +12,10 @@ import pytest
 
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Budget, Flag, ProtocolName, Status
+from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.table_files import table_etag
 from models.spec.tables import Table
-from models.spec.wire import JobCounts, JobCreate, JobState
+from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError, TableNotFoundError
 from profiler_service.measure.visits import Visit
 from profiler_service.storage.store import Store
@@ -46,6 +47,16 @@ def visit(**changes: object) -> Visit:
     return Visit.model_validate(fields | changes)
 
 
+def rebuilt(key: str, within_ms: float = 0.1) -> RebuildSpread:
+    """What a job told of one operator's builds."""
+    entry = RebuiltEntry(key=key, label=key, value_ms=1.0, between_ms=0.2, within_ms=within_ms)
+    return RebuildSpread(builds=3, rounds=4, entries=(entry,), failures=(), measured_at=samples.A_TIME)
+
+
+def other_table(store: Store) -> str:
+    return store.ensure_table(samples.info(protocol=ProtocolName.ISOLATED))
+
+
 class TestTables:
     def test_the_same_identity_is_the_same_table_and_keeps_its_first_provenance(self, store: Store) -> None:
         first = store.ensure_table(samples.info())
@@ -65,6 +76,19 @@ class TestTables:
         assert store.set_sentinel_reference(table_id, 0.5) == 1 / 3
         assert store.ensure_table(samples.info(sentinel_reference_ms=0.7)) == table_id
         assert store.table_info(table_id).sentinel_reference_ms == 1 / 3
+
+    def test_what_is_told_of_builds_stands_beside_what_is_known_of_others(self, store: Store, table_id: str) -> None:
+        assert store.table_info(table_id).rebuild_spread is None
+        tag = store.table_summary(table_id).etag
+        store.add_rebuild_spread(table_id, rebuilt("a"))
+        assert store.table_info(table_id).rebuild_spread == rebuilt("a")
+        store.add_rebuild_spread(table_id, rebuilt("b"))
+        store.add_rebuild_spread(table_id, rebuilt("a", within_ms=0.5))
+        found = store.table_info(table_id).rebuild_spread
+        assert found is not None
+        assert [(entry.key, entry.within_ms) for entry in found.entries] == [("a", 0.5), ("b", 0.1)]
+        assert store.table_summary(table_id).etag != tag
+        assert store.table(table_id).info == store.table_info(table_id)
 
     def test_listed_oldest_first_with_counts_and_tags_of_operators_alone(self, store: Store, table_id: str) -> None:
         older = store.ensure_table(samples.info(protocol_version=2, created_at=samples.A_TIME - timedelta(days=1)))
@@ -107,6 +131,7 @@ class TestTables:
             lambda: store.save_visits("nonesuch", [visit()]),
             lambda: store.visits("nonesuch", ["a"]),
             lambda: store.set_sentinel_reference("nonesuch", 1.0),
+            lambda: store.add_rebuild_spread("nonesuch", rebuilt("a")),
             lambda: store.create_job(JobCreate(space=samples.SPACE), "nonesuch"),
         ):
             with pytest.raises(TableNotFoundError, match="'nonesuch'") as caught:
@@ -267,8 +292,32 @@ class TestJobs:
         assert store.jobs(limit=2) == [fourth, third]
         assert store.unfinished_jobs() == [first, third, fourth]
 
+    def test_a_request_is_asked_since_its_first_attempt_that_was_not_followed_by_success(
+        self, store: Store, table_id: str
+    ) -> None:
+        def submit(state: JobState | None = None, **changes: object) -> JobPublic:
+            job = store.create_job(self.request.model_copy(update=changes), table_id)
+            return job if state is None else store.update_job(job.id, state=state)
+
+        first = submit()
+        assert store.asked_since(first.id) == first.created_at
+        store.update_job(first.id, state=JobState.DONE)
+        cancelled = submit(JobState.CANCELLED)
+        submit(JobState.DONE, budget=Budget.NORMAL)
+        store.update_job(store.create_job(self.request, other_table(store)).id, state=JobState.DONE)
+        failed, killed, last = submit(JobState.FAILED), submit(JobState.RUNNING), submit()
+        since = [store.asked_since(job.id) for job in (first, cancelled, failed, killed, last)]
+        assert since == [first.created_at, *[cancelled.created_at] * 4]
+        store.update_job(killed.id, state=JobState.DONE)
+        assert store.asked_since(last.id) == last.created_at
+        assert store.asked_since(killed.id) == cancelled.created_at, "by its own end nothing changes"
+
     def test_unknown(self, store: Store) -> None:
-        for call in (lambda: store.job("nonesuch"), lambda: store.update_job("nonesuch", phase="x")):
+        for call in (
+            lambda: store.job("nonesuch"),
+            lambda: store.update_job("nonesuch", phase="x"),
+            lambda: store.asked_since("nonesuch"),
+        ):
             with pytest.raises(JobNotFoundError, match="'nonesuch'"):
                 call()
 
@@ -332,6 +381,28 @@ class TestThreads:
             thread.join()
         assert not problems
         assert len(store.table(table_id).entries) == 100
+
+    def test_nobody_overwrites_what_another_tells_of_builds(self, store: Store, table_id: str) -> None:
+        """Each on connections of its own, as processes are."""
+        problems: list[BaseException] = []
+
+        def tell(name: str) -> None:
+            try:
+                with Store.open(store.path) as own:
+                    for number in range(10):
+                        own.add_rebuild_spread(table_id, rebuilt(f"{name} {number}"))
+            except BaseException as problem:
+                problems.append(problem)
+
+        threads = [threading.Thread(target=tell, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not problems
+        found = store.table_info(table_id).rebuild_spread
+        assert found is not None
+        assert found.known_keys() == {f"{name} {number}" for name in "abcd" for number in range(10)}
 
 
 def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:

@@ -56,6 +56,19 @@ def test_a_table_is_measured_share_by_share(measured: Path) -> None:
     assert found["provenance"]["commit"]
 
 
+def test_how_much_builds_differ_is_told_share_by_share(measured: Path) -> None:
+    told, table = result(measured, TABLE)["summary"]["rebuilds"], read_table(measured / TABLE / "table.parquet")
+    assert (told["builds"], told["failed"]) == (3, 0)
+    assert told["seconds"] > 0
+    assert told["worst_between_builds"] >= told["between_builds"] >= 0 < told["within_a_build"]
+    spread = table.info.rebuild_spread
+    assert spread is not None
+    assert spread.known_keys() < table.by_key.keys()
+    # two shares of some 40 operators, less those that cannot be told from nothing
+    assert 2 <= told["entries"] == len(spread.entries) <= 4
+    assert len({entry.measured_at for entry in spread.entries}) == 2
+
+
 def test_networks_are_judged_and_everything_is_reported_and_published(measured: Path, tmp_path: Path) -> None:
     ended = gpu_check(measured, *parts(VALIDATION, "report"))
     assert ended.returncode == 0, ended.stdout
@@ -64,7 +77,7 @@ def test_networks_are_judged_and_everything_is_reported_and_published(measured: 
     assert set(summary["protocols"]["in_context"]) == {"raw", "calibrated"}
     assert summary["macs"]["pearson"] <= 1
     page = (measured / "report.md").read_text()
-    for heading in ("## Checks", "## Tables", "## Networks"):
+    for heading in ("## Checks", "## Tables", "## Builds", "## Networks"):
         assert heading in page
     assert json.loads((measured / "report.json").read_text())["parts"][TABLE]["outcome"] == "done"
 

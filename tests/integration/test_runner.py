@@ -128,6 +128,25 @@ def test_builds_of_a_twentieth_are_told_apart_from_their_runs(measured: tuple[Si
     assert all(entry.within_ms > 0 for entry in spread.entries)
 
 
+def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    told = []
+    for share in (GRID[:2], GRID[2:5]):
+        job = site.run(site.submit(workloads=share, rebuild=True))
+        spread = site.store.table_info(job.table_id).rebuild_spread
+        assert spread is not None
+        assert (job.state, spread.failed) == (JobState.DONE, 0)
+        told.append(spread)
+    first, both = told
+    (kept,) = first.entries
+    assert kept.key in {operator.key() for operator in GRID[:2]}
+    (new,) = both.known_keys() - first.known_keys()
+    assert new in {operator.key() for operator in GRID[2:5]}
+    (still,) = (entry for entry in both.entries if entry.key == kept.key)
+    assert (still.between_ms, still.within_ms, still.measured_at) == (kept.between_ms, kept.within_ms, first.measured_at)
+    site.store.close()
+
+
 def test_cold_caches_make_operators_slower_than_hot_ones(tmp_path: Path) -> None:
     site = Site(tmp_path)
     if site.backend.flush_bytes is None:

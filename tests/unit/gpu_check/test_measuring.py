@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from models.spec.table_files import TableFormat, read_table, write_table
-from scripts.gpu_check import checking
+from models.spec.tables import Table
+from scripts.gpu_check import checking, report
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.choices import REHEARSAL
 from scripts.gpu_check.driver import run_part
@@ -23,18 +26,35 @@ from tests.fake_service import make_table
 NAME = table_part("paper", "float32", "in_context")
 REFUSED = Ended(3, {"error": {"code": "invalid_spec", "message": "no such dtype here"}}, "")
 Answer = Callable[[str, tuple[str, ...]], Ended]
+Answering = Callable[..., list[str]]
 
 
 def profiled(failed: int = 0, table_id: str = "0123") -> Ended:
     counts = {"total": 4, "reused": 0, "measured": 4 - failed, "failed": failed}
-    return Ended(4 if failed else 0, {"table_id": table_id, "counts": counts, "seconds": {"total_s": 1.0}}, "")
+    seconds = {"total_s": 1.0, "rebuilds_s": 0.6}
+    return Ended(4 if failed else 0, {"table_id": table_id, "counts": counts, "seconds": seconds}, "")
+
+
+def rebuilt_table(failed: int = 0) -> Table:
+    """A table of which two entries were built anew, and so many could not."""
+    table = make_table()
+    one, two, *others = table.entries
+    entries = tuple(
+        RebuiltEntry(key=entry.key(), label=entry.workload.label(), value_ms=1.0, between_ms=between_ms, within_ms=0.01)
+        for entry, between_ms in ((one, 0.02), (two, 0.06))
+    )
+    failures = tuple(FailedRebuild(key=entry.key(), label=entry.workload.label()) for entry in others[:failed])
+    spread = RebuildSpread(
+        builds=3, rounds=4, entries=entries, failures=failures, failed=failed, measured_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    return table.model_copy(update={"info": table.info.model_copy(update={"rebuild_spread": spread})})
 
 
 @pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[str]]:
+def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
     """Has every command answered by a function; gives the names of those that were run. `export` writes a table."""
 
-    def setup(answer: Answer) -> list[str]:
+    def setup(answer: Answer, table: Table | None = None) -> list[str]:
         names: list[str] = []
 
         def run(bench: Bench, name: str, *arguments: object, **_: Any) -> Ended:
@@ -42,7 +62,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[str]]:
             words = tuple(map(str, arguments))
             bench.commands.append(CommandRecord(name=name, arguments=words, environment={}, returncode=0, seconds=2.0))
             if words[1] == "export":
-                write_table(make_table(), Path(words[words.index("-o") + 1]), TableFormat.PARQUET)
+                write_table(table or make_table(), Path(words[words.index("-o") + 1]), TableFormat.PARQUET)
                 return Ended(0, {}, "")
             return answer(name, words)
 
@@ -52,14 +72,14 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[str]]:
     return setup
 
 
-def measure_table(output: Path) -> PartResult:
+def measure_table(output: Path, protocol: str = "in_context") -> PartResult:
     def run(bench: Bench) -> None:
-        table(bench, "paper", "float32", "in_context")
+        table(bench, "paper", "float32", protocol)
 
-    return run_part(Part(NAME, "pretends", run), REHEARSAL, output, 60.0)
+    return run_part(Part(table_part("paper", "float32", protocol), "pretends", run), REHEARSAL, output, 60.0)
 
 
-def test_a_table_goes_on_with_the_share_that_was_not_finished(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_a_table_goes_on_with_the_share_that_was_not_finished(tmp_path: Path, answering: Answering) -> None:
     late = {"share-2"}
 
     def answer(name: str, words: tuple[str, ...]) -> Ended:
@@ -79,9 +99,7 @@ def test_a_table_goes_on_with_the_share_that_was_not_finished(tmp_path: Path, an
     assert second.summary["entries"] == len(make_table().entries)
 
 
-def test_failed_operators_are_tried_again_and_their_table_is_used(
-    tmp_path: Path, answering: Callable[[Answer], list[str]]
-) -> None:
+def test_failed_operators_are_tried_again_and_their_table_is_used(tmp_path: Path, answering: Answering) -> None:
     names = answering(lambda name, words: profiled(failed=1 if name == "share-1" else 0))
     measure_table(tmp_path)
     bench = Bench(REHEARSAL, tmp_path, "validation", 60.0)
@@ -90,7 +108,61 @@ def test_failed_operators_are_tried_again_and_their_table_is_used(
     assert names == ["share-1", "share-2", "export-table", "share-1", "export-table"]
 
 
-def test_an_unfinished_table_is_not_used(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def rebuilding(words: tuple[str, ...]) -> bool:
+    """Whether the command has entries built anew; it says so or the opposite."""
+    assert ("--rebuild" in words) is not ("--no-rebuild" in words)
+    return "--rebuild" in words
+
+
+def test_builds_are_compared_by_the_usual_protocol_until_a_share_has_told(tmp_path: Path, answering: Answering) -> None:
+    """An interrupted share goes on with the same command; one that only has failures to try again does not."""
+    outcomes = iter([profiled(failed=4), OutOfTimeError("late"), profiled(failed=1), profiled(), profiled()])
+    asked: list[tuple[str, bool]] = []
+
+    def answer(name: str, words: tuple[str, ...]) -> Ended:
+        asked.append((name, rebuilding(words)))
+        outcome = next(outcomes)
+        if isinstance(outcome, OutOfTimeError):
+            raise outcome
+        return outcome
+
+    answering(answer)
+    for _ in range(3):
+        measure_table(tmp_path)
+    again = [("share-1", True), ("share-2", True), ("share-1", False)]
+    assert asked == [("share-1", True), ("share-2", True), *again], "of share 1 nothing had a value at first"
+
+    asked.clear()
+    outcomes = iter([profiled(), profiled()])
+    measure_table(tmp_path, "isolated_hot")
+    assert asked == [("share-1", False), ("share-2", False)]
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_how_much_builds_differ_is_reported(tmp_path: Path, answering: Answering, failed: int) -> None:
+    answering(lambda name, words: profiled(), rebuilt_table(failed))
+    result = measure_table(tmp_path)
+    assert result.outcome is Outcome.DONE
+    found = result.summary["rebuilds"]
+    assert (found["entries"], found["builds"], found["failed"], found["seconds"]) == (2, 3, failed, 1.2)
+    assert (found["between_builds"], found["worst_between_builds"], found["within_a_build"]) == (0.04, 0.06, 0.01)
+    assert result.summary["entries_per_s"] == round(len(make_table().entries) / (4.0 - 2 * 0.6), 3)
+    (check,) = (check for check in result.checks if check.name == "builds are compared")
+    assert (check.passed, check.aim) == (failed == 0, True)
+    assert "2 entries built 3 times: builds differ by 4.0% (worst 6.0%)" in check.detail
+    page = report.page({NAME: result})
+    assert f"| {NAME} | 2, 3 times | {failed} | 1.2 | 4.00% | 6.00% | 1.00% |  |" in page.splitlines()
+
+
+def test_tables_whose_builds_were_not_compared_have_no_line_about_them(tmp_path: Path, answering: Answering) -> None:
+    answering(lambda name, words: profiled())
+    results = {protocol: measure_table(tmp_path, protocol) for protocol in ("in_context", "isolated")}
+    (check,) = (check for check in results["in_context"].checks if check.name == "builds are compared")
+    assert (check.passed, check.detail) == (False, "nothing was built anew")
+    assert "## Builds" not in report.page({result.part: result for result in results.values()})
+
+
+def test_an_unfinished_table_is_not_used(tmp_path: Path, answering: Answering) -> None:
     def answer(name: str, words: tuple[str, ...]) -> Ended:
         raise OutOfTimeError("late")
 
@@ -99,14 +171,14 @@ def test_an_unfinished_table_is_not_used(tmp_path: Path, answering: Callable[[An
     assert measured_table(Bench(REHEARSAL, tmp_path, "x", 60.0), "paper", "float32", "in_context") is None
 
 
-def test_shares_of_different_targets_do_not_become_one_table(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_shares_of_different_targets_do_not_become_one_table(tmp_path: Path, answering: Answering) -> None:
     answering(lambda name, words: profiled(table_id=name))
     result = measure_table(tmp_path)
     assert result.outcome is Outcome.FAILED
     assert "something about the target has changed" in result.reason
 
 
-def test_a_protocol_that_the_backend_refuses_is_skipped(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_a_protocol_that_the_backend_refuses_is_skipped(tmp_path: Path, answering: Answering) -> None:
     answering(lambda name, words: REFUSED)
     result = measure_table(tmp_path)
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no such dtype here")
@@ -116,7 +188,7 @@ def _two_dtypes(tmp_path: Path, name: str) -> Bench:
     return Bench(replace(REHEARSAL, dtypes=("float16", "float32")), tmp_path, name, 60.0)
 
 
-def test_repeatability_takes_the_first_dtype_that_there_is(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_repeatability_takes_the_first_dtype_that_there_is(tmp_path: Path, answering: Answering) -> None:
     difference = {"same_table": True, "mismatch": "", "common": 8, "median_relative": 0.0, "p95_absolute": 0.02}
 
     def answer(name: str, words: tuple[str, ...]) -> Ended:
@@ -134,7 +206,7 @@ def test_repeatability_takes_the_first_dtype_that_there_is(tmp_path: Path, answe
     assert (aim.name, aim.passed, aim.aim) == ("repeatability", False, True)
 
 
-def test_table1_keeps_what_is_measured_beside_what_is_refused(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_table1_keeps_what_is_measured_beside_what_is_refused(tmp_path: Path, answering: Answering) -> None:
     rows = [{"name": "zoomed", "latencies": [{"value_ms": 0.1}], "paper": {"ms": 0.09}}]
     answering(lambda name, words: REFUSED if "float16" in words else Ended(0, {"operators": rows}, ""))
     bench = _two_dtypes(tmp_path, "table1")
@@ -146,7 +218,7 @@ def test_table1_keeps_what_is_measured_beside_what_is_refused(tmp_path: Path, an
         table1(bench, "paper")
 
 
-def test_nothing_in_common_is_a_failure(tmp_path: Path, answering: Callable[[Answer], list[str]]) -> None:
+def test_nothing_in_common_is_a_failure(tmp_path: Path, answering: Answering) -> None:
     nothing = {"same_table": True, "mismatch": "", "common": 0, "median_relative": None, "p95_absolute": None}
     nothing |= {"median_absolute": None}
     answering(lambda name, words: Ended(0, nothing, "") if name.startswith("diff") else profiled())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
 
+import numpy as np
 import pytest
 
 from models.spaces.registry import create_space
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.wire import JobPublic, JobState
+from profiler_service.errors import JobError
 from profiler_service.jobs.messages import GroupRequest
-from profiler_service.jobs.planner import graph_key
+from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.jobs.rebuilding import entries_to_rebuild
 from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.rebuilds import BUILDS
@@ -28,6 +32,28 @@ TWENTIETH = round(0.05 * len(GRID))
 
 def rebuilding(bench: Bench) -> list[GroupRequest]:
     return [group for group in bench.workers.groups if group.builds is not None]
+
+
+def builds(bench: Bench) -> Counter[str]:
+    """Graph key to how often a group with several builds of it was timed."""
+    return Counter(artifact.request.key() for group in rebuilding(bench) for artifact in group.artifacts)
+
+
+def told(bench: Bench, job: JobPublic) -> RebuildSpread:
+    """What is known of builds."""
+    found = spread(bench, job)
+    assert found is not None
+    return found
+
+
+def stop_before_the_last(event: Event) -> Callable[[JobPublic], None]:
+    """Sets the event when one entry is left to be built anew."""
+
+    def note(state: JobPublic) -> None:
+        if state.phase == "building 1 entries 3 times":
+            event.set()
+
+    return note
 
 
 def spread(bench: Bench, job: JobPublic) -> RebuildSpread | None:
@@ -144,6 +170,25 @@ def test_what_cannot_be_built_again_fails_no_job(bench: Bench, how: str) -> None
     assert found.failed == (len(chosen) if how == "crashing" else 1)
     assert len(found.entries) + found.failed == len(chosen)
     assert "could" in found.sentence()
+    reason = {"crashing": "its process was killed", "leaving": "gave up"}.get(how, "its graph could not be made")
+    assert found.failures is not None
+    assert {failure.key for failure in found.failures} >= {chosen[0].key()}
+    assert all(failure.message.startswith(reason) for failure in found.failures)
+
+
+def test_what_fails_is_tried_again_when_asked_and_is_no_failure_then(bench: Bench) -> None:
+    bench.run(bench.submit())
+    (table,) = bench.store.tables()
+    chosen = entries_to_rebuild(bench.store.table(table.id).entries, seed=table.id)
+    bench.workers.leaving[graph_key(chosen[0].workload, ProtocolName.IN_CONTEXT)] = Status.RUN_ERROR
+    job = bench.submit(rebuild=True)
+    bench.run(job)
+    assert told(bench, job).failed == 1
+    bench.workers.leaving.clear()
+    bench.run(bench.submit(budget=Budget.NORMAL))
+    assert told(bench, job).failed == 1, "known, though as a failure"
+    bench.run(bench.submit(rebuild=True))
+    assert (told(bench, job).failed, len(told(bench, job).entries)) == (0, TWENTIETH)
 
 
 def test_a_job_that_is_interrupted_meanwhile_goes_on_with_that_alone(bench: Bench) -> None:
@@ -194,3 +239,124 @@ def test_values_that_are_none_are_not_chosen() -> None:
     entries[3] = Measurement(workload=GRID[3], status=Status.CRASHED, message="signal 11")
     for seed in map(str, range(20)):
         assert not {entry.key() for entry in entries_to_rebuild(entries, seed=seed)} & {e.key() for e in entries[:4]}
+
+
+def test_a_share_builds_of_its_own_and_keeps_what_others_told(bench: Bench) -> None:
+    """Each share: a twentieth of what it asks for, one at the least."""
+    halves = GRID[:19], GRID[19:]
+    jobs = [bench.submit(workloads=half, rebuild=True) for half in halves]
+    bench.run(jobs[0])
+    first = told(bench, jobs[0])
+    assert (len(first.entries), first.known_keys() < {operator.key() for operator in halves[0]}) == (1, True)
+    bench.run(jobs[1])
+    both = told(bench, jobs[1])
+    assert len(both.entries) == 2
+    assert [entry.between_ms for entry in both.entries if entry.key in first.known_keys()] == [first.entries[0].between_ms]
+    assert both.known_keys() - first.known_keys() < {operator.key() for operator in halves[1]}
+    assert set(builds(bench).values()) == {1}
+
+
+def test_shares_together_are_all_that_a_whole_grid_wants(bench: Bench) -> None:
+    for half in (GRID[:19], GRID[19:]):
+        bench.run(bench.submit(workloads=half, rebuild=True))
+    opened = bench.workers.opened
+    whole = bench.submit(budget=Budget.NORMAL)
+    bench.run(whole)
+    assert (len(told(bench, whole).entries), bench.workers.opened) == (TWENTIETH, opened)
+
+
+def test_a_grid_of_which_one_share_is_known_wants_the_rest(bench: Bench) -> None:
+    bench.run(bench.submit(workloads=GRID[:19], rebuild=True))
+    (known,) = builds(bench)
+    whole = bench.submit(budget=Budget.NORMAL)
+    bench.run(whole)
+    assert len(told(bench, whole).entries) == TWENTIETH
+    assert (len(builds(bench)), builds(bench)[known]) == (TWENTIETH, 1)
+
+
+def test_an_interrupted_job_builds_nothing_a_second_time(bench: Bench) -> None:
+    bench.configure(live_engines=4)  # one entry a group
+    interrupted = Event()
+    job = bench.submit(rebuild=True)
+    bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
+    assert bench.store.job(job.id).state is JobState.RUNNING
+    kept = told(bench, job)
+    assert len(kept.entries) == len(builds(bench)) == TWENTIETH - 1
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+    assert (len(builds(bench)), set(builds(bench).values())) == (TWENTIETH, {1})
+    whole = told(bench, job)
+    assert len(whole.entries) == TWENTIETH
+    assert {entry.key: entry.between_ms for entry in whole.entries}.items() >= {
+        entry.key: entry.between_ms for entry in kept.entries
+    }.items()
+
+
+def test_a_group_whose_processes_are_ended_is_no_failure_and_is_built_again(bench: Bench) -> None:
+    bench.configure(live_engines=4)
+    interrupted = Event()
+
+    def end(number: int) -> None:
+        if rebuilding(bench):
+            interrupted.set()
+            raise JobError("the workers were closed")
+
+    bench.workers.on_group = end
+    job = bench.submit(rebuild=True)
+    bench.run(job, interrupted=interrupted)
+    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert (len(told(bench, job).entries), told(bench, job).failed) == (1, 0)
+    bench.workers.on_group = lambda number: None
+    bench.run(job)
+    assert (len(told(bench, job).entries), told(bench, job).failed) == (TWENTIETH, 0)
+    assert set(builds(bench).values()) == {1}
+
+
+@pytest.mark.parametrize("asked", [{"rebuild": True}, {"budget": Budget.NORMAL}, {"rebuild": True, "workloads": GRID}])
+def test_the_same_request_again_goes_on_where_it_was_cancelled(bench: Bench, asked: dict[str, object]) -> None:
+    bench.configure(live_engines=4)
+    cancelled = Event()
+    first = bench.submit(**asked)
+    bench.run(first, on_progress=stop_before_the_last(cancelled), cancelled=cancelled)
+    assert bench.store.job(first.id).state is JobState.CANCELLED
+    second = bench.submit(**asked)
+    bench.run(second)
+    assert bench.store.job(second.id).state is JobState.DONE
+    assert (len(builds(bench)), set(builds(bench).values())) == (TWENTIETH, {1})
+    bench.run(bench.submit(**asked))
+    assert set(builds(bench).values()) == {2 if "rebuild" in asked else 1}
+
+
+def test_a_job_that_measures_all_again_builds_all_again(bench: Bench) -> None:
+    first = bench.submit(budget=Budget.NORMAL)
+    bench.run(first)
+    before = told(bench, first)
+    bench.run(bench.submit(budget=Budget.NORMAL, remeasure=True))
+    after = told(bench, first)
+    assert after.measured_at > before.measured_at
+    assert after.known_keys() == before.known_keys()
+    assert set(builds(bench).values()) == {2}
+
+
+def test_a_graph_that_the_job_has_checked_is_not_made_a_second_time(bench: Bench) -> None:
+    bench.run(bench.submit(rebuild=True))
+    assert set(Counter(request.key() for request in bench.workers.prepared).values()) == {1}
+
+
+def test_networks_alone_have_nothing_to_be_built_anew(bench: Bench) -> None:
+    space = create_space(SPACE)
+    job = bench.submit(workloads=(space.sample(np.random.default_rng(0)),), rebuild=True)
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+    assert (spread(bench, job), rebuilding(bench)) == (None, [])
+
+
+def test_a_large_choice_is_built_a_few_at_a_time_so_that_little_is_lost(bench: Bench) -> None:
+    space = SPACE.model_copy(update={"parameters": {"layers": 4, "widths": (2, 4, 6, 8)}})
+    operators = create_space(space).operators()
+    job = bench.submit(space=space, rebuild=True)
+    bench.run(job)
+    sizes = [len(group.artifacts) for group in rebuilding(bench)]
+    assert sum(sizes) == len(told(bench, job).entries) == round(0.05 * len(operators)) > 8
+    assert max(sizes) * BUILDS <= MIN_LIVE
+    assert len({entry.measured_at for entry in told(bench, job).entries}) == len(sizes)

@@ -54,3 +54,23 @@ def test_the_choice_is_a_twentieth_and_the_same_for_a_seed() -> None:
     assert chosen_keys(KEYS[::-1], seed="a table") == chosen
     assert set(chosen_keys(KEYS, seed="another")) != set(chosen)
     assert (len(chosen_keys(KEYS[:3], seed="")), chosen_keys([], seed="")) == (1, [])
+
+
+@pytest.mark.parametrize(("keys", "expected"), [(83, 4), (84, 4), (90, 4), (91, 5), (10, 1), (1, 1)])
+def test_a_share_of_keys_is_rounded(keys: int, expected: int) -> None:
+    assert len(chosen_keys(KEYS[:keys], seed="a table")) == expected
+
+
+def test_a_few_keys_more_hardly_change_the_choice() -> None:
+    chosen = set(chosen_keys(KEYS, seed="a table"))
+    assert len(chosen & set(chosen_keys(KEYS[3:], seed="a table"))) >= len(chosen) - 3
+
+
+def test_some_keys_are_chosen_first_and_others_only_to_fill_up() -> None:
+    usual = chosen_keys(KEYS, seed="a table")
+    first = KEYS[:10]
+    chosen = chosen_keys(KEYS, seed="a table", first=[*first, "of another table"])
+    assert set(chosen[:10]) == set(first)
+    assert set(chosen[10:]) <= set(usual)
+    assert len(chosen) == len(usual)
+    assert len(chosen_keys(KEYS[:20], seed="a table", first=first)) == 1

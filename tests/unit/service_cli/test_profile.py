@@ -115,7 +115,7 @@ class SlowDeviceRunner(PaperRunner):
         self.store.save_measurement(table_id, second.model_copy(update={"flags": (Flag.THROTTLED,), "samples_set_aside": 0}))
         built = RebuiltEntry(key=first.key(), label=first.workload.label(), value_ms=0.5, between_ms=0.01, within_ms=0.005)
         spread = RebuildSpread(builds=3, rounds=4, entries=(built,), failed=1, measured_at=datetime.now(UTC))
-        self.store.set_rebuild_spread(table_id, spread)
+        self.store.add_rebuild_spread(table_id, spread)
         return seconds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
+from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.table_cards import TableCard
 from models.spec.table_files import read_table, table_etag
 from models.spec.tables import Table, TableInfo
@@ -84,6 +86,19 @@ def test_what_is_no_comparison_is_refused(command: Command, table_id: str, tmp_p
     ended = command("publish", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
     assert "comparison.json is no comparison of tables" in ended.document["error"]["message"]
+
+
+def test_the_card_tells_how_much_builds_differ(command: Command, tmp_path: Path) -> None:
+    first = _table().entries[0]
+    built = RebuiltEntry(key=first.key(), label=first.workload.label(), value_ms=0.5, between_ms=0.01, within_ms=0.005)
+    spread = RebuildSpread(builds=3, rounds=4, entries=(built,), failures=(), measured_at=datetime(2026, 1, 1, tzinfo=UTC))
+    with Store.open(tmp_path / "opclock.sqlite") as store:
+        table_id = store.import_table(_table())
+        store.add_rebuild_spread(table_id, spread)
+    assert command("publish", "--table", table_id).code == 0
+    card = TableCard.parse_json((tmp_path / "lut_data" / f"{NAME}.json").read_bytes())
+    assert card.info.rebuild_spread == spread
+    assert read_table(tmp_path / "lut_data" / f"{NAME}.parquet").info.rebuild_spread == spread
 
 
 def test_neither_hosts_nor_other_operators_are_published(command: Command, table_id: str, tmp_path: Path) -> None:
