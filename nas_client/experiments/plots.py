@@ -70,14 +70,14 @@ def plot_random(result: RandomResult) -> Figure:
             for number, kind in enumerate(kinds):
                 random, place = group.random[kind], index + 0.3 * (number - (len(kinds) - 1) / 2)
                 ious, ms = [100 * n.mean_iou for n in random.networks], [n.estimate_ms for n in random.networks]
-                label, colour = kind if first else None, _RANDOM[kind]
-                by_seed.scatter([place] * len(ious), ious, s=22, color=colour, alpha=0.8, linewidths=0, label=label)
+                name, colour = kind if first else None, _RANDOM[kind]
+                by_seed.scatter([place] * len(ious), ious, s=22, color=colour, alpha=0.8, linewidths=0, label=name)
                 by_latency.scatter(ms, ious, s=22, color=colour, alpha=0.8, linewidths=0)
-                line, label = [place - 0.1, place + 0.1], "median" if first and number == 0 else None
-                by_seed.plot(line, [100 * random.median] * 2, color=INK, linewidth=1.2, label=label)
-            iou, label = 100 * group.found.mean_iou, "found" if first else None
+                line, median = [place - 0.1, place + 0.1], "median" if first and number == 0 else None
+                by_seed.plot(line, [100 * random.median] * 2, color=INK, linewidth=1.2, label=median)
+            iou, found = 100 * group.found.mean_iou, "found" if first else None
             for axes, x in ((by_seed, index), (by_latency, group.found.estimate_ms)):
-                axes.scatter([x], [iou], s=60, marker="*", color=SERIES[1], zorder=4, label=label)
+                axes.scatter([x], [iou], s=60, marker="*", color=SERIES[1], zorder=4, label=found)
         by_seed.set(xlabel="seed", ylabel="mIoU after training (%)", xlim=(-0.6, len(result.groups) - 0.4))
         by_seed.set_xticks(range(len(result.groups)), [str(group.seed) for group in result.groups])
         by_latency.set(xlabel="estimated latency (ms)")
