@@ -6,6 +6,7 @@ import json
 import statistics
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -99,8 +100,9 @@ def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
 
 def _compared(path: Path) -> dict[JsonValue, dict[str, JsonValue]]:
     """Table id to numbers."""
+    rows: Any = _read_object(path).get("tables")
     try:
-        return {row["table_id"]: row["validation"] for row in _read_object(path)["tables"]}  # type: ignore[index, union-attr]
+        return {row["table_id"]: row["validation"] for row in rows}
     except (KeyError, TypeError) as error:
         raise InvalidSpecError(f"{path} is no comparison of tables", hint="Validate once more.") from error
 

@@ -76,7 +76,15 @@ def random(
     table: TableSource,
     search: Annotated[list[Path], typer.Option("--search", metavar="RUN", help="Folder of a finished search; one per seed.")],
     output: Folder,
-    networks: Annotated[int, typer.Option(min=1, max=1000, help="Random networks for each search.")] = 5,
+    networks: Annotated[int, typer.Option(min=1, max=1000, help="Random networks for each search, of each kind.")] = 5,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--baseline",
+            metavar="KIND",
+            help="sampled from the space, or decoded from random logits; repeatable; both if none.",
+        ),
+    ] = None,
     tolerance: Annotated[float, typer.Option(min=0.001, max=1, help="How far their estimates may be off.")] = 0.1,
     preset: Annotated[Literal["cpu", "gpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
     config: ConfigFile = None,
@@ -87,8 +95,11 @@ def random(
 ) -> None:
     """The students that searches found against random networks of the same estimated latency, all trained alike."""
     from nas_client.experiments.files import random_rows, random_sentence, write_random
-    from nas_client.experiments.random_networks import compare, preset_config
+    from nas_client.experiments.random_networks import BASELINES, compare, preset_config
 
+    unknown = set(baseline or ()) - set(BASELINES)
+    if unknown:
+        raise typer.BadParameter(f"--baseline {unknown.pop()!r} is none of {', '.join(BASELINES)}")
     found = load_table(table)
     with progress() as bar:
         result = compare(
@@ -97,6 +108,7 @@ def random(
             output,
             preset_config(preset, config, overrides or ()),
             networks=networks,
+            baselines=[kind for kind in BASELINES if not baseline or kind in baseline],
             tolerance=tolerance,
             at_once=at_once or (default_at_once() if preset == "cpu" else 1),
             resume=resume,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from models.spec.base import Record
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
-from nas_client.experiments.random_networks import RANDOM, RandomResult
+from nas_client.experiments.random_networks import RANDOM, RandomNetworks, RandomResult
 from nas_client.plotting import save_pair
 
 Rows = Sequence[Sequence[str]]
@@ -53,38 +54,38 @@ def write_collapse(result: CollapseResult, folder: Path) -> None:
 
 def random_rows(result: RandomResult) -> Rows:
     """By seed and over all: the found student beside the random networks of its latency."""
-    headings = ("seed", "found (%)", "random: median (%)", "random: all (%)", "found (ms)", "teacher (%)", "drawn")
+    kinds = tuple(result.judgements)
+    headings = ("seed", "found (%)", *(f"{kind}: {what}" for kind in kinds for what in ("median (%)", "all (%)", "drawn")))
     rows = [
         (
             str(group.seed),
             f"{100 * group.found.mean_iou:.2f}",
-            f"{100 * group.median:.2f}",
-            " to ".join(f"{100 * pick(n.mean_iou for n in group.random):.2f}" for pick in (min, max)),
+            *(cell for kind in kinds for cell in _random_cells(group.random[kind])),
             f"{group.found.estimate_ms:.3f}",
             f"{100 * group.teacher.mean_iou:.2f}",
-            f"{group.tried} for {len(group.random)}",
         )
         for group in result.groups
     ]
-    over_all = (
-        "mean",
-        result.found.text(2, factor=100),
-        f"{100 * (result.found.mean - result.gain.mean):.2f}",
-        result.random.text(2, factor=100),
-        "",
-        result.teacher.text(2, factor=100),
-        "",
-    )
-    return [headings, *rows, over_all]
+    means = [
+        (f"{100 * (result.found.mean - judged.gain.mean):.2f}", judged.random.text(2, factor=100), "")
+        for judged in result.judgements.values()
+    ]
+    over_all = ("mean", result.found.text(2, factor=100), *chain(*means), "", result.teacher.text(2, factor=100))
+    return [(*headings, "found (ms)", "teacher (%)"), *rows, over_all]
+
+
+def _random_cells(random: RandomNetworks) -> Sequence[str]:
+    ious = [100 * network.mean_iou for network in random.networks]
+    return f"{100 * random.median:.2f}", f"{min(ious):.2f} to {max(ious):.2f}", f"{random.tried} for {len(ious)}"
 
 
 def random_sentence(result: RandomResult) -> str:
     """The answer, in words."""
-    networks = sum(len(group.random) for group in result.groups)
-    return (
-        f"The found student is above its seed's median for {result.seeds_won} of {len(result.groups)} seeds, by "
-        f"{result.gain.text(2, factor=100)} points of mIoU, and above {result.beaten:.0%} of the {networks} random networks "
-        f"(estimates within ±{result.tolerance:.0%})."
+    return " ".join(
+        f"Against {kind} networks the found student is above its seed's median for {judged.seeds_won} of {len(result.groups)} "
+        f"seeds, by {judged.gain.text(2, factor=100)} points of mIoU, and above {judged.beaten:.0%} of the "
+        f"{len(judged.random.values)} (estimates within ±{result.tolerance:.0%})."
+        for kind, judged in result.judgements.items()
     )
 
 

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode
-from nas_client.experiments.random_networks import RandomResult
+from nas_client.experiments.random_networks import Baseline, RandomResult
 from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 _COLOURS: dict[Mode, str] = {"naive": SERIES[1], "decoupled": SERIES[0], "none": MUTED}
+_RANDOM: dict[Baseline, str] = {"sampled": MUTED, "decoded": SERIES[0]}
 
 
 def plot_trade(result: CollapseResult) -> Figure:
@@ -59,23 +60,24 @@ def plot_epochs(result: CollapseResult) -> Figure:
 
 
 def plot_random(result: RandomResult) -> Figure:
-    """Every trained network: mIoU by seed, and against the estimate."""
-    found, other = SERIES[1], MUTED
+    """Every trained network: mIoU by seed, and against the estimate. Random networks of each kind stand beside each other."""
+    kinds = list(result.judgements)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.8, 3.8), layout="constrained")
         by_seed, by_latency = figure.subplots(1, 2, sharey=True)
-        for place, group in enumerate(result.groups):
-            first = place == 0
-            for axes, x in ((by_seed, None), (by_latency, "estimate_ms")):
-                random = [place if x is None else getattr(network, x) for network in group.random]
-                mine = place if x is None else getattr(group.found, x)
-                ious = [100 * network.mean_iou for network in group.random]
-                axes.scatter(random, ious, s=22, color=other, alpha=0.8, linewidths=0, label="random" if first else None)
-                iou = 100 * group.found.mean_iou
-                axes.scatter([mine], [iou], s=60, marker="*", color=found, zorder=4, label="found" if first else None)
-            label = "median of random" if first else None
-            median = 100 * group.median
-            by_seed.plot([place - 0.2, place + 0.2], [median, median], color=INK, linewidth=1.2, label=label)
+        for index, group in enumerate(result.groups):
+            first = index == 0  # what stands in the legend, once
+            for number, kind in enumerate(kinds):
+                random, place = group.random[kind], index + 0.3 * (number - (len(kinds) - 1) / 2)
+                ious, ms = [100 * n.mean_iou for n in random.networks], [n.estimate_ms for n in random.networks]
+                name, colour = kind if first else None, _RANDOM[kind]
+                by_seed.scatter([place] * len(ious), ious, s=22, color=colour, alpha=0.8, linewidths=0, label=name)
+                by_latency.scatter(ms, ious, s=22, color=colour, alpha=0.8, linewidths=0)
+                line, median = [place - 0.1, place + 0.1], "median" if first and number == 0 else None
+                by_seed.plot(line, [100 * random.median] * 2, color=INK, linewidth=1.2, label=median)
+            iou, found = 100 * group.found.mean_iou, "found" if first else None
+            for axes, x in ((by_seed, index), (by_latency, group.found.estimate_ms)):
+                axes.scatter([x], [iou], s=60, marker="*", color=SERIES[1], zorder=4, label=found)
         by_seed.set(xlabel="seed", ylabel="mIoU after training (%)", xlim=(-0.6, len(result.groups) - 0.4))
         by_seed.set_xticks(range(len(result.groups)), [str(group.seed) for group in result.groups])
         by_latency.set(xlabel="estimated latency (ms)")

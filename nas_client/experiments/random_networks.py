@@ -1,7 +1,9 @@
 """Is the student that a search found better than random networks that are as fast?
 
 For each search, hence each seed: its teacher is trained; then, under that teacher, from the same configuration and seed, the
-student it found and random architectures of the same estimated latency.
+student it found and random architectures of the same estimated latency. These are random in either of two ways: drawn from
+the space as `validate` draws (`sampled`), or decoded from random logits as a search decodes its own (`decoded`). The second
+are what a search would end in that had learned nothing, so that what decoding itself prefers is the same on both sides.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import softmax
 
 from models.networks.module import network_costs
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
@@ -36,6 +41,10 @@ STUDENT, TEACHER = "student", "teacher"
 
 MOST_TRIES = 20_000
 """Samples drawn for the random networks of one seed, before it is given up."""
+
+Baseline = Literal["sampled", "decoded"]
+BASELINES: Mapping[Baseline, str] = {"sampled": "random", "decoded": "decoded"}
+"""By which random networks a student is judged, and what the folders of their trainings are called."""
 
 Preset = Literal["cpu", "gpu", "published"]
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
@@ -80,23 +89,48 @@ class TrainedNetwork(Record):
     best_mean_iou: float
 
 
+class RandomNetworks(Record):
+    """The random networks of one search and one kind.
+
+    Attributes:
+        tried: random architectures drawn until there were enough of the same latency.
+        median: of their `mean_iou`.
+    """
+
+    networks: tuple[TrainedNetwork, ...]
+    tried: int
+    median: float
+
+
 class RandomGroup(Record):
     """All that one search gave.
 
     Attributes:
         search: folder of the search.
         seed: the search's; the trainings' too.
-        tried: random architectures drawn until there were enough of the same latency.
-        median: of the random networks' `mean_iou`.
     """
 
     search: str
     seed: int
-    tried: int
     teacher: TrainedNetwork
     found: TrainedNetwork
-    random: tuple[TrainedNetwork, ...]
-    median: float
+    random: Mapping[Baseline, RandomNetworks]
+
+
+class Judgement(Record):
+    """The found students against all random networks of one kind.
+
+    Attributes:
+        random: mIoU of those networks.
+        gain: found less the median of its seed's random networks, over seeds.
+        seeds_won: for how many seeds that is positive.
+        beaten: share of random networks that their seed's found student beats.
+    """
+
+    random: Spread
+    gain: Spread
+    seeds_won: int
+    beaten: float
 
 
 class RandomResult(Record):
@@ -106,10 +140,6 @@ class RandomResult(Record):
         tolerance: how far from the found student's the random networks' estimates may be, as a fraction.
         config: of every training, but for its seed.
         found, teacher: mIoU over seeds.
-        random: mIoU of all random networks.
-        gain: found less the median of its seed's random networks, over seeds.
-        seeds_won: for how many seeds that is positive.
-        beaten: share of random networks that their seed's found student beats.
     """
 
     table: str
@@ -120,21 +150,18 @@ class RandomResult(Record):
     groups: tuple[RandomGroup, ...]
     found: Spread
     teacher: Spread
-    random: Spread
-    gain: Spread
-    seeds_won: int
-    beaten: float
+    judgements: Mapping[Baseline, Judgement]
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One seed's networks, by name."""
+    """One seed's networks, by name; and for each kind of random ones, how many were drawn."""
 
     search: Path
     seed: int
     folder: Path
     networks: Mapping[str, ArchitectureSpec]
-    tried: int
+    tried: Mapping[Baseline, int]
 
 
 def compare(
@@ -144,6 +171,7 @@ def compare(
     config: TrainConfig,
     *,
     networks: int = 5,
+    baselines: Sequence[Baseline] = tuple(BASELINES),
     tolerance: float = 0.1,
     at_once: int = 1,
     resume: bool = False,
@@ -156,7 +184,8 @@ def compare(
         table: of their search space.
         folder: gets a folder per seed and network (see `train`).
         config: of every training; its seed is the search's.
-        networks: random ones per search.
+        networks: random ones per search, of each kind.
+        baselines: their kinds.
         tolerance: see `RandomResult`.
         at_once: trainings at a time, each then with one thread.
         resume: go on with the experiment in the folder.
@@ -168,7 +197,7 @@ def compare(
         TableMismatchError: a search was done in another space.
         MissingEntryError: the table is not complete.
     """
-    trials = [_trial(search, table, folder, networks, tolerance) for search in searches]
+    trials = [_trial(search, table, folder, networks, baselines, tolerance) for search in searches]
     if len({trial.seed for trial in trials}) < len(trials):
         seeds = ", ".join(f"{trial.search}: {trial.seed}" for trial in trials)
         raise ExperimentError(f"searches of the same seed say the same: {seeds}", hint="Name searches with different seeds.")
@@ -186,7 +215,7 @@ def preset_config(preset: Preset, path: Path | None = None, overrides: Sequence[
 
 
 def alike(
-    found: ArchitectureSpec, table: LookupTable, *, networks: int, tolerance: float, seed: int
+    found: ArchitectureSpec, table: LookupTable, *, networks: int, tolerance: float, seed: int, baseline: Baseline = "sampled"
 ) -> tuple[tuple[ArchitectureSpec, ...], int]:
     """Random architectures whose estimate is that of the found one up to the tolerance; and how many were drawn for them.
 
@@ -199,9 +228,10 @@ def alike(
     space = create_space(table.info.space)
     wanted_ms = estimate(found, table).sum_ms
     rng = np.random.default_rng(seed)
+    draw = partial(_decoded, space, rng) if baseline == "decoded" else partial(space.sample, rng)
     kept: dict[str, ArchitectureSpec] = {}
     for tries in range(1, MOST_TRIES + 1):
-        sample = space.sample(rng)
+        sample = draw()
         sample_ms = sum(map(table.lookup, space.architecture_operators(sample)))
         if sample.key() != found.key() and abs(sample_ms - wanted_ms) <= tolerance * wanted_ms:
             kept.setdefault(sample.key(), sample)
@@ -214,7 +244,20 @@ def alike(
     )
 
 
-def _trial(search: Path, table: LookupTable, folder: Path, networks: int, tolerance: float) -> _Trial:
+def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
+    """What a search would end in with such logits, and branches that happened to be best."""
+    branches = space.branch_choices()
+    logits = {
+        granularity: {group: rng.standard_normal(shape) for group, shape in groups.items()}
+        for granularity, groups in space.parameter_shapes().items()
+    }
+    given = {name: {group: softmax(rows, axis=-1) for group, rows in groups.items()} for name, groups in logits.items()}
+    return space.decode(given, branches=branches[rng.integers(len(branches))])
+
+
+def _trial(
+    search: Path, table: LookupTable, folder: Path, networks: int, baselines: Sequence[Baseline], tolerance: float
+) -> _Trial:
     if not is_finished(search):
         raise ExperimentError(f"{search} holds no finished search", hint="Finish it with `nas-client search --resume`.")
     seed = read_config(SearchConfig, search / CONFIG).seed
@@ -222,9 +265,13 @@ def _trial(search: Path, table: LookupTable, folder: Path, networks: int, tolera
         role: ArchitectureSpec.parse_json((search / f"{role}.json").read_bytes(), source=str(search / f"{role}.json"))
         for role in (TEACHER, STUDENT)
     }
-    random, tried = alike(chosen[STUDENT], table, networks=networks, tolerance=tolerance, seed=seed)
-    named = {f"random{index}": network for index, network in enumerate(random)}
-    return _Trial(search, seed, folder / f"seed{seed}", {**chosen, **named}, tried)
+    named, tried = dict(chosen), dict[Baseline, int]()
+    for baseline in baselines:
+        random, tried[baseline] = alike(
+            chosen[STUDENT], table, networks=networks, tolerance=tolerance, seed=seed, baseline=baseline
+        )
+        named |= {f"{BASELINES[baseline]}{index}": network for index, network in enumerate(random)}
+    return _Trial(search, seed, folder / f"seed{seed}", named, tried)
 
 
 def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
@@ -246,15 +293,21 @@ def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
 
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     trained = {name: _trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
-    random = tuple(network for name, network in trained.items() if name not in (STUDENT, TEACHER))
+    random = {
+        baseline: tuple(network for name, network in trained.items() if name.startswith(BASELINES[baseline]))
+        for baseline in trial.tried
+    }
     return RandomGroup(
         search=str(trial.search),
         seed=trial.seed,
-        tried=trial.tried,
         teacher=trained[TEACHER],
         found=trained[STUDENT],
-        random=random,
-        median=statistics.median(network.mean_iou for network in random),
+        random={
+            baseline: RandomNetworks(
+                networks=networks, tried=trial.tried[baseline], median=statistics.median(n.mean_iou for n in networks)
+            )
+            for baseline, networks in random.items()
+        },
     )
 
 
@@ -281,8 +334,6 @@ def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> Traine
 
 
 def _judge(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
-    gains = [group.found.mean_iou - group.median for group in groups]
-    pairs = [(group.found.mean_iou, other.mean_iou) for group in groups for other in group.random]
     return RandomResult(
         table=table.info.id(),
         target=table.info.target.label(),
@@ -292,6 +343,14 @@ def _judge(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainCon
         groups=groups,
         found=Spread.of([group.found.mean_iou for group in groups]),
         teacher=Spread.of([group.teacher.mean_iou for group in groups]),
+        judgements={baseline: _judgement(groups, baseline) for baseline in groups[0].random},
+    )
+
+
+def _judgement(groups: tuple[RandomGroup, ...], baseline: Baseline) -> Judgement:
+    gains = [group.found.mean_iou - group.random[baseline].median for group in groups]
+    pairs = [(group.found.mean_iou, other.mean_iou) for group in groups for other in group.random[baseline].networks]
+    return Judgement(
         random=Spread.of([other for _, other in pairs]),
         gain=Spread.of(gains),
         seeds_won=sum(gain > 0 for gain in gains),

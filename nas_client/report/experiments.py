@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from nas_client.experiments.collapse import CollapseResult
 from nas_client.experiments.files import collapse_rows, random_rows, random_sentence
 from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
@@ -60,7 +62,7 @@ def random_section(result: RandomResult, index: int) -> Section:
             percent(network.best_mean_iou, 2),
         )
         for group in result.groups
-        for network in (group.teacher, group.found, *group.random)
+        for network in (group.teacher, group.found, *chain(*(random.networks for random in group.random.values())))
     ]
     names = ("seed", "network", "estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "best mIoU (%)")
     return Section(
