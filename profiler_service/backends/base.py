@@ -130,6 +130,15 @@ class Backend(ABC):
         """
         return False
 
+    def free_bytes(self) -> int | None:
+        """Memory of the device that engines could take now; None where they live in the host's, whose own count says more: on a
+        CPU, and on a GPU that shares the host's memory.
+
+        Raises:
+            BackendUnavailableError: the device does not answer any more.
+        """
+        return None
+
     @abstractmethod
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """Run each engine once, in order, and return the milliseconds of each on the device's clock.

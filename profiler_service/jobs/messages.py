@@ -25,6 +25,7 @@ class BackendDescription:
     Attributes:
         target: what it measures on.
         dtypes, reads_onnx, builds_on_device, flush_bytes: as of `Backend`.
+        free_bytes: as of `Backend`, when it was asked: before anything was built.
     """
 
     target: TargetSpec
@@ -32,6 +33,7 @@ class BackendDescription:
     reads_onnx: bool
     builds_on_device: bool
     flush_bytes: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ class JobRunner:
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
         context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
         context.expect_visits()
-        limits = LiveLimits(self._settings.live_engines, int(free_memory_bytes() * self._settings.memory_fraction))
+        limits = LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction))
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
         if (ledger.pending or outstanding.rebuild) and not context.stopped():
             warm_up(context, artifacts[SENTINEL_GRAPH.key()])
@@ -266,6 +266,12 @@ def _rebuild_due(job: JobPublic, info: TableInfo) -> bool:
         wanted = request.workloads is None and request.budget is not Budget.QUICK
     again = request.rebuild or request.remeasure
     return wanted and (known is None or (again and known.measured_at < job.created_at))
+
+
+def _free_bytes(workers: Workers) -> int:
+    """Memory that engines can have: the host's, and no more than the device's where that has its own."""
+    host, device = free_memory_bytes(), workers.description.free_bytes
+    return host if device is None else min(host, device)
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -75,6 +75,7 @@ class TimingWorker:
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
             flush_bytes=backend.flush_bytes(),
+            free_bytes=backend.free_bytes(),
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:

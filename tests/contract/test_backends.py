@@ -209,6 +209,14 @@ def test_tells_the_state_of_a_gpu_alone(backend: Backend) -> None:
         assert reading.sm_clock_mhz > 0
 
 
+def test_tells_the_free_memory_of_a_gpu_that_has_its_own(backend: Backend) -> None:
+    free = backend.free_bytes()
+    if backend.options.device == "cpu":
+        assert free is None
+    else:
+        assert free is None or free > 2**20
+
+
 def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: GraphCache, tmp_path: Path) -> None:
     if not backend.reads_onnx:
         pytest.skip(f"{backend.name} reads no graph files")

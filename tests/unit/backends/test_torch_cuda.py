@@ -115,6 +115,17 @@ def test_reads_and_flushes_the_device(install: Install) -> None:
     backend.close()
 
 
+def test_tells_the_memory_that_is_free_on_the_device_or_in_its_allocator(install: Install) -> None:
+    cuda = install()
+    backend = TorchCudaBackend(CAPTURED)
+    assert backend.free_bytes() == cuda.free_bytes + cuda.reserved_bytes - cuda.allocated_bytes
+    cuda.failing = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(BackendUnavailableError, match="illegal memory access"):
+        backend.free_bytes()
+    install(integrated=True)
+    assert TorchCudaBackend(CAPTURED).free_bytes() is None
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [

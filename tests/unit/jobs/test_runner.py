@@ -29,6 +29,8 @@ from tests.unit.jobs.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, Fake
 
 GRID = create_space(SPACE).operators()
 QUICK = BUDGETS[Budget.QUICK]
+LITTLE, PLENTY = 2 * 60 * 2**20, 2**34
+"""Bytes: half of the one holds some twenty small engines, of the other hundreds."""
 IN_CONTEXT = {operator.key(): graph_key(operator, ProtocolName.IN_CONTEXT) for operator in GRID}
 
 
@@ -522,11 +524,23 @@ class TestNetworks:
                 assert len(group.artifacts) == len(networks)
                 assert (group.passes, group.sentinel_every) == (QUICK.network_passes, 1)
 
-    def test_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * 60 * 2**20)
+    @pytest.mark.parametrize(("host", "device"), [(LITTLE, None), (LITTLE, PLENTY), (PLENTY, LITTLE)])
+    def test_memory_of_the_host_and_of_the_device_bounds_a_group(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, host: int, device: int | None
+    ) -> None:
+        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: host)
+        bench.workers.description = replace(DESCRIPTION, free_bytes=device)
         job = bench.submit()
         bench.run(job)
         assert max(len(group.artifacts) for group in bench.workers.groups) < 30
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_what_engines_told_of_their_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * PLENTY)
+        bench.workers.peak_memory_bytes = PLENTY // 5
+        job = bench.submit()
+        bench.run(job)
+        assert max(len(group.artifacts) for group in bench.workers.groups) == 4  # a little more than a fifth each
         assert set(visits(bench, job).values()) == {QUICK.min_rounds}
 
 
