@@ -95,6 +95,13 @@ class Backend(ABC):
             )
         self.options = options
 
+    @property
+    def queues_kernels(self) -> bool:
+        """Whether a run stands in a device's queue kernel by kernel, not as one captured graph; the driver makes the host wait
+        once about a thousand launches are queued, and what the host waited in cannot be timed.
+        """
+        return self.options.device == "cuda" and not self.options.cuda_graphs
+
     @abstractmethod
     def target(self) -> TargetSpec:
         """What this backend measures on. Raises BackendUnavailableError."""

@@ -76,6 +76,7 @@ class TimingWorker:
             builds_on_device=backend.builds_on_device,
             flush_bytes=backend.flush_bytes(),
             free_bytes=backend.free_bytes(),
+            queues_kernels=backend.queues_kernels,
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:

@@ -2,7 +2,7 @@
 
 On a GPU this is too little by what nobody tells beforehand: the scratch memory of TensorRT's engines (told once they are built,
 and then believed), workspaces of cuDNN and cuBLAS, what allocators round up to. `memory_fraction` leaves room for that, and a
-group that runs out of memory all the same is halved.
+group that runs out of memory all the same is divided.
 """
 
 from __future__ import annotations

@@ -232,6 +232,14 @@ def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: Gr
             backend.build(replace(whole, onnx_path=absent))
 
 
+def test_queues_kernels_only_where_nothing_is_captured(backend: Backend) -> None:
+    assert not backend.queues_kernels
+    if backend.runs_uncaptured:
+        uncaptured = create_backend(backend.name, backend.options.model_copy(update={"cuda_graphs": False}))
+        assert uncaptured.queues_kernels == (backend.options.device == "cuda")
+        uncaptured.close()
+
+
 def test_says_what_it_measures_on(backend: Backend) -> None:
     target = backend.target()
     assert target.backend == backend.name

@@ -81,6 +81,7 @@ def test_captured_runs_stand_in_the_queue_together_eager_ones_alone(install: Ins
         cuda.sleeps = 0
         times_ms = backend.time_pass([short, long, short])
         assert cuda.sleeps == sleeps
+        assert backend.queues_kernels == (options is EAGER)
         assert times_ms[0] == pytest.approx(times_ms[2])
         assert times_ms[1] > times_ms[0] >= OPERATOR_MS
         assert backend.time_pass([]) == []

@@ -20,6 +20,7 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
+from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BUDGETS
@@ -597,3 +598,17 @@ class TestAlone:
         with pytest.raises(InvalidSpecError, match="protocol 'isolated_cold' cannot be measured by backend 'fake'") as caught:
             admit(request, replace(DESCRIPTION, flush_bytes=None))
         assert "isolated_hot" in caught.value.hint
+
+    def test_hot_networks_are_refused_where_they_would_overrun_the_queue(self) -> None:
+        network = create_space(SPACE).sample(np.random.default_rng(0))
+        uncaptured = replace(DESCRIPTION, queues_kernels=True)
+
+        def ask(protocol: ProtocolName, workload: Workload, backend: BackendDescription) -> None:
+            admit(JobCreate(space=SPACE, protocol=protocol, workloads=(GRID[0], workload)), backend)
+
+        with pytest.raises(InvalidSpecError, match=r"workloads\.1: .*network without CUDA graphs: 10 runs") as caught:
+            ask(ProtocolName.ISOLATED_HOT, network, uncaptured)
+        assert "OPCLOCK_CUDA_GRAPHS=true" in caught.value.hint
+        ask(ProtocolName.ISOLATED_HOT, GRID[1], uncaptured)
+        ask(ProtocolName.ISOLATED, network, uncaptured)
+        ask(ProtocolName.ISOLATED_HOT, network, DESCRIPTION)
