@@ -146,7 +146,12 @@ class TorchCudaFlusher(Engine):
 
 
 class TorchCudaBackend(Backend):
-    """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager."""
+    """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager.
+
+    A rebuild is not quite from scratch: which algorithms cuDNN was fastest with, torch remembers until the process ends, and
+    offers no way to forget (`TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT`, read once, could only make every single run choose anew). All
+    builds of a graph in one process run the same algorithms.
+    """
 
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
