@@ -86,7 +86,7 @@ class HeadStartTimer:
                 return [timeline.elapsed_ms(before, after) for before, after in zip(marks[::2], marks[1::2], strict=True)]
             next_s = max(2 * head_start_s, 1.5 * enqueued_s)
         raise RunError(
-            f"the device kept catching up with the host, with a head start of {head_start_s:.3f} s at last",
-            hint="Leave the host a free core while measuring. Without CUDA graphs, a run of more than about a thousand kernels "
-            "is more than the driver queues: capture it.",
+            f"the device kept catching up with the host, with a head start of {head_start_s:.3f} s at last: something holds "
+            "the host up, or one run is more launches than the driver queues (about a thousand)",
+            hint="Leave the host a free core while measuring, and capture CUDA graphs.",
         )
