@@ -118,8 +118,8 @@ class Backend(ABC):
     def rebuild(self, artifact: GraphArtifact) -> Engine:
         """As `build`, but from scratch: nothing that an earlier build has learned or left is used or added to.
 
-        A backend that keeps engines, timings or chosen kernels overrides this. What a library keeps for the life of the process,
-        and cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
+        A backend that keeps engines, timings or chosen kernels overrides this. What a library keeps until the process ends, and
+        cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
         """
         return self.build(artifact)
 
