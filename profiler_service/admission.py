@@ -14,6 +14,7 @@ from models.spec.measurements import PROTOCOL_VERSIONS, ProtocolName, Workload
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.jobs.messages import BackendDescription
+from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.memory import network_bytes
 from profiler_service.version import service_version
 
@@ -36,13 +37,14 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
 
     Raises:
         InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, a dtype
-            or a protocol that the backend does not measure, or a network beyond the limit of memory; names the workload.
+            or a protocol that the backend does not measure (or measures no networks by), or a network beyond the limit of
+            memory; names the workload.
     """
     space = create_space(request.space)
     _require_protocol(request.protocol, backend)
     _require_dtype(space.spec.dtype, backend, "space")
     for index, workload in enumerate(request.workloads or ()):
-        _check(workload, space, backend, f"workloads.{index}")
+        _check(workload, space, request.protocol, backend, f"workloads.{index}")
     provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}
     if request.protocol is ProtocolName.ISOLATED_COLD:
         provenance["flush_bytes"] = str(backend.flush_bytes)
@@ -56,10 +58,11 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
     return AdmittedJob(request.model_copy(update={"space": space.spec}), info)
 
 
-def _check(workload: Workload, space: SearchSpace, backend: BackendDescription, where: str) -> None:
+def _check(workload: Workload, space: SearchSpace, protocol: ProtocolName, backend: BackendDescription, where: str) -> None:
     _require_dtype(workload.dtype, backend, where)
     if not isinstance(workload, ArchitectureSpec):
         return
+    _require_room_in_queue(protocol, backend, where)
     try:
         size = network_bytes(space.plan(workload).operators())
     except InvalidSpecError as error:
@@ -77,6 +80,16 @@ def _require_protocol(protocol: ProtocolName, backend: BackendDescription) -> No
             f"protocol {protocol.value!r} cannot be measured by backend {backend.target.backend!r} on "
             f"{backend.target.device!r}: it does not know how large the last-level cache is that would have to be emptied",
             hint="Choose protocol isolated_hot, isolated or in_context.",
+        )
+
+
+def _require_room_in_queue(protocol: ProtocolName, backend: BackendDescription, where: str) -> None:
+    """A network has a hundred kernels and more."""
+    if protocol is ProtocolName.ISOLATED_HOT and backend.queues_kernels:
+        raise InvalidSpecError(
+            f"{where}: protocol {protocol.value!r} cannot measure a network without CUDA graphs: {HOT_RUNS} runs, launched "
+            "kernel by kernel, are more than the driver queues",
+            hint="Choose protocol isolated or in_context, or capture CUDA graphs (OPCLOCK_CUDA_GRAPHS=true).",
         )
 
 

@@ -96,8 +96,9 @@ class Settings(BaseSettings):
     96 better; memory may allow fewer."""
 
     memory_fraction: Annotated[float, Field(gt=0, le=0.9)] = 0.5
-    """Share of the memory that is free when a job starts which live engines may take. The rest is left for building,
-    for the page cache and for other users of the box."""
+    """Share of the memory that is free when a job starts which live engines may take: of the host's or, on a GPU with memory of
+    its own, of that, whichever is less. The rest is left for building, for what runtimes take besides (workspaces, rounding
+    up), for the page cache and for other users of the box."""
 
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""

@@ -108,13 +108,15 @@ class FakeDevice(Device):
 
     def allocate(self, nbytes: int) -> Buffer:
         self.calls.append(f"allocate {nbytes}")
-        held = sum(buffer.nbytes for buffer in self.memory.values())
-        if held + nbytes > self._free:
+        if nbytes > (self.free_bytes() or 0):
             raise DeviceMemoryError(f"no {nbytes} bytes of device memory: CUDA_ERROR_OUT_OF_MEMORY")
         buffer = FakeBuffer(self, self._next_address, nbytes)
         self.memory[buffer.address] = buffer
         self._next_address += 2 * nbytes
         return buffer
+
+    def free_bytes(self) -> int | None:
+        return self._free - sum(buffer.nbytes for buffer in self.memory.values())
 
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         require_same_size(array, buffer)

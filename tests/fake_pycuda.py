@@ -18,6 +18,7 @@ from profiler_service.backends.device import cuda_driver
 
 IMPLEMENTATION = "profiler_service.backends.device.pycuda_device"
 CLOCK_KHZ = 1_980_000
+MEMORY_BYTES = 2**30
 
 
 class Error(Exception):
@@ -30,7 +31,7 @@ class FakePyCuda(ModuleType):
     Args:
         devices: how many there are.
         error: what `cuInit` says; nothing where it succeeds. context_error: the same of a context.
-        name, capability: of the device.
+        name, capability, integrated: of the device.
     """
 
     Error = Error
@@ -43,19 +44,25 @@ class FakePyCuda(ModuleType):
         context_error: str = "",
         name: str = "Fake Orin",
         capability: tuple[int, int] = (8, 7),
+        integrated: bool = False,
     ) -> None:
         super().__init__("pycuda.driver")
         self.devices, self.error, self.context_error = devices, error, context_error
-        self.device_name, self.capability = name, capability
+        self.device_name, self.capability, self.integrated = name, capability, integrated
+        self.memory_error = ""
         self.started = False
         self.contexts = 0
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.cycles = 0
         self.synchronised = 0
         self.capturing: list[Callable[[], None]] | None = None
-        self.Context = type("Context", (), {"synchronize": staticmethod(self._current)})
+        self.Context = type(
+            "Context", (), {"synchronize": staticmethod(self._current), "get_device": staticmethod(lambda: _Device(self))}
+        )
         self.device_attribute = type(
-            "device_attribute", (), {"CLOCK_RATE": "clock", "MULTIPROCESSOR_COUNT": "count", "L2_CACHE_SIZE": "l2"}
+            "device_attribute",
+            (),
+            {"CLOCK_RATE": "clock", "MULTIPROCESSOR_COUNT": "count", "L2_CACHE_SIZE": "l2", "INTEGRATED": "integrated"},
         )
 
     def init(self) -> None:
@@ -87,9 +94,15 @@ class FakePyCuda(ModuleType):
 
     def mem_alloc(self, nbytes: int) -> Any:
         self._current()
-        if nbytes > 2**30:
+        if nbytes > self.mem_get_info()[0]:
             raise Error("cuMemAlloc failed: out of memory")
         return _Allocation(self, nbytes)
+
+    def mem_get_info(self) -> tuple[int, int]:
+        self._current()
+        if self.memory_error:
+            raise Error(self.memory_error)
+        return MEMORY_BYTES - sum(array.nbytes for array in self.memory.values()), MEMORY_BYTES
 
     def memcpy_htod(self, address: int, array: NDArray[Any]) -> None:
         self.memory[address][:] = array.reshape(-1).view(np.uint8)
@@ -124,7 +137,7 @@ class _Device:
         return _Context(self._cuda)
 
     def get_attribute(self, name: str) -> int:
-        return {"clock": CLOCK_KHZ, "count": 16, "l2": 2**22}[name]
+        return {"clock": CLOCK_KHZ, "count": 16, "l2": 2**22, "integrated": int(self._cuda.integrated)}[name]
 
     def name(self) -> str:
         return self._cuda.device_name

@@ -25,8 +25,8 @@ class FakeCuda:
     """A GPU whose clock moves by so much with each operator.
 
     Args:
-        name, capability: of the GPU.
-        failing: what the first kernel raises.
+        name, capability, integrated: of the GPU.
+        failing: what the first kernel raises, and asking for its memory; may be changed.
         records_nothing: whether captures stay empty.
     """
 
@@ -37,6 +37,7 @@ class FakeCuda:
         capability: tuple[int, int] = (9, 0),
         failing: Exception | None = None,
         records_nothing: bool = False,
+        integrated: bool = False,
     ) -> None:
         self.properties = SimpleNamespace(
             name=name,
@@ -44,10 +45,12 @@ class FakeCuda:
             minor=capability[1],
             multi_processor_count=132,
             L2_cache_size=2**20,
+            is_integrated=int(integrated),
         )
         self.failing, self.records_nothing = failing, records_nothing
         self.clock_ms = 0.0
         self.sleeps = 0
+        self.free_bytes, self.reserved_bytes, self.allocated_bytes = 2**30, 2**21, 2**20
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of torch's."""
@@ -65,6 +68,9 @@ class FakeCuda:
             "CUDAGraph": lambda: _Graph(self),
             "graph": lambda graph, stream: graph.capturing(),
             "_sleep": self._sleep,
+            "mem_get_info": self._mem_get_info,
+            "memory_reserved": lambda device: self.reserved_bytes,
+            "memory_allocated": lambda device: self.allocated_bytes,
         }
         for function, replacement in replacements.items():
             monkeypatch.setattr(torch.cuda, function, replacement)
@@ -72,6 +78,11 @@ class FakeCuda:
     def _init(self) -> None:
         if self.failing is not None:
             raise self.failing
+
+    def _mem_get_info(self, device: torch.device) -> tuple[int, int]:
+        if self.failing is not None:
+            raise self.failing
+        return self.free_bytes, 2**31
 
     def _sleep(self, cycles: int) -> None:
         self.sleeps += 1

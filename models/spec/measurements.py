@@ -74,8 +74,6 @@ class Flag(StrEnum):
     """A round was kept although the sentinel said that the host was slow."""
     THROTTLED = "throttled"
     """The device's clock was held down, or far below the usual, in samples that count since there were too few others."""
-    HOST_BOUND = "host_bound"
-    """Enqueueing took so long that the device waited."""
     BELOW_RESOLUTION = "below_resolution"
     """The difference to the base graph is not distinguishable from zero; a negative one is reported as zero."""
     IMPORTED = "imported"

@@ -95,6 +95,13 @@ class Backend(ABC):
             )
         self.options = options
 
+    @property
+    def queues_kernels(self) -> bool:
+        """Whether a run stands in a device's queue kernel by kernel, not as one captured graph; the driver makes the host wait
+        once about a thousand launches are queued, and what the host waited in cannot be timed.
+        """
+        return self.options.device == "cuda" and not self.options.cuda_graphs
+
     @abstractmethod
     def target(self) -> TargetSpec:
         """What this backend measures on. Raises BackendUnavailableError."""
@@ -111,7 +118,8 @@ class Backend(ABC):
     def rebuild(self, artifact: GraphArtifact) -> Engine:
         """As `build`, but from scratch: nothing that an earlier build has learned or left is used or added to.
 
-        A backend that keeps engines, timings or chosen kernels overrides this.
+        A backend that keeps engines, timings or chosen kernels overrides this. What a library keeps until the process ends, and
+        cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
         """
         return self.build(artifact)
 
@@ -129,6 +137,15 @@ class Backend(ABC):
         call of CUDA's fails until the process ends.
         """
         return False
+
+    def free_bytes(self) -> int | None:
+        """Memory of the device that engines could take now; None where they live in the host's, whose own count says more: on a
+        CPU, and on a GPU that shares the host's memory.
+
+        Raises:
+            BackendUnavailableError: the device does not answer any more.
+        """
+        return None
 
     @abstractmethod
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:

@@ -1,7 +1,7 @@
 """Runs on a GPU, timed by its own clock: the device never waits for the host.
 
 The device sleeps while the host enqueues everything, then works it off in one go. Without that head start a short run would
-be timed as what the host needs to launch the next one (`host_bound`, docs/measurement.md).
+be timed as what the host needs to launch the next one (docs/measurement.md).
 """
 
 from __future__ import annotations
@@ -63,12 +63,16 @@ class HeadStartTimer:
         return times
 
     def _time_at_once(self, enqueues: Sequence[Callable[[], None]]) -> list[float]:
-        """A pass in which the device woke up too early would time the host: it is repeated with a longer head start."""
-        timeline = self._timeline
+        """A pass in which the device woke up too early would time the host: it is repeated with a longer head start.
+
+        Only what served is remembered: after a run for which none is long enough, the next one sleeps no longer than before it.
+        """
+        timeline, next_s = self._timeline, self.head_start_s
         for _ in range(MOST_ATTEMPTS):
+            head_start_s = next_s
             marks = []
             started = perf_counter()
-            timeline.sleep(self.head_start_s)
+            timeline.sleep(head_start_s)
             awake = timeline.mark()
             for enqueue in enqueues:
                 marks.append(timeline.mark())
@@ -78,9 +82,11 @@ class HeadStartTimer:
             enqueued_s = perf_counter() - started
             timeline.synchronize()
             if not host_bound:
+                self.head_start_s = head_start_s
                 return [timeline.elapsed_ms(before, after) for before, after in zip(marks[::2], marks[1::2], strict=True)]
-            self.head_start_s = max(2 * self.head_start_s, 1.5 * enqueued_s)
+            next_s = max(2 * head_start_s, 1.5 * enqueued_s)
         raise RunError(
-            f"the device kept catching up with the host, with a head start of {self.head_start_s:.3f} s at last",
-            hint="Leave the host a free core while measuring.",
+            f"the device kept catching up with the host, with a head start of {head_start_s:.3f} s at last: something holds "
+            "the host up, or one run is more launches than the driver queues (about a thousand)",
+            hint="Leave the host a free core while measuring, and capture CUDA graphs.",
         )

@@ -38,7 +38,7 @@ class InductorCudaBackend(TorchCudaBackend):
         return self.torch_target(self._compiler.options() | {"mode": mode}, {NAME: torch.__version__})
 
     def rebuild(self, artifact: GraphArtifact) -> Engine:
-        """See `Backend.rebuild`."""
+        """See `Backend.rebuild`: compiled anew, but with the algorithms that cuDNN has chosen already (`TorchCudaBackend`)."""
         with self._compiler.from_scratch():
             return self.build(artifact)
 

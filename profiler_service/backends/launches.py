@@ -11,7 +11,7 @@ def time_runs(timer: HeadStartTimer, enqueues: Sequence[Callable[[], None]], *, 
     """Milliseconds of each run, in order; see `HeadStartTimer.time`.
 
     Captured runs are one launch each and stand in the queue together. Otherwise each gets a head start of its own: a network
-    has hundreds of kernels, and the driver makes the host wait once about a thousand launches are queued.
+    has a hundred kernels and more, and the driver makes the host wait once about a thousand launches are queued.
     """
     if captured:
         return timer.time(enqueues)

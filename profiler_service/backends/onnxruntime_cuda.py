@@ -220,7 +220,8 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
             raise BackendUnavailableError(
                 f"ONNX Runtime {onnxruntime.__version__} waits for the device in every run, which then cannot be timed by "
                 "the device's clock",
-                hint="Install a newer onnxruntime-gpu, or set OPCLOCK_CUDA_GRAPHS=false.",
+                hint="Install a newer onnxruntime-gpu"
+                + (", or set OPCLOCK_CUDA_GRAPHS=false." if self.options.cuda_graphs else "."),
             )
 
     def _waits(self, engine: OnnxRuntimeCudaEngine) -> bool:

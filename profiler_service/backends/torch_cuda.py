@@ -30,7 +30,7 @@ from profiler_service.backends.launches import time_runs
 from profiler_service.backends.modules import module_of, with_norms_folded
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.torch_failures import translated
-from profiler_service.errors import BuildError, RunError
+from profiler_service.errors import BackendUnavailableError, BuildError, RunError
 
 _WARMUP_RUNS = 3
 """Plain runs before a capture: cuDNN picks its algorithms, libraries allocate their workspaces."""
@@ -146,7 +146,12 @@ class TorchCudaFlusher(Engine):
 
 
 class TorchCudaBackend(Backend):
-    """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager."""
+    """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager.
+
+    A rebuild is not quite from scratch: which algorithms cuDNN was fastest with, torch remembers until the process ends, and
+    offers no way to forget (`TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT`, read once, could only make every single run choose anew). All
+    builds of a graph in one process run the same algorithms.
+    """
 
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
@@ -231,6 +236,17 @@ class TorchCudaBackend(Backend):
         except RuntimeError:
             return True
         return False
+
+    def free_bytes(self) -> int | None:
+        """See `Backend.free_bytes`; what torch's allocator holds unused is free too."""
+        if self._properties.is_integrated:
+            return None
+        try:
+            free, _ = torch.cuda.mem_get_info(self._device)
+            unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        except RuntimeError as error:
+            raise translated(error, BackendUnavailableError) from error
+        return int(free + unused)
 
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""

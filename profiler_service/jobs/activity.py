@@ -2,7 +2,7 @@
 
 A process that dies cannot say what killed it, and one that hangs does not return. So it notes each step that may end
 badly before taking it, together with the time it may take; the note costs some microseconds and is never made within a
-timed window.
+timed window. One that ends itself says why.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ class Activity:
         phase: what is done.
         key: of the graph it is done to; None where several are at work at once.
         deadline: when it should be over, on the system's monotonic clock, in seconds.
+        last_words: why the worker ended itself; empty while it has not.
     """
 
     phase: Phase
     key: str | None
     deadline: float
+    last_words: str = ""
 
     @property
     def overdue(self) -> bool:
@@ -73,10 +75,17 @@ class ActivityFile:
         with self.path.open("r+b", buffering=0) as file:
             os.pwrite(file.fileno(), record, 0)
 
+    def say(self, last_words: str) -> None:
+        """Why the worker ends itself now. Comes after its last note, and leaves that as it is."""
+        with self.path.open("ab") as file:
+            file.write(last_words.encode(errors="replace"))
+
     def read(self) -> Activity:
-        """The last note."""
-        phase, key, deadline = _RECORD.unpack(self.path.read_bytes())
-        return Activity(Phase(phase), key.rstrip(b"\0").decode() or None, deadline)
+        """The last note, and the last words if there are any."""
+        content = self.path.read_bytes()
+        phase, key, deadline = _RECORD.unpack_from(content)
+        last_words = content[_RECORD.size :].decode(errors="replace")
+        return Activity(Phase(phase), key.rstrip(b"\0").decode() or None, deadline, last_words)
 
     def remove(self) -> None:
         """Delete the file."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from profiler_service.jobs.ledger import Ledger
+from profiler_service.jobs.planner import PlannedGraph
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.reporting import PhaseSeconds, Reporter
 from profiler_service.jobs.workers import Workers
@@ -40,6 +41,10 @@ class JobContext:
         expected = self.ledger.expected_rounds_left()
         work = sum(planned.operators * expected[planned.key] for planned in self.ledger.pending)
         self.reporter.estimate.expect(Work.VISIT, work)
+
+    def memory_bytes(self, graph: PlannedGraph) -> int:
+        """What the graph's engine is expected to hold, or what building it told of, whichever is more."""
+        return max(graph.memory_bytes, self.ledger.told_bytes(graph.key))
 
     def begin_round(self) -> int:
         """Tell the reporter of a new round; its number in the table."""

@@ -81,6 +81,11 @@ class Ledger:
             output_error=report.output_error,
         )
 
+    def told_bytes(self, graph_key: str) -> int:
+        """What building told of the memory that a graph's engine holds; 0 where it told nothing."""
+        told = self._conditions.get(graph_key, Conditions())
+        return (told.engine_bytes or 0) + (told.peak_memory_bytes or 0)
+
     def fail(self, failure: Failure) -> None:
         """Save as failed whatever is pending and needs that graph, as itself or as its base."""
         for planned in self.pending:

@@ -24,7 +24,8 @@ class BackendDescription:
 
     Attributes:
         target: what it measures on.
-        dtypes, reads_onnx, builds_on_device, flush_bytes: as of `Backend`.
+        dtypes, reads_onnx, builds_on_device, flush_bytes, queues_kernels: as of `Backend`.
+        free_bytes: as of `Backend`, when it was asked: before anything was built.
     """
 
     target: TargetSpec
@@ -32,6 +33,8 @@ class BackendDescription:
     reads_onnx: bool
     builds_on_device: bool
     flush_bytes: int | None = None
+    free_bytes: int | None = None
+    queues_kernels: bool = False
 
 
 @dataclass(frozen=True)

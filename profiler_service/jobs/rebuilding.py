@@ -97,7 +97,7 @@ def measure_rebuilds(
     try:
         if lost := [entry for key, entry in by_graph.items() if key not in built]:
             keep(rebuilds.failed(lost, "its graph could not be made, built and checked again", at=datetime.now(UTC)))
-        members = [Member(plan.graph.key, BUILDS * plan.graph.memory_bytes) for plan in planned if plan.graph.key in built]
+        members = [Member(plan.graph.key, BUILDS * job.memory_bytes(plan.graph)) for plan in planned if plan.graph.key in built]
         left = len(members)
         for group in draw_groups(members, [], _group_limits(limits), rng):
             job.reporter.phase(f"building {left} entries {BUILDS} times")

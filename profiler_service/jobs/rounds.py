@@ -68,20 +68,20 @@ def measure_in_turn(
         rng = random.Random(f"{seed} {number}")  # noqa: S311 - repeatable, not secret
         visits = GroupVisits(job, artifacts, units, number=number, rng=rng)
         due = job.ledger.pending
-        members = [_member(graph) for graph in company if graph.key in artifacts]
-        visits.visit(draw_groups(_members(due, networks=False), members, operator_limits, rng), operators)
-        visits.visit(draw_groups(_members(due, networks=True), [], network_limits, rng), networks)
+        members = [_member(job, graph) for graph in company if graph.key in artifacts]
+        visits.visit(draw_groups(_members(job, due, networks=False), members, operator_limits, rng), operators)
+        visits.visit(draw_groups(_members(job, due, networks=True), [], network_limits, rng), networks)
         if not job.stopped():
             job.ledger.settle()
 
 
-def _members(due: Iterable[PlannedWorkload], *, networks: bool) -> list[Member]:
+def _members(job: JobContext, due: Iterable[PlannedWorkload], *, networks: bool) -> list[Member]:
     return [
-        _member(planned.graph, None if planned.base is None else _member(planned.base))
+        _member(job, planned.graph, None if planned.base is None else _member(job, planned.base))
         for planned in due
         if planned.is_network is networks
     ]
 
 
-def _member(graph: PlannedGraph, base: Member | None = None) -> Member:
-    return Member(graph.key, graph.memory_bytes, base)
+def _member(job: JobContext, graph: PlannedGraph, base: Member | None = None) -> Member:
+    return Member(graph.key, job.memory_bytes(graph), base)

@@ -192,7 +192,7 @@ class JobRunner:
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
         context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
         context.expect_visits()
-        limits = LiveLimits(self._settings.live_engines, int(free_memory_bytes() * self._settings.memory_fraction))
+        limits = LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction))
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
         if (ledger.pending or outstanding.rebuild) and not context.stopped():
             warm_up(context, artifacts[SENTINEL_GRAPH.key()])
@@ -265,6 +265,12 @@ def _due_again(entry: Measurement, job: JobPublic) -> bool:
     """Whether an entry from before the job is to be replaced: a failure always, a value if the job measures again."""
     before = entry.measured_at is None or entry.measured_at < job.created_at
     return before and (job.request.remeasure or entry.status is not Status.OK)
+
+
+def _free_bytes(workers: Workers) -> int:
+    """Memory that engines can have: the host's, and no more than the device's where that has its own."""
+    host, device = free_memory_bytes(), workers.description.free_bytes
+    return host if device is None else min(host, device)
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import resource
-import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -19,6 +18,7 @@ import numpy as np
 from models.spec.measurements import Status
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.messages import one_line
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
@@ -75,6 +75,8 @@ class TimingWorker:
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
             flush_bytes=backend.flush_bytes(),
+            free_bytes=backend.free_bytes(),
+            queues_kernels=backend.queues_kernels,
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
@@ -94,7 +96,7 @@ class TimingWorker:
                     error, problem = output_problem(output, np.load(artifact.reference_path), artifact.request.subject.dtype)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
             except Exception as raised:
-                failure = _failure(backend, raised, key)
+                failure = _failure(backend, raised, key, activity)
                 status, problem = failure.status, failure.message
             return BuildReport(
                 key,
@@ -137,7 +139,7 @@ class TimingWorker:
                 activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
                 times = passes(passes=request.passes)
             except Exception as error:
-                return _failure(backend, error, None)
+                return _failure(backend, error, None, activity)
             return GroupTimes(
                 samples_ms=dict(zip(group.engines, times.engines_ms, strict=True)),
                 sentinel_ms=times.sentinel_ms,
@@ -171,7 +173,7 @@ class TimingWorker:
                 samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
                 after = backend.read_device()
             except Exception as error:
-                return _failure(backend, error, key)
+                return _failure(backend, error, key, activity)
             return AloneTimes(
                 key,
                 samples_ms=tuple(samples_ms),
@@ -199,7 +201,7 @@ class TimingWorker:
         try:
             return backend.rebuild(artifact) if afresh else backend.build(artifact)
         except Exception as error:
-            return _failure(backend, error, key)
+            return _failure(backend, error, key, activity)
 
     def _live(
         self,
@@ -228,7 +230,7 @@ class TimingWorker:
             try:
                 engine.run()
             except Exception as error:
-                result.failures.append(_failure(backend, error, graph_keys[name]))
+                result.failures.append(_failure(backend, error, graph_keys[name], activity))
                 del result.engines[name]
             result.run_s += perf_counter() - start
         return result
@@ -254,15 +256,16 @@ class _StopWatch:
         return self._start - previous
 
 
-def _failure(backend: Backend, error: Exception, key: str | None) -> Failure:
+def _failure(backend: Backend, error: Exception, key: str | None, activity: ActivityFile) -> Failure:
     """The error as a value; Python's own MemoryError brings no message. Mistakes of ours are raised again.
 
     Where it has broken the device for this process, the process ends here, so that what comes next finds a fresh one: its
-    death blames what it was busy with. Nothing is closed first, since that would fail too, whatever was raised.
+    death blames what it was busy with, and its last words say why. Nothing is closed first, since that would fail too,
+    whatever was raised.
     """
     if backend.broken():
-        sys.stderr.write(f"the device cannot be used any more: {error}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk must not keep it alive
+            activity.say(f"the device cannot be used any more: {one_line(str(error))}")
         os._exit(DEVICE_BROKEN)
     if not isinstance(error, BackendError | MemoryError):
         raise error

@@ -36,7 +36,7 @@ class Death:
     Attributes:
         activity: the last thing it did.
         overdue: whether it was killed for taking too long.
-        reason: what is known, for people: `killed by SIGSEGV`.
+        reason: what is known, for people: its last words, or `killed by SIGSEGV`.
     """
 
     activity: Activity
@@ -159,7 +159,7 @@ class WorkerPool:
             if not self._running():
                 raise BrokenProcessPool
         except ProcessExpired as error:
-            return Death(activity, overdue=False, reason=_ending(error.exitcode))
+            return Death(activity, overdue=False, reason=activity.last_words or _ending(error.exitcode))
         except CancelledError as error:
             raise JobError("the workers were closed") from error
         except BrokenProcessPool as error:

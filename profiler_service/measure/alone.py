@@ -15,7 +15,8 @@ from profiler_service.measure.passes import garbage_collector_off
 
 HOT_RUNS = 10
 """Runs between one pair of marks, K, of `isolated_hot`; part of the protocol. The marks' own microseconds are shared by so
-many, and what is enqueued at once stays far below what a driver queues."""
+many, and what is enqueued at once stays far below what a driver queues: K launches, or those of one operator K times. A network
+that is launched kernel by kernel would be more, and is refused (`admission`)."""
 
 _LAUNCHES_AT_ONCE = 3 * RUNS_AT_ONCE
 """What `RUNS_AT_ONCE` runs make, each with two marks."""

@@ -1,4 +1,9 @@
-"""What an engine is expected to hold, from shapes alone: enough to bound how many are live at once."""
+"""What an engine is expected to hold, from shapes alone: enough to bound how many are live at once.
+
+On a GPU this is too little by what nobody tells beforehand: the scratch memory of TensorRT's engines (told once they are built,
+and then believed), workspaces of cuDNN and cuBLAS, what allocators round up to. `memory_fraction` leaves room for that, and a
+group that runs out of memory all the same is divided.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,8 @@ from models.spec.graphs import ContextBase
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
 
 ENGINE_OVERHEAD_BYTES = 2 * 2**20
-"""A runtime's own structures per engine; ONNX Runtime takes 1 to 2 MB for a session of a few nodes."""
+"""A runtime's own structures per engine; ONNX Runtime takes 1 to 2 MB for a session of a few nodes on a CPU. No GPU runtime was
+measured."""
 
 _WEIGHT_COPIES = 2
 """The graph's own and the one packed for the kernels."""

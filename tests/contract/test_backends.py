@@ -209,6 +209,14 @@ def test_tells_the_state_of_a_gpu_alone(backend: Backend) -> None:
         assert reading.sm_clock_mhz > 0
 
 
+def test_tells_the_free_memory_of_a_gpu_that_has_its_own(backend: Backend) -> None:
+    free = backend.free_bytes()
+    if backend.options.device == "cpu":
+        assert free is None
+    else:
+        assert free is None or free > 2**20
+
+
 def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: GraphCache, tmp_path: Path) -> None:
     if not backend.reads_onnx:
         pytest.skip(f"{backend.name} reads no graph files")
@@ -222,6 +230,14 @@ def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: Gr
     for absent in (tmp_path / "absent.onnx", None):
         with pytest.raises(BuildError):
             backend.build(replace(whole, onnx_path=absent))
+
+
+def test_queues_kernels_only_where_nothing_is_captured(backend: Backend) -> None:
+    assert not backend.queues_kernels
+    if backend.runs_uncaptured:
+        uncaptured = create_backend(backend.name, backend.options.model_copy(update={"cuda_graphs": False}))
+        assert uncaptured.queues_kernels == (backend.options.device == "cuda")
+        uncaptured.close()
 
 
 def test_says_what_it_measures_on(backend: Backend) -> None:

@@ -94,6 +94,17 @@ def test_more_memory_than_there_is_is_told(device: Device) -> None:
         device.allocate(2**50)
 
 
+def test_what_is_allocated_is_not_free_any_more(device: Device) -> None:
+    before = device.free_bytes()
+    if before is None:
+        pytest.skip("this device shares the host's memory")
+    buffer = device.allocate(2**28)
+    after = device.free_bytes()
+    buffer.close()
+    assert after is not None
+    assert 0 < after <= before - 2**27  # a pool may have held some of it
+
+
 def test_what_is_captured_runs_at_each_launch_and_not_before(device: Device, buffer: Buffer) -> None:
     device.fill(buffer, 1)
     graph = device.capture(lambda stream: device.fill(buffer, 7))
@@ -183,6 +194,19 @@ class TestPyCuda:
         graph.close()
         with pytest.raises(RunError, match="closed"):
             graph.launch()
+        device.close()
+
+    def test_memory_shared_with_the_host_is_left_to_the_hosts_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        device = _on_fake_pycuda(monkeypatch, FakePyCuda(integrated=True))
+        assert device.free_bytes() is None
+        device.close()
+
+    def test_a_device_that_does_not_tell_its_memory_is_unavailable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = FakePyCuda()
+        device = _on_fake_pycuda(monkeypatch, cuda)
+        cuda.memory_error = "cuMemGetInfo failed: an illegal memory access was encountered"
+        with pytest.raises(BackendUnavailableError, match=r"does not tell its free memory: .*illegal memory access"):
+            device.free_bytes()
         device.close()
 
     def test_calls_nothing_that_released_pycuda_lacks(self) -> None:

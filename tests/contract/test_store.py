@@ -142,7 +142,7 @@ class TestTables:
 class TestMeasurements:
     def test_kept_bit_for_bit(self, store: Store, table_id: str) -> None:
         saved = [
-            samples.measurement(value_ms=1 / 3, plain_ms=-0.0, stderr_ms=5e-324, flags=(Flag.HOST_BOUND, Flag.THROTTLED)),
+            samples.measurement(value_ms=1 / 3, plain_ms=-0.0, stderr_ms=5e-324, flags=(Flag.CONTAMINATED, Flag.THROTTLED)),
             samples.failure(samples.operator(9), Status.OUT_OF_MEMORY, 'said "no",\n\tand 再见'),
         ]
         for each in saved:

@@ -34,7 +34,7 @@ class _FaultyEngine(Engine):
         first = self._runs == 1
         if self._backend.broken() or self._fault is Fault.BREAKS_DEVICE_IN_RUN:
             self._backend.device_broken = True
-            raise RunError("illegal memory access")
+            raise RunError("an illegal memory access\nwas encountered")
         match self._fault:
             case Fault.KILLED_IN_FIRST_RUN:
                 _die(signal.SIGKILL)

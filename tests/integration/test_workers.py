@@ -98,11 +98,15 @@ class TestDeaths:
 
     def test_a_broken_device_costs_its_culprit_alone(self, workers: Workers) -> None:
         culprit = faulty(Fault.BREAKS_DEVICE_IN_RUN)
-        reports = {report.key: report.status for report in workers.check([HEALTHY[0], culprit, *HEALTHY[1:]])}
-        assert reports == {a.request.key(): Status.OK for a in HEALTHY} | {culprit.request.key(): Status.CRASHED}
-        outcome = workers.time_group(_group(culprit, *HEALTHY))
-        assert isinstance(outcome, Failure)
-        assert (outcome.status, outcome.key) == (Status.CRASHED, culprit.request.key())
+        message = (
+            "the device cannot be used any more: an illegal memory access was encountered while running "
+            + culprit.request.label()
+        )
+        reports = {report.key: report for report in workers.check([HEALTHY[0], culprit, *HEALTHY[1:]])}
+        statuses = {key: report.status for key, report in reports.items()}
+        assert statuses == {a.request.key(): Status.OK for a in HEALTHY} | {culprit.request.key(): Status.CRASHED}
+        assert reports[culprit.request.key()].message == message
+        assert workers.time_group(_group(culprit, *HEALTHY)) == Failure(Status.CRASHED, message, culprit.request.key())
         assert len(_timed(workers.time_group(_group(*HEALTHY))).samples_ms) == 3
 
     def test_between_two_tasks_goes_unnoticed(self, workers: Workers) -> None:

@@ -47,6 +47,10 @@ class DeviceBackend(Backend):
             return True
         return False
 
+    def free_bytes(self) -> int | None:
+        """See `Backend.free_bytes`."""
+        return self._device.free_bytes()
+
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
         return flush_bytes(self._device.info.l2_cache_bytes)

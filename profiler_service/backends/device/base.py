@@ -92,6 +92,12 @@ class Device(ABC):
         """Device memory, contents undefined."""
 
     @abstractmethod
+    def free_bytes(self) -> int | None:
+        """How much of its own memory is free now; None where it shares the host's, of which CUDA's count may leave out what
+        the system would give back. Raises BackendUnavailableError.
+        """
+
+    @abstractmethod
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         """Copy a contiguous host array of the buffer's size there. Done when this returns."""
 

@@ -87,6 +87,11 @@ class CudaCoreDevice(Device):
         with translated(f"no {nbytes} bytes of device memory"):
             return _Memory(self._device.allocate(nbytes, stream=self._stream), nbytes)
 
+    def free_bytes(self) -> int | None:
+        """See `Device.free_bytes`; what the device's pool holds unused is not counted."""
+        with translated("the device does not tell its free memory", BackendUnavailableError):
+            return None if self._device.properties.integrated else int(_checked(driver.cuMemGetInfo()))
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         """See `Device.upload`."""
         require_same_size(array, buffer)

@@ -17,7 +17,7 @@ from profiler_service.backends.device.failures import translated
 from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
 from profiler_service.backends.device.survey import why_unavailable
 from profiler_service.backends.head_start import Mark
-from profiler_service.errors import BuildError
+from profiler_service.errors import BackendUnavailableError, BuildError
 
 
 class _Memory:
@@ -87,6 +87,14 @@ class PyCudaDevice(Device):
         """See `Device.allocate`."""
         with translated(f"no {nbytes} bytes of device memory"):
             return _Memory(cuda.mem_alloc(nbytes), nbytes)
+
+    def free_bytes(self) -> int | None:
+        """See `Device.free_bytes`."""
+        with translated("the device does not tell its free memory", BackendUnavailableError):
+            if cuda.Context.get_device().get_attribute(cuda.device_attribute.INTEGRATED):
+                return None
+            free, _ = cuda.mem_get_info()
+            return int(free)
 
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         """See `Device.upload`."""

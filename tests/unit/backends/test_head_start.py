@@ -55,5 +55,17 @@ def test_gives_up_on_a_host_that_is_always_slower() -> None:
     device = FakeDevice(catches_up=10**6)
     with pytest.raises(RunError, match="kept catching up with the host") as caught:
         HeadStartTimer(device).time([_run(device, 1.0)])
+    assert "more launches than the driver queues" in caught.value.message
     assert caught.value.hint
     assert device.calls.count("sleep") == MOST_ATTEMPTS
+
+
+def test_a_run_that_always_waits_makes_the_next_ones_sleep_no_longer() -> None:
+    device = FakeDevice(catches_up=MOST_ATTEMPTS)
+    timer = HeadStartTimer(device)
+    with pytest.raises(RunError) as caught:
+        timer.time([_run(device, 1.0)])
+    assert f"with a head start of {device.slept_s[-1]:.3f} s at last" in caught.value.message
+    assert device.slept_s[-1] > FIRST_HEAD_START_S
+    assert timer.time([_run(device, 1.0)]) == [1.0]
+    assert device.slept_s[-1] == FIRST_HEAD_START_S

@@ -147,6 +147,14 @@ def test_what_would_be_measured_wrongly_is_refused_at_the_start(
     assert device.memory == {}
 
 
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_runs_that_wait_hint_at_what_is_not_done_yet(make: Make, cuda_graphs: bool) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        make(OPTIONS.model_copy(update={"cuda_graphs": cuda_graphs}), waits=True)
+    assert "newer onnxruntime-gpu" in caught.value.hint
+    assert ("OPCLOCK_CUDA_GRAPHS=false" in caught.value.hint) == cuda_graphs
+
+
 def test_one_pause_of_the_host_is_not_taken_for_waiting(make: Make, device: FakeDevice) -> None:
     device.wait()
     make()

@@ -81,6 +81,7 @@ def test_captured_runs_stand_in_the_queue_together_eager_ones_alone(install: Ins
         cuda.sleeps = 0
         times_ms = backend.time_pass([short, long, short])
         assert cuda.sleeps == sleeps
+        assert backend.queues_kernels == (options is EAGER)
         assert times_ms[0] == pytest.approx(times_ms[2])
         assert times_ms[1] > times_ms[0] >= OPERATOR_MS
         assert backend.time_pass([]) == []
@@ -113,6 +114,17 @@ def test_reads_and_flushes_the_device(install: Install) -> None:
     with pytest.raises(RunError, match="closed"):
         flusher.run()
     backend.close()
+
+
+def test_tells_the_memory_that_is_free_on_the_device_or_in_its_allocator(install: Install) -> None:
+    cuda = install()
+    backend = TorchCudaBackend(CAPTURED)
+    assert backend.free_bytes() == cuda.free_bytes + cuda.reserved_bytes - cuda.allocated_bytes
+    cuda.failing = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(BackendUnavailableError, match="illegal memory access"):
+        backend.free_bytes()
+    install(integrated=True)
+    assert TorchCudaBackend(CAPTURED).free_bytes() is None
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ class FakeWorkers:
         crashing: keys of engines that take their process along when a group is run.
         leaving: keys of engines that fail alone, the others of the group being timed.
         blaming: whether a crash tells which engine it was.
+        peak_memory_bytes: what every engine tells of the memory it holds.
         build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
         device: the state of the device at its nth reading; runs take longer by as much as its clock is below `USUAL_MHZ`. None
@@ -77,6 +78,7 @@ class FakeWorkers:
     crashing: set[str] = field(default_factory=set)
     leaving: dict[str, Status] = field(default_factory=dict)
     blaming: bool = True
+    peak_memory_bytes: int | None = None
     build_noise: float = 0.0
     on_group: Callable[[int], None] = lambda group: None
     device: Callable[[int], DeviceReading] | None = None
@@ -112,7 +114,15 @@ class FakeWorkers:
             key = artifact.request.key()
             status = self.unbuildable.get(key, Status.OK)
             message = "" if status is Status.OK else "refused"
-            yield BuildReport(key, status, message, build_s=0.002, engine_bytes=1000, output_error=1e-7)
+            yield BuildReport(
+                key,
+                status,
+                message,
+                build_s=0.002,
+                engine_bytes=1000,
+                peak_memory_bytes=self.peak_memory_bytes,
+                output_error=1e-7,
+            )
 
     def time_group(self, request: GroupRequest) -> GroupTimes | Failure:
         self.on_group(len(self.groups))

@@ -25,6 +25,16 @@ def test_the_last_note_counts(tmp_path: Path) -> None:
     assert (activity.phase, activity.key, activity.overdue) == (Phase.RUNNING, None, True)
 
 
+def test_last_words_come_after_the_last_note(tmp_path: Path) -> None:
+    file = ActivityFile.create(tmp_path / "note", allowance_s=60)
+    file.note(Phase.RUNNING, KEY, 60)
+    assert file.read().last_words == ""
+    file.say("das Gerät antwortet nicht: 'illegal \udcff access'")
+    activity = file.read()
+    assert (activity.phase, activity.key, activity.overdue) == (Phase.RUNNING, KEY, False)
+    assert activity.last_words == "das Gerät antwortet nicht: 'illegal ? access'"
+
+
 def test_two_tasks_never_share_a_file(tmp_path: Path) -> None:
     ActivityFile.create(tmp_path / "note", allowance_s=1)
     with pytest.raises(FileExistsError):

@@ -20,6 +20,7 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
+from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BUDGETS
@@ -29,6 +30,8 @@ from tests.unit.jobs.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, Fake
 
 GRID = create_space(SPACE).operators()
 QUICK = BUDGETS[Budget.QUICK]
+LITTLE, PLENTY = 2 * 60 * 2**20, 2**34
+"""Bytes: half of the one holds some twenty small engines, of the other hundreds."""
 IN_CONTEXT = {operator.key(): graph_key(operator, ProtocolName.IN_CONTEXT) for operator in GRID}
 
 
@@ -522,11 +525,23 @@ class TestNetworks:
                 assert len(group.artifacts) == len(networks)
                 assert (group.passes, group.sentinel_every) == (QUICK.network_passes, 1)
 
-    def test_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * 60 * 2**20)
+    @pytest.mark.parametrize(("host", "device"), [(LITTLE, None), (LITTLE, PLENTY), (PLENTY, LITTLE)])
+    def test_memory_of_the_host_and_of_the_device_bounds_a_group(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, host: int, device: int | None
+    ) -> None:
+        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: host)
+        bench.workers.description = replace(DESCRIPTION, free_bytes=device)
         job = bench.submit()
         bench.run(job)
         assert max(len(group.artifacts) for group in bench.workers.groups) < 30
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_what_engines_told_of_their_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * PLENTY)
+        bench.workers.peak_memory_bytes = PLENTY // 5
+        job = bench.submit()
+        bench.run(job)
+        assert max(len(group.artifacts) for group in bench.workers.groups) == 4  # a little more than a fifth each
         assert set(visits(bench, job).values()) == {QUICK.min_rounds}
 
 
@@ -583,3 +598,17 @@ class TestAlone:
         with pytest.raises(InvalidSpecError, match="protocol 'isolated_cold' cannot be measured by backend 'fake'") as caught:
             admit(request, replace(DESCRIPTION, flush_bytes=None))
         assert "isolated_hot" in caught.value.hint
+
+    def test_hot_networks_are_refused_where_they_would_overrun_the_queue(self) -> None:
+        network = create_space(SPACE).sample(np.random.default_rng(0))
+        uncaptured = replace(DESCRIPTION, queues_kernels=True)
+
+        def ask(protocol: ProtocolName, workload: Workload, backend: BackendDescription) -> None:
+            admit(JobCreate(space=SPACE, protocol=protocol, workloads=(GRID[0], workload)), backend)
+
+        with pytest.raises(InvalidSpecError, match=r"workloads\.1: .*network without CUDA graphs: 10 runs") as caught:
+            ask(ProtocolName.ISOLATED_HOT, network, uncaptured)
+        assert "OPCLOCK_CUDA_GRAPHS=true" in caught.value.hint
+        ask(ProtocolName.ISOLATED_HOT, GRID[1], uncaptured)
+        ask(ProtocolName.ISOLATED, network, uncaptured)
+        ask(ProtocolName.ISOLATED_HOT, network, DESCRIPTION)

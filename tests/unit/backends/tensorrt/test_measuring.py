@@ -99,6 +99,14 @@ def _telemetry(process: _Process, *readings: object) -> None:
     process.backend._telemetry = FakeTelemetry(process.trt.device, readings)  # type: ignore[assignment,arg-type]
 
 
+def test_says_how_much_memory_the_device_has_left(process: _Process, artifact: GraphArtifact) -> None:
+    before = process.worker.describe(None, process.activity).free_bytes
+    assert before == 2**30
+    with closing(process.backend.build(artifact)):
+        held = sum(buffer.nbytes for buffer in process.trt.device.memory.values())
+        assert process.worker.describe(None, process.activity).free_bytes == before - held < before
+
+
 def test_passes_under_a_throttle_are_told_apart_in_the_service(process: _Process, make_artifact: MakeArtifact) -> None:
     graphs, sentinel = (make_artifact(height=6), make_artifact(height=7)), make_artifact(height=8)
     _telemetry(process, STEADY, STEADY, HOT, HOT, STEADY, STEADY)  # one reading before and after each of five passes
