@@ -128,6 +128,8 @@ class OnnxRuntimeBackend(CpuBackend):
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # On the calling thread, which alone runs where there is one thread, of a process's first session only: hence our own
+        # process, as for every backend.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         return options
 
