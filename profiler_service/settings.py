@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.spec import limits
 from models.spec.base import invalid_from
-from profiler_service.backends.options import DeviceAccess, DeviceKind
+from profiler_service.backends.options import BackendOptions, DeviceAccess, DeviceKind
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
 
@@ -132,3 +132,17 @@ class Settings(BaseSettings):
     def cache_path(self) -> Path:
         """Where graph files go."""
         return self.cache_dir or self.database.with_name(f"{self.database.name}.cache")
+
+    def backend_options(self) -> BackendOptions:
+        """What of them a backend is given, wherever one is made: for jobs, for `make gpu-check`, for the contract suite."""
+        return BackendOptions(
+            device=self.device,
+            threads=self.threads,
+            device_index=self.device_index,
+            tf32=self.tf32,
+            device_access=self.device_access,
+            cuda_graphs=self.cuda_graphs,
+            max_autotune=self.max_autotune,
+            cache_dir=self.cache_path,
+            replay_builds=self.replay_builds,
+        )

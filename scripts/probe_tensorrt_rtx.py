@@ -5,7 +5,7 @@ engine may be built for, a child process builds one 3×3 convolution, loads it, 
 it into a CUDA graph and times replays. A child that crashes or hangs is reported as such; the probe itself ends with 0 if any
 variant executed correctly, with 1 otherwise.
 
-    python scripts/probe_tensorrt_rtx.py [--timeout 90] [-o probe.json]
+    python scripts/probe_tensorrt_rtx.py [--timeout 90] [--device-index 0] [-o probe.json]
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ def main() -> int:
     """Run the children; print what they found out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--timeout", type=float, default=90.0, help="seconds for each variant")
+    parser.add_argument("--device-index", type=int, default=0, metavar="N", help="which of several GPUs, as CUDA counts them")
     parser.add_argument("--dtype", choices=sorted(TOLERANCES), default="float16")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
-        return child(options.variant, options.dtype)
-    variants = {variant: run_child(variant, options.dtype, options.timeout) for variant in VARIANTS}
+        return child(options.variant, options.dtype, options.device_index)
+    variants = {
+        variant: run_child(variant, options.dtype, options.timeout, device_index=options.device_index) for variant in VARIANTS
+    }
     executed = [variant for variant, found in variants.items() if found["outcome"] == "executed"]
     document = {
         "executes": bool(executed),
@@ -64,9 +67,10 @@ def main() -> int:
     return 0 if executed else 1
 
 
-def run_child(variant: str, dtype: str, timeout_s: float) -> dict[str, Any]:
+def run_child(variant: str, dtype: str, timeout_s: float, *, device_index: int = 0) -> dict[str, Any]:
     """The steps of one variant, and how it ended: executed, failed, crashed or hung."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--variant", variant, "--dtype", dtype]
+    chosen = ("--variant", variant, "--dtype", dtype, "--device-index", str(device_index))
+    command = [sys.executable, str(Path(__file__).resolve()), *chosen]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)
@@ -102,11 +106,11 @@ class StepError(Exception):
     """A step's result is wrong, or the vendor reported failure without raising."""
 
 
-def child(variant: str, dtype: str) -> int:
+def child(variant: str, dtype: str, device_index: int) -> int:
     """All steps of one variant, each announced before it starts; 0 if all went well."""
     faulthandler.enable()
     try:
-        probe(variant, dtype)
+        probe(variant, dtype, device_index)
     except Exception:
         traceback.print_exc()
         return 1
@@ -136,7 +140,7 @@ def must(value: Any, what: str, log: list[str]) -> Any:
     return value
 
 
-def probe(variant: str, dtype: str) -> None:
+def probe(variant: str, dtype: str, device_index: int) -> None:
     """Build, load, run, capture, replay. Raises where something fails."""
     import numpy as np
 
@@ -155,7 +159,7 @@ def probe(variant: str, dtype: str) -> None:
     with step("open the device") as found:
         from cuda.core import Device
 
-        device = Device(0)
+        device = Device(device_index)
         device.set_current()
         stream = device.create_stream()
         found |= {"name": device.name, "compute_capability": tuple(device.compute_capability), "uuid": device.uuid}

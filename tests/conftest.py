@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import settings
 
+from profiler_service.settings import ENVIRONMENT_PREFIX
+from tests.in_force import OptionsInForce, options_of
+
 settings.register_profile("opclock", deadline=None)  # a shared machine is slow now and then; that is no failure
 settings.load_profile("opclock")
+
+_FOR_ALL_TESTS = "OPCLOCK_REFERENCE"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settings_set_aside() -> Iterator[dict[str, str]]:
+    """The environment's settings, which no test sees: what it finds does not depend on who runs it.
+
+    Tests on real backends and devices ask for `options_in_force`.
+    """
+    aside = {name: value for name, value in os.environ.items() if name.upper().startswith(ENVIRONMENT_PREFIX)}
+    aside.pop(_FOR_ALL_TESTS, None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in aside:
+            patch.delenv(name)
+        yield aside
+
+
+@pytest.fixture(scope="session")
+def options_in_force(settings_set_aside: dict[str, str]) -> OptionsInForce:
+    """What those settings say of a backend, or of a device."""
+    return partial(options_of, settings_set_aside)
 
 
 @pytest.fixture(autouse=True, scope="module")

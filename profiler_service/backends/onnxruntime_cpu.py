@@ -128,6 +128,7 @@ class OnnxRuntimeBackend(CpuBackend):
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # Set on the caller's thread for the first session of a process alone: in a worker, that is one of these.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         return options
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.spec.errors import UnknownNameError
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import backend_names
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.runner import JobRunner
@@ -37,17 +36,7 @@ def open_workers(settings: Settings) -> Workers:
         raise UnknownNameError.of("backend", settings.backend, backend_names())
     return Workers(
         settings.backend,
-        BackendOptions(
-            device=settings.device,
-            threads=settings.threads,
-            device_index=settings.device_index,
-            tf32=settings.tf32,
-            device_access=settings.device_access,
-            cuda_graphs=settings.cuda_graphs,
-            max_autotune=settings.max_autotune,
-            cache_dir=settings.cache_path,
-            replay_builds=settings.replay_builds,
-        ),
+        settings.backend_options(),
         cache_dir=settings.cache_path,
         settings=WorkerSettings(
             core=settings.core,

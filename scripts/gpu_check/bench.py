@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ GRACE_S = 45.0
 POLL_S = 0.1
 
 _CONSOLE_SCRIPTS = {"profiler-service": "profiler_service.cli.main", "nas-client": "nas_client.cli.main"}
+
+_PYTEST_FOLDER = re.compile(r"pytest-of-[^/\s'\"]+")
 
 _REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
 """What a command says of something that this backend does not do at all."""
@@ -130,8 +133,8 @@ class Bench:
         self.commands.append(
             CommandRecord(
                 name=name,
-                arguments=tuple(map(_scrubbed, shown)),
-                environment={key: _scrubbed(value) for key, value in environment.items()},
+                arguments=tuple(map(scrubbed, shown)),
+                environment={key: scrubbed(value) for key, value in environment.items()},
                 returncode=process.returncode,
                 seconds=round(time.monotonic() - started, 3),
             )
@@ -230,11 +233,12 @@ def _last_words(ended: Ended) -> str:
 
 def _scrub(path: Path) -> None:
     """Results are shown to others, whom the folders of this box do not concern."""
-    path.write_text(_scrubbed(path.read_text(errors="replace")))
+    path.write_text(scrubbed(path.read_text(errors="replace")))
 
 
-def _scrubbed(text: str) -> str:
+def scrubbed(text: str) -> str:
+    """The same without folders of this box, and without the name of whoever pytest's temporary ones are called after."""
     for folder, short in ((BIN.parent, ".venv"), (ROOT, "."), (Path.home(), "~")):
         if folder != Path("/"):
             text = text.replace(str(folder), short)
-    return text
+    return _PYTEST_FOLDER.sub("pytest-of-user", text)

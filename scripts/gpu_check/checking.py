@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from scripts.gpu_check.bench import Bench, PartError, SkipPartError
+from profiler_service.settings import Settings
+from scripts.gpu_check.bench import Bench, PartError, SkipPartError, scrubbed
 
 DEVICE_TESTS = ("tests/contract/test_devices.py", "tests/gpu")
 DEVICE_ACCESSES = ("cuda-core", "pycuda")
@@ -76,7 +77,8 @@ def device_clocks(bench: Bench) -> None:
 def probe(bench: Bench) -> None:
     """Whether TensorRT-RTX executes on this GPU. That it does not is a finding, not a failure."""
     path = bench.folder / "probe.json"
-    bench.run("probe", "scripts/probe_tensorrt_rtx.py", "--timeout", "70", "-o", path, accepts=(0, 1))
+    options = ("--timeout", "70", "--device-index", Settings.load().device_index, "-o", path)
+    bench.run("probe", "scripts/probe_tensorrt_rtx.py", *options, accepts=(0, 1))
     if not path.exists():
         raise PartError("the probe left no document")
     found = json.loads(path.read_text())
@@ -92,7 +94,7 @@ def _pytest(bench: Bench, *arguments: str) -> None:
     report = bench.folder / "tests.xml"
     options = ("-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments)
     ended = bench.run("pytest", "-m", "pytest", *options, accepts=(0, 1, 5))
-    _drop_host(report)
+    _drop_box(report)
     counts = _counts(report)
     bench.summary = dict(counts)
     failed, passed = counts["failures"] + counts["errors"], counts["passed"]
@@ -100,11 +102,13 @@ def _pytest(bench: Bench, *arguments: str) -> None:
     bench.check("tests run", passed > 0, f"{passed} passed, {counts['skipped']} skipped")
 
 
-def _drop_host(report: Path) -> None:
-    """Pytest writes the box's name into every suite."""
+def _drop_box(report: Path) -> None:
+    """Pytest writes the box's name into every suite, and its folders into tracebacks and reasons."""
     tree = ElementTree.parse(report)  # noqa: S314 - pytest has just written it
-    for suite in tree.getroot().iter("testsuite"):
-        suite.attrib.pop("hostname", None)
+    for element in tree.getroot().iter():
+        element.attrib.pop("hostname", None)
+        element.attrib.update({name: scrubbed(value) for name, value in element.attrib.items()})
+        element.text = scrubbed(element.text or "")
     tree.write(report, encoding="utf-8", xml_declaration=True)
 
 

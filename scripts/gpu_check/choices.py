@@ -14,8 +14,23 @@ from models.spec.operators import Dtype
 from models.terminal import parse_size
 from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.settings import ENVIRONMENT_PREFIX, Settings
 
 FILE = "choices.json"
+
+_OF_THE_BOX = frozenset({"database", "cache_dir", "lock_dir", "host", "port"})
+"""Folders and addresses, which concern nobody else."""
+
+_OF_EACH_PART = frozenset({"backend", "device"})
+"""What a part says itself, whatever the environment says."""
+
+_NO_NUMBER = frozenset(
+    {
+        *("replay_builds", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
+        *("max_request_bytes", "heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
+    }
+)
+"""Settings that no number depends on: whether kernels must have been kept, how long to wait, how the service talks."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Choices:
         dtypes, protocols: of the tables.
         space, input_size, parameters: what is measured.
         budget: of every measurement.
+        settings: of the environment, as `OPCLOCK_TF32=true`, where they are not the usual ones and a number may depend on them.
         shares: commands that one table is measured by, each short enough for the limit of a part.
         sample: entries that are measured three times over.
         architectures: networks of a validation.
@@ -46,6 +62,7 @@ class Choices:
     sample: int
     architectures: int
     at_once: int
+    settings: tuple[str, ...] = ()
 
     def space_options(self) -> tuple[str, ...]:
         """The options that name the space on a command line."""
@@ -105,6 +122,20 @@ def settle(choices: Choices) -> Choices:
     return replace(choices, backends=choices.backends or tuple(possible))
 
 
+def settings_in_force(settings: Settings, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Settings that are not the usual ones, by their variable; those of the box alone and those of each part are left out."""
+    changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={*_OF_THE_BOX, *_OF_EACH_PART, *without})
+    return {
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in changed.items()
+    }
+
+
+def settings_that_count(settings: Settings) -> tuple[str, ...]:
+    """Those of them that a number may depend on, whether or not a table's target tells."""
+    return tuple(f"{name}={value}" for name, value in settings_in_force(settings, without=_NO_NUMBER).items())
+
+
 def keep(choices: Choices, folder: Path) -> None:
     """Note the choices in the folder; results of different ones must not stand side by side.
 
@@ -113,7 +144,7 @@ def keep(choices: Choices, folder: Path) -> None:
     """
     path, mine = folder / FILE, json.loads(json.dumps(asdict(choices)))
     if path.exists():
-        there = json.loads(path.read_text())
+        there = {"settings": []} | json.loads(path.read_text())  # which older folders do not tell
         differing = [name for name in mine if name not in _FREE and mine[name] != there.get(name)]
         if differing:
             lines = "; ".join(f"{name}: {there.get(name)} there, {mine[name]} now" for name in differing)

@@ -23,10 +23,11 @@ from models.spec.errors import OpclockError, WorkloadTooLargeError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.base import Backend, Engine
-from profiler_service.backends.options import BackendOptions, DeviceKind
+from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import create_backend, device_kinds
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
+from profiler_service.settings import Settings
 from scripts.gpu_check.peaks import Limits, limits_of
 
 LONG_MS = 10.0
@@ -145,7 +146,8 @@ class Clocks:
         self.numbers |= {"product": spec.label(), "product_ms": ms, "flops_per_s": rate}
         target = self.backend.target()
         multiprocessors = int(target.options.get("multiprocessors", 0))
-        peak = self.limits.flops(target.compute_capability, multiprocessors, self.dtype)
+        tf32 = target.precision.get("tf32") == "on"
+        peak = self.limits.flops(target.compute_capability, multiprocessors, self.dtype, tf32=tf32)
         self.numbers["peak_flops_per_s"] = peak
         if peak is None:
             return
@@ -211,11 +213,15 @@ def main() -> int:
 
 
 def measure(name: str, device: DeviceKind, dtypes: Sequence[Dtype]) -> dict[str, Any]:
-    """The checks and numbers of that backend. Raises what the backend raises."""
+    """The checks and numbers of that backend, under the settings of the environment, as tables are measured under them.
+
+    Builds are not replayed: no table has these products. Raises what the settings and the backend raise.
+    """
     document: dict[str, Any] = {"backend": name, "checks": [], "numbers": {}}
     with TemporaryDirectory(prefix="opclock-") as folder:
         cache = GraphCache.open(Path(folder))
-        backend = create_backend(name, BackendOptions(device=device))
+        settings = Settings.load(device=device, cache_dir=Path(folder), replay_builds=False)
+        backend = create_backend(name, settings.backend_options())
         try:
             target = backend.target()
             document["target"] = target.model_dump(mode="json")

@@ -21,6 +21,7 @@ from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import RunError
+from profiler_service.settings import Settings
 from scripts.gpu_check.peaks import Limits, limits_of
 
 NBYTES = 2**28
@@ -95,7 +96,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     try:
-        device = open_device(options.access, 0)
+        device = open_device(options.access, Settings.load().device_index)
         try:
             document = measure(device, driver_copy(), limits_of(device.info.name))
         finally:

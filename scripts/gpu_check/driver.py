@@ -14,18 +14,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from models.spec.errors import ExitCode, OpclockError, UnknownNameError
+from models.spec.errors import ExitCode, InvalidSpecError, OpclockError, UnknownNameError
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.operators import DTYPE_BYTES
 from profiler_service.cli.runtime import describe_backend
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.settings import Settings
 from profiler_service.version import service_version
-from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
-from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settle
+from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError, scrubbed
+from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settings_in_force, settings_that_count, settle
 from scripts.gpu_check.plan import Part, plan
 from scripts.gpu_check.results import Outcome, PartResult, read_result, write_result
 
@@ -90,18 +91,18 @@ def run_part(part: Part, choices: Choices, output: Path, limit_s: float) -> Part
     except (PartError, OpclockError) as error:
         outcome, reason = Outcome.FAILED, str(error)
     except Exception as error:  # a mistake of one part must not cost the others, and on a GPU box time is short
-        (bench.folder / "traceback.txt").write_text(traceback.format_exc())
+        (bench.folder / "traceback.txt").write_text(scrubbed(traceback.format_exc()))
         outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}; see traceback.txt"
     result = PartResult(
         part=part.name,
         outcome=outcome,
-        reason=reason,
+        reason=scrubbed(reason),
         checks=tuple(bench.checks),
         summary=bench.summary,
         commands=tuple(bench.commands),
         started_at=started_at,
         seconds=round(time.monotonic() - started, 3),
-        provenance=_provenance(),
+        provenance=_provenance() | settings_in_force(Settings.load()),
     )
     write_result(result, bench.folder)
     return result
@@ -127,7 +128,7 @@ def _see_through(part: Part, choices: Choices, output: Path, options: argparse.N
 
 
 def _require_usable(backend: str, choices: Choices) -> None:
-    """Raises SkipPartError that says why the backend cannot run here."""
+    """Raises SkipPartError that says why the backend cannot run here, or not as the settings ask."""
     if (problem := _problem(backend, choices.device)) is not None:
         raise SkipPartError(problem)
 
@@ -136,14 +137,14 @@ def _require_usable(backend: str, choices: Choices) -> None:
 def _problem(backend: str, device: str) -> str | None:
     try:
         describe_backend(Settings.load(backend=backend, device=device))
-    except BackendUnavailableError as error:
+    except (BackendUnavailableError, InvalidSpecError) as error:
         return f"{error.message}. {error.hint}" if error.hint else error.message
     return None
 
 
 @cache
 def _provenance() -> dict[str, str]:
-    """Of the code and the box, without the box's name."""
+    """Of the code and the box, without the box's name and its settings."""
     return {
         "opclock": service_version(),
         "commit": _git("rev-parse", "HEAD"),
@@ -191,15 +192,15 @@ def _list(parts: Sequence[Part], output: Path) -> None:
 
 
 def _choices(options: argparse.Namespace) -> Choices:
-    """The preset, with what the command line says otherwise."""
+    """The preset, with what the command line says otherwise, and the environment's settings."""
     preset = REHEARSAL if options.rehearse else ON_A_GPU
     single = ("device", "space", "input_size", "budget", "shares", "sample", "architectures", "at_once")
-    changes = {name: getattr(options, name) for name in single if getattr(options, name) is not None}
+    changes: dict[str, Any] = {name: getattr(options, name) for name in single if getattr(options, name) is not None}
     several = {"backends": options.backend, "dtypes": options.dtype, "protocols": options.protocol}
     changes |= {name: tuple(value) for name, value in several.items() if value}
     if options.parameter is not None:
         changes["parameters"] = tuple(parameter for parameter in options.parameter if parameter)
-    return replace(preset, **changes)
+    return replace(preset, **changes, settings=settings_that_count(Settings.load()))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,8 +22,9 @@ _TENSOR = {
     **{"7.0": 1024, "7.2": 1024, "7.5": 1024, "8.0": 2048, "8.6": 1024, "8.7": 2048, "8.9": 1024, "9.0": 4096},
     **{"10.0": 8192, "12.0": 1024},
 }
-"""Floating-point operations of one multiprocessor in one cycle, by compute capability: float32 (two for each lane), and dense
-16-bit products. Source: NVIDIA's architecture white papers."""
+_TF32 = {"8.0": 1024, "8.6": 256, "8.7": 1024, "8.9": 256, "9.0": 2048, "10.0": 4096, "12.0": 256}
+"""Floating-point operations of one multiprocessor in one cycle, by compute capability: float32 (two for each lane), dense
+16-bit products, and dense products of float32 in TF32. Source: NVIDIA's architecture white papers."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class Limits:
     memory_clock_mhz: float | None = None
     bus_bits: int | None = None
 
-    def flops(self, capability: str, multiprocessors: int, dtype: Dtype) -> float | None:
-        """Floating-point operations per second, float32 without TF32; None where something is not known."""
-        per_cycle = (_PLAIN if dtype == "float32" else _TENSOR).get(capability)
+    def flops(self, capability: str, multiprocessors: int, dtype: Dtype, *, tf32: bool = False) -> float | None:
+        """Floating-point operations per second, float32 in TF32 only if told so; None where something is not known."""
+        float32 = _TF32 if tf32 else _PLAIN
+        per_cycle = (float32 if dtype == "float32" else _TENSOR).get(capability)
         return self.sm_clock_mhz * 1e6 * multiprocessors * per_cycle if per_cycle and self.sm_clock_mhz else None
 
     def bytes_per_s(self) -> float | None:

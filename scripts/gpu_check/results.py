@@ -50,7 +50,7 @@ class PartResult(Record):
 
     Attributes:
         summary: the part's own numbers.
-        provenance: of the code and the box.
+        provenance: of the code and the box, and which settings of the environment were not the usual ones, by their variable.
     """
 
     version: int = 1

@@ -17,6 +17,7 @@ from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.fake_device import FakeDevice
 from tests.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
+from tests.in_force import OptionsInForce
 from tests.skips import why_skipped
 
 
@@ -35,14 +36,16 @@ def _on_fake_pycuda(
         pytest.param("pycuda", marks=pytest.mark.gpu),
     ]
 )
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def device(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, options_in_force: OptionsInForce
+) -> Iterator[Device]:
     if request.param == "fake":
         device: Device = FakeDevice()
     elif request.param == "fake pycuda":
         device = _on_fake_pycuda(monkeypatch, FakePyCuda())
     else:
         try:
-            device = open_device(request.param, 0)
+            device = open_device(request.param, options_in_force("cuda").device_index)
         except BackendUnavailableError as error:
             pytest.skip(why_skipped(error, gpu=True))
     yield device

@@ -14,6 +14,7 @@ from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendUnavailableError
+from tests.in_force import OptionsInForce
 from tests.skips import why_skipped
 
 pytestmark = pytest.mark.gpu
@@ -22,9 +23,9 @@ LONG_S = 0.05
 
 
 @pytest.fixture(params=["cuda-core", "pycuda"])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+def device(request: pytest.FixtureRequest, options_in_force: OptionsInForce) -> Iterator[Device]:
     try:
-        device = open_device(request.param, 0)
+        device = open_device(request.param, options_in_force("cuda").device_index)
     except BackendUnavailableError as error:
         pytest.skip(why_skipped(error, gpu=True))
     yield device

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from time import perf_counter
 
-import numpy as np
 import pytest
 
 from models.spec.graphs import GraphRequest
@@ -17,11 +16,11 @@ from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.registry import create_backend
-from profiler_service.errors import BackendUnavailableError
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
-from tests.skips import why_skipped
+from profiler_service.jobs.output_check import output_problem
+from tests.in_force import OptionsInForce, as_exact_as
+from tests.skips import create_or_skip
 
 pytestmark = pytest.mark.gpu
 
@@ -33,14 +32,13 @@ Open = Callable[[bool], Backend]
 
 
 @pytest.fixture(params=["torch", pytest.param("inductor", marks=pytest.mark.slow), "onnxruntime"])
-def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
+def open_backend(request: pytest.FixtureRequest, options_in_force: OptionsInForce) -> Iterator[Open]:
     opened: list[Backend] = []
 
     def open_(cuda_graphs: bool) -> Backend:
-        try:
-            opened.append(create_backend(request.param, BackendOptions(device="cuda", cuda_graphs=cuda_graphs)))
-        except BackendUnavailableError as error:
-            pytest.skip(why_skipped(error, gpu=True))
+        options = options_in_force("cuda").model_copy(update={"cuda_graphs": cuda_graphs})
+        usual = BackendOptions(device="cuda", cuda_graphs=cuda_graphs)
+        opened.append(create_or_skip(request.param, options, usual=usual))
         return opened[-1]
 
     yield open_
@@ -95,7 +93,7 @@ def test_launched_either_way_it_computes_the_same_and_short_runs_are_not_timed_a
         outputs.append(engine.infer(seeded_input(SHORT)))
         times_ms.append(_median_ms(backend, engine))
         engine.close()
-    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+    assert output_problem(outputs[0], outputs[1], as_exact_as(backend.options, "float32"))[1] == ""
     assert times_ms[1] == pytest.approx(times_ms[0], rel=1.0)
 
 

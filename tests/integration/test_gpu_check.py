@@ -108,6 +108,19 @@ def test_what_needs_a_gpu_says_so(measured: Path) -> None:
     assert ended.stdout.count("it needs a GPU") == 3
 
 
+def test_every_part_heeds_the_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPCLOCK_THREADS", "2")
+    ended = gpu_check(tmp_path, *parts("contract-onnxruntime", "clocks-onnxruntime"))
+    assert ended.returncode == 0, ended.stdout
+    target = json.loads((tmp_path / "clocks-onnxruntime" / "clocks.json").read_text())["target"]
+    assert target["threads"] == 2
+    assert result(tmp_path, "contract-onnxruntime")["provenance"]["OPCLOCK_THREADS"] == "2"
+    monkeypatch.delenv("OPCLOCK_THREADS")
+    other = gpu_check(tmp_path, *parts("clocks-onnxruntime"))
+    assert other.returncode == 3
+    assert "settings: ['OPCLOCK_THREADS=2'] there, [] now" in other.stdout
+
+
 def test_other_choices_need_another_folder(measured: Path) -> None:
     ended = gpu_check(measured, *parts(TABLE), "--input-size", "128x256")
     assert ended.returncode == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -44,6 +45,22 @@ def test_a_child_that_ends_early_leaves_the_step_it_was_in(
     found = probe.run_child("default", "float16", 30.0)
     assert (found["outcome"], found["unfinished"]) == (outcome, unfinished)
     assert found["steps"] == [{"step": "build", "ok": True}]
+
+
+def test_the_gpu_that_is_asked_for_is_the_one_that_is_probed(
+    probe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text("import json, sys; print(json.dumps({'step': 'run it', 'ok': True, 'told': sys.argv[1:]}))\n")
+    monkeypatch.setattr(probe, "__file__", str(child))
+    (step,) = probe.run_child("SM89", "float16", 30.0, device_index=2)["steps"]
+    told = step["told"]
+    assert told[told.index("--device-index") + 1] == "2"
+    monkeypatch.setattr(probe, "probe", lambda variant, dtype, index: opened.append((variant, index)))
+    opened: list[tuple[str, int]] = []
+    monkeypatch.setattr(sys, "argv", ["probe", *told])
+    assert probe.main() == 0
+    assert opened == [("SM89", 2)]
 
 
 def test_a_wrong_result_is_no_success(probe: ModuleType) -> None:

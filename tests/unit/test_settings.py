@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
+from profiler_service.backends.options import BackendOptions
 from profiler_service.settings import Settings
 
 
@@ -42,3 +43,26 @@ def test_every_setting_says_what_it_is_for() -> None:
 def test_graph_files_go_beside_the_database_unless_told_otherwise(tmp_path: Path) -> None:
     assert Settings.load(database=tmp_path / "a.sqlite").cache_path == tmp_path / "a.sqlite.cache"
     assert Settings.load(cache_dir=tmp_path / "graphs").cache_path == tmp_path / "graphs"
+
+
+def test_a_backend_gets_every_option_from_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chosen = BackendOptions(
+        device="cuda",
+        threads=2,
+        device_index=1,
+        tf32=True,
+        device_access="pycuda",
+        cuda_graphs=False,
+        max_autotune=True,
+        cache_dir=tmp_path,
+        replay_builds=True,
+    )
+    usual = BackendOptions()
+    assert [name for name in BackendOptions.model_fields if getattr(chosen, name) == getattr(usual, name)] == []
+    for name, value in chosen.model_dump(mode="json").items():
+        monkeypatch.setenv(f"OPCLOCK_{name.upper()}", str(value))
+    assert Settings.load().backend_options() == chosen
+
+
+def test_the_usual_settings_are_the_usual_options(tmp_path: Path) -> None:
+    assert Settings.load(cache_dir=tmp_path).backend_options() == BackendOptions(cache_dir=tmp_path)

@@ -92,6 +92,12 @@ def _alive(group: int) -> bool:
     return False
 
 
+def test_names_of_users_are_left_out_of_what_is_kept(bench: Bench) -> None:
+    bench.run("telling", "-c", "print('/tmp/pytest-of-alice/pytest-0/test_one0', repr('/tmp/pytest-of-bob'))")
+    said = (bench.folder / "telling.out").read_text()
+    assert said.split() == ["/tmp/pytest-of-user/pytest-0/test_one0", "'/tmp/pytest-of-user'"]
+
+
 def test_folders_of_the_box_are_left_out_of_what_is_kept(bench: Bench) -> None:
     bench.run("telling", "-c", f"print({str(ROOT / 'docs')!r}, {str(Path.home() / 'x')!r})")
     said = (bench.folder / "telling.out").read_text()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.options import BackendOptions
 from profiler_service.jobs.graph_cache import GraphCache
 from scripts.gpu_check import clocks as module
+from scripts.gpu_check import copying
 from scripts.gpu_check.clocks import Clocks, flops, product
 from scripts.gpu_check.copying import measure
 from scripts.gpu_check.peaks import Limits
@@ -22,20 +26,24 @@ H100 = Limits(sm_clock_mhz=1830.0, memory_clock_mhz=2619.0, bus_bits=5120)
 
 
 @pytest.mark.parametrize(
-    ("clock_mhz", "capability", "multiprocessors", "dtype", "tera"),
+    ("clock_mhz", "capability", "multiprocessors", "dtype", "tf32", "tera"),
     [  # data sheets: H100 SXM, A100, V100, RTX 4090
-        (1830, "9.0", 132, "float16", 989),
-        (1980, "9.0", 132, "float32", 67),
-        (1410, "8.0", 108, "bfloat16", 312),
-        (1410, "8.0", 108, "float32", 19.5),
-        (1530, "7.0", 80, "float16", 125),
-        (2520, "8.9", 128, "float32", 82.6),
+        (1830, "9.0", 132, "float16", False, 989),
+        (1980, "9.0", 132, "float32", False, 67),
+        (1830, "9.0", 132, "float32", True, 494.7),
+        (1410, "8.0", 108, "bfloat16", True, 312),
+        (1410, "8.0", 108, "float32", False, 19.5),
+        (1410, "8.0", 108, "float32", True, 156),
+        (1530, "7.0", 80, "float16", False, 125),
+        (2520, "8.9", 128, "float32", False, 82.6),
+        (2520, "8.9", 128, "float32", True, 82.6),
+        (1695, "8.6", 82, "float32", True, 35.6),
     ],
 )
 def test_peaks_are_those_of_the_data_sheets(
-    clock_mhz: float, capability: str, multiprocessors: int, dtype: str, tera: float
+    clock_mhz: float, capability: str, multiprocessors: int, dtype: Dtype, tf32: bool, tera: float
 ) -> None:
-    peak = Limits(sm_clock_mhz=clock_mhz).flops(capability, multiprocessors, dtype)  # type: ignore[arg-type]
+    peak = Limits(sm_clock_mhz=clock_mhz).flops(capability, multiprocessors, dtype, tf32=tf32)
     assert peak is not None
     assert peak / 1e12 == pytest.approx(tera, rel=0.01)
 
@@ -75,13 +83,27 @@ class PaperBackend(Backend):
     reads_onnx = False
     builds_on_device = True
     dtypes = ("float16",)
+    runs_uncaptured = True
 
-    def __init__(self, flops_per_s: float, *, scale: float = 1.0, constant_ms: float = 0.0) -> None:
-        super().__init__(BackendOptions())
+    def __init__(
+        self,
+        flops_per_s: float,
+        *,
+        scale: float = 1.0,
+        constant_ms: float = 0.0,
+        options: BackendOptions = BackendOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(options)
         self.flops_per_s, self.scale, self.constant_ms = flops_per_s, scale, constant_ms
 
     def target(self) -> TargetSpec:
-        return TargetSpec(device="Paper H100", backend=self.name, options={"multiprocessors": "132"}, compute_capability="9.0")
+        return TargetSpec(
+            device="Paper H100",
+            backend=self.name,
+            options={"multiprocessors": "132"},
+            precision={"tf32": "on" if self.options.tf32 else "off"},
+            compute_capability="9.0",
+        )
 
     def build(self, artifact: GraphArtifact) -> Engine:
         return PaperEngine(flops(artifact.request.subject) / self.flops_per_s * 1e3 + 0.005)  # type: ignore[arg-type]
@@ -90,13 +112,20 @@ class PaperBackend(Backend):
         return [self.scale * engine.ms + self.constant_ms for engine in engines]  # type: ignore[attr-defined]
 
 
-def _judged(backend: PaperBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
-    """Check to whether it passed; the host's clock sees the truth."""
+def _on_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graph files are needed, and the host's clock sees the truth."""
     monkeypatch.setattr(module, "make_files", lambda artifact, cache: None)
     monkeypatch.setattr(module, "_host_ms", lambda engine: engine.ms + 0.01)
-    clocks = Clocks(backend, "cuda", "float16", GraphCache.open(tmp_path), H100)
+
+
+def _judged(
+    backend: PaperBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Dtype = "float16"
+) -> dict[str, bool]:
+    """Check to whether it passed."""
+    _on_paper(monkeypatch)
+    clocks = Clocks(backend, "cuda", dtype, GraphCache.open(tmp_path), H100)
     clocks.run()
-    return {check["name"].removeprefix("float16: "): check["passed"] for check in clocks.checks}
+    return {check["name"].removeprefix(f"{dtype}: "): check["passed"] for check in clocks.checks}
 
 
 ALL = {"floor", "floor is the device's", "matrix product", "twice the product", "independent clock"}
@@ -120,6 +149,57 @@ def test_a_wrong_clock_does_not(
 ) -> None:
     found = _judged(backend, tmp_path, monkeypatch)
     assert {name for name, passed in found.items() if not passed} == failing
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_float32_in_tf32_is_held_against_what_tf32_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    backend = PaperBackend(350e12, options=BackendOptions(tf32=tf32))
+    assert _judged(backend, tmp_path, monkeypatch, "float32")["matrix product"] is tf32
+
+
+def test_the_clock_that_is_checked_is_the_one_that_tables_are_measured_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[BackendOptions] = []
+
+    def create(name: str, options: BackendOptions) -> PaperBackend:
+        opened.append(options)
+        return PaperBackend(600e12, options=options)
+
+    _on_paper(monkeypatch)
+    monkeypatch.setattr(module, "create_backend", create)
+    monkeypatch.setattr(module, "limits_of", lambda device: H100)
+    settings = {"DEVICE_ACCESS": "pycuda", "DEVICE_INDEX": "1", "CUDA_GRAPHS": "false", "REPLAY_BUILDS": "true"}
+    for name, value in (settings | {"CACHE_DIR": str(tmp_path / "kept")}).items():
+        monkeypatch.setenv(f"OPCLOCK_{name}", value)
+    document = module.measure("paper", "cuda", ["float16"])
+    (options,) = opened
+    assert options.cache_dir is not None
+    assert not options.cache_dir.exists(), "a folder of its own, gone with it"
+    assert not (tmp_path / "kept").exists()
+    wanted = BackendOptions(device="cuda", device_access="pycuda", device_index=1, cuda_graphs=False)
+    assert options.model_copy(update={"cache_dir": None}) == wanted
+    assert {check["name"] for check in document["checks"]} == {f"float16: {name}" for name in ALL}
+
+
+def test_copies_run_on_the_device_that_the_settings_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[tuple[str, int]] = []
+
+    def open_device(access: str, index: int) -> FakeDevice:
+        opened.append((access, index))
+        return FakeDevice()
+
+    monkeypatch.setattr(copying, "open_device", open_device)
+    monkeypatch.setattr(copying, "driver_copy", lambda: None)
+    monkeypatch.setattr(copying, "measure", lambda device, copy, limits: {"device": device.info.name})
+    monkeypatch.setattr(copying, "limits_of", lambda device: H100)
+    monkeypatch.setenv("OPCLOCK_DEVICE_INDEX", "1")
+    monkeypatch.setenv("OPCLOCK_DEVICE_ACCESS", "pycuda")
+    output = tmp_path / "copying.json"
+    monkeypatch.setattr(sys, "argv", ["copying", "--access", "cuda-core", "-o", str(output)])
+    assert copying.main() == 0
+    assert opened == [("cuda-core", 1)], "the library is what is compared, and the command says which"
+    assert json.loads(output.read_text()) == {"device": FakeDevice().info.name}
 
 
 def test_the_product_grows_until_it_is_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

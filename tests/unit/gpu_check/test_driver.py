@@ -14,8 +14,9 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.registry import backend_names, device_kinds
-from scripts.gpu_check import driver
-from scripts.gpu_check.bench import Bench, OutOfTimeError, PartError, SkipPartError
+from profiler_service.settings import Settings
+from scripts.gpu_check import choices, driver
+from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settle
 from scripts.gpu_check.plan import Part, plan
 from scripts.gpu_check.results import Outcome, PartResult, read_result
@@ -74,6 +75,37 @@ def test_a_backend_that_is_not_here_skips_its_parts_and_says_why(tmp_path: Path,
     monkeypatch.setattr(driver, "_problem", lambda backend, device: f"{backend} is not installed for {device}")
     result = ended(tmp_path, raising(AssertionError("it must not run")), backend="inductor")
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "inductor is not installed for cpu")
+
+
+def test_a_backend_that_refuses_the_settings_skips_its_parts_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPCLOCK_MAX_AUTOTUNE", "true")
+    driver._problem.cache_clear()
+    result = ended(tmp_path, raising(AssertionError("it must not run")), backend="onnxruntime")
+    driver._problem.cache_clear()
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason.startswith("backend 'onnxruntime' has no max_autotune. Leave max_autotune off")
+
+
+def test_a_result_tells_the_settings_that_were_in_force_and_nothing_of_the_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ended(tmp_path, lambda bench: None).provenance
+    for name, value in {
+        **{"TF32": "1", "DEVICE_ACCESS": "pycuda", "REPLAY_BUILDS": "true", "THREADS": "1", "DEVICE": "cuda"},
+        **{"HOST": "10.0.0.3", "CACHE_DIR": "/mnt/alice"},
+    }.items():
+        monkeypatch.setenv(f"OPCLOCK_{name}", value)
+    told = ended(tmp_path, lambda bench: None).provenance
+    settings = {"OPCLOCK_TF32": "true", "OPCLOCK_DEVICE_ACCESS": "pycuda", "OPCLOCK_REPLAY_BUILDS": "true"}
+    assert told == usual | settings
+
+
+def test_a_traceback_does_not_tell_where_the_box_keeps_things(tmp_path: Path) -> None:
+    result = ended(tmp_path, raising(ValueError(f"{ROOT}/absent")))
+    assert result.reason == "ValueError: ./absent; see traceback.txt"
+    assert str(ROOT) not in (tmp_path / "pretended" / "traceback.txt").read_text()
 
 
 Command = Callable[..., int]
@@ -186,6 +218,44 @@ def test_one_folder_holds_results_of_the_same_choices(tmp_path: Path) -> None:
     keep(replace(REHEARSAL, dtypes=("float16",)), tmp_path)
     with pytest.raises(InvalidSpecError, match="input_size: 64x64 there, 128x256 now"):
         keep(replace(REHEARSAL, input_size="128x256"), tmp_path)
+
+
+def test_one_folder_holds_results_of_the_same_settings(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = pretending(lambda bench: None)
+    assert command() == 0
+    monkeypatch.setenv("OPCLOCK_BUILD_TIMEOUT_S", "600")
+    monkeypatch.setenv("OPCLOCK_REPLAY_BUILDS", "true")
+    assert command() == 0, "no number depends on these"
+    monkeypatch.setenv("OPCLOCK_DEVICE_INDEX", "1")
+    assert command() == 3
+    assert "settings: [] there, ['OPCLOCK_DEVICE_INDEX=1'] now" in capsys.readouterr().out
+    monkeypatch.delenv("OPCLOCK_DEVICE_INDEX")
+    monkeypatch.setenv("OPCLOCK_THREADS", "1")
+    assert command() == 0, "that is the usual one"
+    monkeypatch.setenv("OPCLOCK_THREADS", "many")
+    assert command() == 3
+    assert "Settings.threads" in capsys.readouterr().out
+
+
+def test_a_folder_from_before_settings_were_noted_goes_on(tmp_path: Path) -> None:
+    keep(REHEARSAL, tmp_path)
+    path = tmp_path / "choices.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "settings"}))
+    with pytest.raises(InvalidSpecError, match="settings"):
+        keep(replace(REHEARSAL, settings=("OPCLOCK_TF32=true",)), tmp_path)
+    keep(REHEARSAL, tmp_path)
+
+
+def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:
+    """A new setting counts until somebody says that it does not."""
+    free = choices._OF_THE_BOX | choices._OF_EACH_PART | choices._NO_NUMBER
+    assert free < set(Settings.model_fields)
+    assert set(Settings.model_fields) - free == {
+        *("threads", "core", "device_index", "tf32", "device_access", "cuda_graphs", "max_autotune"),
+        *("live_engines", "memory_fraction"),
+    }
 
 
 def _parts(choices: Choices) -> list[Part]:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from scripts.gpu_check import checking, report
-from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
+from scripts.gpu_check.bench import ROOT, Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.choices import REHEARSAL
 from scripts.gpu_check.driver import run_part
 from scripts.gpu_check.measuring import measured_table, repeatability, table, table1, table_part
@@ -246,9 +247,52 @@ def test_no_file_of_a_table_names_the_host(tmp_path: Path, monkeypatch: pytest.M
     assert [path for path in files if host.encode() in path.read_bytes()] == []
 
 
-def test_no_report_of_tests_names_the_host(tmp_path: Path) -> None:
-    (tmp_path / "test_one.py").write_text("def test_one(): pass\n")
-    bench = Bench(REHEARSAL, tmp_path, "contract", 60.0)
-    checking._pytest(bench, str(tmp_path / "test_one.py"))
-    assert bench.summary["passed"] == 1
-    assert "hostname" not in (bench.folder / "tests.xml").read_text()
+TELLING = """
+import pytest
+from pathlib import Path
+
+ROOT, HOME = {root!r}, {home!r}
+
+
+def test_passes(): pass
+
+
+@pytest.mark.parametrize("folder", [ROOT])
+def test_fails(folder, tmp_path):
+    print(HOME + "/printed")
+    raise ValueError(f"{{folder}}/no <&> such, nor {{tmp_path}}")
+
+
+def test_is_skipped():
+    pytest.skip(HOME + "/absent")
+"""
+
+
+def test_no_report_of_tests_names_the_host_its_folders_or_its_user(tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text(TELLING.format(root=str(ROOT), home=str(Path.home() / "x")))
+    bench = Bench(REHEARSAL, tmp_path / "output", "contract", 60.0)
+    checking._pytest(bench, str(tmp_path / "test_one.py"), "-o", "junit_logging=all")
+    assert bench.summary == {"tests": 3, "failures": 1, "errors": 0, "skipped": 1, "passed": 1}
+    kept = {path.name: path.read_text() for path in bench.folder.iterdir()}
+    assert set(kept) == {"pytest.out", "pytest.err", "tests.xml"}
+    for name, text in kept.items():
+        found = [told for told in (str(ROOT), str(Path.home()), platform.node(), f"pytest-of-{getuser()}") if told in text]
+        assert found == [], name
+    assert "hostname" not in kept["tests.xml"]
+    for left in ("./no &lt;&amp;&gt; such, nor ", "pytest-of-user", "~/x/printed", "~/x/absent"):
+        assert left in kept["tests.xml"]
+
+
+def test_the_probe_is_of_the_gpu_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answering: Callable[[Answer], list[str]]
+) -> None:
+    def answer(name: str, words: tuple[str, ...]) -> Ended:
+        assert words[words.index("--device-index") + 1] == "1"
+        Path(words[words.index("-o") + 1]).write_text('{"executes": false, "executed_variants": [], "variants": {}}')
+        return Ended(1, {}, "")
+
+    monkeypatch.setenv("OPCLOCK_DEVICE_INDEX", "1")
+    answering(answer)
+    bench = Bench(REHEARSAL, tmp_path, "probe", 60.0)
+    checking.probe(bench)
+    assert bench.summary["executes"] is False

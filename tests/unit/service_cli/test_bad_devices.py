@@ -17,7 +17,6 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 
 from profiler_service.backends import onnxruntime_cuda
 from profiler_service.backends.device import cuda_driver, opening, survey
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.cli import doctor
 from profiler_service.findings import Finding
@@ -112,7 +111,7 @@ ON_GPUS = {
 
 def _describe(settings: Settings) -> BackendDescription:
     """As a worker does, in this process, where the fakes are."""
-    backend = create_backend(settings.backend, BackendOptions(device=settings.device, device_access=settings.device_access))
+    backend = create_backend(settings.backend, settings.backend_options())
     try:
         return BackendDescription(backend.target(), backend.dtypes, backend.reads_onnx, backend.builds_on_device)
     finally:

@@ -1,0 +1,27 @@
+"""The settings of the environment, for tests on real backends and devices alone: `options_in_force` of conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from models.spec.operators import Dtype
+from profiler_service.backends.options import BackendOptions, DeviceKind
+from profiler_service.settings import Settings
+
+OptionsInForce = Callable[[DeviceKind], BackendOptions]
+
+
+def options_of(environment: Mapping[str, str], device: DeviceKind) -> BackendOptions:
+    """Options for that kind of device under these settings; nothing is kept in files, nor replayed from them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        chosen = Settings.load(device=device, replay_builds=False).backend_options()
+    return chosen.model_copy(update={"cache_dir": None})
+
+
+def as_exact_as(options: BackendOptions, dtype: Dtype) -> Dtype:
+    """The dtype whose tolerance holds for that one under these options: TF32 rounds factors to float16's ten bits."""
+    return "float16" if dtype == "float32" and options.tf32 else dtype
