@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from models.spec.operators import Dtype
 from profiler_service.backends.options import BackendOptions, DeviceKind
 from profiler_service.settings import Settings
 
@@ -20,8 +19,3 @@ def options_of(environment: Mapping[str, str], device: DeviceKind) -> BackendOpt
             patch.setenv(name, value)
         chosen = Settings.load(device=device, replay_builds=False).backend_options()
     return chosen.model_copy(update={"cache_dir": None})
-
-
-def as_exact_as(options: BackendOptions, dtype: Dtype) -> Dtype:
-    """The dtype whose tolerance holds for that one under these options: TF32 rounds factors to float16's ten bits."""
-    return "float16" if dtype == "float32" and options.tf32 else dtype

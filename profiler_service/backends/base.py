@@ -73,8 +73,8 @@ class Backend(ABC):
     """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
     builds_on_device: ClassVar[bool]
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
-    dtypes: ClassVar[tuple[Dtype, ...]]
-    """In which it computes; a dtype that it would silently compute in another is not one of them."""
+    dtypes: tuple[Dtype, ...]
+    """In which it computes, on this device; a dtype that it would silently compute in another is not one of them."""
     runs_uncaptured: ClassVar[bool] = False
     """Whether it can do without CUDA graphs."""
     autotunes: ClassVar[bool] = False

@@ -75,7 +75,7 @@ class OnnxRuntimeBackend(CpuBackend):
 
     name: ClassVar[str] = "onnxruntime"
     reads_onnx: ClassVar[bool] = True
-    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32",)
+    dtypes: tuple[Dtype, ...] = ("float32",)
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)

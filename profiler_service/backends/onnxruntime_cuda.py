@@ -97,7 +97,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     name: ClassVar[str] = "onnxruntime"
     reads_onnx: ClassVar[bool] = True
     builds_on_device: ClassVar[bool] = True
-    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16")
+    dtypes: tuple[Dtype, ...] = ("float32", "float16")
     runs_uncaptured: ClassVar[bool] = True
 
     def __init__(

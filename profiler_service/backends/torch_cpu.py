@@ -64,7 +64,7 @@ class TorchBackend(CpuBackend):
 
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
-    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "bfloat16", "float16")
+    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)

@@ -18,7 +18,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
-from profiler_service.backends.device.capabilities import require_bfloat16, require_supported, require_tf32, said
+from profiler_service.backends.device.capabilities import computed_in, require_supported, require_tf32, said
 from profiler_service.backends.device.cuda_driver import pci_bus_id
 from profiler_service.backends.device.flushing import flush_bytes
 from profiler_service.backends.device.reading import DeviceReading
@@ -156,7 +156,7 @@ class TorchCudaBackend(Backend):
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
     builds_on_device: ClassVar[bool] = True
-    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
+    dtypes: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
     runs_uncaptured: ClassVar[bool] = True
 
     def __init__(self, options: BackendOptions) -> None:
@@ -165,6 +165,7 @@ class TorchCudaBackend(Backend):
         self._properties = _started(self._device)
         require_supported(self._properties.name, self._capability)
         require_tf32(self._properties.name, self._capability, options)
+        self.dtypes = computed_in(self.dtypes, self._capability)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         self._stream = torch.cuda.Stream(self._device)
@@ -204,7 +205,6 @@ class TorchCudaBackend(Backend):
         """See `Backend.build`."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
-        require_bfloat16(self._properties.name, self._capability, request.subject.dtype)
         try:
             with torch.cuda.stream(self._stream):  # all of it: nothing waits for what another stream has not done
                 return self._engine(request)

@@ -14,8 +14,19 @@ TOLERANCES: Mapping[Dtype, float] = {"float32": 1e-4, "float16": 1e-2, "bfloat16
 and 1e-2); a resize with the wrong corners, a mistake easily made, is off by a fifth and more, in context too."""
 
 
-def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype) -> tuple[float | None, str]:
+def tolerance(dtype: Dtype, *, tf32: bool = False) -> float:
+    """Of an output in that dtype. TF32 rounds what is multiplied to float16's ten bits, so that it is as exact as that."""
+    return TOLERANCES["float16" if tf32 and dtype == "float32" else dtype]
+
+
+def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype, *, tf32: bool = False) -> tuple[float | None, str]:
     """Compare an output with the float32 reference.
+
+    Args:
+        output: of the engine, as float32.
+        reference: of the torch module.
+        dtype: that the engine computes in.
+        tf32: whether it may compute float32 in TF32.
 
     Returns:
         The relative L2 error (None where there is none to speak of) and what is wrong, empty if nothing is.
@@ -26,7 +37,8 @@ def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype) -> t
         return None, "the output has NaN or infinite values, the torch module's has none"
     size = float(np.linalg.norm(reference.ravel()))
     error = float(np.linalg.norm((output - reference).ravel())) / max(size, float(np.finfo(np.float32).tiny))
-    limit = TOLERANCES[dtype]
+    limit = tolerance(dtype, tf32=tf32)
     if error > limit:
-        return error, f"the output is off by {error:.3g} (relative L2) from the torch module's; {dtype} allows {limit:g}"
+        what = f"{dtype} in TF32" if tf32 and dtype == "float32" else dtype
+        return error, f"the output is off by {error:.3g} (relative L2) from the torch module's; {what} allows {limit:g}"
     return error, ""

@@ -93,7 +93,8 @@ class TimingWorker:
             try:
                 output = engine.infer(seeded_input(artifact.request))
                 if artifact.reference_path is not None:
-                    error, problem = output_problem(output, np.load(artifact.reference_path), artifact.request.subject.dtype)
+                    reference, dtype = np.load(artifact.reference_path), artifact.request.subject.dtype
+                    error, problem = output_problem(output, reference, dtype, tf32=self.options.tf32)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
             except Exception as raised:
                 failure = _failure(backend, raised, key, activity)

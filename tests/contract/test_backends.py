@@ -27,9 +27,9 @@ from profiler_service.backends.registry import backend_names, create_backend, de
 from profiler_service.errors import BuildError, RunError
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
-from profiler_service.jobs.output_check import TOLERANCES, output_problem
+from profiler_service.jobs.output_check import TOLERANCES, output_problem, tolerance
 from profiler_service.measure.alone import HOT_RUNS, run_alone
-from tests.in_force import OptionsInForce, as_exact_as
+from tests.in_force import OptionsInForce
 from tests.skips import create_or_skip
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8}
@@ -95,15 +95,15 @@ def engine(backend: Backend, cache: GraphCache) -> Iterator[Engine]:
 
 @pytest.mark.parametrize("request_", [*GRAPHS, BASE], ids=GraphRequest.label)
 def test_computes_what_the_torch_module_computes(backend: Backend, cache: GraphCache, request_: GraphRequest) -> None:
-    artifact, exactness = _artifact(cache, backend, request_), as_exact_as(backend.options, "float32")
+    artifact, tf32 = _artifact(cache, backend, request_), backend.options.tf32
     engine = backend.build(artifact)
     try:
-        error, problem = output_problem(engine.infer(seeded_input(request_)), _reference(artifact), exactness)
+        error, problem = output_problem(engine.infer(seeded_input(request_)), _reference(artifact), "float32", tf32=tf32)
     finally:
         engine.close()
     assert problem == ""
     assert error is not None
-    assert error < TOLERANCES[exactness] / 10
+    assert error < tolerance("float32", tf32=tf32) / 10
 
 
 @pytest.mark.parametrize("kind", ["conv3x3", "zoomed_conv3x3_x2", "segmentation_head"])
@@ -114,7 +114,7 @@ def test_computes_in_every_dtype_it_declares(backend: Backend, cache: GraphCache
         engine = backend.build(artifact)
         output = engine.infer(seeded_input(request))
         engine.close()
-        error, problem = output_problem(output, _reference(artifact), as_exact_as(backend.options, dtype))
+        error, problem = output_problem(output, _reference(artifact), dtype, tf32=backend.options.tf32)
         assert output.dtype == np.float32
         assert problem == ""
         assert error is not None
@@ -191,7 +191,7 @@ def test_a_rebuilt_engine_computes_the_same(backend: Backend, cache: GraphCache)
     engine = backend.rebuild(artifact)
     try:
         output = engine.infer(seeded_input(CONVOLUTION))
-        _, problem = output_problem(output, _reference(artifact), as_exact_as(backend.options, "float32"))
+        _, problem = output_problem(output, _reference(artifact), "float32", tf32=backend.options.tf32)
     finally:
         engine.close()
     assert problem == ""

@@ -19,7 +19,7 @@ from profiler_service.backends.options import BackendOptions
 from profiler_service.jobs.graph_cache import GraphCache
 from profiler_service.jobs.graph_files import make_files
 from profiler_service.jobs.output_check import output_problem
-from tests.in_force import OptionsInForce, as_exact_as
+from tests.in_force import OptionsInForce
 from tests.skips import create_or_skip
 
 pytestmark = pytest.mark.gpu
@@ -93,7 +93,7 @@ def test_launched_either_way_it_computes_the_same_and_short_runs_are_not_timed_a
         outputs.append(engine.infer(seeded_input(SHORT)))
         times_ms.append(_median_ms(backend, engine))
         engine.close()
-    assert output_problem(outputs[0], outputs[1], as_exact_as(backend.options, "float32"))[1] == ""
+    assert output_problem(outputs[0], outputs[1], "float32", tf32=backend.options.tf32)[1] == ""
     assert times_ms[1] == pytest.approx(times_ms[0], rel=1.0)
 
 

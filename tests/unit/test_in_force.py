@@ -12,7 +12,7 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from profiler_service.backends.options import BackendOptions
 from profiler_service.settings import Settings
-from tests.in_force import as_exact_as, options_of
+from tests.in_force import options_of
 from tests.skips import create_or_skip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,12 +51,6 @@ def test_what_a_backend_refuses_is_skipped_only_where_the_environment_asks_for_i
         create_or_skip("torch", autotuned, usual=BackendOptions(device="cpu"))
     with pytest.raises(InvalidSpecError, match="has no max_autotune"):
         create_or_skip("torch", autotuned, usual=autotuned)
-
-
-def test_tf32_is_held_to_what_its_ten_bits_allow() -> None:
-    tf32 = BackendOptions(device="cuda", tf32=True)
-    assert [as_exact_as(tf32, "float32"), as_exact_as(tf32, "bfloat16")] == ["float16", "bfloat16"]
-    assert as_exact_as(BackendOptions(device="cuda"), "float32") == "float32"
 
 
 def test_no_test_sees_the_settings_of_who_runs_it() -> None:

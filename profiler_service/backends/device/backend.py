@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.capabilities import require_tf32
+from profiler_service.backends.device.capabilities import computed_in, require_tf32
 from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.reading import DeviceReading
@@ -31,6 +31,7 @@ class DeviceBackend(Backend):
         super().__init__(options)
         self._device = device = device or open_device(options.device_access, options.device_index)
         require_tf32(device.info.name, device.info.compute_capability, options)
+        self.dtypes = computed_in(self.dtypes, device.info.compute_capability)
         self._driver = driver or driver_version()
         self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
         self._timer = HeadStartTimer(device)

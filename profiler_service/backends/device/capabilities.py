@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.spec.errors import InvalidSpecError
+from models.spec.operators import Dtype
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendUnavailableError
 
@@ -30,10 +31,9 @@ def require_tf32(name: str, capability: Capability, options: BackendOptions) -> 
         raise InvalidSpecError(f"{name} has no TF32", hint="Leave tf32 off.")
 
 
-def require_bfloat16(name: str, capability: Capability, dtype: str) -> None:
-    """Raises InvalidSpecError where bfloat16 is asked of a GPU that would compute it in another type."""
-    if dtype == "bfloat16" and capability < _AMPERE:
-        raise InvalidSpecError(f"{name} does not compute in bfloat16", hint="Choose float16 or float32.")
+def computed_in(dtypes: tuple[Dtype, ...], capability: Capability) -> tuple[Dtype, ...]:
+    """Those of them that the GPU computes in itself: older ones compute bfloat16 in another type."""
+    return tuple(dtype for dtype in dtypes if dtype != "bfloat16" or capability >= _AMPERE)
 
 
 def said(capability: Capability) -> str:

@@ -18,7 +18,6 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
 from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.capabilities import require_bfloat16
 from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.kept import Kept
@@ -43,7 +42,7 @@ class TensorRtBackend(DeviceBackend):
     name: ClassVar[str] = TENSORRT.name
     reads_onnx: ClassVar[bool] = True
     builds_on_device: ClassVar[bool] = True
-    dtypes: ClassVar[tuple[Dtype, ...]] = ("float32", "float16", "bfloat16")
+    dtypes: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
     replays_builds: ClassVar[bool] = True
     flavour: ClassVar[Flavour] = TENSORRT
 
@@ -109,16 +108,13 @@ class TensorRtBackend(DeviceBackend):
         """The graph, and how it is to be built. Raises as `build` does."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
-        dtype = request.subject.dtype
-        info = self._device.info
-        require_bfloat16(info.name, info.compute_capability, dtype)
         if artifact.onnx_path is None:
             raise BuildError(f"{request.label()}: no ONNX file was made")
         try:
             graph = artifact.onnx_path.read_bytes()
         except OSError as error:
             raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
-        return graph, self._request(dtype)
+        return graph, self._request(request.subject.dtype)
 
     def _engine(self, request: GraphRequest, plan: Plan, suffix: str = "") -> TensorRtEngine:
         """The plan on the device; what it became is kept under a name with that suffix."""

@@ -192,7 +192,7 @@ def test_gpus_before_ampere_have_neither_tf32_nor_bfloat16(make_artifact: MakeAr
     turing = FakeTensorRt(FakeDevice(replace(HOPPER, name="Fake T4", compute_capability=(7, 5))))
     with pytest.raises(InvalidSpecError, match="Fake T4 has no TF32"):
         backend_of(turing, tf32=True)
-    with pytest.raises(InvalidSpecError, match="Fake T4 does not compute in bfloat16"):
+    with pytest.raises(InvalidSpecError, match="'tensorrt' does not compute in bfloat16, only in float32, float16"):
         backend_of(turing).build(make_artifact(dtype="bfloat16"))
 
 
