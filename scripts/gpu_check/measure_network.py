@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import OpclockError
+from models.spec.errors import ExitCode, OpclockError
 from models.spec.measurements import Budget
 from models.spec.wire import JobCreate
+from nas_client.errors import ServiceError
 from nas_client.estimate import estimate
 from nas_client.jobs import run_job
 from nas_client.service import ServiceClient
@@ -23,12 +24,18 @@ from nas_client.table import LookupTable
 
 
 def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, budget: Budget) -> dict[str, Any]:
-    """Measured and summed milliseconds of that network; a network that fails says why."""
+    """Measured and summed milliseconds of that network; one that fails, or that this protocol does not measure, says why."""
     table = LookupTable(service.table(table_id))
     summed = estimate(network, table)
     request = JobCreate(space=table.info.space, workloads=(network,), protocol=table.info.protocol, budget=budget)
-    job = run_job(service, request, lambda _job: None)
-    (found,) = service.lookup(job.table_id, [network])
+    found, refusal = None, ""
+    try:
+        job = run_job(service, request, lambda _job: None)
+        (found,) = service.lookup(job.table_id, [network])
+    except ServiceError as error:
+        if error.exit_code != ExitCode.BAD_INPUT:
+            raise
+        refusal = error.message
     value = None if found is None else found.value_ms
     return {
         "protocol": table.info.protocol.value,
@@ -37,7 +44,8 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
         "stderr_ms": None if found is None else found.stderr_ms,
         "frames_per_s": 1e3 / value if value else None,
         "flags": [] if found is None else [flag.value for flag in found.flags],
-        "message": "" if value is not None else "no measurement" if found is None else found.message,
+        "refused": bool(refusal),
+        "message": "" if value is not None else refusal or "no measurement" if found is None else found.message,
         "sum_ms": summed.sum_ms,
         "terms": len(summed.terms),
         "missing": [term.operator.label() for term in summed.missing],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from profiler_service.settings import ENVIRONMENT_PREFIX
 from scripts.gpu_check.bench import Bench
 from scripts.gpu_check.results import FILE, PartResult, read_result
 
@@ -32,7 +33,7 @@ def read_all(output: Path) -> dict[str, PartResult]:
 
 def page(results: dict[str, PartResult]) -> str:
     """Markdown: the parts, then the numbers of each kind of part that has any."""
-    lines = ["# What this box showed", "", "| part | outcome | minutes | |", "|---|---|---|---|"]
+    lines = ["# What this box showed", "", *_settings(results), "| part | outcome | minutes | |", "|---|---|---|---|"]
     for name, result in results.items():
         lines.append(f"| {name} | {result.outcome.value} | {result.seconds / 60:.1f} | {_cell(result.reason)} |")
     for title, heading, rows in (
@@ -61,6 +62,18 @@ def page(results: dict[str, PartResult]) -> str:
             columns = heading.count("|") - 1
             lines += ["", f"## {title}", "", heading, "|" + "---|" * columns, *found]
     return "\n".join(lines) + "\n"
+
+
+def _settings(results: dict[str, PartResult]) -> Iterator[str]:
+    """Those that were not the usual ones, which are the same for all parts but for such as no number depends on."""
+    found = {
+        f"{name}={value}"
+        for result in results.values()
+        for name, value in result.provenance.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    if found:
+        yield from (f"Under {', '.join(f'`{setting}`' for setting in sorted(found))}.", "")
 
 
 def _checks(results: dict[str, PartResult]) -> Iterator[str]:
@@ -116,7 +129,8 @@ def _networks(results: dict[str, PartResult]) -> Iterator[str]:
 def _student(results: dict[str, PartResult]) -> Iterator[str]:
     for name, summary in _summaries(results, "student-", "tables"):
         for row in summary["tables"]:
-            measured = "failed | " if row["measured_ms"] is None else f"{row['measured_ms']:.4f} | {row['frames_per_s']:.1f}"
+            missing = "refused | " if row["refused"] else "failed | "
+            measured = missing if row["measured_ms"] is None else f"{row['measured_ms']:.4f} | {row['frames_per_s']:.1f}"
             yield f"| {name} | {row['protocol']} | {measured} | {row['sum_ms']:.4f} | {_percent(row['error'])} |"
 
 
