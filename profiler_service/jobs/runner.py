@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -217,26 +218,24 @@ class JobRunner:
     def _to_rebuild(self, job: JobPublic, entries: Iterable[Measurement]) -> list[Measurement]:
         """What the job has still to build anew of its entries.
 
-        What is known stands, unless the job measures everything again or asks for just this. Then what it told itself
-        stands, before it was interrupted, and what it told when it was submitted before and did not come to its end.
+        What is known stands, unless the job measures everything again or asks for just this.
         """
-        since = None
-        if job.request.remeasure:
-            since = job.created_at
-        elif job.request.rebuild:
-            since = self._store.asked_since(job.id)
+        again = job.request.remeasure or job.request.rebuild
+        since = self._store.asked_since(job.id) if again else None
         known = self._store.table_info(job.table_id).rebuild_spread
         return entries_to_rebuild(entries, known, seed=job.table_id, since=since)
 
     def _outstanding(self, job: JobPublic) -> _Outstanding:
         """What is left of a job, whether it starts or goes on.
 
-        What is measured again keeps its old value until it has a new one.
+        What is measured again keeps its old value until it has a new one. What the job told stands, before it was interrupted
+        or when it was submitted before and did not come to its end.
         """
         request, space = job.request, create_space(job.request.space)
         workloads = {workload.key(): workload for workload in requested_workloads(request, space)}
         entries = self._store.measurements(job.table_id, workloads)
-        finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job)}
+        since = self._store.asked_since(job.id)
+        finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job, since)}
         good = sum(entry.status is Status.OK for entry in finished.values())
         reused = good if job.started_at is None else min(job.counts.reused, good)
         counts = JobCounts(total=len(workloads), reused=reused, measured=good - reused, failed=len(finished) - good)
@@ -261,10 +260,17 @@ class JobRunner:
             run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))
 
 
-def _due_again(entry: Measurement, job: JobPublic) -> bool:
-    """Whether an entry from before the job is to be replaced: a failure always, a value if the job measures again."""
-    before = entry.measured_at is None or entry.measured_at < job.created_at
-    return before and (job.request.remeasure or entry.status is not Status.OK)
+def _due_again(entry: Measurement, job: JobPublic, since: datetime) -> bool:
+    """Whether an entry is to be replaced: a failure from before the job; a value if the job measures again, where it is from
+    before that was first asked for.
+    """
+    if entry.status is Status.OK:
+        return job.request.remeasure and _is_before(entry, since)
+    return _is_before(entry, job.created_at)
+
+
+def _is_before(entry: Measurement, instant: datetime) -> bool:
+    return entry.measured_at is None or entry.measured_at < instant
 
 
 def _free_bytes(workers: Workers) -> int:

@@ -235,6 +235,27 @@ class TestSmallJobs:
         assert (counts.measured, counts.reused) == (len(GRID), 0)
         assert all(entry.measured_at != before[key].measured_at for key, entry in entries(bench, job).items())
 
+    def test_measuring_again_goes_on_where_the_same_request_was_interrupted(self, bench: Bench) -> None:
+        bench.run(bench.submit())
+        cancelled = Event()
+
+        def stop(state: JobPublic) -> None:
+            if 0 < state.counts.measured < len(GRID):
+                cancelled.set()
+
+        bench.workers.visit_noise = 0.03
+        first = bench.submit(remeasure=True)
+        bench.run(first, on_progress=stop, cancelled=cancelled)
+        kept = bench.store.job(first.id).counts.measured
+        second = bench.submit(remeasure=True)
+        bench.run(second)
+        counts = bench.store.job(second.id).counts
+        assert (counts.reused, counts.measured) == (kept, len(GRID) - kept)
+        assert all(entry.measured_at and entry.measured_at >= first.created_at for entry in entries(bench, second).values())
+        third = bench.submit(remeasure=True)
+        bench.run(third)
+        assert bench.store.job(third.id).counts.measured == len(GRID), "what was done is done again"
+
     def test_remeasuring_replaces_what_was_there(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:5]))
         bench.workers.groups.clear()
