@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def own_device_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Commands in tests do not wait for others that measure on this machine: their times are of no interest."""
     with pytest.MonkeyPatch.context() as patch:
