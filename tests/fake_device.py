@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
 from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.head_start import Mark
-from profiler_service.errors import DeviceMemoryError
+from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 
 HOPPER = DeviceInfo(
     name="Fake H200",
@@ -88,6 +88,8 @@ class FakeDevice(Device):
         self._next_address = 4096
         self._catches_up = catches_up
         self._capturing: list[Callable[[], None]] | None = None
+        self._capture_valid = True
+        self._done_ms = 0.0
 
     def submit(self, stream: int, work: Callable[[], None]) -> None:
         """What a runtime does: work for that stream, recorded while it is captured."""
@@ -137,12 +139,14 @@ class FakeDevice(Device):
 
     def capture(self, enqueue: Enqueue) -> CapturedGraph:
         self.calls.append("begin capture")
-        self._capturing = work = []
+        self._capturing, self._capture_valid = (work := []), True
         try:
             enqueue(CAPTURING_STREAM)
         finally:
             self._capturing = None
             self.calls.append("end capture")
+        if not self._capture_valid:
+            raise BuildError("something waited for the device while it was captured")
         return FakeGraph(self, work)
 
     def sleep(self, seconds: float) -> None:
@@ -159,6 +163,8 @@ class FakeDevice(Device):
         self._catches_up = max(self._catches_up, 1)
 
     def passed(self, mark: Mark) -> bool:
+        if mark <= self._done_ms:
+            return True
         self._catches_up -= 1
         return self._catches_up >= 0
 
@@ -167,6 +173,10 @@ class FakeDevice(Device):
 
     def synchronize(self) -> None:
         self.calls.append("synchronize")
+        if self._capturing is not None:
+            self._capture_valid = False
+            raise RunError("the run failed: nothing may wait for the device while it is captured")
+        self._done_ms = self.clock_ms
 
     def close(self) -> None:
         self.closed = True

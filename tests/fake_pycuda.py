@@ -56,6 +56,7 @@ class FakePyCuda(ModuleType):
         self.cycles = 0
         self.synchronised = 0
         self.capturing: list[Callable[[], None]] | None = None
+        self.capture_valid = True
         self.Context = type(
             "Context", (), {"synchronize": staticmethod(self._current), "get_device": staticmethod(lambda: _Device(self))}
         )
@@ -168,6 +169,9 @@ class _Stream:
 
     def synchronize(self) -> None:
         self._cuda._current()
+        if self._cuda.capturing is not None:
+            self._cuda.capture_valid = False
+            raise Error("cuStreamSynchronize failed: operation not permitted when stream is capturing")
         self._cuda.synchronised += 1
 
 
@@ -183,6 +187,7 @@ class FakeDriver:
         2: b"CUDA_ERROR_OUT_OF_MEMORY",
         101: b"CUDA_ERROR_INVALID_DEVICE",
         900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+        901: b"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
     }
 
     def __init__(self, cuda: FakePyCuda, failing: dict[str, int] | None = None) -> None:
@@ -197,6 +202,9 @@ class FakeDriver:
 
     def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:  # noqa: N802
         work, self._cuda.capturing = self._cuda.capturing or [], None
+        valid, self._cuda.capture_valid = self._cuda.capture_valid, True
+        if not valid:
+            return 901
         return self._unless_failing("cuStreamEndCapture", lambda: self._put(self.graphs, graph, work))
 
     def cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:  # noqa: N802

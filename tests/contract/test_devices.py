@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from profiler_service.backends.device import cuda_driver
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.head_start import HeadStartTimer
-from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
+from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
+from tests import fake_cuda_core
 from tests.fake_device import FakeDevice
 from tests.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
 from tests.in_force import OptionsInForce
@@ -31,6 +33,7 @@ def _on_fake_pycuda(
 @pytest.fixture(
     params=[
         "fake",
+        "fake cuda-core",
         "fake pycuda",
         pytest.param("cuda-core", marks=pytest.mark.gpu),
         pytest.param("pycuda", marks=pytest.mark.gpu),
@@ -41,6 +44,9 @@ def device(
 ) -> Iterator[Device]:
     if request.param == "fake":
         device: Device = FakeDevice()
+    elif request.param == "fake cuda-core":
+        fake_cuda_core.install(monkeypatch, fake_cuda_core.FakeCudaCore())
+        device = open_device("cuda-core", 0)
     elif request.param == "fake pycuda":
         device = _on_fake_pycuda(monkeypatch, FakePyCuda())
     else:
@@ -128,6 +134,33 @@ def test_a_failed_capture_leaves_the_stream_usable(device: Device, buffer: Buffe
         device.capture(fail)
     device.fill(buffer, 3)
     assert (_content(device, buffer) == 3).all()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "ignored"])
+def test_a_capture_that_waits_for_the_device_is_refused_and_leaves_the_stream_usable(
+    device: Device, buffer: Buffer, told: bool
+) -> None:
+    def wait(_stream: int) -> None:
+        with nullcontext() if told else suppress(BackendError):
+            device.synchronize()
+
+    with pytest.raises(BackendError) as caught:
+        device.capture(wait)
+    assert type(caught.value) is (RunError if told else BuildError)
+    device.fill(buffer, 3)
+    assert (_content(device, buffer) == 3).all()
+    graph = device.capture(lambda stream: device.fill(buffer, 4))
+    graph.launch()
+    assert (_content(device, buffer) == 4).all()
+    graph.close()
+
+
+def test_passes_a_mark_once_it_has_come_there(device: Device) -> None:
+    device.sleep(0.1)
+    mark = device.mark()
+    assert not device.passed(mark)
+    device.synchronize()
+    assert device.passed(mark)
 
 
 def test_sleeps_at_least_as_long_as_asked(device: Device) -> None:

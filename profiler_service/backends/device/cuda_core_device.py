@@ -117,12 +117,11 @@ class CudaCoreDevice(Device):
             builder = self._stream.create_graph_builder().begin_building("thread_local")
             try:
                 enqueue(int(builder.stream.handle))
+                graph = builder.end_building().complete()
             except BaseException:
                 with suppress(Exception):  # what went wrong first is what counts
-                    builder.end_building()
+                    builder.close()  # ends a capture that is not valid any more, too, which `end_building` refuses to
                 raise
-            builder.end_building()
-            graph = builder.complete()
             builder.close()
             graph.upload(self._stream)
             return _Graph(graph, self._stream)

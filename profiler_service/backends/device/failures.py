@@ -43,7 +43,7 @@ _MEANINGS = (
     ),
     _Meaning(
         ("INVALID_DEVICE",),
-        ("invalid device ordinal",),
+        ("invalid device ordinal", "device_id must be within"),
         "there is no GPU of that index",
         "Choose another OPCLOCK_DEVICE_INDEX; see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES.",
     ),

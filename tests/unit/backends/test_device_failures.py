@@ -13,6 +13,7 @@ from profiler_service.errors import BuildError, DeviceMemoryError, RunError
     [
         ("CUDA_ERROR_NO_DEVICE: This indicates that no CUDA-capable devices were detected", "no NVIDIA GPU"),
         ("CUDA_ERROR_INVALID_DEVICE: ...", "no GPU of that index"),
+        ("device_id must be within [0, 1), got 3", "no GPU of that index"),
         ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: ...", "of different versions"),
         ("CUDA_ERROR_DEVICES_UNAVAILABLE: ...", "the GPU is busy"),
         ("CUDA_ERROR_NO_BINARY_FOR_GPU: ...", "not supported"),
