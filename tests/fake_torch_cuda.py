@@ -1,17 +1,19 @@
 """`torch.cuda`, as far as it is used, on the CPU.
 
-Its graphs record torch's operators and run them again; its clock counts them.
+Its graphs record torch's operators and run them again; each stream's clock counts them. Memory belongs to the stream that was
+current when it was allocated, as in torch's allocator: work on any other stream that uses it fails the test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -22,7 +24,7 @@ CYCLES_PER_MS = 2e6
 
 
 class FakeCuda:
-    """A GPU whose clock moves by so much with each operator.
+    """A GPU whose clock moves by so much with each operator. Operators are seen while it is watched.
 
     Args:
         name, capability, integrated: of the GPU.
@@ -48,8 +50,13 @@ class FakeCuda:
             is_integrated=int(integrated),
         )
         self.failing, self.records_nothing = failing, records_nothing
-        self.clock_ms = 0.0
+        self.broken = ""
+        """What every call of CUDA's says from now on."""
+        self.default = self.current = _Stream(self)
+        self.streams = [self.default]
+        self.capturing = False
         self.sleeps = 0
+        self._owners: dict[StorageWeakRef, _Stream] = {}
         self.free_bytes, self.reserved_bytes, self.allocated_bytes = 2**30, 2**21, 2**20
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,13 +67,13 @@ class FakeCuda:
         replacements: dict[str, Any] = {
             "init": self._init,
             "set_device": lambda device: None,
-            "synchronize": lambda device: None,
+            "synchronize": lambda device: [stream.synchronize() for stream in self.streams],
             "get_device_properties": lambda device: self.properties,
-            "Stream": lambda device: SimpleNamespace(synchronize=lambda: None),
-            "stream": lambda stream: _Counting(self),
+            "Stream": self._stream,
+            "stream": self.on,
             "Event": lambda enable_timing: _Event(self),
             "CUDAGraph": lambda: _Graph(self),
-            "graph": lambda graph, stream: graph.capturing(),
+            "graph": lambda graph, stream: graph.capturing(stream),
             "_sleep": self._sleep,
             "mem_get_info": self._mem_get_info,
             "memory_reserved": lambda device: self.reserved_bytes,
@@ -74,6 +81,47 @@ class FakeCuda:
         }
         for function, replacement in replacements.items():
             monkeypatch.setattr(torch.cuda, function, replacement)
+
+    @property
+    def busy(self) -> bool:
+        """Whether work was enqueued anywhere that nobody has waited for."""
+        return any(stream.busy for stream in self.streams)
+
+    @contextmanager
+    def on(self, stream: _Stream) -> Iterator[None]:
+        """Make it the current stream meanwhile."""
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def watch(self) -> TorchDispatchMode:
+        """A context in which operators are its work."""
+        return _Watching(self)
+
+    def require_working(self) -> None:
+        """Raises what broke it."""
+        if self.broken:
+            raise RuntimeError(self.broken)
+
+    def enqueue(self, operators: int, used: Iterable[StorageWeakRef]) -> None:
+        """Work for the current stream, on that memory. What is no stream's is the host's."""
+        owners = {self._owners.get(storage, self.current) for storage in used}
+        assert owners <= {self.current}, "memory of another stream is used, which need not be there yet, or any more"
+        if self.current is not self.default:
+            self.require_working()
+        if not self.capturing:
+            self.current.clock_ms += OPERATOR_MS * operators
+            self.current.busy = True
+
+    def allocated(self, storages: Iterable[StorageWeakRef]) -> None:
+        """Memory that the current stream has from now on."""
+        self._owners |= dict.fromkeys(storages, self.current)
+
+    def _stream(self, device: torch.device) -> _Stream:
+        self.streams.append(_Stream(self))
+        return self.streams[-1]
 
     def _init(self) -> None:
         if self.failing is not None:
@@ -86,48 +134,81 @@ class FakeCuda:
 
     def _sleep(self, cycles: int) -> None:
         self.sleeps += 1
-        self.clock_ms += cycles / CYCLES_PER_MS
+        self.current.clock_ms += cycles / CYCLES_PER_MS
+        self.current.asleep = self.current.busy = True
 
 
-class _Counting(TorchDispatchMode):
-    """The current stream: every operator takes its time."""
+class _Stream:
+    """Wakes up, once it was put to sleep, only when somebody waits for it: no host is ever too slow."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self._cuda = cuda
+        self.clock_ms = 0.0
+        self.waits = 0
+        self.busy = self.asleep = False
+
+    def synchronize(self) -> None:
+        self._cuda.require_working()
+        if self._cuda.capturing:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        self.waits += 1
+        self.busy = self.asleep = False
+
+
+class _Watching(TorchDispatchMode):
+    """Sees every operator, on whatever stream."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         super().__init__()
         self._cuda = cuda
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._cuda.clock_ms += OPERATOR_MS
-        return function(*args, **(kwargs or {}))
+        used = _storages(args, kwargs)
+        self._cuda.enqueue(1, used)
+        results = function(*args, **(kwargs or {}))
+        self._cuda.allocated(_storages(results) - used)
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self._cuda.current.synchronize()  # a number for the host
+        return results
 
 
 class _Event:
     def __init__(self, cuda: FakeCuda) -> None:
-        self._cuda, self.at_ms = cuda, 0.0
+        self._cuda = cuda
 
-    def record(self, stream: Any) -> None:
-        self.at_ms = self._cuda.clock_ms
+    def record(self, stream: _Stream) -> None:
+        self._cuda.require_working()
+        self._stream, self._at_ms = stream, stream.clock_ms
+        self._passed_after = stream.waits if stream.asleep else -1
 
     def query(self) -> bool:
-        return False
+        self._cuda.require_working()
+        return self._stream.waits > self._passed_after
 
     def elapsed_time(self, later: _Event) -> float:
-        return later.at_ms - self.at_ms
+        if not later.query():
+            raise RuntimeError("CUDA error: device not ready")
+        return later._at_ms - self._at_ms
 
 
 class _Graph:
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda = cuda
         self._steps: list[Callable[[], None]] = []
+        self._used: set[StorageWeakRef] = set()
 
     @contextmanager
-    def capturing(self) -> Iterator[None]:
-        recording = nullcontext() if self._cuda.records_nothing else _Recording(self._steps)
-        with recording:
-            yield
+    def capturing(self, stream: _Stream) -> Iterator[None]:
+        recording = nullcontext() if self._cuda.records_nothing else _Recording(self._steps, self._used)
+        with self._cuda.on(stream), recording:
+            self._cuda.capturing = True
+            try:
+                yield
+            finally:
+                self._cuda.capturing = False
 
     def replay(self) -> None:
-        self._cuda.clock_ms += OPERATOR_MS * len(self._steps)
+        self._cuda.enqueue(len(self._steps), self._used)
         for step in self._steps:
             step()
 
@@ -135,23 +216,29 @@ class _Graph:
 class _Recording(TorchDispatchMode):
     """Notes each operator, to be run again into the same memory."""
 
-    def __init__(self, steps: list[Callable[[], None]]) -> None:
+    def __init__(self, steps: list[Callable[[], None]], used: set[StorageWeakRef]) -> None:
         super().__init__()
-        self._steps = steps
+        self._steps, self._used = steps, used
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         results = function(*args, **kwargs)
-        given = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        given = _storages(args, kwargs)
+        self._used |= given
 
         def step() -> None:
             with _without_modes():
                 for old, new in zip(tree_leaves(results), tree_leaves(function(*args, **kwargs)), strict=True):
-                    if old.untyped_storage().data_ptr() not in given:  # neither a view nor the result of work in place
+                    if not _storages(old) <= given:  # neither a view nor the result of work in place
                         old.copy_(new)
 
         self._steps.append(step)
         return results
+
+
+def _storages(*values: Any) -> set[StorageWeakRef]:
+    """The memory of every tensor in there."""
+    return {StorageWeakRef(leaf.untyped_storage()) for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)}
 
 
 @contextmanager

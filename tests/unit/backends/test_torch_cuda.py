@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -43,16 +44,22 @@ SHORT, LONG = _artifact("conv3x3"), _artifact("zoomed_conv3x3_x2")
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """A fake in the place of torch's functions, and of the fake before it."""
+    watched = ExitStack()
+
     def install(**behaviour: Any) -> FakeCuda:
         cuda = FakeCuda(**behaviour)
         cuda.install(monkeypatch)
+        watched.close()
+        watched.enter_context(cuda.watch())
         monkeypatch.setattr(torch_cuda, "Telemetry", lambda bus: {"0000:1B:00.0": FakeTelemetry(FakeDevice())}[bus])
         monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
         return cuda
 
-    return install
+    with watched:
+        yield install
 
 
 @pytest.mark.parametrize("options", [CAPTURED, EAGER], ids=["captured", "eager"])
@@ -71,6 +78,22 @@ def test_computes_what_it_computes_on_the_cpu(install: Install, options: Backend
     for used in (engine.run, lambda: engine.infer(seeded)):
         with pytest.raises(RunError, match="closed"):
             used()
+
+
+@pytest.mark.parametrize("options", [CAPTURED, EAGER], ids=["captured", "eager"])
+def test_everything_runs_on_the_backends_stream_and_is_done_when_it_returns(install: Install, options: BackendOptions) -> None:
+    """On any other stream the fake refuses the engine's memory."""
+    cuda = install()
+    backend = TorchCudaBackend(options)
+    engine, flusher = backend.build(SHORT), backend.flusher()
+    array = np.zeros_like(seeded_input(SHORT.request))
+    works = (engine.run, flusher.run, lambda: backend.time_pass([flusher, engine]), lambda: engine.infer(array))
+    for work in works:
+        before_ms = cuda.default.clock_ms
+        work()
+        assert not cuda.busy
+        assert cuda.default.clock_ms == before_ms
+    assert cuda.current is cuda.default
 
 
 def test_captured_runs_stand_in_the_queue_together_eager_ones_alone(install: Install) -> None:
