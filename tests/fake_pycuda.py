@@ -50,6 +50,8 @@ class FakePyCuda(ModuleType):
         self.devices, self.error, self.context_error = devices, error, context_error
         self.device_name, self.capability, self.integrated = name, capability, integrated
         self.memory_error = ""
+        self.broken = ""
+        """What every call says from now on."""
         self.started = False
         self.contexts = 0
         self.memory: dict[int, NDArray[np.uint8]] = {}
@@ -106,15 +108,19 @@ class FakePyCuda(ModuleType):
         return MEMORY_BYTES - sum(array.nbytes for array in self.memory.values()), MEMORY_BYTES
 
     def memcpy_htod(self, address: int, array: NDArray[Any]) -> None:
+        self._current()
         self.memory[address][:] = array.reshape(-1).view(np.uint8)
 
     def memcpy_dtoh(self, array: NDArray[Any], address: int) -> None:
+        self._current()
         array.reshape(-1).view(np.uint8)[:] = self.memory[address]
 
-    def memset_d8_async(self, address: int, byte: int, count: int, stream: Any) -> None:
+    def memset_d8_async(self, address: int, byte: int, count: int, stream: _Stream) -> None:
+        self._current()
         self._enqueue(lambda: self.memory[address][:count].fill(byte))
 
-    def _kernel(self, cycles: np.uint64, *, block: tuple[int, ...], grid: tuple[int, ...], stream: Any) -> None:
+    def _kernel(self, cycles: np.uint64, *, block: tuple[int, ...], grid: tuple[int, ...], stream: _Stream) -> None:
+        self._current()
         assert (block, grid) == ((1, 1, 1), (1, 1))
         self.cycles += int(cycles)
 
@@ -126,6 +132,8 @@ class FakePyCuda(ModuleType):
 
     def _current(self) -> None:
         assert self.contexts > 0, "no current context"
+        if self.broken:
+            raise Error(self.broken)
 
 
 class _Device:
@@ -186,6 +194,7 @@ class FakeDriver:
     NAMES: ClassVar[dict[int, bytes]] = {
         2: b"CUDA_ERROR_OUT_OF_MEMORY",
         101: b"CUDA_ERROR_INVALID_DEVICE",
+        700: b"CUDA_ERROR_ILLEGAL_ADDRESS",
         900: b"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
         901: b"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
     }
@@ -212,15 +221,13 @@ class FakeDriver:
         return self._unless_failing("cuGraphInstantiateWithFlags", lambda: self._put(self.executables, executable, work))
 
     def cuGraphDestroy(self, graph: Any) -> int:  # noqa: N802
-        del self.graphs[graph.value]
-        return 0
+        return self._unless_failing("cuGraphDestroy", lambda: self.graphs.pop(graph.value))
 
     def cuGraphLaunch(self, executable: Any, stream: Any) -> int:  # noqa: N802
         return self._unless_failing("cuGraphLaunch", lambda: [step() for step in self.executables[executable.value]])
 
     def cuGraphExecDestroy(self, executable: Any) -> int:  # noqa: N802
-        del self.executables[executable.value]
-        return 0
+        return self._unless_failing("cuGraphExecDestroy", lambda: self.executables.pop(executable.value))
 
     def cuGetErrorName(self, code: int, name: Any) -> int:  # noqa: N802
         name._obj.value = self.NAMES.get(code)
@@ -232,12 +239,12 @@ class FakeDriver:
 
     def cuDeviceGetPCIBusId(self, text: Any, length: Any, device: Any) -> int:  # noqa: N802
         assert len(text) >= length.value > len(b"0000:1B:00.0")
-        text.value = b"0000:%02X:00.0" % (27 + device.value)
-        return 0
+        bus_id = b"0000:%02X:00.0" % (27 + device.value)
+        return self._unless_failing("cuDeviceGetPCIBusId", lambda: setattr(text, "value", bus_id))
 
     def _unless_failing(self, function: str, work: Callable[[], object]) -> int:
-        if function in self.failing:
-            return self.failing[function]
+        if self._cuda.broken or function in self.failing:
+            return self.failing.get(function, 700)
         work()
         return 0
 
@@ -250,14 +257,17 @@ class _Event:
     def __init__(self, cuda: FakePyCuda) -> None:
         self._cuda = cuda
 
-    def record(self, stream: Any) -> Any:
+    def record(self, stream: _Stream) -> Any:
+        self._cuda._current()
         self.at, self._synchronised = self._cuda.cycles, self._cuda.synchronised
         return self
 
     def query(self) -> bool:
+        self._cuda._current()
         return self._cuda.synchronised > self._synchronised
 
     def time_since(self, earlier: _Event) -> float:
+        self._cuda._current()
         return (self.at - earlier.at) / CLOCK_KHZ
 
 

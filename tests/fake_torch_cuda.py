@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from profiler_service.backends import torch_cuda
+from tests.fake_device import FakeDevice, FakeTelemetry
 
 OPERATOR_MS = 0.01
 CYCLES_PER_MS = 2e6
@@ -56,6 +57,7 @@ class FakeCuda:
         self.streams = [self.default]
         self.capturing = False
         self.sleeps = 0
+        self.telemetry = FakeTelemetry(FakeDevice())
         self._owners: dict[StorageWeakRef, _Stream] = {}
         self.free_bytes, self.reserved_bytes, self.allocated_bytes = 2**30, 2**21, 2**20
 

@@ -21,6 +21,7 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.options import BackendOptions
+from profiler_service.errors import BuildError
 
 FloatArray = NDArray[np.float32]
 
@@ -39,6 +40,15 @@ class GraphArtifact:
     request: GraphRequest
     onnx_path: Path | None = None
     reference_path: Path | None = None
+
+    def onnx_bytes(self) -> bytes:
+        """What the ONNX file holds. Raises BuildError where there is none, or it cannot be read."""
+        if self.onnx_path is None:
+            raise BuildError(f"{self.request.label()}: no ONNX file was made")
+        try:
+            return self.onnx_path.read_bytes()
+        except OSError as error:
+            raise BuildError(f"{self.request.label()}: its ONNX file cannot be read: {error}") from error
 
 
 class Engine(ABC):
@@ -168,10 +178,18 @@ class Backend(ABC):
             InvalidSpecError: how much would have to be written is not known.
             DeviceMemoryError: there is no room for it.
         """
-        raise InvalidSpecError(
-            f"backend {self.name!r} cannot measure protocol 'isolated_cold': how large the last-level cache is, is not known",
-            hint="Choose protocol isolated_hot, isolated or in_context.",
-        )
+        nbytes = self.flush_bytes()
+        if nbytes is None:
+            raise InvalidSpecError(
+                f"backend {self.name!r} cannot measure protocol 'isolated_cold': how large the last-level cache is, is not "
+                "known",
+                hint="Choose protocol isolated_hot, isolated or in_context.",
+            )
+        return self._flusher(nbytes)
+
+    def _flusher(self, nbytes: int) -> Engine:
+        """One that writes so many bytes; every backend has it whose `flush_bytes` may be known. Raises DeviceMemoryError."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Free what the backend holds besides its engines."""

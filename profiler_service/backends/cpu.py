@@ -12,38 +12,26 @@ from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
 from profiler_service.backends.base import Backend, Engine, FloatArray
+from profiler_service.backends.flushing import Flusher, flush_bytes
 from profiler_service.backends.options import BackendOptions
-from profiler_service.errors import DeviceMemoryError, RunError
-
-_FLUSHED_CACHES = 2
-"""Last-level caches' worth of memory that is written to empty one: its replacement is not strictly the oldest line first."""
+from profiler_service.errors import DeviceMemoryError
 
 
-class CpuFlusher(Engine):
-    """Reads and writes a buffer larger than every cache.
+class CpuFlusher(Flusher[FloatArray]):
+    """Reads and writes that many bytes, more than every cache holds.
 
     Read as well as written, since stores alone may go past the caches. Other cores' work is flushed where they share the cache.
     """
 
     def __init__(self, nbytes: int) -> None:
         try:
-            self._buffer: FloatArray | None = np.zeros(nbytes // np.dtype(np.float32).itemsize, np.float32)
+            super().__init__(np.zeros(nbytes // np.dtype(np.float32).itemsize, np.float32))
         except MemoryError as error:
             raise DeviceMemoryError(f"no {nbytes} bytes of memory to flush the caches with") from error
 
     def run(self) -> None:
         """See `Engine.run`."""
-        if self._buffer is None:
-            raise RunError("the engine is closed")
-        self._buffer += 1.0
-
-    def infer(self, array: FloatArray) -> FloatArray:
-        """Never. Raises RunError."""
-        raise RunError("a flusher computes nothing")
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._buffer = None
+        np.add(self.buffer, 1.0, out=self.buffer)
 
 
 class CpuBackend(Backend):
@@ -73,13 +61,10 @@ class CpuBackend(Backend):
 
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
-        cache_bytes = processor.last_level_cache_bytes()
-        return None if cache_bytes is None else _FLUSHED_CACHES * cache_bytes
+        return flush_bytes(processor.last_level_cache_bytes())
 
-    def flusher(self) -> Engine:
-        """See `Backend.flusher`."""
-        nbytes = self.flush_bytes()
-        return super().flusher() if nbytes is None else CpuFlusher(nbytes)
+    def _flusher(self, nbytes: int) -> Engine:
+        return CpuFlusher(nbytes)
 
     def cpu_target(self, *, versions: Mapping[str, str], options: Mapping[str, str]) -> TargetSpec:
         """The target on this processor; `cores` tells on how many this very process may run."""

@@ -8,7 +8,8 @@ host to launch the next kernel. A table of this backend says how fast torch's ow
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -17,13 +18,13 @@ from torch import nn
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.device.backend import GpuBackend
 from profiler_service.backends.device.capabilities import computed_in, require_supported, require_tf32, said
 from profiler_service.backends.device.cuda_driver import pci_bus_id
-from profiler_service.backends.device.flushing import flush_bytes
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.survey import why_unavailable
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
+from profiler_service.backends.flushing import Flusher
 from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.launches import time_runs
@@ -87,12 +88,7 @@ class TorchCudaEngine(Engine):
 
     def run(self) -> None:
         """See `Engine.run`."""
-        try:
-            with torch.inference_mode(), torch.cuda.stream(self._stream):
-                self.enqueue()
-            self._stream.synchronize()
-        except RuntimeError as error:
-            raise translated(error, RunError) from error
+        _run(self.enqueue, self._stream)
 
     def infer(self, array: FloatArray) -> FloatArray:
         """See `Engine.infer`. The seeded input is put back."""
@@ -117,35 +113,33 @@ class TorchCudaEngine(Engine):
         self._input = self._seeded = self._output = torch.empty(0)
 
 
-class TorchCudaFlusher(Engine):
-    """Writes so many bytes on the stream. Enqueued and timed like a run; its time is dropped."""
+class TorchCudaFlusher(Flusher[torch.Tensor]):
+    """Writes that many bytes on the stream, the current one here. Enqueued like a run."""
 
     def __init__(self, nbytes: int, device: torch.device, stream: torch.cuda.Stream) -> None:
+        super().__init__(torch.empty(nbytes, dtype=torch.uint8, device=device))
         self._stream = stream
-        self._buffer: torch.Tensor | None = torch.empty(nbytes, dtype=torch.uint8, device=device)
 
     def run(self) -> None:
         """See `Engine.run`."""
-        with torch.cuda.stream(self._stream):
-            self.enqueue()
-        self._stream.synchronize()
+        _run(self.enqueue, self._stream)
 
     def enqueue(self) -> None:
         """Enqueue one flush on the current stream; does not wait. Raises RunError."""
-        if self._buffer is None:
-            raise RunError("the engine is closed")
-        self._buffer.zero_()
-
-    def infer(self, array: FloatArray) -> FloatArray:
-        """Never. Raises RunError."""
-        raise RunError("a flusher computes nothing")
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._buffer = None
+        self.buffer.zero_()
 
 
-class TorchCudaBackend(Backend):
+def _run(enqueue: Callable[[], None], stream: torch.cuda.Stream) -> None:
+    """One run on that stream, until it is done. Raises RunError, DeviceMemoryError."""
+    try:
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            enqueue()
+        stream.synchronize()
+    except RuntimeError as error:
+        raise translated(error, RunError) from error
+
+
+class TorchCudaBackend(GpuBackend):
     """torch modules, batch normalisation folded, channels last; captured into CUDA graphs, or eager.
 
     A rebuild is not quite from scratch: which algorithms cuDNN was fastest with, torch remembers until the process ends, and
@@ -168,9 +162,13 @@ class TorchCudaBackend(Backend):
         self.dtypes = computed_in(self.dtypes, self._capability)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
-        self._stream = torch.cuda.Stream(self._device)
-        self._timer = HeadStartTimer(_TorchTimeline(self._stream))
-        self._telemetry = Telemetry(pci_bus_id(options.device_index))
+        with _starting():
+            self._stream = torch.cuda.Stream(self._device)
+            bus_id = pci_bus_id(options.device_index)
+        self._timeline = _TorchTimeline(self._stream)
+        self._timer = HeadStartTimer(self._timeline)
+        self._telemetry = Telemetry(bus_id)
+        self._l2_cache_bytes = self._properties.L2_cache_size
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -225,18 +223,6 @@ class TorchCudaBackend(Backend):
         module = with_norms_folded(module_of(request)).to(self._device, array.dtype)
         return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def read_device(self) -> DeviceReading | None:
-        """See `Backend.read_device`; what NVML tells."""
-        return self._telemetry.read()
-
-    def broken(self) -> bool:
-        """See `Backend.broken`."""
-        try:
-            self._stream.synchronize()
-        except RuntimeError:
-            return True
-        return False
-
     def free_bytes(self) -> int | None:
         """See `Backend.free_bytes`; what torch's allocator holds unused is free too."""
         if self._properties.is_integrated:
@@ -248,24 +234,12 @@ class TorchCudaBackend(Backend):
             raise translated(error, BackendUnavailableError) from error
         return int(free + unused)
 
-    def flush_bytes(self) -> int | None:
-        """See `Backend.flush_bytes`."""
-        return flush_bytes(self._properties.L2_cache_size)
-
-    def flusher(self) -> Engine:
-        """See `Backend.flusher`."""
-        nbytes = self.flush_bytes()
-        if nbytes is None:
-            return super().flusher()
+    def _flusher(self, nbytes: int) -> Engine:
         try:
             with torch.cuda.stream(self._stream):
                 return TorchCudaFlusher(nbytes, self._device, self._stream)
         except RuntimeError as error:
             raise translated(error, RunError) from error
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._telemetry.close()
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """See `Backend.time_pass`; timed as `time_runs` does."""
@@ -298,7 +272,10 @@ class _TorchTimeline:
         return float(before.elapsed_time(after))
 
     def synchronize(self) -> None:
-        self._stream.synchronize()
+        try:
+            self._stream.synchronize()
+        except RuntimeError as error:
+            raise translated(error, RunError) from error
 
 
 def _device(index: int) -> torch.device:
@@ -307,13 +284,19 @@ def _device(index: int) -> torch.device:
 
 def _started(device: torch.device) -> Any:
     """The device's properties, once a kernel has run on it. Raises BackendUnavailableError."""
-    with warnings.catch_warnings():
+    with _starting(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch has to say against the device it says again as an error
-        try:
-            torch.cuda.init()
-            torch.cuda.set_device(device)
-            torch.ones(1, device=device).add_(1)
-            torch.cuda.synchronize(device)
-            return torch.cuda.get_device_properties(device)
-        except (RuntimeError, AssertionError) as error:
-            raise why_unavailable(error) from error
+        torch.cuda.init()
+        torch.cuda.set_device(device)
+        torch.ones(1, device=device).add_(1)
+        torch.cuda.synchronize(device)
+        return torch.cuda.get_device_properties(device)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Whatever torch or the driver raises says why the GPU cannot be used."""
+    try:
+        yield
+    except (RuntimeError, AssertionError, OSError) as error:
+        raise why_unavailable(error) from error

@@ -199,7 +199,9 @@ class TestPyCuda:
         device.close()
         assert cuda.contexts == 0
 
-    @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+    @pytest.mark.parametrize(
+        "function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy"]
+    )
     @pytest.mark.parametrize(
         ("code", "kind", "says"),
         [
@@ -216,17 +218,22 @@ class TestPyCuda:
         device = _on_fake_pycuda(monkeypatch, cuda, driver=driver)
         with pytest.raises(kind, match=f"{function}: {says}"):
             device.capture(lambda stream: None)
-        assert driver.graphs == driver.executables == {}
+        assert function == "cuGraphDestroy" or driver.graphs == driver.executables == {}
         device.close()
 
-    def test_a_launch_that_fails_is_a_run_error_and_a_closed_graph_stays_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_launch_or_an_end_that_fails_is_a_run_error_and_a_closed_graph_stays_closed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         cuda = FakePyCuda()
         driver = FakeDriver(cuda)
         device = _on_fake_pycuda(monkeypatch, cuda, driver=driver)
         graph = device.capture(lambda stream: None)
         driver.failing["cuGraphLaunch"] = 900
-        with pytest.raises(RunError, match="cuGraphLaunch"):
+        with pytest.raises(RunError, match="a captured graph cannot be launched: cuGraphLaunch"):
             graph.launch()
+        driver.failing["cuGraphExecDestroy"] = 900
+        with pytest.raises(RunError, match="a captured graph cannot be freed: cuGraphExecDestroy"):
+            graph.close()
         graph.close()
         with pytest.raises(RunError, match="closed"):
             graph.launch()
@@ -264,3 +271,6 @@ def test_the_driver_tells_where_a_device_is_and_what_it_refuses(monkeypatch: pyt
     assert cuda_driver.pci_bus_id(0) == "0000:1B:00.0"
     with pytest.raises(RuntimeError, match="cuDeviceGet: CUDA_ERROR_INVALID_DEVICE"):
         cuda_driver.pci_bus_id(1)
+    library.failing["cuDeviceGetPCIBusId"] = 101
+    with pytest.raises(RuntimeError, match="cuDeviceGetPCIBusId: CUDA_ERROR_INVALID_DEVICE"):
+        cuda_driver.pci_bus_id(0)

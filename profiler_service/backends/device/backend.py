@@ -1,20 +1,53 @@
-"""What backends have in common whose engines run on a `Device` of ours."""
+"""What backends on NVIDIA GPUs have in common, and those of them whose engines run on a `Device` of ours."""
 
 from __future__ import annotations
 
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.capabilities import computed_in, require_tf32
-from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
+from profiler_service.backends.device.flushing import DeviceFlusher
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.flushing import flush_bytes
+from profiler_service.backends.head_start import HeadStartTimer, Timeline
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError
 
 
-class DeviceBackend(Backend):
+class GpuBackend(Backend):
+    """A backend with one NVIDIA GPU. Its constructor sets these:
+
+    Attributes:
+        _timeline: all its runs stand there. _telemetry: NVML's view of the GPU. _l2_cache_bytes: 0 where it is not told.
+    """
+
+    _timeline: Timeline
+    _telemetry: Telemetry
+    _l2_cache_bytes: int
+
+    def read_device(self) -> DeviceReading | None:
+        """See `Backend.read_device`; what NVML tells."""
+        return self._telemetry.read()
+
+    def broken(self) -> bool:
+        """See `Backend.broken`."""
+        try:
+            self._timeline.synchronize()
+        except BackendError:
+            return True
+        return False
+
+    def flush_bytes(self) -> int | None:
+        """See `Backend.flush_bytes`."""
+        return flush_bytes(self._l2_cache_bytes)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._telemetry.close()
+
+
+class DeviceBackend(GpuBackend):
     """A backend with one device, its clock, and NVML's view of it.
 
     Args:
@@ -29,39 +62,22 @@ class DeviceBackend(Backend):
         self, options: BackendOptions, *, device: Device | None, driver: str | None, telemetry: Telemetry | None
     ) -> None:
         super().__init__(options)
-        self._device = device = device or open_device(options.device_access, options.device_index)
+        self._device = self._timeline = device = device or open_device(options.device_access, options.device_index)
         require_tf32(device.info.name, device.info.compute_capability, options)
         self.dtypes = computed_in(self.dtypes, device.info.compute_capability)
         self._driver = driver or driver_version()
         self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
+        self._l2_cache_bytes = device.info.l2_cache_bytes
         self._timer = HeadStartTimer(device)
-
-    def read_device(self) -> DeviceReading | None:
-        """See `Backend.read_device`; what NVML tells."""
-        return self._telemetry.read()
-
-    def broken(self) -> bool:
-        """See `Backend.broken`."""
-        try:
-            self._device.synchronize()
-        except BackendError:
-            return True
-        return False
 
     def free_bytes(self) -> int | None:
         """See `Backend.free_bytes`."""
         return self._device.free_bytes()
 
-    def flush_bytes(self) -> int | None:
-        """See `Backend.flush_bytes`."""
-        return flush_bytes(self._device.info.l2_cache_bytes)
-
-    def flusher(self) -> Engine:
-        """See `Backend.flusher`."""
-        nbytes = self.flush_bytes()
-        return super().flusher() if nbytes is None else DeviceFlusher(self._device, nbytes)
-
     def close(self) -> None:
         """See `Backend.close`."""
-        self._telemetry.close()
+        super().close()
         self._device.close()
+
+    def _flusher(self, nbytes: int) -> Engine:
+        return DeviceFlusher(self._device, nbytes)

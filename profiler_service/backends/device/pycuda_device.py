@@ -40,7 +40,8 @@ class _Graph:
             self._graph.launch()
 
     def close(self) -> None:
-        self._graph.close()
+        with translated("a captured graph cannot be freed"):
+            self._graph.close()
 
 
 class PyCudaDevice(Device):

@@ -27,7 +27,7 @@ from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.backends.torch_cuda import TorchCudaBackend
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
-from tests.fake_device import STEADY, FakeDevice, FakeTelemetry
+from tests.fake_device import STEADY
 from tests.fake_torch_cuda import OPERATOR_MS, FakeCuda
 
 CAPTURED = BackendOptions(device="cuda")
@@ -53,7 +53,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         cuda.install(monkeypatch)
         watched.close()
         watched.enter_context(cuda.watch())
-        monkeypatch.setattr(torch_cuda, "Telemetry", lambda bus: {"0000:1B:00.0": FakeTelemetry(FakeDevice())}[bus])
+        monkeypatch.setattr(torch_cuda, "Telemetry", lambda bus: {"0000:1B:00.0": cuda.telemetry}[bus])
         monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
         return cuda
@@ -125,7 +125,7 @@ def test_how_runs_are_launched_is_part_of_the_target(install: Install) -> None:
 
 
 def test_reads_and_flushes_the_device(install: Install) -> None:
-    install()
+    cuda = install()
     backend = TorchCudaBackend(CAPTURED)
     assert backend.read_device() == STEADY
     assert backend.flush_bytes() == 2**21
@@ -137,6 +137,7 @@ def test_reads_and_flushes_the_device(install: Install) -> None:
     with pytest.raises(RunError, match="closed"):
         flusher.run()
     backend.close()
+    assert cuda.telemetry.closed
 
 
 def test_tells_the_memory_that_is_free_on_the_device_or_in_its_allocator(install: Install) -> None:
@@ -169,6 +170,17 @@ def test_a_gpu_that_cannot_be_used_is_one_sentence(install: Install, error: Exce
     assert caught.value.hint
 
 
+def test_a_gpu_that_the_driver_cannot_place_is_unavailable(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install()
+
+    def fail(_index: int) -> str:
+        raise RuntimeError("cuDeviceGetPCIBusId: CUDA_ERROR_INVALID_DEVICE")
+
+    monkeypatch.setattr(torch_cuda, "pci_bus_id", fail)
+    with pytest.raises(BackendUnavailableError, match="no GPU of that index"):
+        TorchCudaBackend(CAPTURED)
+
+
 def test_what_a_gpu_is_too_old_for_is_refused(install: Install) -> None:
     install(name="GTX 1080 Ti", capability=(6, 1))
     with pytest.raises(BackendUnavailableError, match=r"GTX 1080 Ti is not supported: its compute capability is 6\.1"):
@@ -192,6 +204,24 @@ def test_memory_that_runs_out_while_building(install: Install, monkeypatch: pyte
     monkeypatch.setattr(torch_cuda, "TorchCudaEngine", refuse)
     with pytest.raises(DeviceMemoryError, match=r"Tried to allocate 2\.00 GiB"):
         backend.build(SHORT)
+    assert not backend.broken()
+
+
+def test_a_failure_that_lasts_breaks_the_backend_for_this_process(install: Install) -> None:
+    cuda = install()
+    backend = TorchCudaBackend(CAPTURED)
+    engine, flusher, array = backend.build(SHORT), backend.flusher(), seeded_input(SHORT.request)
+    assert not backend.broken()
+    cuda.broken = "CUDA error: an illegal memory access was encountered"
+    works = (engine.run, flusher.run, lambda: engine.infer(array), lambda: backend.time_pass([engine]), backend.flusher)
+    for work in works:
+        with pytest.raises(RunError, match="illegal memory access"):
+            work()
+    with pytest.raises(BuildError, match="illegal memory access"):
+        backend.build(SHORT)
+    assert backend.broken()
+    engine.close()
+    assert backend.broken()
 
 
 def test_a_build_of_torch_without_cuda_says_so() -> None:

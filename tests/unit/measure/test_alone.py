@@ -14,7 +14,8 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
-from profiler_service.backends.device.flushing import DeviceFlusher, flush_bytes
+from profiler_service.backends.device.flushing import DeviceFlusher
+from profiler_service.backends.flushing import flush_bytes
 from profiler_service.backends.head_start import RUNS_AT_ONCE, HeadStartTimer
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import DeviceMemoryError, RunError
@@ -61,9 +62,10 @@ class _OnDevice(Backend):
     def build(self, artifact: GraphArtifact) -> Engine:
         raise NotImplementedError
 
-    def flusher(self) -> Engine:
-        nbytes = flush_bytes(self.device.info.l2_cache_bytes)
-        assert nbytes is not None
+    def flush_bytes(self) -> int | None:
+        return flush_bytes(self.device.info.l2_cache_bytes)
+
+    def _flusher(self, nbytes: int) -> Engine:
         return DeviceFlusher(self.device, nbytes)
 
     def time_pass(self, engines: Any) -> list[float]:
