@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from profiler_service.backends.device.cuda_driver import driver_library
 from profiler_service.backends.device.failures import NO_DEVICE, NO_DRIVER, NO_DRIVER_HINT, unavailable
+from profiler_service.backends.device.nvml import other_processes, told
 from profiler_service.errors import BackendUnavailableError
 
 MIG_EMPTY = "is in MIG mode without an instance"
@@ -81,9 +81,9 @@ def why_unavailable(error: BaseException) -> BackendUnavailableError:
 
 
 def _state(pynvml: Any, index: int, handle: Any) -> GpuState:
-    memory = _told(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
+    memory = told(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
     mig = _mig(pynvml, handle)
-    mode = _told(pynvml, pynvml.nvmlDeviceGetComputeMode, handle)
+    mode = told(pynvml, pynvml.nvmlDeviceGetComputeMode, handle)
     return GpuState(
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
@@ -92,37 +92,21 @@ def _state(pynvml: Any, index: int, handle: Any) -> GpuState:
         free_bytes=None if memory is None else int(memory.free),
         exclusive=mode in {pynvml.NVML_COMPUTEMODE_EXCLUSIVE_THREAD, pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS},
         prohibited=mode == pynvml.NVML_COMPUTEMODE_PROHIBITED,
-        processes=_other_processes(pynvml, handle),
+        processes=other_processes(pynvml, handle),
         mig=mig,
         instances=tuple(_instances(pynvml, handle)) if mig else (),
     )
 
 
-def _told(pynvml: Any, function: Callable[[Any], Any], handle: Any) -> Any:
-    """NVML's answer; None for what a board, such as a Jetson's, does not support."""
-    with suppress(pynvml.NVMLError_NotSupported):
-        return function(handle)
-    return None
-
-
 def _mig(pynvml: Any, handle: Any) -> bool:
-    with suppress(pynvml.NVMLError_NotSupported):
-        current, _pending = pynvml.nvmlDeviceGetMigMode(handle)
-        return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
-    return False
+    modes = told(pynvml, pynvml.nvmlDeviceGetMigMode, handle)  # the present one, and that after the next reset
+    return modes is not None and bool(modes[0] == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _instances(pynvml: Any, handle: Any) -> Iterator[str]:
     for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         with suppress(pynvml.NVMLError_NotFound):
             yield pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
-
-
-def _other_processes(pynvml: Any, handle: Any) -> int | None:
-    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
-        processes: list[Any] = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return len([process for process in processes if process.pid != os.getpid()])
-    return None
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import pynvml
 
+from profiler_service.backends.device.nvml import other_processes, told
 from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.errors import BackendUnavailableError
 
@@ -50,17 +50,17 @@ class Telemetry:
         """
         handle = self._handle
         with _translated():
-            clock_mhz = _told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
+            clock_mhz = told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
             if clock_mhz is None:
                 return None
-            milliwatts = _told(pynvml.nvmlDeviceGetPowerUsage, handle)
+            milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)
             return DeviceReading(
                 sm_clock_mhz=clock_mhz,
-                memory_clock_mhz=_told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-                temperature_c=_told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+                memory_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+                temperature_c=told(pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
                 power_w=None if milliwatts is None else milliwatts / 1e3,
                 throttling=throttling(_reasons(handle) or 0),
-                other_processes=_other_processes(handle),
+                other_processes=other_processes(pynvml, handle),
             )
 
     def close(self) -> None:
@@ -94,22 +94,10 @@ def driver_version() -> str:
 
 def _reasons(handle: Any) -> int | None:
     """Why the clock is held down, as a bit mask. Drivers before 535 know the function by its earlier name alone."""
-    reasons = _told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
-    return _told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) if reasons is None else reasons
-
-
-def _told(function: Callable[..., int], *arguments: Any) -> int | None:
-    """NVML's answer; None for what a board does not support, or a driver does not know."""
-    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        return function(*arguments)
-    return None
-
-
-def _other_processes(handle: Any) -> int | None:
-    """Inside a container, NVML counts in the host's process ids: this process is then one of the others."""
-    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
-        return sum(1 for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if process.pid != os.getpid())
-    return None
+    reasons: int | None = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if reasons is None:
+        reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    return reasons
 
 
 @contextmanager
