@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import ml_dtypes
 import numpy as np
@@ -35,9 +36,10 @@ RETURNS_NONE = (
     "get_tensor_name",
     "get_tensor_mode",
 )
+RETURNS_NO_SHAPE = ("get_tensor_shape",)
 RETURNS_FALSE = ("parse", "set_timing_cache", "combine", "set_tensor_address", "execute_async_v3")
 RAISES = ("Builder", "OnnxParser", "Runtime", "builder_optimization_level")
-FAILURES = (*RETURNS_NONE, *RETURNS_FALSE, *RAISES)
+FAILURES = (*RETURNS_NONE, *RETURNS_NO_SHAPE, *RETURNS_FALSE, *RAISES)
 RTX_FAILURES = ("set_compute_capability",)
 """Of TensorRT-RTX alone; it returns False."""
 
@@ -75,6 +77,9 @@ class FakeTensorRt(SimpleNamespace):
         self.raising = raising
         self.configurations: list[_Config] = []
         self.tactics_timed = self.builds = 0
+        self.contexts = WeakSet[_Context]()
+        self.output_shape: tuple[int, ...] | None = None
+        """What its engines tell of their output, where that is not so."""
         self.layers = json.dumps({"Layers": [{"Name": "doubling", "TacticName": "fake"}]})
         super().__init__(
             ILogger=_Logger,
@@ -101,7 +106,19 @@ class FakeTensorRt(SimpleNamespace):
             raise TypeError("pybind11::init(): factory function returned nullptr")
         for logger in _Logger.all:
             logger.log(_Logger.ERROR, self.reason)
+        if name in RETURNS_NO_SHAPE:
+            return _NoShape()
         return None if name in RETURNS_NONE else False
+
+
+class _NoShape:
+    """Of a tensor that is not known: it has -1 dimensions."""
+
+    def __len__(self) -> int:
+        return -1
+
+    def __getitem__(self, index: int) -> int:
+        raise IndexError(index)
 
 
 class _Logger:
@@ -256,8 +273,11 @@ class _Engine:
     def get_tensor_dtype(self, name: str) -> Any:
         return _ELEMENTS[self._named(name).elem_type]
 
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(dimension.dim_value for dimension in self._named(name).shape.dim)
+    def get_tensor_shape(self, name: str) -> Any:
+        if self._trt.output_shape is not None and name != self.tensors[0].name:
+            return self._trt.output_shape
+        dimensions = self._named(name).shape.dim
+        return self._trt.call("get_tensor_shape", lambda: tuple(dimension.dim_value for dimension in dimensions))
 
     def create_engine_inspector(self) -> Any:
         layers = self._trt.layers
@@ -276,6 +296,7 @@ class _Engine:
 class _Context:
     def __init__(self, trt: FakeTensorRt, host_type: Any) -> None:
         self._trt, self._host_type, self._addresses = trt, host_type, dict[str, int]()
+        trt.contexts.add(self)  # they hold memory as long as somebody holds them
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address

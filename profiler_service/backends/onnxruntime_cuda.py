@@ -62,7 +62,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         self._session = session
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        try:
+        with self._or_closed():
             with translated("ONNX Runtime takes no memory of ours", BuildError):
                 self._binding = session.io_binding()
                 self._binding.bind_input(source.name, "cuda", index, host_type, list(array.shape), self._input.address)
@@ -70,9 +70,6 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
             for _ in range(_FIRST_RUNS):
                 self.run()
             self._require_output("a run")
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -147,12 +144,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         """See `Backend.build`."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
-        if artifact.onnx_path is None:
-            raise BuildError(f"{request.label()}: no ONNX file was made")
-        try:
-            graph = artifact.onnx_path.read_bytes()
-        except OSError as error:
-            raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
+        graph = artifact.onnx_bytes()
         engine = self._engine(self._session(graph), request.subject.dtype, seeded_input(request))
         engine.engine_bytes = len(graph)
         return engine

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from math import prod
 
 import numpy as np
@@ -36,12 +37,10 @@ class DeviceEngine(Engine):
         self._output_shape = output_shape
         self._resources = ExitStack()
         self._open = True
-        with ExitStack() as unfinished:
-            unfinished.callback(self.close)
+        with self._or_closed():
             self._input = self._buffer(self._seeded.nbytes)
             self._output = self._buffer(prod(output_shape) * self._host_type.itemsize)
             device.upload(self._seeded, self._input)
-            unfinished.pop_all()
 
     @abstractmethod
     def _enqueue(self) -> None:
@@ -76,6 +75,15 @@ class DeviceEngine(Engine):
         """See `Engine.close`."""
         self._open = False
         self._resources.close()
+
+    @contextmanager
+    def _or_closed(self) -> Iterator[None]:
+        """Close it where what is done inside fails: nobody else can."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _require_output(self, what: str) -> None:
         """Run once, and raise BuildError if that wrote no output; `what` says what ran."""

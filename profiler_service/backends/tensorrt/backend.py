@@ -108,13 +108,7 @@ class TensorRtBackend(DeviceBackend):
         """The graph, and how it is to be built. Raises as `build` does."""
         request = artifact.request
         require_dtype(self.name, self.dtypes, request)
-        if artifact.onnx_path is None:
-            raise BuildError(f"{request.label()}: no ONNX file was made")
-        try:
-            graph = artifact.onnx_path.read_bytes()
-        except OSError as error:
-            raise BuildError(f"{request.label()}: its ONNX file cannot be read: {error}") from error
-        return graph, self._request(request.subject.dtype)
+        return artifact.onnx_bytes(), self._request(request.subject.dtype)
 
     def _engine(self, request: GraphRequest, plan: Plan, suffix: str = "") -> TensorRtEngine:
         """The plan on the device; what it became is kept under a name with that suffix."""

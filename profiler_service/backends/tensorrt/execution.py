@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from math import prod
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from models.spec.operators import Dtype
-from profiler_service.backends.base import Engine, FloatArray
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
+from profiler_service.backends.base import FloatArray
+from profiler_service.backends.device.base import Device
+from profiler_service.backends.device.engine import DeviceEngine
 from profiler_service.backends.tensorrt.building import Plan
 from profiler_service.backends.tensorrt.vendor import Vendor
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError
@@ -22,9 +21,6 @@ PLAIN_RUNS = 2
 
 _HOST_TYPES: dict[Dtype, DTypeLike] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _VENDOR_TYPES: dict[Dtype, str] = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
-
-_POISON = 0xFF
-"""In every byte of an output it is not a number, in all three dtypes; a graph that recorded nothing leaves it there."""
 
 
 class Loader:
@@ -56,7 +52,7 @@ class Loader:
         return text
 
 
-class TensorRtEngine(Engine):
+class TensorRtEngine(DeviceEngine):
     """One engine with its input, its output and a captured run.
 
     Args:
@@ -73,107 +69,65 @@ class TensorRtEngine(Engine):
     """
 
     def __init__(self, vendor: Vendor, device: Device, engine: Any, dtype: Dtype, array: FloatArray, layers: str) -> None:
-        self._vendor, self._device, self._host_type = vendor, device, np.dtype(_HOST_TYPES[dtype])
-        self.layers = layers
-        self._resources = ExitStack()
-        with ExitStack() as unfinished:
-            unfinished.callback(self.close)
-            self._prepare(engine, dtype, array)
-            unfinished.pop_all()
-
-    def run(self) -> None:
-        """See `Engine.run`."""
-        self.enqueue()
-        self._device.synchronize()
-
-    def enqueue(self) -> None:
-        """Enqueue one run; does not wait. Raises RunError."""
-        if self._graph is None:
-            raise RunError("the engine is closed")
-        self._graph.launch()
-
-    def infer(self, array: FloatArray) -> FloatArray:
-        """See `Engine.infer`. The seeded input is put back."""
-        if self._graph is None:
-            raise RunError("the engine is closed")
-        if array.shape != self._seeded.shape:
-            raise RunError(f"the input must be {self._seeded.shape}, not {array.shape}")
-        self._device.upload(self._converted(array), self._input)
-        try:
-            self._graph.launch()
-            output = self._download()
-        finally:
-            self._device.upload(self._seeded, self._input)
-        return output.astype(np.float32)
+        names = _tensor_names(vendor, engine, dtype, array.shape)
+        super().__init__(device, _HOST_TYPES[dtype], array, _shape(vendor, engine, names[1]))
+        self._vendor, self._engine, self.layers = vendor, engine, layers
+        with self._or_closed():
+            self._context = self._bound(names)
+            for _ in range(PLAIN_RUNS):
+                self._execute(device.stream)
+                device.synchronize()
+            self._graph = device.capture(self._execute)
+            self._resources.callback(self._graph.close)
+            self._require_output("the captured CUDA graph")
+        self.peak_memory_bytes = _memory_bytes(engine) + self._input.nbytes + self._output.nbytes
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._graph: CapturedGraph | None = None
-        self._context: Any = None
-        self._engine: Any = None
-        self._resources.close()
+        self._context = self._engine = None
+        super().close()
 
-    def _prepare(self, engine: Any, dtype: Dtype, array: FloatArray) -> None:
-        must, device = self._vendor.must, self._device
-        self._engine = engine
-        names = self._tensor_names(dtype, array.shape)
-        self._seeded = self._converted(array)
-        self._output_shape = tuple(engine.get_tensor_shape(names[1]))
-        self._input = self._buffer(self._seeded.nbytes)
-        self._output = self._buffer(prod(self._output_shape) * self._host_type.itemsize)
-        context = must("makes no execution context", BuildError, engine.create_execution_context)
-        self._context = context
+    def _enqueue(self) -> None:
+        self._graph.launch()
+
+    def _bound(self, names: tuple[str, str]) -> Any:
+        """The vendor's execution context, which reads and writes this engine's memory."""
+        must = self._vendor.must
+        context = must("makes no execution context", BuildError, self._engine.create_execution_context)
         for name, buffer in zip(names, (self._input, self._output), strict=True):
             must(f"does not take the address of {name}", BuildError, context.set_tensor_address, name, buffer.address)
-        device.upload(self._seeded, self._input)
-        for _ in range(PLAIN_RUNS):
-            self._execute(device.stream)
-            device.synchronize()
-        self._graph = self._captured()
-        self.peak_memory_bytes = _memory_bytes(engine) + self._input.nbytes + self._output.nbytes
-
-    def _tensor_names(self, dtype: Dtype, shape: tuple[int, ...]) -> tuple[str, str]:
-        """Those of the input and the output."""
-        trt, engine, must = self._vendor.module, self._engine, self._vendor.must
-        names = [must("does not name a tensor", BuildError, engine.get_tensor_name, i) for i in range(engine.num_io_tensors)]
-        by_mode = {must(f"does not know {name}", BuildError, engine.get_tensor_mode, name): name for name in names}
-        wanted = {trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT}
-        if set(by_mode) != wanted or engine.num_io_tensors != len(wanted):
-            raise BuildError(f"the engine has {engine.num_io_tensors} tensors instead of one input and one output")
-        source, result = by_mode[trt.TensorIOMode.INPUT], by_mode[trt.TensorIOMode.OUTPUT]
-        expected = getattr(trt.DataType, _VENDOR_TYPES[dtype])
-        for name in (source, result):
-            if engine.get_tensor_dtype(name) != expected:
-                raise BuildError(f"{name} is {engine.get_tensor_dtype(name)} in the engine, not {expected}")
-        if tuple(engine.get_tensor_shape(source)) != shape:
-            raise BuildError(f"{source} is {tuple(engine.get_tensor_shape(source))} in the engine, not {shape}")
-        return source, result
-
-    def _buffer(self, nbytes: int) -> Buffer:
-        buffer = self._device.allocate(nbytes)
-        self._resources.callback(buffer.close)
-        return buffer
+        return context
 
     def _execute(self, stream: int) -> None:
         self._vendor.must("cannot run its engine", RunError, self._context.execute_async_v3, stream)
 
-    def _captured(self) -> CapturedGraph:
-        """One run as a CUDA graph that demonstrably writes the output."""
-        graph = self._device.capture(self._execute)
-        self._resources.callback(graph.close)
-        self._device.fill(self._output, _POISON)
-        graph.launch()
-        if bool((self._download().view(np.uint8) == _POISON).all()):
-            raise BuildError("the captured CUDA graph is empty: it writes no output")
-        return graph
 
-    def _download(self) -> NDArray[Any]:
-        output = np.empty(self._output_shape, self._host_type)
-        self._device.download(self._output, output)
-        return output
+def _tensor_names(vendor: Vendor, engine: Any, dtype: Dtype, shape: tuple[int, ...]) -> tuple[str, str]:
+    """Those of the input and the output. Raises BuildError unless they are all there are, of that dtype and input shape."""
+    trt, must = vendor.module, vendor.must
+    names = [must("does not name a tensor", BuildError, engine.get_tensor_name, i) for i in range(engine.num_io_tensors)]
+    by_mode = {must(f"does not know {name}", BuildError, engine.get_tensor_mode, name): name for name in names}
+    wanted = {trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT}
+    if set(by_mode) != wanted or engine.num_io_tensors != len(wanted):
+        raise BuildError(f"the engine has {engine.num_io_tensors} tensors instead of one input and one output")
+    source, result = by_mode[trt.TensorIOMode.INPUT], by_mode[trt.TensorIOMode.OUTPUT]
+    expected = getattr(trt.DataType, _VENDOR_TYPES[dtype])
+    for name in (source, result):
+        if engine.get_tensor_dtype(name) != expected:
+            raise BuildError(f"{name} is {engine.get_tensor_dtype(name)} in the engine, not {expected}")
+    found = _shape(vendor, engine, source)
+    if found != shape:
+        raise BuildError(f"{source} is {found} in the engine, not {shape}")
+    return source, result
 
-    def _converted(self, array: FloatArray) -> NDArray[Any]:
-        return np.ascontiguousarray(array, self._host_type)
+
+def _shape(vendor: Vendor, engine: Any, name: str) -> tuple[int, ...]:
+    """A tensor's. Raises BuildError where it is not told: memory of another size would be overrun."""
+    what = f"does not tell the shape of {name}"
+    shape: tuple[int, ...] = vendor.must(what, BuildError, lambda: tuple(engine.get_tensor_shape(name)))
+    if not shape or min(shape) < 1:
+        raise vendor.failure(what, BuildError, [f"it says {shape}"])
+    return shape
 
 
 def _memory_bytes(engine: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,10 +83,10 @@ def test_refuses_inputs_of_another_shape(trt: FakeTensorRt, artifact: GraphArtif
 def test_a_closed_engine_has_given_everything_back(trt: FakeTensorRt, artifact: GraphArtifact) -> None:
     backend = backend_of(trt)
     engine = backend.build(artifact)
-    assert (len(trt.device.memory), trt.device.graphs) == (2, 1)
+    assert (len(trt.device.memory), trt.device.graphs, len(trt.contexts)) == (2, 1, 1)
     engine.close()
     engine.close()
-    assert (len(trt.device.memory), trt.device.graphs) == (0, 0)
+    assert (len(trt.device.memory), trt.device.graphs, len(trt.contexts)) == (0, 0, 0)
     for call in (engine.run, engine.enqueue, lambda: engine.infer(seeded_input(artifact.request))):
         with pytest.raises(RunError, match="closed"):
             call()
@@ -186,6 +187,16 @@ def test_an_engine_of_another_shape_than_the_graphs_is_refused(trt: FakeTensorRt
     one, other = make_artifact(), make_artifact(height=12)
     with pytest.raises(BuildError, match=r"\(1, 4, 12, 8\) in the engine, not \(1, 4, 6, 8\)"):
         backend_of(trt).build(replace(one, onnx_path=other.onnx_path))
+
+
+@pytest.mark.parametrize("shape", [(), (1, -1, 6, 8)])
+def test_an_output_of_no_known_size_is_given_no_memory(
+    trt: FakeTensorRt, artifact: GraphArtifact, shape: tuple[int, ...]
+) -> None:
+    trt.output_shape = shape
+    with pytest.raises(BuildError, match=f"does not tell the shape of output: it says {re.escape(str(shape))}"):
+        backend_of(trt).build(artifact)
+    assert not any(call.startswith("allocate") for call in trt.device.calls)
 
 
 def test_gpus_before_ampere_have_neither_tf32_nor_bfloat16(make_artifact: MakeArtifact) -> None:
