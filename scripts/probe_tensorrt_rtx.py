@@ -206,7 +206,10 @@ def cuda_driver_version() -> int:
     """13000 for a driver that offers CUDA 13.0."""
     from cuda.bindings import driver
 
-    return int(driver.cuDriverGetVersion()[1])
+    code, version = driver.cuDriverGetVersion()
+    if code != driver.CUresult.CUDA_SUCCESS:
+        raise StepError(f"cuDriverGetVersion returned {code.name}")
+    return int(version)
 
 
 def make_logger(trt: Any, log: list[str]) -> Any:
