@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from models.spaces.registry import create_space
+from models.spaces.registry import create_space, space_label
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec
 from models.spec.errors import MissingEntryError, TableMismatchError
 from models.spec.measurements import ProtocolName, Status
@@ -72,7 +72,7 @@ class LookupTable:
     def label(self) -> str:
         """For people: the table's id, space and target, and its protocol unless that is the usual one."""
         protocol = "" if self.info.protocol is ProtocolName.IN_CONTEXT else f", {self.info.protocol.value}"
-        return f"table {self.info.id()} ({self.info.space.label()} on {self.info.target.label()}{protocol})"
+        return f"table {self.info.id()} ({space_label(self.info.space)} on {self.info.target.label()}{protocol})"
 
     def measuring_advice(self) -> str:
         """How what is missing gets a value: by a command on the box of this table, which measures that and nothing else.
@@ -197,7 +197,7 @@ def choose_table(
     stated = {"table": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
     wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
     listed = "; ".join(
-        f"{table.id}: {table.info.space.label()}, {table.info.protocol.value}, {table.info.target.label()}"
+        f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}"
         for table in (fitting or tables)
     )
     if not fitting:

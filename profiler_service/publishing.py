@@ -80,6 +80,22 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
     )
 
 
+def incomplete(card: TableCard) -> str:
+    """What the table lacks, in words; empty where it lacks nothing."""
+    failed = f"operators without a value: {card.failed}" if card.failed else ""
+    missing = f"operators of the space that are missing: {card.missing}" if card.missing else ""
+    return "; ".join(filter(None, (failed, missing)))
+
+
+def require_complete(card: TableCard) -> None:
+    """Raises InvalidSpecError for a table that lacks values: no loss can be made from it."""
+    if lacks := incomplete(card):
+        raise InvalidSpecError(
+            f"table {card.table_id} is not complete: {lacks}",
+            hint="Measure the rest with `profiler-service profile`, or publish it as it is with --allow-missing.",
+        )
+
+
 def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
     """What a validation report says of a table.
 
@@ -93,7 +109,7 @@ def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
     if table_id not in found:
         raise InvalidSpecError(
             f"{report} is about table {', '.join(map(str, found))}, not {table_id}",
-            hint=f"Validate with `nas-client validate --table {table_id}`.",
+            hint=f"Validate with `nas-client validate --url URL --space SPACE --table {table_id} -o DIR`.",
         )
     return found[table_id]
 
@@ -107,27 +123,43 @@ def _compared(path: Path) -> dict[JsonValue, dict[str, JsonValue]]:
         raise InvalidSpecError(f"{path} is no comparison of tables", hint="Validate once more.") from error
 
 
-def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[Path, Path]:
-    """Write table and card below the folder; returns their paths.
+def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[TableCard, tuple[Path, Path]]:
+    """Write table and card below the folder; returns the card as it was written, and both paths.
+
+    A validation that is published there already stays with the same contents.
 
     Raises:
-        InvalidSpecError: another table has that name, and is not to be replaced.
+        InvalidSpecError: another table has that name, or more of this one, or its validation; and is not to be replaced.
         TableFileError, OSError: a file cannot be written.
     """
     path = folder / f"{card.name}{TABLE_SUFFIX}"
     beside = folder / f"{card.name}{CARD_SUFFIX}"
-    if beside.exists() and not replace:
+    if beside.exists():
         there = TableCard.parse_json(beside.read_bytes(), source=str(beside))
-        if lines := there.info.target.differences(card.info.target):
-            raise InvalidSpecError(
-                f"{card.name} is published already, for another target: {'; '.join(lines)}",
-                hint="--replace puts this one in its place.",
-            )
+        if there.etag == card.etag and card.validation is None:
+            card = card.model_copy(update={"validation": there.validation})
+        if not replace:
+            _require_no_loss(there, card)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_table(table, path, TableFormat.PARQUET)
     text = json.dumps(json.loads(canonical_json(card.model_dump(mode="json"))), indent=2, ensure_ascii=False)
     beside.write_text(text + "\n", encoding="utf-8")
-    return path, beside
+    return card, (path, beside)
+
+
+def _require_no_loss(there: TableCard, card: TableCard) -> None:
+    """Raises InvalidSpecError where publishing would lose what is published under the same name."""
+    hint = "--replace puts this one in its place."
+    if lines := there.info.target.differences(card.info.target):
+        raise InvalidSpecError(f"{card.name} is published already, for another target: {'; '.join(lines)}", hint=hint)
+    values, published = (one.entries - one.failed for one in (card, there))
+    if values < published:
+        raise InvalidSpecError(f"{card.name} is published already, with {published} values; this one has {values}", hint=hint)
+    if there.validation is not None and card.validation is None:
+        raise InvalidSpecError(
+            f"{card.name} is published already, with a validation; this one has other values and none",
+            hint="Name its report with --validation, or publish it without by --replace.",
+        )
 
 
 def _read_object(path: Path) -> dict[str, JsonValue]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 
 from models.networks.plan import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
-from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 _BUILT_IN = {"fasterseg": "models.spaces.fasterseg.space:FasterSegSpace"}
@@ -40,6 +42,23 @@ def space_class(name: str) -> type[SearchSpace]:
 def create_space(spec: SpaceSpec) -> SearchSpace:
     """The space of that spec, defaults filled in. Raises InvalidSpecError."""
     return space_class(spec.name).settle(spec)
+
+
+def space_label(spec: SpaceSpec) -> str:
+    """As `SpaceSpec.label`, then whatever is not as usual: `fasterseg 64×64 float32, layers=3 widths=4,8`.
+
+    Of a space that is not known here all parameters count.
+    """
+    usual: Mapping[str, Parameter] = {}
+    with suppress(InvalidSpecError):
+        usual = create_space(SpaceSpec(name=spec.name, input_size=spec.input_size)).spec.parameters
+    given: dict[str, Parameter] = {"classes": spec.classes, "batch": spec.batch, **spec.parameters}
+    unusual = {name: value for name, value in given.items() if value != {**_USUAL, **usual}.get(name)}
+    shown = " ".join(f"{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in unusual.items())
+    return f"{spec.label()}, {shown}" if shown else spec.label()
+
+
+_USUAL: Mapping[str, Parameter] = {name: SpaceSpec.model_fields[name].default for name in ("classes", "batch")}
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:

@@ -35,7 +35,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _with_known_fields(invalid_from(error, cls.__name__, source), cls, error) from error
+            raise invalid_of(error.errors(include_url=False), cls.__name__, source, record=cls) from error
 
     @classmethod
     def parse_json(cls, text: str | bytes, *, source: str = "") -> Self:
@@ -64,14 +64,31 @@ def invalid_from(error: ValidationError, what: str, source: str = "") -> Invalid
     return invalid_of(error.errors(include_url=False), what, source)
 
 
-def invalid_of(problems: Sequence[Mapping[str, Any]], what: str = "", source: str = "") -> InvalidSpecError:
-    """One error of ours from pydantic's list of problems: the first in full, the others counted."""
-    first = problems[0]
+def invalid_of(
+    problems: Sequence[Mapping[str, Any]],
+    what: str = "",
+    source: str = "",
+    *,
+    record: type[BaseModel] | None = None,
+    below: int = 0,
+) -> InvalidSpecError:
+    """One error of ours from pydantic's list of problems: the first in full, the others counted.
+
+    Args:
+        problems: as pydantic lists them.
+        what: was validated.
+        source: where it came from.
+        record: what the fields are of; the nearest one to an unknown field is then offered.
+        below: parts of a field's path that lead to the record.
+    """
+    first = _most_telling(problems)
     cause = first.get("ctx", {}).get("error")
     kind, hint = InvalidSpecError, "Correct the field and try again."
-    text = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    text = first["msg"].removeprefix("Value error, ")
     if isinstance(cause, InvalidSpecError):
         kind, text, hint = type(cause), cause.message, cause.hint or hint
+    if first["type"] == _UNKNOWN:
+        text, hint = "there is no such field", _known_fields(record, first["loc"][below:]) or hint
     field = ".".join(str(part) for part in first["loc"])
     shown = "" if isinstance(first["input"], Mapping | BaseModel) else f" (got {_short(first['input'])})"
     more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -80,14 +97,24 @@ def invalid_of(problems: Sequence[Mapping[str, Any]], what: str = "", source: st
     return kind(f"{where}{named}: {text}{shown}{more}", hint=hint)
 
 
-def _with_known_fields(refusal: InvalidSpecError, record: type[BaseModel], error: ValidationError) -> InvalidSpecError:
-    """The same, with the fields that there are as its hint where the first problem is a field that there is not."""
-    first = error.errors(include_url=False)[0]
-    *outer, name = first["loc"] or ("",)
-    owner = _record_at(record, outer) if first["type"] == "extra_forbidden" else None
-    if owner is not None:
-        refusal.hint = nearest(str(name), owner.model_fields)
-    return refusal
+_MISSING, _UNKNOWN = "missing", "extra_forbidden"
+
+
+def _most_telling(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first; but a field that there is not before one that is missing beside it, which may be the same, misspelt."""
+    first = problems[0]
+    if first["type"] == _MISSING:
+        beside = (problem for problem in problems if problem["loc"][:-1] == first["loc"][:-1])
+        return next((problem for problem in beside if problem["type"] == _UNKNOWN), first)
+    return first
+
+
+def _known_fields(record: type[BaseModel] | None, path: Sequence[int | str]) -> str:
+    """A hint for the field at that path, which there is not; empty where it is not known what there is."""
+    if record is None or not path:
+        return ""
+    owner = _record_at(record, path[:-1])
+    return "" if owner is None else nearest(str(path[-1]), owner.model_fields)
 
 
 def _record_at(record: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.spaces.registry import space_label
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded
 from nas_client.report.experiments import collapse_section, random_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
@@ -109,7 +110,7 @@ def _table(name: str, table: LookupTable) -> Grid:
     rows = [
         ("file", name),
         ("table id", info.id()),
-        ("search space", info.space.label()),
+        ("search space", space_label(info.space)),
         *((f"space parameter {key}", str(value)) for key, value in info.space.parameters.items()),
         ("entries", f"{len(table.table.entries)}, {failed} of them without a value"),
         ("target", target.label()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import get_type_hints
 
 import structlog
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.spec.base import invalid_of
+from models.spec.base import Record, invalid_of
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.wire import ErrorBody, ErrorDetail
 
@@ -112,13 +113,20 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     where, what = problems[0]["loc"], problems[0]["type"]
-    problem = invalid_of(problems)
+    problem = invalid_of(problems, record=_body_of(request), below=1)
     code, message = ErrorCode.INVALID_REQUEST, problem.message
     if what == "json_invalid":
         message = f"the body is no JSON document: {problems[0]['ctx']['error']} at character {where[-1]}"
     elif where[0] == "body" and len(where) > 1:
         code = problem.code
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, code, message, problem.hint, request_id_of(request))
+
+
+def _body_of(request: Request) -> type[Record] | None:
+    """What the request's route takes as its body."""
+    endpoint = getattr(request.scope.get("route"), "endpoint", None)
+    kinds = {name: kind for name, kind in get_type_hints(endpoint).items() if name != "return"} if endpoint else {}
+    return next((kind for kind in kinds.values() if isinstance(kind, type) and issubclass(kind, Record)), None)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spaces.registry import space_label
 from models.spec.errors import InvalidSpecError
 from models.spec.table_files import TableFormat, read_table, to_bytes, write_table
 from models.spec.tables import Table
@@ -70,7 +71,7 @@ def save(table: Table, database: Path | None, *, as_json: bool) -> None:
     with open_store(settings) as store:
         table_id = store.import_table(table)
     document = {"table_id": table_id, "entries": len(table.entries), "database": str(settings.database)}
-    target, space = table.info.target.label(), table.info.space.label()
+    target, space = table.info.target.label(), space_label(table.info.space)
     text = f"{len(table.entries)} entries of {space}, measured on {target}, are in table {table_id}"
     emit(document, as_json=as_json, text=lambda console: console.print(text))
 
@@ -94,6 +95,6 @@ def _list(console: Console, found: Sequence[TablePublic]) -> None:
     for table in found:
         info = table.info
         grid.add_row(
-            table.id, info.space.label(), info.target.label(), info.protocol.value, str(table.entries), str(table.failed)
+            table.id, space_label(info.space), info.target.label(), info.protocol.value, str(table.entries), str(table.failed)
         )
     console.print(grid)

@@ -12,7 +12,7 @@ from models.spec.table_cards import TableCard
 from models.terminal import Json, emit
 from profiler_service.cli.options import Database
 from profiler_service.cli.runtime import open_existing_store
-from profiler_service.publishing import card_of, publishable, read_validation
+from profiler_service.publishing import card_of, incomplete, publishable, read_validation, require_complete
 from profiler_service.publishing import publish as write_files
 from profiler_service.settings import Settings
 
@@ -23,7 +23,13 @@ def publish(
     validation: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Report that `nas-client validate -o` wrote about this table.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Take the place of another target's table of that name.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Take the place of another target's table of that name, or of more."),
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Publish a table that has not a value for every operator of its space.")
+    ] = False,
     database: Database = None,
     json: Json = False,
 ) -> None:
@@ -32,7 +38,9 @@ def publish(
     with open_existing_store(settings) as store:
         kept = publishable(store.table(table))
     card = card_of(kept, None if validation is None else read_validation(validation, table))
-    paths = write_files(kept, card, directory, replace=replace)
+    if not allow_missing:
+        require_complete(card)
+    card, paths = write_files(kept, card, directory, replace=replace)
     document = {"name": card.name, "paths": [str(path) for path in paths], "card": card.model_dump(mode="json")}
     emit(document, as_json=json, text=lambda console: _show(console, card, paths))
 
@@ -40,7 +48,7 @@ def publish(
 def _show(console: Console, card: TableCard, paths: tuple[Path, Path]) -> None:
     console.print(f"{card.name}: {card.entries} entries of {card.label}", markup=False)
     if card.failed or card.missing:
-        console.print(f"{card.failed} of them without a value; {card.missing} operators of the space missing", style="yellow")
+        console.print(f"incomplete: {incomplete(card)}", style="yellow")
     if card.validation is None:
         console.print("without a validation; --validation takes a report of `nas-client validate -o`", style="yellow")
     for path in paths:

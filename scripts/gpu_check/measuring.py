@@ -154,7 +154,7 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
                     continue
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
                 judged = ("--validation", report) if table_id in _validated(report) else ()
-                options = ("--table", table_id, "--directory", target, *judged)
+                options = ("--table", table_id, "--directory", target, "--allow-missing", *judged)
                 name = f"{backend}-{dtype}-{protocol}"
                 ended = bench.run(
                     name, "profiler-service", "publish", *options, "--json", environment=bench.environment(backend)

@@ -95,6 +95,19 @@ def test_a_job_that_cannot_be_is_refused_before_it_is_queued(
     assert store.tables() == []
 
 
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"budgt": "quick"}, "Did you mean 'budget'?"),
+        ({"space": {"name": "fasterseg", "input_sice": [128, 256]}}, "Did you mean 'input_size'?"),
+    ],
+)
+def test_an_unknown_field_offers_the_nearest(client: TestClient, change: dict[str, object], hint: str) -> None:
+    found = detail(client.post("/v1/jobs", json=JOB | change))
+    assert "there is no such field" in found.message
+    assert found.hint == hint
+
+
 OPERATOR = {"kind": "conv3x3", "in_channels": 8, "out_channels": 8, "height": 16, "width": 16}
 
 

@@ -86,6 +86,9 @@ def test_an_unknown_field_offers_the_nearest(override: str, hint: str) -> None:
 
 
 def test_an_unknown_field_of_one_of_several_records_offers_the_nearest() -> None:
+    with pytest.raises(InvalidSpecError, match=r"branches\.0\.opertors: there is no such field") as caught:
+        ArchitectureSpec.parse({"space": "fasterseg", "input_size": [64, 64], "branches": [{"opertors": ["conv3x3"]}]})
+    assert caught.value.hint == "Did you mean 'operators'?"
     branches = [{"operators": ["conv3x3"]}, {"operators": ["conv3x3"], "scale": [8]}]
     with pytest.raises(InvalidSpecError, match=r"branches\.1\.scale: there is no such field") as caught:
         ArchitectureSpec.parse({"space": "fasterseg", "input_size": [64, 64], "branches": branches})

@@ -57,7 +57,7 @@ def _report(folder: Path, table_id: str) -> Path:
 
 def test_a_table_and_its_card_are_written(command: Command, table_id: str, tmp_path: Path) -> None:
     report = _report(tmp_path / "report", table_id)
-    ended = command("publish", "--table", table_id, "--validation", report, "--json")
+    ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
 
     assert ended.code == 0
     assert ended.document["name"] == NAME
@@ -75,7 +75,7 @@ def test_each_of_several_tables_gets_what_the_same_networks_said_of_it(command: 
     report = _report(tmp_path / "report", "0123")
     rows = [{"table_id": name, "protocol": "isolated", "validation": {"of": name}} for name in ("0123", table_id)]
     (report / "comparison.json").write_text(json.dumps({"tables": rows}))
-    assert command("publish", "--table", table_id, "--validation", report).code == 0
+    assert command("publish", "--allow-missing", "--table", table_id, "--validation", report).code == 0
     card = TableCard.parse_json((tmp_path / "lut_data" / f"{NAME}.json").read_bytes())
     assert card.validation == {"of": table_id}
 
@@ -83,7 +83,7 @@ def test_each_of_several_tables_gets_what_the_same_networks_said_of_it(command: 
 def test_what_is_no_comparison_is_refused(command: Command, table_id: str, tmp_path: Path) -> None:
     report = _report(tmp_path / "report", table_id)
     (report / "comparison.json").write_text('{"tables": [{"table_id": 3}]}')
-    ended = command("publish", "--table", table_id, "--validation", report, "--json")
+    ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
     assert "comparison.json is no comparison of tables" in ended.document["error"]["message"]
 
@@ -95,14 +95,14 @@ def test_the_card_tells_how_much_builds_differ(command: Command, tmp_path: Path)
     with Store.open(tmp_path / "opclock.sqlite") as store:
         table_id = store.import_table(_table())
         store.add_rebuild_spread(table_id, spread)
-    assert command("publish", "--table", table_id).code == 0
+    assert command("publish", "--allow-missing", "--table", table_id).code == 0
     card = TableCard.parse_json((tmp_path / "lut_data" / f"{NAME}.json").read_bytes())
     assert card.info.rebuild_spread == spread
     assert read_table(tmp_path / "lut_data" / f"{NAME}.parquet").info.rebuild_spread == spread
 
 
 def test_neither_hosts_nor_other_operators_are_published(command: Command, table_id: str, tmp_path: Path) -> None:
-    command("publish", "--table", table_id)
+    command("publish", "--allow-missing", "--table", table_id)
     table = read_table(tmp_path / "lut_data" / f"{NAME}.parquet")
     assert table.info.provenance == {"opclock": "0.1.0"}
     assert ELSEWHERE.key() not in table.by_key
@@ -110,13 +110,57 @@ def test_neither_hosts_nor_other_operators_are_published(command: Command, table
 
 
 def test_people_are_told_what_is_missing(command: Command, table_id: str) -> None:
-    ended = command("publish", "--table", table_id)
-    assert "1 of them without a value; 1 operators of the space missing" in ended.out
+    ended = command("publish", "--allow-missing", "--table", table_id)
+    assert "incomplete: operators without a value: 1; operators of the space that are missing: 1" in ended.out
     assert "without a validation" in ended.out
 
 
+def test_a_table_that_is_not_complete_is_published_only_when_told(command: Command, table_id: str, tmp_path: Path) -> None:
+    ended = command("publish", "--table", table_id, "--json")
+    assert ended.code == 3
+    assert (
+        "not complete: operators without a value: 1; operators of the space that are missing: 1"
+        in ended.document["error"]["message"]
+    )
+    assert not (tmp_path / "lut_data").exists()
+    whole = Table(info=_table().info, entries=tuple(Measurement(workload=one, value_ms=0.5) for one in SPACE.operators()))
+    ended = command("publish", "--table", _stored(whole, tmp_path))
+    assert ended.code == 0
+    assert "incomplete" not in ended.out
+
+
+def test_the_same_contents_keep_the_validation_that_is_published(command: Command, table_id: str, tmp_path: Path) -> None:
+    report = _report(tmp_path / "report", table_id)
+    command("publish", "--allow-missing", "--table", table_id, "--validation", report)
+    ended = command("publish", "--allow-missing", "--table", table_id, "--json")
+    card = TableCard.parse_json((tmp_path / "lut_data" / f"{NAME}.json").read_bytes())
+    assert ended.document["card"]["validation"] == card.validation == {"architectures": 40, "raw": {"pearson": 0.999}}
+
+
+def test_neither_values_nor_a_validation_that_are_published_are_lost_unless_told(command: Command, tmp_path: Path) -> None:
+    def publish(number_left_out: int, *options: object) -> str:
+        """What is said of a table of the same target, with other values and so many fewer of them."""
+        folder = tmp_path / f"without {number_left_out}"
+        folder.mkdir(exist_ok=True)
+        fewer = _table().model_copy(update={"entries": _table().entries[number_left_out:]})
+        ended = command(
+            *("publish", "--allow-missing", "--table", _stored(fewer, folder), "--directory", tmp_path, "--json"),
+            *("--database", folder / "opclock.sqlite", *options),
+        )
+        return str(ended.document["error"]["message"]) if ended.code else ""
+
+    report = _report(tmp_path / "report", _table().info.id())
+    values = len(SPACE.operators()) - 2
+    assert publish(1, "--validation", report) == ""
+    assert "with a validation; this one has other values and none" in publish(0)
+    assert f"with {values - 1} values; this one has {values - 2}" in publish(2, "--validation", report)
+    assert publish(2, "--replace") == ""
+    assert TableCard.parse_json((tmp_path / f"{NAME}.json").read_bytes()).validation is None
+
+
 def test_a_report_about_another_table_is_refused(command: Command, table_id: str, tmp_path: Path) -> None:
-    ended = command("publish", "--table", table_id, "--validation", _report(tmp_path / "report", "0123"), "--json")
+    report = _report(tmp_path / "report", "0123")
+    ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
     assert "is about table 0123, not" in ended.document["error"]["message"]
     assert not (tmp_path / "lut_data").exists()
@@ -132,20 +176,20 @@ def test_what_is_no_report_is_refused(
     (report / "validation.json").unlink()
     if content is not None:
         (report / "validation.json").write_text(content)
-    ended = command("publish", "--table", table_id, "--validation", report, "--json")
+    ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
     assert message in ended.document["error"]["message"]
 
 
 def test_another_targets_table_is_replaced_only_when_told(command: Command, table_id: str, tmp_path: Path) -> None:
     newer = _stored(_table(target=TARGET.model_copy(update={"versions": {"paper": "2.0"}})), tmp_path)
-    assert command("publish", "--table", table_id).code == 0
-    assert command("publish", "--table", table_id).code == 0, "the same target's may be written again"
+    assert command("publish", "--allow-missing", "--table", table_id).code == 0
+    assert command("publish", "--allow-missing", "--table", table_id).code == 0, "the same target's may be written again"
 
-    refused = command("publish", "--table", newer, "--json")
+    refused = command("publish", "--allow-missing", "--table", newer, "--json")
     assert refused.code == 3
     assert "versions.paper: 1.0 here, 2.0 there" in refused.document["error"]["message"]
-    assert command("publish", "--table", newer, "--replace").code == 0
+    assert command("publish", "--allow-missing", "--table", newer, "--replace").code == 0
     assert read_table(tmp_path / "lut_data" / f"{NAME}.parquet").info.target.versions == {"paper": "2.0"}
 
 
@@ -157,7 +201,7 @@ def test_another_targets_table_is_replaced_only_when_told(command: Command, tabl
     ],
 )
 def test_what_a_name_cannot_tell_is_refused(command: Command, tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    ended = command("publish", "--table", _stored(_table(**changes), tmp_path), "--json")
+    ended = command("publish", "--allow-missing", "--table", _stored(_table(**changes), tmp_path), "--json")
     assert ended.code == 3
     assert message in ended.document["error"]["message"]
 
@@ -165,6 +209,6 @@ def test_what_a_name_cannot_tell_is_refused(command: Command, tmp_path: Path, ch
 def test_a_table_without_values_is_refused(command: Command, tmp_path: Path) -> None:
     failed = Measurement(workload=SPACE.operators()[0], status=Status.CRASHED, message="signal 11")
     table_id = _stored(Table(info=_table().info, entries=(failed,)), tmp_path)
-    ended = command("publish", "--table", table_id, "--json")
+    ended = command("publish", "--allow-missing", "--table", table_id, "--json")
     assert ended.code == 3
     assert "no value for any operator" in ended.document["error"]["message"]

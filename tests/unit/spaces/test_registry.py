@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spaces.registry import create_space, published_readers, register_space, space_class, space_names
+from models.spaces.registry import create_space, published_readers, register_space, space_class, space_label, space_names
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
@@ -23,6 +23,15 @@ def test_an_unknown_space_is_named_with_the_nearest_known_one() -> None:
     with pytest.raises(UnknownNameError, match="unknown search space 'fastseg'") as caught:
         create_space(SpaceSpec(name="fastseg", input_size=(64, 64)))
     assert "'fasterseg'" in caught.value.hint
+
+
+def test_a_label_names_what_is_not_as_usual_as_a_command_line_does() -> None:
+    usual = SpaceSpec(name="fasterseg", input_size=(64, 64))
+    assert space_label(usual) == space_label(create_space(usual).spec) == "fasterseg 64×64 float32"
+    small = usual.model_copy(update={"parameters": {"layers": 3, "widths": (4, 8)}, "batch": 2})
+    assert space_label(create_space(small).spec) == "fasterseg 64×64 float32, batch=2 layers=3 widths=4,8"
+    elsewhere = SpaceSpec(name="elsewhere", input_size=(64, 64), classes=3, parameters={"depth": 2})
+    assert space_label(elsewhere) == "elsewhere 64×64 float32, classes=3 depth=2"
 
 
 def test_a_second_space_of_a_built_in_name_is_refused() -> None:
