@@ -12,16 +12,18 @@ import platformdirs
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.spec.base import invalid_from
+from models.spec.base import invalid_settings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+ENVIRONMENT_PREFIX = "OPCLOCK_CLIENT_"
 
 
 class ClientSettings(BaseSettings):
     """The settings of one client. Times in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="OPCLOCK_CLIENT_", frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     connect_timeout_s: Seconds = 5.0
@@ -67,4 +69,4 @@ class ClientSettings(BaseSettings):
         try:
             return cls.model_validate(chosen)
         except ValidationError as error:
-            raise invalid_from(error, cls.__name__) from error
+            raise invalid_settings(error, cls.__name__, prefix=ENVIRONMENT_PREFIX, chosen=chosen) from error

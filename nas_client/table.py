@@ -194,7 +194,7 @@ def choose_table(
     ]
     if len(fitting) == 1:
         return fitting[0]
-    stated = {"table": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
+    stated = {"id": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
     wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
     listed = "; ".join(
         f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}"

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.spec import limits
-from models.spec.base import invalid_from
+from models.spec.base import invalid_settings
 from profiler_service.backends.options import BackendOptions, DeviceAccess, DeviceKind
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
@@ -123,10 +123,11 @@ class Settings(BaseSettings):
         Raises:
             InvalidSpecError: names the setting, its value and what is allowed.
         """
+        given = {name: value for name, value in chosen.items() if value is not None}
         try:
-            return cls.model_validate({name: value for name, value in chosen.items() if value is not None})
+            return cls.model_validate(given)
         except ValidationError as error:
-            raise invalid_from(error, cls.__name__) from error
+            raise invalid_settings(error, cls.__name__, prefix=ENVIRONMENT_PREFIX, chosen=given) from error
 
     @property
     def cache_path(self) -> Path:

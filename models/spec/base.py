@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, get_args
 
@@ -62,6 +62,15 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 def invalid_from(error: ValidationError, what: str, source: str = "") -> InvalidSpecError:
     """One error of ours from pydantic's; see `invalid_of`."""
     return invalid_of(error.errors(include_url=False), what, source)
+
+
+def invalid_settings(error: ValidationError, what: str, *, prefix: str, chosen: Collection[str]) -> InvalidSpecError:
+    """As `invalid_from`, of settings that come from environment variables with that prefix unless they were chosen: what nobody
+    chose is named as who set it knows it.
+    """
+    name = str(next(iter(error.errors(include_url=False)[0]["loc"]), ""))
+    variable = f"{prefix}{name.upper()}" if name and name not in chosen else ""
+    return invalid_from(error, what, variable)
 
 
 def invalid_of(

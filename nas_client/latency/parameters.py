@@ -215,7 +215,10 @@ def _check_finite(what: str, logits: Tensor) -> None:
 
 def _named(what: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise ParameterError(f"{what} must be an object of named values, not {type(value).__name__}")
+        raise ParameterError(
+            f"{what} must be an object of named values, not {type(value).__name__}",
+            hint="The parameters-student.json that a search leaves has the form.",
+        )
     return value
 
 

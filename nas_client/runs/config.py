@@ -58,7 +58,9 @@ def _mapping(data: Any, source: str) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise InvalidSpecError(f"{source}: a mapping of fields is needed, not {type(data).__name__}")
+        raise InvalidSpecError(
+            f"{source}: a mapping of fields is needed, not {type(data).__name__}", hint="Write it as `search: {epochs: 30}`."
+        )
     return data
 
 

@@ -45,7 +45,10 @@ class CpuBackend(Backend):
         if options.tf32:
             raise InvalidSpecError(f"backend {self.name!r} has no TF32 on a CPU", hint="Leave tf32 off.")
         if options.device_index:
-            raise InvalidSpecError(f"device_index must be 0 for backend {self.name!r}, not {options.device_index}")
+            raise InvalidSpecError(
+                f"device_index must be 0 for backend {self.name!r} on a CPU, not {options.device_index}",
+                hint="Leave OPCLOCK_DEVICE_INDEX out, or choose a backend on a GPU.",
+            )
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """See `Backend.time_pass`. A clock reading, about 0.05 µs, is part of every time."""

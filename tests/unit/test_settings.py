@@ -23,16 +23,21 @@ def test_a_chosen_value_goes_before_the_environment(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("OPCLOCK_PORT", "70000", r"Settings\.port: .*65535 \(got '70000'\)"),
-        ("OPCLOCK_THREADS", "0", r"Settings\.threads: .*greater than or equal to 1"),
-        ("OPCLOCK_BUILD_TIMEOUT_S", "nan", r"Settings\.build_timeout_s: .*finite"),
-        ("OPCLOCK_LOG_FORMAT", "xml", r"Settings\.log_format: .*'console' or 'json'"),
+        ("OPCLOCK_PORT", "70000", r"^OPCLOCK_PORT: Settings\.port: .*65535 \(got '70000'\)"),
+        ("OPCLOCK_THREADS", "0", r"^OPCLOCK_THREADS: Settings\.threads: .*greater than or equal to 1"),
+        ("OPCLOCK_BUILD_TIMEOUT_S", "nan", r"^OPCLOCK_BUILD_TIMEOUT_S: Settings\.build_timeout_s: .*finite"),
+        ("OPCLOCK_LOG_FORMAT", "xml", r"^OPCLOCK_LOG_FORMAT: Settings\.log_format: .*'console' or 'json'"),
     ],
 )
 def test_a_bad_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidSpecError, match=message):
         Settings.load()
+
+
+def test_a_bad_value_that_was_chosen_is_not_looked_for_in_the_environment() -> None:
+    with pytest.raises(InvalidSpecError, match=r"^Settings\.port: "):
+        Settings.load(port=70000)
 
 
 def test_every_setting_says_what_it_is_for() -> None:

@@ -220,7 +220,7 @@ def test_several_tables_are_listed() -> None:
 
 
 def test_no_table_that_fits_lists_those_there_are() -> None:
-    with pytest.raises(TableChoiceError, match="holds no table of table 0123") as caught:
+    with pytest.raises(TableChoiceError, match="holds no table of id 0123") as caught:
         choose_table(TABLES[:1], table_id="0123")
     assert TABLES[0].id in caught.value.hint
 
