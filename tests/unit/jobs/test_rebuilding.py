@@ -327,6 +327,23 @@ def test_the_same_request_again_goes_on_where_it_was_cancelled(bench: Bench, ask
     assert set(builds(bench).values()) == {2 if "rebuild" in asked else 1}
 
 
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_an_attempt_that_built_nothing_is_no_reason_to_build_less(bench: Bench, how: str) -> None:
+    """What was told after it, by a job that came to its end, is told again."""
+    first = bench.submit(rebuild=True)
+    if how == "cancelled":
+        bench.store.update_job(first.id, state=JobState.CANCELLED)
+    else:
+        bench.workers.broken[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
+        with pytest.raises(JobError, match="sentinel cannot be built"):
+            bench.run(first)
+        bench.workers.broken.clear()
+    bench.run(bench.submit(budget=Budget.NORMAL))
+    assert set(builds(bench).values()) == {1}
+    bench.run(bench.submit(rebuild=True))
+    assert (len(builds(bench)), set(builds(bench).values())) == (TWENTIETH, {2})
+
+
 def test_a_job_that_measures_all_again_builds_all_again(bench: Bench) -> None:
     first = bench.submit(budget=Budget.NORMAL)
     bench.run(first)
