@@ -66,7 +66,7 @@ class FakeWorkers:
         leaving: keys of engines that fail alone, the others of the group being timed.
         crowded_out: keys of engines that find no memory beside others, which are timed.
         room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
-        blaming: whether a crash tells which engine it was.
+        blaming: whether a crash tells which engine it was, and a lack of room which came last.
         peak_memory_bytes: what every engine tells of the memory it holds.
         build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
@@ -141,7 +141,7 @@ class FakeWorkers:
         if culprits := self.crashing.intersection(keys):
             return Failure(self.crash, "its process was killed", min(culprits) if self.blaming else None)
         if self.room is not None and len(keys) * (request.builds or 1) > self.room:
-            return Failure(Status.OUT_OF_MEMORY, "no room for all", None)
+            return Failure(Status.OUT_OF_MEMORY, "no room for all", keys[-1] if self.blaming else None)
         leaving = {key: Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving}
         if len(keys) > 1:
             leaving |= {key: Failure(Status.OUT_OF_MEMORY, "no room", key) for key in self.crowded_out.intersection(keys)}

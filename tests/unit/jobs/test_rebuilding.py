@@ -220,10 +220,11 @@ def test_a_crash_that_says_whose_it_was_costs_one_more_visit(bench: Bench) -> No
     assert [len(group.artifacts) for group in rebuilding(bench)] == [len(chosen), len(chosen) - 1]
 
 
-def test_a_group_that_finds_no_room_is_divided_until_it_does(bench: Bench) -> None:
-    """Nobody is to blame then."""
+@pytest.mark.parametrize("blaming", [True, False])
+def test_a_group_that_finds_no_room_is_divided_until_it_does(bench: Bench, *, blaming: bool) -> None:
+    """Nobody is to blame then, whoever came last."""
     chosen = chosen_from_a_whole_table(bench, WIDE)
-    bench.workers.room = 2 * BUILDS
+    bench.workers.room, bench.workers.blaming = 2 * BUILDS, blaming
     job = bench.submit(space=WIDE, rebuild=True)
     bench.run(job)
     assert (len(told(bench, job).entries), failures(bench, job)) == (len(chosen), {})
