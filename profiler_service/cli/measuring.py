@@ -30,12 +30,14 @@ class Measured:
         table: all of the table that it added to.
         seconds: where the time went.
         interrupted: whether this process was told to stop.
+        visits: of engines, that it has kept.
     """
 
     job: JobPublic
     table: Table
     seconds: PhaseSeconds
     interrupted: bool
+    visits: int
 
 
 def measure(request: JobCreate, settings: Settings, title: str = "measuring") -> Measured:
@@ -56,7 +58,8 @@ def measure(request: JobCreate, settings: Settings, title: str = "measuring") ->
         interrupted = stack.enter_context(_interrupted_by_signals())
         seconds = runner.run(job.id, show, interrupted)
         job = store.job(job.id)
-        return Measured(job, store.table(job.table_id), seconds, interrupted.is_set())
+        visits = 0 if job.started_at is None else store.count_visits(job.table_id, since=job.started_at)
+        return Measured(job, store.table(job.table_id), seconds, interrupted.is_set(), visits)
 
 
 def require_done(measured: Measured) -> None:
@@ -66,11 +69,19 @@ def require_done(measured: Measured) -> None:
         if job.counts.failed:
             raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
     elif measured.interrupted:
-        people().print("interrupted; what was measured is kept, and the same command goes on with the rest")
+        people().print(f"interrupted; {_kept(measured)}", soft_wrap=True)
         raise typer.Exit(128 + signal.SIGINT)
     else:
         people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
         raise typer.Exit(int(ExitCode.BAD_INPUT))
+
+
+def _kept(measured: Measured) -> str:
+    """What an interrupted job leaves, for people. Its values alone would look like nothing: most come with the last rounds."""
+    request = measured.job.request
+    within = " within a day" if request.remeasure or request.rebuild else ""
+    visits = f", {measured.visits} visits: a value comes when all its rounds are done" if measured.visits else ""
+    return f"what was measured is kept{visits}; the same command goes on with the rest{within}"
 
 
 def failure_document(entry: Measurement) -> dict[str, str]:

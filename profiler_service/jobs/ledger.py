@@ -51,6 +51,7 @@ class Ledger:
         self._pending = {planned.key: planned for planned in workloads}
         self._medians: defaultdict[str, list[VisitMedian]] = defaultdict(list)
         self._conditions: dict[str, Conditions] = {}
+        self._reasons: dict[str, str] = {}
         self._loads: defaultdict[str, list[float]] = defaultdict(list)
         self._next_round = 0
         self._reference_ms = store.table_info(table_id).sentinel_reference_ms if normalised else None
@@ -88,11 +89,17 @@ class Ledger:
 
     def fail(self, failure: Failure) -> None:
         """Save as failed whatever is pending and needs that graph, as itself or as its base."""
+        if failure.key is not None:
+            self._reasons[failure.key] = failure.message
         for planned in self.pending:
             if failure.key == planned.graph.key:
                 self._fail(planned, failure.status, failure.message)
             elif planned.base is not None and failure.key == planned.base.key:
                 self._fail(planned, failure.status, f"{planned.base.request.label()}: {failure.message}")
+
+    def why_failed(self, graph_key: str) -> str:
+        """Why a graph failed in this run of the job, for people; nothing where it did not."""
+        return self._reasons.get(graph_key, "")
 
     def begin_round(self) -> int:
         """The number of a round that nothing of this job was visited in."""

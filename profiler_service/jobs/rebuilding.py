@@ -2,32 +2,30 @@
 
 All builds of a group of entries are live at once and timed in turn, in sentinel units, whatever the table's protocol: what is
 asked is how builds differ, and so they must meet the same conditions. What a group told is kept when it ends, so that no more
-than one is ever lost. Nothing here changes a value, and what fails here fails no job.
+than one is ever lost; one that fails goes on without what is to blame (`rebuild_visits`). Nothing here changes a value, and
+what fails here fails no job.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
 from models.spec.measurements import Budget, Flag, Measurement
 from models.spec.operators import OperatorSpec
-from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
+from models.spec.rebuilds import FailedRebuild, RebuildSpread
 from models.spec.wire import JobCreate
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes, build_key
 from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload
-from profiler_service.jobs.rounds import OPERATORS_PER_SENTINEL, LiveLimits
-from profiler_service.jobs.sifting import sifted_group
+from profiler_service.jobs.rebuild_visits import Rebuild, RebuildVisits
+from profiler_service.jobs.rounds import LiveLimits
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
-from profiler_service.measure.rebuilds import BUILDS, Spread, chosen_keys, spread_of
+from profiler_service.measure.rebuilds import BUILDS, chosen_keys
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
-from profiler_service.measure.statistics import median
 
 
 def rebuild_wanted(request: JobCreate) -> bool:
@@ -76,7 +74,7 @@ def measure_rebuilds(
 
     Args:
         job: whose workers build and time.
-        entries: what is rebuilt.
+        entries: what is rebuilt, all with a value.
         planned: their graphs, in the same order.
         artifacts: graph key to artifact, of what the job has built and checked already, the sentinel's among them.
         limits: of live engines.
@@ -92,22 +90,22 @@ def measure_rebuilds(
         return False
     start_s = perf_counter()
     rng = random.Random(f"{seed} rebuilds")  # noqa: S311 - repeatable, not secret
-    rebuilds = _Rebuilds(job, built[SENTINEL_GRAPH.key()])
+    visits = RebuildVisits(job, built[SENTINEL_GRAPH.key()], keep, rng=rng)
     by_graph = dict(zip((plan.graph.key for plan in planned), entries, strict=True))
     try:
-        if lost := [entry for key, entry in by_graph.items() if key not in built]:
-            keep(rebuilds.failed(lost, "its graph could not be made, built and checked again", at=datetime.now(UTC)))
-        members = [Member(plan.graph.key, BUILDS * job.memory_bytes(plan.graph)) for plan in planned if plan.graph.key in built]
-        left = len(members)
-        for group in draw_groups(members, [], _group_limits(limits), rng):
-            job.reporter.phase(f"building {left} entries {BUILDS} times")
-            if job.stopped():
-                return False
-            keep(rebuilds.visit([(built[key], by_graph[key]) for key in group.keys], seed=rng.getrandbits(32)))
-            left -= len(group.keys)
+        visits.fail([_lost(entry, job, key) for key, entry in by_graph.items() if key not in built], at=datetime.now(UTC))
+        rebuilds = {
+            key: Rebuild(entry.key(), entry.workload.label(), entry.value_ms, built[key])
+            for key, entry in by_graph.items()
+            if key in built and entry.value_ms is not None
+        }
+        members = [
+            Member(plan.graph.key, BUILDS * job.memory_bytes(plan.graph)) for plan in planned if plan.graph.key in rebuilds
+        ]
+        groups = draw_groups(members, [], _group_limits(limits), rng)
+        return visits.visit([[rebuilds[key] for key in group.keys] for group in groups])
     finally:
         job.seconds.rebuilds_s += perf_counter() - start_s
-    return True
 
 
 def _group_limits(limits: LiveLimits) -> GroupLimits:
@@ -118,102 +116,9 @@ def _group_limits(limits: LiveLimits) -> GroupLimits:
     return GroupLimits(0, max(min(MIN_LIVE, limits.engines) // BUILDS, 1), limits.memory_bytes)
 
 
-@dataclass(frozen=True)
-class _Rebuilds:
-    job: JobContext
-    sentinel: GraphArtifact
-
-    @property
-    def rounds(self) -> int:
-        return self.job.budget.min_rounds
-
-    def visit(self, group: Sequence[tuple[GraphArtifact, Measurement]], *, seed: int) -> RebuildSpread:
-        """Build and time a group, all rounds in one go: an engine lives no longer than that."""
-        started_at = datetime.now(UTC)
-        outcome = self.job.workers.time_group(
-            GroupRequest(
-                artifacts=tuple(artifact for artifact, _ in group),
-                sentinel=self.sentinel,
-                passes=self.rounds * self.job.budget.passes,
-                warmup_passes=self.job.budget.warmup_passes,
-                seed=seed,
-                sentinel_every=OPERATORS_PER_SENTINEL,
-                builds=BUILDS,
-            )
-        )
-        if isinstance(outcome, Failure):  # the whole group's: whose fault it was changes nothing about the others' values
-            return self.failed([entry for _, entry in group], outcome.message, at=started_at)
-        rounds = [sifted_group(part, self.job.clock) for part in _parts(outcome, self.rounds)]
-        free = [part for part in rounds if part.device is None or not part.device.throttled]
-        counted = free if len(free) >= 2 else rounds
-        reasons = {failure.key: failure.message for failure in outcome.failures}
-        rebuilt: list[RebuiltEntry] = []
-        failures: list[FailedRebuild] = []
-        for artifact, entry in group:
-            key = artifact.request.key()
-            if (spread := _spread(key, counted)) is None:
-                failures.append(_failure(entry, reasons.get(key, "")))
-            else:
-                rebuilt.append(_rebuilt(entry, spread))
-        return self._told(rebuilt, failures, at=started_at, throttled=counted is not free)
-
-    def failed(self, entries: Sequence[Measurement], message: str, *, at: datetime) -> RebuildSpread:
-        """That none of these could be built."""
-        return self._told([], [_failure(entry, message) for entry in entries], at=at)
-
-    def _told(
-        self, entries: Sequence[RebuiltEntry], failures: Sequence[FailedRebuild], *, at: datetime, throttled: bool = False
-    ) -> RebuildSpread:
-        return RebuildSpread(
-            builds=BUILDS,
-            rounds=self.rounds,
-            entries=tuple(entries),
-            failures=tuple(failures),
-            failed=len(failures),
-            throttled=throttled,
-            measured_at=at,
-        )
-
-
-def _spread(key: str, rounds: Sequence[GroupTimes]) -> Spread | None:
-    """Of the builds of one graph, in sentinel units of these rounds; None where a build has no times."""
-    names = [build_key(key, number) for number in range(BUILDS)]
-    if not all(name in part.samples_ms for name in names for part in rounds):
-        return None
-    usual_ms = median([median(part.sentinel_ms) for part in rounds])
-    return spread_of(
-        [[median(part.samples_ms[name]) * usual_ms / median(part.sentinel_ms) for part in rounds] for name in names]
-    )
-
-
-def _rebuilt(entry: Measurement, spread: Spread) -> RebuiltEntry:
-    return RebuiltEntry(
-        key=entry.key(),
-        label=entry.workload.label(),
-        value_ms=entry.value_ms or 0.0,
-        between_ms=spread.between_ms,
-        within_ms=spread.within_ms,
-    )
-
-
-def _failure(entry: Measurement, message: str) -> FailedRebuild:
+def _lost(entry: Measurement, job: JobContext, graph_key: str) -> FailedRebuild:
+    """That an entry's graph, of which there was an engine once, is not to be had now."""
+    message = "its graph could not be made, built and checked again"
+    if reason := job.ledger.why_failed(graph_key):
+        message += f": {reason}"
     return FailedRebuild(key=entry.key(), label=entry.workload.label(), message=message)
-
-
-def _parts(times: GroupTimes, count: int) -> list[GroupTimes]:
-    """The passes in so many equal parts, one for each round."""
-
-    def part(samples: Sequence[float], number: int) -> tuple[float, ...]:
-        size = len(samples) // count
-        return tuple(samples[number * size : (number + 1) * size])
-
-    passes = len(times.windows) // count
-    return [
-        replace(
-            times,
-            samples_ms={key: part(samples, number) for key, samples in times.samples_ms.items()},
-            sentinel_ms=part(times.sentinel_ms, number),
-            windows=times.windows[number * passes : (number + 1) * passes],
-        )
-        for number in range(count)
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -60,13 +60,17 @@ class _Outstanding:
     Attributes:
         counts: of its workloads, as the table stands.
         plan: of those that need work.
-        stale: keys of their graphs whose visits from before the job must not enter its values.
+        since: from when on results count as this job's, where it measures or rebuilds again.
+        stale: keys of their graphs whose visits from before that must not enter the new values.
+        retried: keys of those that failed, whose visits from before the job must not either.
         rebuild: whether it is still to be told how much builds differ.
     """
 
     counts: JobCounts
     plan: JobPlan
+    since: datetime
     stale: tuple[str, ...]
+    retried: tuple[str, ...]
     rebuild: bool = False
 
     @property
@@ -172,7 +176,8 @@ class JobRunner:
             try:
                 run.on_progress(self._store.update_job(job.id, phase="starting"))
                 _require_target(info, workers)
-                self._store.forget_visits(job.table_id, outstanding.stale, before=job.created_at)
+                self._store.forget_visits(job.table_id, outstanding.stale, before=outstanding.since)
+                self._store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
                 return self._build_and_time(job, outstanding, workers, run)
             finally:
                 self._workers = None
@@ -202,48 +207,61 @@ class JobRunner:
                 measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
             else:
                 measure_alone(context, artifacts, request.protocol, seed=job.id)
-        done = not ledger.pending and (not outstanding.rebuild or self._rebuild(job, context, artifacts, limits))
+        done = not ledger.pending
+        if done and outstanding.rebuild:
+            done = self._rebuild(job, outstanding.since, context, artifacts, limits)
         reporter.finish()
         return done
 
-    def _rebuild(self, job: JobPublic, context: JobContext, artifacts: Mapping[str, GraphArtifact], limits: LiveLimits) -> bool:
+    def _rebuild(
+        self,
+        job: JobPublic,
+        since: datetime,
+        context: JobContext,
+        artifacts: Mapping[str, GraphArtifact],
+        limits: LiveLimits,
+    ) -> bool:
         """Tell how much builds of the job's entries differ; whether that is known then."""
         request, space = job.request, create_space(job.request.space)
         requested = [workload.key() for workload in requested_workloads(request, space)]
-        entries = self._to_rebuild(job, self._store.measurements(job.table_id, requested).values())
+        entries = self._to_rebuild(job, self._store.measurements(job.table_id, requested).values(), since)
         planned = plan_job([entry.workload for entry in entries], space, request.protocol, finished=(), seed=job.id).workloads
         keep = partial(self._store.add_rebuild_spread, job.table_id)
         return measure_rebuilds(context, entries, planned, artifacts, limits=limits, seed=job.id, keep=keep)
 
-    def _to_rebuild(self, job: JobPublic, entries: Iterable[Measurement]) -> list[Measurement]:
+    def _to_rebuild(self, job: JobPublic, entries: Iterable[Measurement], since: datetime) -> list[Measurement]:
         """What the job has still to build anew of its entries.
 
-        What is known stands, unless the job measures everything again or asks for just this.
+        What is known stands, unless the job measures everything again or asks for just this: then what is from before `since`
+        does not.
         """
         again = job.request.remeasure or job.request.rebuild
-        since = self._store.asked_since(job.id) if again else None
         known = self._store.table_info(job.table_id).rebuild_spread
-        return entries_to_rebuild(entries, known, seed=job.table_id, since=since)
+        return entries_to_rebuild(entries, known, seed=job.table_id, since=since if again else None)
 
     def _outstanding(self, job: JobPublic) -> _Outstanding:
         """What is left of a job, whether it starts or goes on.
 
         What is measured again keeps its old value until it has a new one. What the job told stands, before it was interrupted
-        or when it was submitted before and did not come to its end.
+        or when it was submitted before and did not come to its end (`Store.attempted_since`).
         """
         request, space = job.request, create_space(job.request.space)
         workloads = {workload.key(): workload for workload in requested_workloads(request, space)}
         entries = self._store.measurements(job.table_id, workloads)
-        since = self._store.asked_since(job.id)
+        since = self._store.attempted_since(job.id)
         finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job, since)}
         good = sum(entry.status is Status.OK for entry in finished.values())
         reused = good if job.started_at is None else min(job.counts.reused, good)
         counts = JobCounts(total=len(workloads), reused=reused, measured=good - reused, failed=len(finished) - good)
-        again = [key for key in workloads if key not in finished and (request.remeasure or key in entries)]
-        stale = tuple(graph_key(workloads[key], request.protocol) for key in again)
+        retried = {key for key, entry in entries.items() if key not in finished and entry.status is not Status.OK}
+        again = {key for key in workloads if key not in finished and key not in retried} if request.remeasure else set()
         plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
-        rebuild = rebuild_wanted(request) and bool(plan.workloads or self._to_rebuild(job, finished.values()))
-        return _Outstanding(counts, plan, stale, rebuild)
+        rebuild = rebuild_wanted(request) and bool(plan.workloads or self._to_rebuild(job, finished.values(), since))
+
+        def graphs(keys: Collection[str]) -> tuple[str, ...]:
+            return tuple(graph_key(workload, request.protocol) for key, workload in workloads.items() if key in keys)
+
+        return _Outstanding(counts, plan, since, stale=graphs(again), retried=graphs(retried), rebuild=rebuild)
 
     def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
         """The job as running, with its counts."""
@@ -262,7 +280,7 @@ class JobRunner:
 
 def _due_again(entry: Measurement, job: JobPublic, since: datetime) -> bool:
     """Whether an entry is to be replaced: a failure from before the job; a value if the job measures again, where it is from
-    before that was first asked for.
+    before `since`.
     """
     if entry.status is Status.OK:
         return job.request.remeasure and _is_before(entry, since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ from profiler_service.storage.table_rows import require as require_table
 
 CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at"})
 """What `update` may change of a job."""
+
+ATTEMPTS_COUNT_FOR = timedelta(days=1)
+"""How far back results count of attempts that did not come to their end: who asks after that wants to begin anew."""
 
 
 def create(session: Session, request: JobCreate, table_id: str, idempotency_key: str | None) -> JobPublic:
@@ -76,13 +79,15 @@ def unfinished(session: Session) -> list[JobPublic]:
     return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.number))]
 
 
-def asked_since(session: Session, job_id: str) -> datetime:
-    """When this job, or the first of those right before it that asked the same in vain, was made. Raises JobNotFoundError."""
+def attempted_since(session: Session, job_id: str) -> datetime:
+    """From when on results count as what this job asks for; see `Store.attempted_since`. Raises JobNotFoundError."""
     row = _require(session, job_id)
-    same = (JobRow.table_id == row.table_id) & (JobRow.request == row.request) & (JobRow.number <= row.number)
-    done = select(func.max(JobRow.number)).where(same, JobRow.state == JobState.DONE.value, JobRow.number < row.number)
-    attempts = same & (JobRow.number > func.coalesce(done.scalar_subquery(), 0))
-    return session.scalars(select(JobRow.created_at).where(attempts).order_by(JobRow.number).limit(1)).one()
+    begun_at = row.started_at or datetime.now(UTC)
+    earlier = (JobRow.table_id == row.table_id) & (JobRow.number < row.number)
+    done = session.scalar(select(func.max(JobRow.number)).where(earlier, JobRow.state == JobState.DONE.value)) or 0
+    attempts = earlier & (JobRow.number > done) & (JobRow.request == row.request)
+    first_at = session.scalar(select(func.min(JobRow.started_at)).where(attempts))
+    return begun_at if first_at is None else min(begun_at, max(first_at, row.created_at - ATTEMPTS_COUNT_FOR))
 
 
 def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobPublic:

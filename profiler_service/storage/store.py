@@ -179,6 +179,11 @@ class Store:
         with self._database.writing() as session:
             visit_rows.forget(session, table_id, graph_keys, before)
 
+    def count_visits(self, table_id: str, *, since: datetime) -> int:
+        """How many visits of a table's graphs have started since an instant. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return visit_rows.count(session, table_id, since)
+
     def create_job(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
         """A queued job, or, where the key was used for the same request before, the job that it made then.
 
@@ -204,12 +209,18 @@ class Store:
         with self._database.reading() as session:
             return job_rows.unfinished(session)
 
-    def asked_since(self, job_id: str) -> datetime:
-        """When what the job asks was first asked for without having been done since: of a job that was cancelled, has failed or
-        was killed, and is submitted again, its first attempt. Raises JobNotFoundError.
+    def attempted_since(self, job_id: str) -> datetime:
+        """From when on results count as what a job asks for, where it asks for something anew.
+
+        That is when it started, or, while it has not, now. Where the same was asked for right before and did not come to its
+        end, it is when the first of those attempts started, but at most a day before this job was made. Jobs that never
+        started are no attempts, and any job on the same table that is done ends the line.
+
+        Raises:
+            JobNotFoundError: no such job.
         """
         with self._database.reading() as session:
-            return job_rows.asked_since(session, job_id)
+            return job_rows.attempted_since(session, job_id)
 
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at`.

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -57,6 +57,13 @@ def forget(session: Session, table_id: str, graph_keys: Iterable[str], before: d
             VisitRow.table_id == table_id, among(VisitRow.graph_key, graph_keys), VisitRow.started_at < before
         )
     )
+
+
+def count(session: Session, table_id: str, since: datetime) -> int:
+    """How many visits of the table started at that instant or later. Raises TableNotFoundError."""
+    require(session, table_id)
+    found = select(func.count()).select_from(VisitRow).where(VisitRow.table_id == table_id, VisitRow.started_at >= since)
+    return session.scalars(found).one()
 
 
 def pack(samples_ms: Sequence[float]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -128,6 +129,7 @@ class TestTables:
             lambda: store.measurements("nonesuch", ["a"]),
             lambda: store.save_measurement("nonesuch", samples.measurement()),
             lambda: store.forget_visits("nonesuch", ["a"], before=samples.A_TIME),
+            lambda: store.count_visits("nonesuch", since=samples.A_TIME),
             lambda: store.save_visits("nonesuch", [visit()]),
             lambda: store.visits("nonesuch", ["a"]),
             lambda: store.set_sentinel_reference("nonesuch", 1.0),
@@ -187,6 +189,12 @@ class TestVisits:
         store.forget_visits(table_id, iter(["a", "unknown"]), before=later)
         assert store.visits(table_id, "ab") == [new, other]
         assert store.table(table_id).entries == (samples.measurement(),)
+
+    def test_count_those_since_an_instant(self, store: Store, table_id: str) -> None:
+        later = samples.A_TIME + timedelta(microseconds=1)
+        store.save_visits(table_id, [visit(graph_key="a", started_at=samples.A_TIME), visit(graph_key="b", started_at=later)])
+        store.save_visits(other_table(store), [visit(graph_key="a", started_at=later)])
+        assert [store.count_visits(table_id, since=since) for since in (samples.A_TIME, later)] == [2, 1]
 
     def test_kept_in_single_precision_and_in_order(self, store: Store, table_id: str) -> None:
         visits = [visit(graph_key=key, round=number, visit=group) for key in "ab" for number in (0, 1) for group in (0, 1)]
@@ -292,31 +300,60 @@ class TestJobs:
         assert store.jobs(limit=2) == [fourth, third]
         assert store.unfinished_jobs() == [first, third, fourth]
 
-    def test_a_request_is_asked_since_its_first_attempt_that_was_not_followed_by_success(
+    def submit(self, store: Store, table_id: str, state: JobState | None = None, **changes: object) -> JobPublic:
+        """A job that has begun and is in that state, or one that has not."""
+        job = store.create_job(self.request.model_copy(update=changes), table_id)
+        if state is None:
+            return job
+        job = store.update_job(job.id, state=JobState.RUNNING)
+        return job if state is JobState.RUNNING else store.update_job(job.id, state=state)
+
+    def test_a_request_is_attempted_since_the_first_start_that_no_finished_job_followed(
         self, store: Store, table_id: str
     ) -> None:
-        def submit(state: JobState | None = None, **changes: object) -> JobPublic:
-            job = store.create_job(self.request.model_copy(update=changes), table_id)
-            return job if state is None else store.update_job(job.id, state=state)
-
-        first = submit()
-        assert store.asked_since(first.id) == first.created_at
-        store.update_job(first.id, state=JobState.DONE)
+        submit = partial(self.submit, store, table_id)
+        submit(JobState.DONE)
         cancelled = submit(JobState.CANCELLED)
-        submit(JobState.DONE, budget=Budget.NORMAL)
-        store.update_job(store.create_job(self.request, other_table(store)).id, state=JobState.DONE)
+        submit(JobState.CANCELLED, budget=Budget.NORMAL)
+        self.submit(store, other_table(store), JobState.DONE)
         failed, killed, last = submit(JobState.FAILED), submit(JobState.RUNNING), submit()
-        since = [store.asked_since(job.id) for job in (first, cancelled, failed, killed, last)]
-        assert since == [first.created_at, *[cancelled.created_at] * 4]
+        since = [store.attempted_since(job.id) for job in (cancelled, failed, killed, last)]
+        assert since == [cancelled.started_at] * 4
         store.update_job(killed.id, state=JobState.DONE)
-        assert store.asked_since(last.id) == last.created_at
-        assert store.asked_since(killed.id) == cancelled.created_at, "by its own end nothing changes"
+        assert store.attempted_since(killed.id) == cancelled.started_at, "by its own end nothing changes"
+        assert store.attempted_since(last.id) > killed.created_at
+        last = store.update_job(last.id, state=JobState.RUNNING)
+        assert store.attempted_since(last.id) == last.started_at
+
+    def test_another_request_that_was_done_ends_the_line_of_attempts(self, store: Store, table_id: str) -> None:
+        submit = partial(self.submit, store, table_id)
+        submit(JobState.CANCELLED)
+        submit(JobState.DONE, budget=Budget.NORMAL)
+        job = submit(JobState.RUNNING)
+        assert store.attempted_since(job.id) == job.started_at
+
+    def test_what_never_started_is_no_attempt(self, store: Store, table_id: str) -> None:
+        queued = store.create_job(self.request, table_id)
+        store.update_job(queued.id, state=JobState.CANCELLED)
+        waiting = self.submit(store, table_id)
+        before = datetime.now(UTC)
+        assert before <= store.attempted_since(waiting.id) <= datetime.now(UTC)
+        job = self.submit(store, table_id, JobState.RUNNING)
+        assert store.attempted_since(job.id) == job.started_at
+
+    @pytest.mark.parametrize("age", [timedelta(hours=23), timedelta(hours=25)])
+    def test_attempts_count_for_a_day(self, store: Store, table_id: str, age: timedelta) -> None:
+        first = store.create_job(self.request, table_id)
+        store.update_job(first.id, state=JobState.RUNNING, started_at=first.created_at - age)
+        job = self.submit(store, table_id, JobState.RUNNING)
+        at_most = job.created_at - timedelta(days=1)
+        assert store.attempted_since(job.id) == max(first.created_at - age, at_most)
 
     def test_unknown(self, store: Store) -> None:
         for call in (
             lambda: store.job("nonesuch"),
             lambda: store.update_job("nonesuch", phase="x"),
-            lambda: store.asked_since("nonesuch"),
+            lambda: store.attempted_since("nonesuch"),
         ):
             with pytest.raises(JobNotFoundError, match="'nonesuch'"):
                 call()

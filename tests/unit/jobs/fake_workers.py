@@ -58,10 +58,15 @@ class FakeWorkers:
         description: of the backend.
         noise: relative, per run. visit_noise: relative, per engine and visit.
         slowdown: factor on all times, by the number of groups timed before.
+        drift: factor on all times of one pass, by its number within the group. engine_drift: on those of engines alone, the
+            sentinel's excepted.
         broken: graph key to what making it ends in. unbuildable: to what checking it ends in.
         crashing: keys of engines that take their process along when a group is run.
+        crash: how that counts.
         leaving: keys of engines that fail alone, the others of the group being timed.
-        blaming: whether a crash tells which engine it was.
+        crowded_out: keys of engines that find no memory beside others, which are timed.
+        room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
+        blaming: whether a crash tells which engine it was, and a lack of room which came last.
         peak_memory_bytes: what every engine tells of the memory it holds.
         build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
@@ -73,10 +78,15 @@ class FakeWorkers:
     noise: float = 0.0
     visit_noise: float = 0.0
     slowdown: Callable[[int], float] = lambda group: 1.0
+    drift: Callable[[int], float] = lambda index: 1.0
+    engine_drift: Callable[[int], float] = lambda index: 1.0
     broken: dict[str, Status] = field(default_factory=dict)
     unbuildable: dict[str, Status] = field(default_factory=dict)
     crashing: set[str] = field(default_factory=set)
+    crash: Status = Status.CRASHED
     leaving: dict[str, Status] = field(default_factory=dict)
+    crowded_out: set[str] = field(default_factory=set)
+    room: int | None = None
     blaming: bool = True
     peak_memory_bytes: int | None = None
     build_noise: float = 0.0
@@ -129,14 +139,19 @@ class FakeWorkers:
         self.groups.append(request)
         keys = [artifact.request.key() for artifact in request.artifacts]
         if culprits := self.crashing.intersection(keys):
-            return Failure(Status.CRASHED, "its process was killed", min(culprits) if self.blaming else None)
+            return Failure(self.crash, "its process was killed", min(culprits) if self.blaming else None)
+        if self.room is not None and len(keys) * (request.builds or 1) > self.room:
+            return Failure(Status.OUT_OF_MEMORY, "no room for all", keys[-1] if self.blaming else None)
+        leaving = {key: Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving}
+        if len(keys) > 1:
+            leaving |= {key: Failure(Status.OUT_OF_MEMORY, "no room", key) for key in self.crowded_out.intersection(keys)}
         factor = self.slowdown(len(self.groups) - 1)
         windows = self._windows(request.passes)
         return GroupTimes(
             samples_ms={
-                name: self._samples(self._visited_ms(artifact.request) * self._build() * factor, request.passes, windows)
+                name: self._engine_samples(self._visited_ms(artifact.request) * self._build() * factor, request.passes, windows)
                 for artifact in request.artifacts
-                if artifact.request.key() not in self.leaving
+                if artifact.request.key() not in leaving
                 for name in self._names(artifact.request.key(), request.builds)
             },
             sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes, windows),
@@ -146,7 +161,7 @@ class FakeWorkers:
             sampling_s=0.1,
             peak_rss_bytes=10**8,
             started_at=datetime.now(UTC),
-            failures=tuple(Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving),
+            failures=tuple(leaving.values()),
         )
 
     def time_alone(self, request: AloneRequest) -> AloneTimes | Failure:
@@ -182,6 +197,9 @@ class FakeWorkers:
         self._read += count + 1
         return windows_between(readings)
 
+    def _engine_samples(self, time_ms: float, count: int, windows: Sequence[Window]) -> tuple[float, ...]:
+        return tuple(sample * self.engine_drift(index) for index, sample in enumerate(self._samples(time_ms, count, windows)))
+
     def _samples(self, time_ms: float, count: int, windows: Sequence[Window]) -> tuple[float, ...]:
         slow = [USUAL_MHZ / window.sm_clock_mhz for window in windows] or [1.0] * count
-        return tuple(time_ms * slow[index] * self._rng.gauss(1.0, self.noise) for index in range(count))
+        return tuple(time_ms * slow[index] * self.drift(index) * self._rng.gauss(1.0, self.noise) for index in range(count))

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.wire import JobPublic, JobState
+from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.errors import JobError
-from profiler_service.jobs.messages import GroupRequest
+from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.jobs.rebuilding import entries_to_rebuild
 from profiler_service.measure.budgets import BUDGETS
@@ -152,28 +154,128 @@ def test_values_and_identity_stay_and_the_tag_changes(bench: Bench) -> None:
     assert bench.store.table_summary(job.table_id).etag != tag
 
 
-@pytest.mark.parametrize("how", ["crashing", "leaving", "broken"])
-def test_what_cannot_be_built_again_fails_no_job(bench: Bench, how: str) -> None:
-    bench.run(bench.submit())
+def chosen_from_a_whole_table(bench: Bench, space: SpaceSpec = SPACE) -> list[Measurement]:
+    """A table is measured; what of it is to be built anew."""
+    bench.run(bench.submit(space=space))
     (table,) = bench.store.tables()
-    chosen = entries_to_rebuild(bench.store.table(table.id).entries, seed=table.id)
-    culprit = graph_key(chosen[0].workload, ProtocolName.IN_CONTEXT)
+    return entries_to_rebuild(bench.store.table(table.id).entries, seed=table.id)
+
+
+def graph_of(entry: Measurement) -> str:
+    return graph_key(entry.workload, ProtocolName.IN_CONTEXT)
+
+
+def failures(bench: Bench, job: JobPublic) -> dict[str, str]:
+    """Workload key to message, of what could not be built anew."""
+    return {failure.key: failure.message for failure in told(bench, job).failures or ()}
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("crashing", "its process was killed"),
+        ("leaving", "gave up"),
+        ("broken", "its graph could not be made, built and checked again: no graph"),
+        ("unbuildable", "its graph could not be made, built and checked again: refused"),
+    ],
+)
+def test_what_cannot_be_built_again_fails_no_job_and_nothing_else(bench: Bench, how: str, reason: str) -> None:
+    chosen = chosen_from_a_whole_table(bench)
     if how == "crashing":
-        bench.workers.crashing.add(culprit)
+        bench.workers.crashing.add(graph_of(chosen[0]))
     else:
-        getattr(bench.workers, how)[culprit] = Status.RUN_ERROR
+        getattr(bench.workers, how)[graph_of(chosen[0])] = Status.RUN_ERROR
     job = bench.submit(rebuild=True)
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
-    found = spread(bench, job)
-    assert found is not None
-    assert found.failed == (len(chosen) if how == "crashing" else 1)
-    assert len(found.entries) + found.failed == len(chosen)
-    assert "could" in found.sentence()
-    reason = {"crashing": "its process was killed", "leaving": "gave up"}.get(how, "its graph could not be made")
-    assert found.failures is not None
-    assert {failure.key for failure in found.failures} >= {chosen[0].key()}
-    assert all(failure.message.startswith(reason) for failure in found.failures)
+    assert failures(bench, job) == {chosen[0].key(): reason}
+    assert {entry.key for entry in told(bench, job).entries} == {entry.key() for entry in chosen[1:]}
+    assert "could" in told(bench, job).sentence()
+
+
+WIDE = SPACE.model_copy(update={"parameters": {"layers": 4, "widths": (2, 4, 6, 8)}})
+"""More operators than are built anew at once."""
+
+
+@pytest.mark.parametrize("crash", [Status.CRASHED, Status.OUT_OF_MEMORY])
+@pytest.mark.parametrize("blaming", [True, False])
+@pytest.mark.parametrize("culprits", [1, 2])
+def test_a_group_goes_on_without_what_took_its_process_along(
+    bench: Bench, crash: Status, culprits: int, *, blaming: bool
+) -> None:
+    chosen = chosen_from_a_whole_table(bench, WIDE)
+    bench.workers.crashing |= {graph_of(entry) for entry in chosen[:culprits]}
+    bench.workers.crash, bench.workers.blaming = crash, blaming
+    job = bench.submit(space=WIDE, rebuild=True)
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+    assert failures(bench, job) == {entry.key(): "its process was killed" for entry in chosen[:culprits]}
+    assert {entry.key for entry in told(bench, job).entries} == {entry.key() for entry in chosen[culprits:]}
+
+
+def test_a_crash_that_says_whose_it_was_costs_one_more_visit(bench: Bench) -> None:
+    chosen = chosen_from_a_whole_table(bench)
+    bench.workers.crashing.add(graph_of(chosen[0]))
+    bench.run(bench.submit(rebuild=True))
+    assert [len(group.artifacts) for group in rebuilding(bench)] == [len(chosen), len(chosen) - 1]
+
+
+@pytest.mark.parametrize("blaming", [True, False])
+def test_a_group_that_finds_no_room_is_divided_until_it_does(bench: Bench, *, blaming: bool) -> None:
+    """Nobody is to blame then, whoever came last."""
+    chosen = chosen_from_a_whole_table(bench, WIDE)
+    bench.workers.room, bench.workers.blaming = 2 * BUILDS, blaming
+    job = bench.submit(space=WIDE, rebuild=True)
+    bench.run(job)
+    assert (len(told(bench, job).entries), failures(bench, job)) == (len(chosen), {})
+    assert max(len(group.artifacts) for group in rebuilding(bench)) > 2
+
+
+def test_what_finds_no_memory_beside_others_is_tried_alone(bench: Bench) -> None:
+    chosen = chosen_from_a_whole_table(bench)
+    bench.workers.crowded_out.add(graph_of(chosen[0]))
+    job = bench.submit(rebuild=True)
+    bench.run(job)
+    assert (len(told(bench, job).entries), failures(bench, job)) == (len(chosen), {})
+    assert [len(group.artifacts) for group in rebuilding(bench)] == [len(chosen), 1]
+
+
+def test_without_the_sentinel_nothing_can_be_told(bench: Bench) -> None:
+    chosen = chosen_from_a_whole_table(bench)
+    time_group = bench.workers.time_group
+
+    def fail(request: GroupRequest) -> GroupTimes | Failure:
+        if request.builds is None:
+            return time_group(request)
+        return Failure(Status.CRASHED, "the sentinel failed: killed", SENTINEL_GRAPH.key())
+
+    bench.workers.time_group = fail  # type: ignore[method-assign]
+    job = bench.submit(rebuild=True)
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+    assert failures(bench, job) == {entry.key(): "the sentinel failed: killed" for entry in chosen}
+
+
+def test_a_job_that_is_stopped_between_the_parts_of_a_group_goes_on_with_the_rest(bench: Bench) -> None:
+    chosen = chosen_from_a_whole_table(bench)
+    bench.workers.room = BUILDS
+    interrupted = Event()
+    job = bench.submit(rebuild=True)
+    bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
+    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert len(told(bench, job).entries) == len(chosen) - 1
+    bench.run(job)
+    assert (bench.store.job(job.id).state, len(told(bench, job).entries)) == (JobState.DONE, len(chosen))
+
+
+def test_every_build_of_an_entry_holds_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for the builds of one entry, though for one build each of all."""
+    free = 2**40
+    monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: free)
+    bench.configure(memory_fraction=0.5)
+    bench.workers.peak_memory_bytes = int(0.5 * free / 1.5 / BUILDS)
+    bench.run(bench.submit(rebuild=True))
+    assert [len(group.artifacts) for group in rebuilding(bench)] == [1] * TWENTIETH
 
 
 def test_what_fails_is_tried_again_when_asked_and_is_no_failure_then(bench: Bench) -> None:
@@ -215,15 +317,43 @@ def test_live_builds_stay_within_the_limit(bench: Bench) -> None:
     assert len(rebuilding(bench)) == TWENTIETH
 
 
-def test_rounds_on_a_throttled_device_are_left_out_or_told(bench: Bench) -> None:
-    steady = replace(HOT, sm_clock_mhz=USUAL_MHZ, throttling=())
-    bench.workers.device = lambda reading: HOT if rebuilding(bench) else steady
+STEADY = replace(HOT, sm_clock_mhz=USUAL_MHZ, throttling=())
+
+
+def test_what_is_told_of_a_throttled_device_says_so(bench: Bench) -> None:
+    bench.workers.device = lambda reading: HOT if rebuilding(bench) else STEADY
     job = bench.submit(rebuild=True)
     bench.run(job)
-    found = spread(bench, job)
-    assert found is not None
-    assert found.throttled
-    assert "throttled device" in found.sentence()
+    assert told(bench, job).throttled
+    assert "throttled device" in told(bench, job).sentence()
+
+
+@pytest.mark.parametrize("slow_rounds", [0, QUICK.min_rounds // 2])
+def test_rounds_on_a_throttled_device_are_left_out_where_there_are_others(bench: Bench, slow_rounds: int) -> None:
+    """The slow ones would spread: the sentinel is not slowed as the engines are."""
+    begun: list[int] = []
+
+    def read(reading: int) -> DeviceReading:
+        if not rebuilding(bench):
+            return STEADY
+        begun.append(reading)
+        return HOT if len(begun) <= slow_rounds * QUICK.passes else STEADY
+
+    bench.workers.device = read
+    bench.workers.engine_drift = lambda index: 1.5 if index < slow_rounds * QUICK.passes and rebuilding(bench) else 1.0
+    job = bench.submit(rebuild=True)
+    bench.run(job)
+    assert not told(bench, job).throttled
+    assert "throttled" not in told(bench, job).sentence()
+    assert told(bench, job).fractions()["within_a_build"] < 1e-5
+
+
+def test_a_slow_phase_of_the_host_is_no_spread(bench: Bench) -> None:
+    """Times are in units of the sentinel, which is as slow."""
+    bench.workers.drift = lambda index: 1.3 if rebuilding(bench) and index < QUICK.passes else 1.0
+    job = bench.submit(rebuild=True)
+    bench.run(job)
+    assert told(bench, job).fractions()["within_a_build"] < 1e-5
 
 
 def test_the_sentinel_is_in_the_group(bench: Bench) -> None:
@@ -327,6 +457,23 @@ def test_the_same_request_again_goes_on_where_it_was_cancelled(bench: Bench, ask
     assert set(builds(bench).values()) == {2 if "rebuild" in asked else 1}
 
 
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_an_attempt_that_built_nothing_is_no_reason_to_build_less(bench: Bench, how: str) -> None:
+    """What was told after it, by a job that came to its end, is told again."""
+    first = bench.submit(rebuild=True)
+    if how == "cancelled":
+        bench.store.update_job(first.id, state=JobState.CANCELLED)
+    else:
+        bench.workers.broken[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
+        with pytest.raises(JobError, match="sentinel cannot be built"):
+            bench.run(first)
+        bench.workers.broken.clear()
+    bench.run(bench.submit(budget=Budget.NORMAL))
+    assert set(builds(bench).values()) == {1}
+    bench.run(bench.submit(rebuild=True))
+    assert (len(builds(bench)), set(builds(bench).values())) == (TWENTIETH, {2})
+
+
 def test_a_job_that_measures_all_again_builds_all_again(bench: Bench) -> None:
     first = bench.submit(budget=Budget.NORMAL)
     bench.run(first)
@@ -352,9 +499,8 @@ def test_networks_alone_have_nothing_to_be_built_anew(bench: Bench) -> None:
 
 
 def test_a_large_choice_is_built_a_few_at_a_time_so_that_little_is_lost(bench: Bench) -> None:
-    space = SPACE.model_copy(update={"parameters": {"layers": 4, "widths": (2, 4, 6, 8)}})
-    operators = create_space(space).operators()
-    job = bench.submit(space=space, rebuild=True)
+    operators = create_space(WIDE).operators()
+    job = bench.submit(space=WIDE, rebuild=True)
     bench.run(job)
     sizes = [len(group.artifacts) for group in rebuilding(bench)]
     assert sum(sizes) == len(told(bench, job).entries) == round(0.05 * len(operators)) > 8

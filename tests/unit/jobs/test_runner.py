@@ -256,6 +256,64 @@ class TestSmallJobs:
         bench.run(third)
         assert bench.store.job(third.id).counts.measured == len(GRID), "what was done is done again"
 
+    def test_measuring_again_repeats_no_round_of_an_interrupted_attempt(self, bench: Bench) -> None:
+        """In context nothing has a value before the last rounds: it is visits that must not be lost."""
+        bench.run(bench.submit())
+        cancelled = Event()
+
+        def stop(state: JobPublic) -> None:
+            if state.phase.startswith("round 3"):
+                cancelled.set()
+
+        bench.workers.groups.clear()
+        bench.run(bench.submit(remeasure=True), on_progress=stop, cancelled=cancelled)
+        before = len(bench.workers.groups)
+        job = bench.submit(remeasure=True)
+        bench.run(job)
+        assert 0 < before < len(bench.workers.groups) == QUICK.min_rounds
+        assert bench.store.job(job.id).counts.measured == len(GRID)
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_a_job_that_was_cancelled_before_it_began_is_no_reason_to_measure_less(self, bench: Bench) -> None:
+        bench.store.update_job(bench.submit(remeasure=True).id, state=JobState.CANCELLED)
+        bench.run(bench.submit())
+        job = bench.submit(remeasure=True)
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == len(GRID)
+
+    def test_what_was_measured_while_the_job_waited_is_measured_again(self, bench: Bench) -> None:
+        first, job = bench.submit(), bench.submit(remeasure=True)
+        bench.run(first)
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == len(GRID)
+
+    def test_an_attempt_that_failed_before_its_first_visit_is_no_reason_to_measure_less(self, bench: Bench) -> None:
+        bench.workers.broken[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
+        with pytest.raises(JobError, match="sentinel cannot be built"):
+            bench.run(bench.submit(remeasure=True))
+        bench.workers.broken.clear()
+        bench.run(bench.submit())
+        job = bench.submit(remeasure=True)
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == len(GRID)
+
+    def test_a_failure_that_is_tried_again_begins_anew(self, bench: Bench) -> None:
+        """Its visits from before it failed count no more."""
+        culprit = IN_CONTEXT[GRID[0].key()]
+
+        def fail(number: int) -> None:
+            if number == 2:
+                bench.workers.crashing.add(culprit)
+
+        bench.workers.on_group = fail
+        bench.run(bench.submit(workloads=GRID[:5]))
+        bench.workers.on_group = lambda number: None
+        bench.workers.crashing.clear()
+        bench.workers.groups.clear()
+        job = bench.submit(workloads=GRID[:5])
+        bench.run(job)
+        assert visits(bench, job)[GRID[0].key()] == len(bench.workers.groups) == QUICK.min_rounds
+
     def test_remeasuring_replaces_what_was_there(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:5]))
         bench.workers.groups.clear()

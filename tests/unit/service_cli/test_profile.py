@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +16,7 @@ from models.spec.wire import JobPublic, JobState
 from profiler_service.cli import measuring, profile
 from profiler_service.errors import JobError
 from profiler_service.jobs.reporting import PhaseSeconds
+from profiler_service.measure.visits import Visit
 from profiler_service.settings import Settings
 from tests.unit.service_cli.conftest import Command
 from tests.unit.service_cli.paper_runner import BACKEND, CRASHED, PaperRunner, Setup
@@ -64,6 +65,48 @@ def test_a_job_that_fails_as_a_whole(command: Command, failing: Setup, monkeypat
     ended = command(*PROFILE, "--json")
     assert ended.code == 3
     assert "as soon as they start" in ended.document["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("visits", "options", "said"),
+    [
+        (0, (), "interrupted; what was measured is kept; the same command goes on with the rest\n"),
+        (3, (), "kept, 3 visits: a value comes when all its rounds are done; the same command goes on with the rest\n"),
+        (3, ("--remeasure",), "goes on with the rest within a day\n"),
+        (3, ("--rebuild",), "goes on with the rest within a day\n"),
+    ],
+)
+def test_an_interrupted_job_tells_what_it_leaves(
+    command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch, visits: int, options: tuple[str, ...], said: str
+) -> None:
+    failing(None)
+
+    def run(runner: PaperRunner, job_id: str, _: object, interrupted: threading.Event) -> PhaseSeconds:
+        job = runner.store.update_job(job_id, state=JobState.RUNNING)
+        assert job.started_at is not None
+        at = [job.started_at - timedelta(seconds=1), *[job.started_at] * visits]
+        runner.store.save_visits(job.table_id, [visit(number, started_at) for number, started_at in enumerate(at)])
+        interrupted.set()
+        runner.store.update_job(job_id, state=JobState.CANCELLED)
+        return PhaseSeconds()
+
+    monkeypatch.setattr(PaperRunner, "run", run)
+    ended = command(*PROFILE, *options)
+    assert ended.code == 130
+    assert ended.err.endswith(said)
+
+
+def visit(number: int, started_at: datetime) -> Visit:
+    return Visit(
+        graph_key="a",
+        round=number,
+        visit=0,
+        samples_ms=(1.0,),
+        sentinel_ms=1.0,
+        passes=1,
+        accepted=True,
+        started_at=started_at,
+    )
 
 
 def test_a_job_that_somebody_else_cancels(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
