@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from models.spec.errors import OpclockError
@@ -18,7 +18,7 @@ from profiler_service.findings import Finding, Outcome
 from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import BackendDescription
-from profiler_service.settings import Settings
+from profiler_service.settings import ENVIRONMENT_PREFIX, Settings, unknown_settings
 from profiler_service.storage.store import Store
 
 OLDEST_PYTHON = (3, 11)
@@ -40,9 +40,19 @@ TakeSurvey = Callable[[], Survey]
 """Looks at the GPUs."""
 
 
-def diagnose(settings: Settings, describe: Describe, survey: TakeSurvey = survey_gpus) -> Iterator[Finding]:
-    """Every finding, one by one as it is made; asking a backend takes a second or more."""
+def diagnose(
+    settings: Settings, describe: Describe, survey: TakeSurvey = survey_gpus, variables: Iterable[str] = os.environ
+) -> Iterator[Finding]:
+    """Every finding, one by one as it is made; asking a backend takes a second or more.
+
+    Args:
+        settings: what is wanted.
+        describe: asks a backend.
+        survey: looks at the GPUs.
+        variables: names of the environment's variables.
+    """
     yield _python()
+    yield from _variables(variables)
     unasked = yield from _gpus(settings, survey)
     yield from _backends(settings, describe, unasked)
     yield _database(settings)
@@ -58,6 +68,16 @@ def _python() -> Finding:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         return Finding(name="python", outcome=Outcome.PROBLEM, detail=version, hint=f"Install Python {oldest} or newer.")
     return Finding(name="python", outcome=Outcome.OK, detail=version)
+
+
+def _variables(variables: Iterable[str]) -> Iterator[Finding]:
+    """Variables that were meant to be settings."""
+    unknown = unknown_settings(variables)
+    for name, hint in unknown.items():
+        yield Finding(name=f"setting {name}", outcome=Outcome.WARNING, detail="no setting is called that; ignored", hint=hint)
+    if not unknown:
+        detail = f"every variable {ENVIRONMENT_PREFIX}… of the environment is known"
+        yield Finding(name="settings", outcome=Outcome.OK, detail=detail)
 
 
 def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, frozenset[Choice]]:
@@ -87,8 +107,7 @@ def _backends(settings: Settings, describe: Describe, unasked: frozenset[Choice]
     for name, kind in choices if wanted in choices else [wanted, *choices]:
         if (name, kind) in unasked:
             continue
-        first = kind is None or kind == next(iter(device_kinds(name)), kind)
-        title = f"backend {name}" if first else f"backend {name} on {kind}"
+        title = backend_title(name, kind)
         try:
             found = describe(settings.model_copy(update={"backend": name, "device": kind}))
         except OpclockError as error:
@@ -96,6 +115,12 @@ def _backends(settings: Settings, describe: Describe, unasked: frozenset[Choice]
             yield Finding(name=title, outcome=outcome, detail=error.message, hint=error.hint)
         else:
             yield Finding(name=title, outcome=Outcome.OK, detail=f"{found.target.label()}; {', '.join(found.dtypes)}")
+
+
+def backend_title(name: str, kind: DeviceKind | None) -> str:
+    """What the finding about that backend on that kind of device is called; the kind that it is for goes without saying."""
+    first = kind is None or kind == next(iter(device_kinds(name)), kind)
+    return f"backend {name}" if first else f"backend {name} on {kind}"
 
 
 def _choices() -> list[Choice]:

@@ -24,6 +24,11 @@ def draw(space: SearchSpace, count: int, seed: int) -> Operators:
     return tuple(random.Random(seed).sample(operators, count))  # noqa: S311 - repeatable, not secret
 
 
+def most_shares(space: SearchSpace) -> int:
+    """Into how many shares the space can be divided: as many as its operators have bases, since none may be empty."""
+    return len(_by_base(space))
+
+
 def share(space: SearchSpace, number: int, of: int) -> Operators:
     """The operators of one share; every operator is in one share, and the shares are about equal.
 
@@ -38,9 +43,7 @@ def share(space: SearchSpace, number: int, of: int) -> Operators:
     Raises:
         InvalidSpecError: there is no such share, or there are more shares than bases, so that some would be empty.
     """
-    by_base: dict[str, list[OperatorSpec]] = defaultdict(list)
-    for operator in space.operators():
-        by_base[ContextBase.of(operator).key()].append(operator)
+    by_base = _by_base(space)
     if not 1 <= number <= of <= len(by_base):
         raise InvalidSpecError(
             f"share {number}/{of}: {space.spec.label()} can be measured in 1 to {len(by_base)} shares, from 1/N to N/N",
@@ -50,3 +53,11 @@ def share(space: SearchSpace, number: int, of: int) -> Operators:
     for _, operators in sorted(by_base.items(), key=lambda item: (-len(item[1]), item[0])):
         min(shares, key=len).extend(operators)
     return tuple(shares[number - 1])
+
+
+def _by_base(space: SearchSpace) -> dict[str, list[OperatorSpec]]:
+    """The space's operators by the base that they need in context."""
+    by_base: dict[str, list[OperatorSpec]] = defaultdict(list)
+    for operator in space.operators():
+        by_base[ContextBase.of(operator).key()].append(operator)
+    return by_base

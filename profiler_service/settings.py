@@ -5,6 +5,8 @@ Each setting is read from the environment (`OPCLOCK_PORT=9000`), and a command-l
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,6 +18,12 @@ from models.spec.base import invalid_settings
 from profiler_service.backends.options import BackendOptions, DeviceAccess, DeviceKind
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
+
+_OTHERS_PREFIX = "OPCLOCK_CLIENT_"
+"""Of variables that concern the client alone."""
+
+_OTHERS = frozenset({"OPCLOCK_URL", "OPCLOCK_REFERENCE"})
+"""Variables that commands read themselves: where a service is, and where data published with papers is."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogForm = Literal["console", "json"]
@@ -147,3 +155,26 @@ class Settings(BaseSettings):
             cache_dir=self.cache_path,
             replay_builds=self.replay_builds,
         )
+
+
+def unknown_settings(variables: Iterable[str]) -> dict[str, str]:
+    """The variables of the environment that look like settings and are none, which nothing would heed; each with a hint.
+
+    As when settings are read, it makes no difference whether they are written in capitals.
+    """
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields} | _OTHERS
+    return {
+        name: _hint(name.upper(), known)
+        for name in sorted(variables)
+        if name.upper().startswith(ENVIRONMENT_PREFIX)
+        and not name.upper().startswith(_OTHERS_PREFIX)
+        and name.upper() not in known - _OTHERS
+        and name not in _OTHERS
+    }
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The nearest known variable; the prefix, which all of them have, makes none near."""
+    rests = [variable.removeprefix(ENVIRONMENT_PREFIX) for variable in known]
+    close = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), rests, n=1)
+    return f"Did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else "Unset it; profiler_service/settings.py has them all."

@@ -104,10 +104,14 @@ class UnknownNameError(InvalidSpecError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one, or all of them where none is near."""
+    """A hint for an unknown name: the nearest known one; where none is near, all of them, or the nearest few of many."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
+    if close := difflib.get_close_matches(name, names, n=1):
+        return f"Did you mean {close[0]!r}?"
+    if len(names) > 10:
+        few = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+        return f"The nearest of {len(names)} known ones: {', '.join(few)}."
+    return f"Known: {', '.join(names) or 'none'}."
 
 
 class WorkloadTooLargeError(InvalidSpecError):

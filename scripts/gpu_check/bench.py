@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,8 @@ _CONSOLE_SCRIPTS = {"profiler-service": "profiler_service.cli.main", "nas-client
 
 _PYTEST_FOLDER = re.compile(r"pytest-of-[^/\s'\"]+")
 
-_REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
-"""What a command says of something that this backend does not do at all."""
+REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
+"""What a command or the service says of something that this backend does not do at all."""
 
 
 class PartError(Exception):
@@ -44,7 +44,17 @@ class SkipPartError(Exception):
 
 
 class OutOfTimeError(Exception):
-    """The part's time is up; what it has is kept."""
+    """The part's time is up; what it has is kept.
+
+    Args:
+        message: what was not finished.
+        document: JSON of the command that was interrupted, None where it printed none.
+        seconds: that it took; 0 where none was started.
+    """
+
+    def __init__(self, message: str, *, document: Any = None, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.document, self.seconds = document, seconds
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,24 @@ class Ended:
     @property
     def refusal(self) -> str | None:
         """Why the command would not do this on this backend, ever; None where it did, or failed in another way."""
+        return self._told(REFUSALS)
+
+    @property
+    def absence(self) -> str | None:
+        """What the command needs that is not here: a runtime, a library, a device. None where it ended otherwise."""
+        return self._told({ErrorCode.BACKEND_UNAVAILABLE})
+
+    @property
+    def last_words(self) -> str:
+        """What the command says of its failure."""
+        if isinstance(self.document, dict) and "error" in self.document:
+            return str(self.document["error"]["message"])
+        return " ".join(self.stderr.split())[-500:] or "it said nothing"
+
+    def _told(self, codes: Set[ErrorCode]) -> str | None:
+        """The message of an error of these codes."""
         error = self.document.get("error") if isinstance(self.document, dict) else None
-        if self.returncode == ExitCode.BAD_INPUT and error and error.get("code") in _REFUSALS:
+        if self.returncode == ExitCode.BAD_INPUT and error and error.get("code") in codes:
             return str(error["message"])
         return None
 
@@ -141,9 +167,9 @@ class Bench:
         )
         ended = Ended(process.returncode, _json(out.read_text(errors="replace")), err.read_text(errors="replace"))
         if interrupted:
-            raise OutOfTimeError(f"{name} was interrupted")
+            raise OutOfTimeError(f"{name} was interrupted", document=ended.document, seconds=self.commands[-1].seconds)
         if process.returncode not in accepts and ended.refusal is None:
-            raise PartError(f"{name} ended with {process.returncode}: {_last_words(ended)}")
+            raise PartError(f"{name} ended with {process.returncode}: {ended.last_words}")
         return ended
 
     @contextmanager
@@ -223,12 +249,6 @@ def _json(text: str) -> Any:
         except ValueError:
             continue
     return None
-
-
-def _last_words(ended: Ended) -> str:
-    if isinstance(ended.document, dict) and "error" in ended.document:
-        return str(ended.document["error"]["message"])
-    return " ".join(ended.stderr.split())[-500:] or "it said nothing"
 
 
 def _scrub(path: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from models.spec.errors import ExitCode
+from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.diagnosis import backend_title
+from profiler_service.findings import Outcome
 from profiler_service.settings import Settings
 from scripts.gpu_check.bench import Bench, PartError, SkipPartError, scrubbed
 
@@ -28,8 +32,10 @@ def environment(bench: Bench) -> None:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-    usable = [name for name, outcome in found.items() if name.startswith("backend ") and outcome == "ok"]
-    bench.check("a backend is usable", bool(usable), ", ".join(usable) or "none of them")
+    device = bench.choices.device
+    titles = [backend_title(name, device) for name in backend_names() if device in device_kinds(name)]
+    usable = [title for title in titles if found.get(title) == Outcome.OK]
+    bench.check("a backend is usable", bool(usable), ", ".join(usable) or f"none of them on {device}")
     if smi := shutil.which("nvidia-smi"):
         query = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,mig.mode.current,persistence_mode"
         bench.run("nvidia-smi", smi, f"--query-gpu={query}", "--format=csv")
@@ -48,25 +54,28 @@ def device_contract(bench: Bench) -> None:
 
 
 def clocks(bench: Bench, backend: str) -> None:
-    """The backend's clock against other clocks and against what the device can do."""
+    """The backend's clock against other clocks and against what the device can do. A clock that crashes fails the part."""
     path = bench.folder / "clocks.json"
     dtypes = [option for dtype in bench.choices.dtypes for option in ("--dtype", dtype)]
     arguments = ("--backend", backend, "--device", bench.choices.device, *dtypes, "-o", path)
-    ended = bench.run("clocks", "-m", "scripts.gpu_check.clocks", *arguments, accepts=(0, 3))
-    if ended.returncode:
-        raise SkipPartError(ended.document["error"]["message"] if ended.document else ended.stderr[-300:])
+    if nonsense := _makes_no_sense(bench, "clocks", "-m", "scripts.gpu_check.clocks", *arguments):
+        raise SkipPartError(nonsense)
     _take_over(bench, json.loads(path.read_text()))
 
 
 def device_clocks(bench: Bench) -> None:
-    """Copies on the device against its bus, by every library that there is."""
+    """Copies on the device against its bus, by every library that there is; one that is there and fails fails the part."""
     absent = []
     for access in DEVICE_ACCESSES:
         path = bench.folder / f"{access}.json"
         arguments = ("-m", "scripts.gpu_check.copying", "--access", access, "-o", path)
-        ended = bench.run(access, *arguments, accepts=(0, 3))
-        if ended.returncode:
-            absent.append(f"{access}: {ended.document['error']['message'] if ended.document else ended.stderr[-300:]}")
+        try:
+            nonsense = _makes_no_sense(bench, access, *arguments)
+        except PartError as failure:  # the other library is still to be seen
+            bench.check(f"{access}: it copies", False, str(failure))
+            continue
+        if nonsense:
+            absent.append(f"{access}: {nonsense}")
         else:
             _take_over(bench, json.loads(path.read_text()), prefix=f"{access}: ")
     bench.summary["absent"] = absent
@@ -87,6 +96,20 @@ def probe(bench: Bench) -> None:
         "executed_variants": found["executed_variants"],
         "outcomes": {name: variant["outcome"] for name, variant in found["variants"].items()},
     }
+
+
+def _makes_no_sense(bench: Bench, name: str, *arguments: object) -> str | None:
+    """Run checks in a process of their own; why they make no sense here, None where they ran.
+
+    Raises:
+        PartError: they crashed, or something else kept them from their end.
+    """
+    ended = bench.run(name, *arguments, accepts=(int(ExitCode.DONE), int(ExitCode.BAD_INPUT)))
+    if ended.returncode == ExitCode.DONE:
+        return None
+    if (nonsense := ended.refusal or ended.absence) is None:
+        raise PartError(f"{name} ended with {ended.returncode}: {ended.last_words}")
+    return nonsense
 
 
 def _pytest(bench: Bench, *arguments: str) -> None:

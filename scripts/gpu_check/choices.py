@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.operators import Dtype
-from models.terminal import parse_size
+from models.terminal import parse_parameter, parse_size
 from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.selection import most_shares
 from profiler_service.settings import ENVIRONMENT_PREFIX, Settings
 
 FILE = "choices.json"
+
+FEWEST_NETWORKS, MOST_NETWORKS = 8, 10_000
+"""That `nas-client validate` takes."""
 
 _OF_THE_BOX = frozenset({"database", "cache_dir", "lock_dir", "host", "port"})
 """Folders and addresses, which concern nobody else."""
@@ -110,7 +116,7 @@ def settle(choices: Choices) -> Choices:
     """The same with backends filled in, checked.
 
     Raises:
-        InvalidSpecError: a backend, size, budget or protocol that there is not.
+        InvalidSpecError: a backend, space, size, parameter or number that cannot be; says what can.
     """
     possible = [name for name in backend_names() if choices.device in device_kinds(name)]
     unknown = [name for name in choices.backends if name not in possible]
@@ -118,8 +124,39 @@ def settle(choices: Choices) -> Choices:
         raise InvalidSpecError(
             f"backend {unknown[0]!r} does not run on {choices.device}", hint=f"These do: {', '.join(possible)}."
         )
-    create_space(SpaceSpec.parse({"name": choices.space, "input_size": parse_size(choices.input_size)}))
+    _require_bounds(choices, [_space(choices, dtype) for dtype in choices.dtypes])
     return replace(choices, backends=choices.backends or tuple(possible))
+
+
+def _space(choices: Choices, dtype: Dtype) -> SearchSpace:
+    """The space in that dtype. Raises InvalidSpecError."""
+    return create_space(
+        SpaceSpec.parse(
+            {
+                "name": choices.space,
+                "input_size": parse_size(choices.input_size),
+                "dtype": dtype,
+                "parameters": dict(map(parse_parameter, choices.parameters)),
+            }
+        )
+    )
+
+
+def _require_bounds(choices: Choices, spaces: Sequence[SearchSpace]) -> None:
+    """Raises InvalidSpecError for a number that some part could do nothing with."""
+    bounds: dict[str, tuple[int, int | None]] = {
+        "shares": (1, min(map(most_shares, spaces))),
+        "sample": (1, min(len(space.operators()) for space in spaces)),
+        "architectures": (FEWEST_NETWORKS, MOST_NETWORKS),
+        "at_once": (1, None),
+    }
+    for name, (least, greatest) in bounds.items():
+        value = getattr(choices, name)
+        if value < least or (greatest is not None and value > greatest):
+            option = f"--{name.replace('_', '-')}"
+            limits = f"at least {least}" if greatest is None else f"from {least} to {greatest}"
+            of_space = f" for {spaces[0].spec.label()}" if name in ("shares", "sample") else ""
+            raise InvalidSpecError(f"{option} must be {limits}{of_space}, not {value}")
 
 
 def settings_in_force(settings: Settings, *, without: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -23,7 +23,7 @@ from models.spec.measurements import Budget, ProtocolName
 from models.spec.operators import DTYPE_BYTES
 from profiler_service.cli.runtime import describe_backend
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.settings import Settings
+from profiler_service.settings import Settings, unknown_settings
 from profiler_service.version import service_version
 from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError, scrubbed
 from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settings_in_force, settings_that_count, settle
@@ -47,6 +47,7 @@ def main() -> int:
     """0 everything named is done or makes no sense here; 4 something failed; 75 something needs another call."""
     options = _parser().parse_args()
     try:
+        _require_known(os.environ)
         choices = settle(_choices(options))
         parts = plan(choices, reference=options.reference, tables=options.tables.resolve())
         output = (options.output or Path("build") / ("gpu-check-rehearsal" if options.rehearse else "gpu-check")).resolve()
@@ -57,10 +58,11 @@ def main() -> int:
         keep(choices, output)
         results = [_see_through(part, choices, output, options, again=not options.part) for part in wanted]
     except OpclockError as error:
-        CONSOLE.print(f"error: {error.message}", style="bold red", markup=False)
-        if error.hint:
-            CONSOLE.print(error.hint, markup=False)
-        return int(error.exit_code)
+        return _refused(error.message, error.hint, error.exit_code)
+    except OSError as error:
+        path = f" {os.fspath(error.filename)!r}" if error.filename else ""
+        hint = "Check the path, its permissions and the disk, or name another --output."
+        return _refused(f"cannot use{path}: {error.strerror or error}", hint, ExitCode.BAD_INPUT)
     except KeyboardInterrupt:
         CONSOLE.print("interrupted; the same command goes on where it was")
         return 128 + signal.SIGINT
@@ -68,6 +70,21 @@ def main() -> int:
     if Outcome.FAILED in outcomes:
         return int(ExitCode.WORKLOADS_FAILED)
     return UNFINISHED if Outcome.UNFINISHED in outcomes else 0
+
+
+def _refused(message: str, hint: str, code: ExitCode) -> int:
+    """Say what was wrong and what to do next; the exit code."""
+    CONSOLE.print(f"error: {message}", style="bold red", markup=False)
+    if hint:
+        CONSOLE.print(hint, markup=False)
+    return int(code)
+
+
+def _require_known(variables: Iterable[str]) -> None:
+    """Raises UnknownNameError for variables that were meant to be settings: everything would be measured without them."""
+    if unknown := unknown_settings(variables):
+        hints = list(unknown.values()) if len(unknown) == 1 else [f"{name}: {hint}" for name, hint in unknown.items()]
+        raise UnknownNameError(f"no setting is called {', '.join(unknown)}", hint=" ".join(hints))
 
 
 def run_part(part: Part, choices: Choices, output: Path, limit_s: float) -> PartResult:
@@ -180,7 +197,9 @@ def _wanted(parts: Sequence[Part], names: Sequence[str] | None) -> list[Part]:
     by_name = {part.name: part for part in parts}
     for name in names:
         if name not in by_name:
-            raise UnknownNameError.of("part", name, by_name)
+            error = UnknownNameError.of("part", name, by_name)
+            error.hint += " --list names all parts."
+            raise error
     return [by_name[name] for name in names]
 
 

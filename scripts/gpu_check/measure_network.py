@@ -12,18 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import ExitCode, OpclockError
+from models.spec.errors import OpclockError
 from models.spec.measurements import Budget
-from models.spec.wire import JobCreate
+from models.spec.wire import JobCreate, JobPublic
 from nas_client.errors import ServiceError
 from nas_client.estimate import estimate
 from nas_client.jobs import run_job
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
+from scripts.gpu_check.bench import REFUSALS
 
 
-def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, budget: Budget) -> dict[str, Any]:
+class JobRefusedError(Exception):
+    """The service does not take such a job, ever."""
+
+
+class Submitter(ServiceClient):
+    """A client that tells a job which the service refuses from whatever goes wrong with one that it took."""
+
+    def create_job(self, request: JobCreate) -> JobPublic:
+        """See `ServiceClient.create_job`. Raises JobRefusedError."""
+        try:
+            return super().create_job(request)
+        except ServiceError as error:
+            if error.code in REFUSALS:
+                raise JobRefusedError(error.message) from error
+            raise
+
+
+def measure(service: Submitter, network: ArchitectureSpec, table_id: str, budget: Budget) -> dict[str, Any]:
     """Measured and summed milliseconds of that network; one that fails, or that this protocol does not measure, says why."""
     table = LookupTable(service.table(table_id))
     summed = estimate(network, table)
@@ -32,10 +50,8 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
     try:
         job = run_job(service, request, lambda _job: None)
         (found,) = service.lookup(job.table_id, [network])
-    except ServiceError as error:
-        if error.exit_code != ExitCode.BAD_INPUT:
-            raise
-        refusal = error.message
+    except JobRefusedError as refused:
+        refusal = str(refused)
     value = None if found is None else found.value_ms
     return {
         "protocol": table.info.protocol.value,
@@ -63,7 +79,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         network = ArchitectureSpec.parse_json(options.architecture.read_bytes(), source=str(options.architecture))
-        with ServiceClient.connect(options.url, ClientSettings.load()) as service:
+        with Submitter.connect(options.url, ClientSettings.load()) as service:
             rows = [measure(service, network, table_id, options.budget) for table_id in options.table]
     except OpclockError as error:
         print(json.dumps({"error": {"code": error.code.value, "message": error.message, "hint": error.hint}}))

@@ -128,8 +128,8 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
         arguments = ("profiler-service", "profile", *choices.space_options(), *options, rebuild)
         try:
             ended = bench.run(f"share-{number}", *arguments, environment=settings, accepts=MEASURED)
-        except OutOfTimeError:
-            progress.interrupted(bench.commands[-1].seconds if bench.commands else 0.0)
+        except OutOfTimeError as late:
+            progress.interrupted(late)
             bench.summary = {"shares_done": len(progress.done), "shares": choices.shares}
             raise
         _skip_if_refused(ended)
@@ -203,13 +203,13 @@ class _Progress:
 
     @property
     def rebuilds_s(self) -> float:
-        """Of those, what went into building entries anew."""
+        """Of those, what went into building entries anew, as far as the commands told: one that is killed tells nothing."""
         return float(self._state.get("rebuilds_s", 0.0))
 
-    def interrupted(self, seconds: float) -> None:
-        """A share was not finished in time."""
+    def interrupted(self, late: OutOfTimeError) -> None:
+        """A share was not finished in time; its command tells what of that was building anew, unless it was killed."""
         self._state["interruptions"] += 1
-        self._add(seconds)
+        self._add(late.seconds, late.document if isinstance(late.document, dict) else {})
 
     def finished(self, share: str, document: dict[str, Any], seconds: float) -> None:
         """A share is measured. Raises PartError where it went into another table than the ones before."""
@@ -221,11 +221,11 @@ class _Progress:
             )
         self._state["table_id"] = table_id
         self.done[share] = {"counts": document["counts"], "seconds": document["seconds"]}
-        self._state["rebuilds_s"] = self.rebuilds_s + document["seconds"].get("rebuilds_s", 0.0)
-        self._add(seconds)
+        self._add(seconds, document)
 
-    def _add(self, seconds: float) -> None:
+    def _add(self, seconds: float, document: dict[str, Any]) -> None:
         self._state["seconds"] += seconds
+        self._state["rebuilds_s"] = self.rebuilds_s + document.get("seconds", {}).get("rebuilds_s", 0.0)
         self._path.write_text(json.dumps(self._state, indent=2) + "\n")
 
 

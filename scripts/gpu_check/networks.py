@@ -11,6 +11,7 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
 from scripts.gpu_check.bench import Bench, PartError, SkipPartError
+from scripts.gpu_check.choices import FEWEST_NETWORKS
 from scripts.gpu_check.measuring import measured_table, table_part
 
 PEARSON_AIM, MAPE_AIM = {"cuda": 0.998, "cpu": 0.999}, {"cuda": 0.03, "cpu": 0.02}
@@ -23,7 +24,8 @@ def student(bench: Bench, backend: str, dtype: str, reference: Path) -> None:
     """The student as its authors published it: measured, and estimated from every table there is."""
     choices = bench.choices
     if not choices.usual_space:
-        raise SkipPartError(f"the published student is not of a space with {', '.join(choices.parameters)}")
+        parameters = ", ".join(parameter.removesuffix(",") for parameter in choices.parameters)
+        raise SkipPartError(f"the published student is not of a space with {parameters}")
     source = reference / choices.space / "student.json"
     if not source.is_file():
         raise SkipPartError(f"no published student at {source}; --reference names the folder that holds {choices.space}/")
@@ -74,9 +76,9 @@ def validation(bench: Bench, backend: str, dtype: str) -> None:
 def steps(count: int, at_once: int) -> list[int]:
     """How many networks each command samples: those of the one before, which are measured, and some more.
 
-    At least the eight that a validation needs.
+    At least as many as a validation needs.
     """
-    return sorted({*range(max(at_once, 8), count, max(at_once, 1)), count})
+    return sorted({*range(max(at_once, FEWEST_NETWORKS), count, at_once), count})
 
 
 def finished_tables(bench: Bench, backend: str, dtype: str) -> dict[str, str]:

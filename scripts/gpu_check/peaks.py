@@ -22,9 +22,13 @@ _TENSOR = {
     **{"7.0": 1024, "7.2": 1024, "7.5": 1024, "8.0": 2048, "8.6": 1024, "8.7": 2048, "8.9": 1024, "9.0": 4096},
     **{"10.0": 8192, "12.0": 1024},
 }
-_TF32 = {"8.0": 1024, "8.6": 256, "8.7": 1024, "8.9": 256, "9.0": 2048, "10.0": 4096, "12.0": 256}
+_TF32 = {"8.0": 1024, "8.6": 512, "8.7": 1024, "8.9": 512, "9.0": 2048, "10.0": 4096, "12.0": 512}
 """Floating-point operations of one multiprocessor in one cycle, by compute capability: float32 (two for each lane), dense
-16-bit products, and dense products of float32 in TF32. Source: NVIDIA's architecture white papers."""
+16-bit products, and dense products of float32 in TF32.
+
+Each is the most that any board of that capability does, so that no right clock fails: GeForce boards of 8.6, 8.9 and 12.0 do
+half as much in TF32, and in 16 bits where they add up in float32, as professional ones of the same chip. A capability that is
+missing is not checked. Source: NVIDIA's architecture white papers and data sheets."""
 
 
 @dataclass(frozen=True)

@@ -244,11 +244,13 @@ def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: Gr
 
 
 def test_queues_kernels_only_where_nothing_is_captured(backend: Backend) -> None:
-    assert not backend.queues_kernels
+    on_a_gpu = backend.options.device == "cuda"
+    assert backend.queues_kernels == (on_a_gpu and not backend.options.cuda_graphs)
     if backend.runs_uncaptured:
-        uncaptured = create_backend(backend.name, backend.options.model_copy(update={"cuda_graphs": False}))
-        assert uncaptured.queues_kernels == (backend.options.device == "cuda")
-        uncaptured.close()
+        changed = backend.options.model_copy(update={"cuda_graphs": not backend.options.cuda_graphs})
+        with closing(create_backend(backend.name, changed)) as other:
+            assert other.queues_kernels == (on_a_gpu and not changed.cuda_graphs)
+            assert (other.target() == backend.target()) is not on_a_gpu, "a processor has no graphs to do without"
 
 
 def test_says_what_it_measures_on(backend: Backend) -> None:

@@ -98,6 +98,18 @@ def test_a_kind_of_device_that_the_backend_does_not_run_on_is_a_problem(tmp_path
     assert (first.name, first.outcome) == ("backend tensorrt on cpu", Outcome.PROBLEM)
 
 
+def test_a_variable_that_was_meant_to_be_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.load(database=tmp_path / "d.sqlite")
+    monkeypatch.setenv("OPCLOCK_THREADS", "1")
+    found = findings(settings)
+    assert found["settings"].outcome is Outcome.OK
+    monkeypatch.setenv("OPCLOCK_THREDS", "2")
+    found = findings(settings)
+    assert "settings" not in found
+    told = found["setting OPCLOCK_THREDS"]
+    assert (told.outcome, told.hint) == (Outcome.WARNING, "Did you mean OPCLOCK_THREADS?")
+
+
 def test_a_database_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "d.sqlite"
     settings = Settings.load(database=path)

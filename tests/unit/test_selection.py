@@ -8,7 +8,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase
-from profiler_service.selection import draw, share
+from profiler_service.selection import draw, most_shares, share
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 64)))
 
@@ -37,6 +37,13 @@ def test_every_share_has_operators_of_several_scales() -> None:
 def test_a_share_that_cannot_be_is_refused(number: int, of: int) -> None:
     with pytest.raises(InvalidSpecError, match=f"share {number}/{of}: "):
         share(SPACE, number, of)
+
+
+def test_the_most_shares_are_possible_and_one_more_is_not() -> None:
+    most = most_shares(SPACE)
+    assert all(share(SPACE, number, most) for number in range(1, most + 1))
+    with pytest.raises(InvalidSpecError, match=f"in 1 to {most} shares"):
+        share(SPACE, 1, most + 1)
 
 
 def test_a_sample_has_no_operator_twice() -> None:

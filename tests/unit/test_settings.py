@@ -8,7 +8,7 @@ import pytest
 
 from models.spec.errors import InvalidSpecError
 from profiler_service.backends.options import BackendOptions
-from profiler_service.settings import Settings
+from profiler_service.settings import Settings, unknown_settings
 
 
 def test_a_chosen_value_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +71,23 @@ def test_a_backend_gets_every_option_from_them(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_usual_settings_are_the_usual_options(tmp_path: Path) -> None:
     assert Settings.load(cache_dir=tmp_path).backend_options() == BackendOptions(cache_dir=tmp_path)
+
+
+def test_variables_that_are_no_settings_are_told_with_the_nearest() -> None:
+    fields = [f"OPCLOCK_{name.upper()}" for name in Settings.model_fields]
+    others = [
+        "OPCLOCK_URL",
+        "OPCLOCK_REFERENCE",
+        "OPCLOCK_CLIENT_DEADLINE_S",
+        "opclock_client_poll_s",
+        "PATH",
+        "MY_OPCLOCK_PORT",
+    ]
+    assert unknown_settings([*fields, *map(str.lower, fields), *others]) == {}
+    told = unknown_settings(["OPCLOCK_THREDS", "opclock_device_idx", "OPCLOCK_XYZZY", "opclock_url"])
+    assert told == {
+        "OPCLOCK_THREDS": "Did you mean OPCLOCK_THREADS?",
+        "OPCLOCK_XYZZY": "Unset it; profiler_service/settings.py has them all.",
+        "opclock_device_idx": "Did you mean OPCLOCK_DEVICE_INDEX?",
+        "opclock_url": "Did you mean OPCLOCK_URL?",
+    }

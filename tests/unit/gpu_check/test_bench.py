@@ -13,6 +13,13 @@ from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError
 from scripts.gpu_check.choices import REHEARSAL
 
 HANGING = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+TELLING_AT_THE_END = """
+import time
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print('{"rebuilds_s": 0.5}')
+"""
 WITH_A_CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('{}')"
 
 
@@ -59,6 +66,17 @@ def test_a_command_whose_time_is_up_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(OutOfTimeError, match="no time left for next"):
         bench.run("next", "-c", "pass")
     assert [command.name for command in bench.commands] == ["slow"]
+
+
+def test_what_an_interrupted_command_still_says_is_not_lost(tmp_path: Path) -> None:
+    bench = Bench(REHEARSAL, tmp_path, "part", 1.5)
+    with pytest.raises(OutOfTimeError) as caught:
+        bench.run("told", "-c", TELLING_AT_THE_END)
+    assert caught.value.document == {"rebuilds_s": 0.5}
+    assert caught.value.seconds == bench.commands[-1].seconds > 1
+    with pytest.raises(OutOfTimeError) as caught:
+        bench.run("next", "-c", "pass")
+    assert (caught.value.document, caught.value.seconds) == (None, 0.0), "it was not started"
 
 
 def test_a_command_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ H100 = Limits(sm_clock_mhz=1830.0, memory_clock_mhz=2619.0, bus_bits=5120)
 
 @pytest.mark.parametrize(
     ("clock_mhz", "capability", "multiprocessors", "dtype", "tf32", "tera"),
-    [  # data sheets: H100 SXM, A100, V100, RTX 4090
+    [  # data sheets: H100 SXM, A100, V100, RTX 4090, L40S, A40, T4, RTX PRO 6000 Blackwell
         (1830, "9.0", 132, "float16", False, 989),
         (1980, "9.0", 132, "float32", False, 67),
         (1830, "9.0", 132, "float32", True, 494.7),
@@ -36,8 +36,14 @@ H100 = Limits(sm_clock_mhz=1830.0, memory_clock_mhz=2619.0, bus_bits=5120)
         (1410, "8.0", 108, "float32", True, 156),
         (1530, "7.0", 80, "float16", False, 125),
         (2520, "8.9", 128, "float32", False, 82.6),
-        (2520, "8.9", 128, "float32", True, 82.6),
-        (1695, "8.6", 82, "float32", True, 35.6),
+        (2520, "8.9", 128, "float16", False, 330.3),
+        (2520, "8.9", 142, "float32", True, 183),
+        (1740, "8.6", 84, "float32", True, 74.8),
+        (1740, "8.6", 84, "float16", False, 149.7),
+        (1590, "7.5", 40, "float16", False, 65),
+        (2617, "12.0", 188, "float32", False, 126),
+        (2617, "12.0", 188, "float32", True, 251.9),
+        (2617, "12.0", 188, "bfloat16", False, 503.8),
     ],
 )
 def test_peaks_are_those_of_the_data_sheets(

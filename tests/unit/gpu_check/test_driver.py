@@ -198,19 +198,63 @@ def test_an_unknown_part_offers_the_nearest(pretending: Callable[[Run], Command]
     assert "'one'" in capsys.readouterr().out
 
 
+def test_of_many_parts_only_the_nearest_are_offered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--list", "--part", "clock"])
+    assert driver.main() == 3
+    told = capsys.readouterr().out
+    assert "clocks-torch" in told
+    assert "--list names all parts" in told
+    assert told.count("-") < 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--backend", "tensorrt"), "backend 'tensorrt' does not run on cpu"),
         (("--input-size", "wide"), "input size 'wide'"),
         (("--space", "fastseg"), "unknown search space 'fastseg'"),
+        (("--parameter", "layrs=3"), "Did you mean 'layers'?"),
+        (("--parameter", "layers=many"), "parameter 'layers=many'"),
+        (("--parameter", "layers=2", "--list"), "layers"),
+        (("--shares", "0"), "--shares must be from 1 to 16 for fasterseg 64×64 float32, not 0"),
+        (("--shares", "17"), "--shares must be from 1 to 16 for fasterseg 64×64 float32, not 17"),
+        (("--sample", "0"), "--sample must be from 1 to 82"),
+        (("--sample", "83"), "--sample must be from 1 to 82"),
+        (("--architectures", "7"), "--architectures must be from 8 to 10000, not 7"),
+        (("--at-once", "0"), "--at-once must be at least 1, not 0"),
     ],
 )
 def test_choices_that_cannot_be_are_refused(
     pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
-    assert pretending(lambda bench: None)(*arguments) == 3
+    assert pretending(raising(AssertionError("it must not run")))(*arguments) == 3
     assert message in capsys.readouterr().out
+
+
+def test_numbers_at_their_limits_are_taken(pretending: Callable[[Run], Command]) -> None:
+    limits = ("--shares", "16", "--sample", "82", "--architectures", "8", "--at-once", "1")
+    assert pretending(lambda bench: None)(*limits) == 0
+
+
+def test_a_misspelt_variable_is_refused(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPCLOCK_THREDS", "2")
+    assert pretending(raising(AssertionError("it must not run")))() == 3
+    assert "no setting is called OPCLOCK_THREDS\nDid you mean OPCLOCK_THREADS?" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "output"
+    assert pretending(lambda bench: None)("--output", str(folder)) == 3
+    told = capsys.readouterr().out
+    assert f"error: cannot use '{folder}': Not a directory" in told
+    assert "name another --output" in told
 
 
 def test_one_folder_holds_results_of_the_same_choices(tmp_path: Path) -> None:

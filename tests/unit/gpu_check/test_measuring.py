@@ -85,7 +85,7 @@ def test_a_table_goes_on_with_the_share_that_was_not_finished(tmp_path: Path, an
 
     def answer(name: str, words: tuple[str, ...]) -> Ended:
         if name in late:
-            raise OutOfTimeError("late")
+            raise OutOfTimeError("late", seconds=2.0)
         assert words[words.index("--share") + 1] == f"{name[-1]}/2"
         return profiled()
 
@@ -153,6 +153,39 @@ def test_how_much_builds_differ_is_reported(tmp_path: Path, answering: Answering
     assert "2 entries built 3 times: builds differ by 4.0% (worst 6.0%)" in check.detail
     page = report.page({NAME: result})
     assert f"| {NAME} | 2, 3 times | {failed} | 1.2 | 4.00% | 6.00% | 1.00% |  |" in page.splitlines()
+
+
+@pytest.mark.parametrize(("told", "rebuilds_s"), [(profiled().document, 3 * 0.6), (None, 2 * 0.6), ("cut sh", 2 * 0.6)])
+def test_building_anew_that_an_interrupted_command_tells_of_is_no_measuring(
+    tmp_path: Path, answering: Answering, told: Any, rebuilds_s: float
+) -> None:
+    outcomes = iter([OutOfTimeError("late", document=told, seconds=2.0), profiled(), profiled()])
+
+    def answer(name: str, words: tuple[str, ...]) -> Ended:
+        outcome = next(outcomes)
+        if isinstance(outcome, OutOfTimeError):
+            raise outcome
+        return outcome
+
+    answering(answer, rebuilt_table())
+    assert measure_table(tmp_path).outcome is Outcome.UNFINISHED
+    summary = measure_table(tmp_path).summary
+    assert (summary["seconds"], summary["rebuilds"]["seconds"]) == (6.0, round(rebuilds_s, 3))
+    assert summary["entries_per_s"] == round(len(make_table().entries) / (6.0 - rebuilds_s), 3)
+
+
+def test_a_share_that_was_not_started_costs_nothing(tmp_path: Path, answering: Answering) -> None:
+    outcomes = iter([profiled(), OutOfTimeError("no time left"), profiled()])
+
+    def answer(name: str, words: tuple[str, ...]) -> Ended:
+        outcome = next(outcomes)
+        if isinstance(outcome, OutOfTimeError):
+            raise outcome
+        return outcome
+
+    answering(answer)
+    measure_table(tmp_path)
+    assert measure_table(tmp_path).summary["seconds"] == 4.0
 
 
 def test_tables_whose_builds_were_not_compared_have_no_line_about_them(tmp_path: Path, answering: Answering) -> None:

@@ -16,13 +16,12 @@ from models.spaces.registry import create_space
 from models.spec.errors import ErrorCode
 from models.spec.measurements import Budget
 from nas_client.errors import ServiceError
-from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
 from scripts.gpu_check import report
 from scripts.gpu_check.bench import Bench, Ended, SkipPartError
 from scripts.gpu_check.choices import REHEARSAL
-from scripts.gpu_check.measure_network import measure
+from scripts.gpu_check.measure_network import Submitter, measure
 from scripts.gpu_check.networks import steps, student, validation
 from scripts.gpu_check.results import Outcome, PartResult
 from tests.fake_service import SPACE, FakeService, Reply, make_table, network_ms, transport
@@ -46,7 +45,7 @@ def test_without_a_table_there_is_nothing_to_validate(tmp_path: Path) -> None:
 
 def test_the_student_needs_the_published_data_and_its_own_space(tmp_path: Path) -> None:
     bench = Bench(REHEARSAL, tmp_path, "student", 60.0)
-    with pytest.raises(SkipPartError, match="not of a space with layers=3"):
+    with pytest.raises(SkipPartError, match=r"not of a space with layers=3, widths=4, base_channels=3$"):
         student(bench, "torch", "float32", tmp_path)
     usual = Bench(replace(REHEARSAL, parameters=()), tmp_path, "student", 60.0)
     with pytest.raises(SkipPartError, match=r"no published student at .*--reference"):
@@ -57,9 +56,10 @@ class Refusing(FakeService):
     """Takes no jobs, for that reason."""
 
     code = ErrorCode.INVALID_SPEC
+    refused = ("POST", "/v1/jobs")
 
     def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
-        if (method, path) == ("POST", "/v1/jobs"):
+        if (method, path) == self.refused:
             return self._error(422, self.code, "isolated_hot measures no networks", "")
         return super().answer(method, path, headers, body)
 
@@ -67,7 +67,7 @@ class Refusing(FakeService):
 def measured(service: FakeService) -> dict[str, Any]:
     """What is said of a network of the service's only table."""
     settings = ClientSettings()
-    with ServiceClient(Transport("http://box:1", settings, http=transport(service)), settings) as client:
+    with Submitter(Transport("http://box:1", settings, http=transport(service)), settings) as client:
         (table_id,) = service.tables
         return measure(client, NETWORK, table_id, Budget.QUICK)
 
@@ -82,10 +82,21 @@ def test_a_network_is_measured_beside_its_sum() -> None:
 def test_a_protocol_that_measures_no_networks_is_no_failure() -> None:
     row = measured(Refusing(make_table()))
     assert (row["measured_ms"], row["refused"], row["message"]) == (None, True, "isolated_hot measures no networks")
-    away = Refusing(make_table())
-    away.code = ErrorCode.BACKEND_UNAVAILABLE
+
+
+@pytest.mark.parametrize("code", [ErrorCode.BACKEND_UNAVAILABLE, ErrorCode.CONFLICT, ErrorCode.NOT_FOUND])
+def test_a_job_that_is_not_taken_for_another_reason_is_a_failure(code: ErrorCode) -> None:
+    service = Refusing(make_table())
+    service.code = code
     with pytest.raises(ServiceError, match="measures no networks"):
-        measured(away)
+        measured(service)
+
+
+def test_what_goes_wrong_after_the_job_was_taken_is_a_failure() -> None:
+    service = Refusing(make_table())
+    service.refused = ("POST", "/v1/lookup")
+    with pytest.raises(ServiceError, match="measures no networks"):
+        measured(service)
 
 
 def student_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *rows: dict[str, Any]) -> Bench:
