@@ -182,7 +182,7 @@ def test_pull_needs_a_known_format_and_one_table(nas_client: Command, folder: Pa
         for arguments, message in {
             ("-o", folder / "table.xlsx"): "unknown table format 'xlsx'",
             ("-o", folder / "table.csv"): "the service holds 2 tables",
-            ("-o", folder / "table.csv", "--table", "0123"): "no table of table 0123",
+            ("-o", folder / "table.csv", "--table", "0123"): "no table of id 0123",
             ("-o", folder / "nowhere" / "table.csv", "--table", TABLE_ID): "cannot be written: No such file or directory",
         }.items():
             ended = nas_client("pull", "--url", url, *arguments, "--json")

@@ -115,5 +115,5 @@ def test_the_target_holds_what_may_change_a_time() -> None:
 
 
 def test_a_cpu_has_no_second_device() -> None:
-    with pytest.raises(InvalidSpecError, match="device_index must be 0 for backend 'host', not 1"):
+    with pytest.raises(InvalidSpecError, match="device_index must be 0 for backend 'host' on a CPU, not 1"):
         _Host(BackendOptions(device_index=1))
