@@ -55,7 +55,16 @@ def search(
         def checking(done: int, images: int) -> None:
             bar.update(check, completed=done, total=images, visible=done < images)
 
-        result = run_search(settled, found, output, resume=resume, pretrained=pretrained, processes=processes, watch=watch)
+        result = run_search(
+            settled,
+            found,
+            output,
+            resume=resume,
+            pretrained=pretrained,
+            processes=processes,
+            watch=watch,
+            checking=checking,
+        )
         main = processes.is_main
     if main:
         emit(result, as_json=json, text=lambda console: _show(console, result, output))

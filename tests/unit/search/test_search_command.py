@@ -11,6 +11,7 @@ import yaml
 
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
+from nas_client.data.synthetic_streets import SyntheticStreets
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
 from tests.client_command import Command
@@ -38,6 +39,13 @@ def test_a_whole_run(nas_client: Command, arguments: list[object], tmp_path: Pat
     assert again.code == ExitCode.DONE
     assert again.out.count("chosen") == 2
     assert "the latency loss took" in again.out
+
+
+def test_the_check_of_images_is_shown(nas_client: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[bool] = []
+    monkeypatch.setattr(SyntheticStreets, "check", lambda _self, progress=None: watched.append(progress is not None))
+    assert nas_client(*arguments, "--set", "search.epochs=0").code == ExitCode.DONE
+    assert watched == [True, True]
 
 
 def test_resumed_with_nothing_but_the_folder(nas_client: Command, arguments: list[object], tmp_path: Path) -> None:
