@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from models.spaces.registry import create_space, space_label
-from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec
+from models.spaces.registry import space_label, usual_spec
+from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
 from models.spec.errors import MissingEntryError, TableMismatchError
 from models.spec.measurements import ProtocolName, Status
 from models.spec.operators import OperatorSpec
@@ -99,13 +99,13 @@ class LookupTable:
     def _profiling(self, *options: str) -> str:
         """The command that profiles the table's space, with what is not usual of it."""
         space = self.info.space
-        usual = create_space(SpaceSpec(name=space.name, input_size=space.input_size)).spec
+        usual = usual_spec(space)
         height, width = space.input_size
         parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width}", *options]
         fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(usual, name)]
         parts += [f"--{name} {getattr(space, name)}" for name in fields]
         changed = {name: value for name, value in space.parameters.items() if value != usual.parameters.get(name)}
-        parts += [f"--parameter {name}={_option(value)}" for name, value in changed.items()]
+        parts += [f"--parameter {name}={parameter_text(value)}" for name, value in changed.items()]
         return " ".join(parts)
 
     def require_target(self, target: TargetSpec) -> None:
@@ -209,11 +209,6 @@ def choose_table(
         f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {listed}",
         hint="Name one with --table ID.",
     )
-
-
-def _option(value: Parameter) -> str:
-    """As the command line takes it: a list of one keeps its comma."""
-    return str(value) if isinstance(value, int) else ",".join(map(str, value)) + ("," if len(value) == 1 else "")
 
 
 def _shown(value: object) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from models.spaces.registry import create_space
-from models.spec.architectures import SpaceSpec
+from models.spaces.registry import create_space, usual_spec
 from models.spec.base import canonical_json
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Measurement
@@ -46,8 +45,7 @@ def publishable(table: Table) -> Table:
         raise InvalidSpecError(
             f"table {info.id()} was imported; only what was measured here is published", hint="Choose another table."
         )
-    usual = create_space(SpaceSpec(name=info.space.name, input_size=info.space.input_size, dtype=info.space.dtype)).spec
-    if lines := info.space.differences(usual):
+    if lines := info.space.differences(usual_spec(info.space).model_copy(update={"dtype": info.space.dtype})):
         raise InvalidSpecError(
             f"table {info.id()} is of a space with parameters of its own, which a name cannot tell: {'; '.join(lines)}",
             hint="Publish a table of the usual space ('there'), or hand this one on as a file: profiler-service export.",
@@ -103,18 +101,27 @@ def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
         InvalidSpecError: the folder holds no such report, or one about other tables.
         OSError: it cannot be read.
     """
-    found = {_read_object(report / CALIBRATION).get("table_id"): _read_object(report / VALIDATION)}
-    if (report / COMPARISON).exists():
-        found |= _compared(report / COMPARISON)
+    found = validations(report)
     if table_id not in found:
         raise InvalidSpecError(
-            f"{report} is about table {', '.join(map(str, found))}, not {table_id}",
+            f"{report} is about table {', '.join(found)}, not {table_id}",
             hint=f"Validate with `nas-client validate --url URL --space SPACE --table {table_id} -o DIR`.",
         )
     return found[table_id]
 
 
-def _compared(path: Path) -> dict[JsonValue, dict[str, JsonValue]]:
+def validations(report: Path) -> dict[str, dict[str, JsonValue]]:
+    """Table id to what a validation report says of it.
+
+    Raises:
+        InvalidSpecError: the folder holds no such report.
+        OSError: it cannot be read.
+    """
+    found = {str(_read_object(report / CALIBRATION).get("table_id")): _read_object(report / VALIDATION)}
+    return found | (_compared(report / COMPARISON) if (report / COMPARISON).exists() else {})
+
+
+def _compared(path: Path) -> dict[str, dict[str, JsonValue]]:
     """Table id to numbers."""
     rows: Any = _read_object(path).get("tables")
     try:

@@ -9,7 +9,7 @@ from importlib import import_module
 from models.networks.plan import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
-from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 _BUILT_IN = {"fasterseg": "models.spaces.fasterseg.space:FasterSegSpace"}
@@ -44,21 +44,26 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
     return space_class(spec.name).settle(spec)
 
 
+def usual_spec(spec: SpaceSpec) -> SpaceSpec:
+    """The same space for images of the same size, everything else as usual. Raises InvalidSpecError."""
+    return create_space(SpaceSpec(name=spec.name, input_size=spec.input_size)).spec
+
+
 def space_label(spec: SpaceSpec) -> str:
-    """As `SpaceSpec.label`, then whatever is not as usual: `fasterseg 64×64 float32, layers=3 widths=4,8`.
+    """As `SpaceSpec.label`, then whatever is not as usual, as a command line takes it: `fasterseg 64×64 float32, widths=4,8`.
 
     Of a space that is not known here all parameters count.
     """
-    usual: Mapping[str, Parameter] = {}
+    usual = SpaceSpec(name=spec.name, input_size=spec.input_size)
     with suppress(InvalidSpecError):
-        usual = create_space(SpaceSpec(name=spec.name, input_size=spec.input_size)).spec.parameters
-    given: dict[str, Parameter] = {"classes": spec.classes, "batch": spec.batch, **spec.parameters}
-    unusual = {name: value for name, value in given.items() if value != {**_USUAL, **usual}.get(name)}
-    shown = " ".join(f"{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in unusual.items())
-    return f"{spec.label()}, {shown}" if shown else spec.label()
+        usual = usual_spec(spec)
+    known = _parameters(usual)
+    unusual = [f"{name}={parameter_text(value)}" for name, value in _parameters(spec).items() if value != known.get(name)]
+    return ", ".join(filter(None, (spec.label(), " ".join(unusual))))
 
 
-_USUAL: Mapping[str, Parameter] = {name: SpaceSpec.model_fields[name].default for name in ("classes", "batch")}
+def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
+    return {"classes": spec.classes, "batch": spec.batch, **spec.parameters}
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:

@@ -17,6 +17,11 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Parameter = StrictInt | tuple[StrictInt, ...]
 
 
+def parameter_text(value: Parameter) -> str:
+    """As a command line takes it: `4,8`, and `4,` for a list of one."""
+    return str(value) if isinstance(value, int) else ",".join(map(str, value)) + ("," if len(value) == 1 else "")
+
+
 class SpaceSpec(Record):
     """A search space with its parameters settled; its digest is part of a table's identity.
 

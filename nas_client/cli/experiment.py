@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nas_client.experiments.commands import Progress
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
+
+Name = TypeVar("Name", bound=str)
 
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the experiment and its runs.")]
 AtOnce = Annotated[
@@ -48,10 +50,7 @@ def collapse(
     from nas_client.experiments.collapse import collapse as run
     from nas_client.experiments.files import collapse_rows, write_collapse
 
-    unknown = set(mode or ()) - set(MODES)
-    if unknown:
-        raise typer.BadParameter(f"--mode {unknown.pop()!r} is none of {', '.join(MODES)}")
-    modes = tuple(name for name in MODES if not mode or name in mode)
+    modes = _chosen("--mode", mode, MODES)
     found = load_table(table)
     with progress() as bar:
         result = run(
@@ -94,12 +93,11 @@ def random(
     json: Json = False,
 ) -> None:
     """The students that searches found against random networks of the same estimated latency, all trained alike."""
+    from nas_client.experiments.alike import BASELINES
     from nas_client.experiments.files import random_rows, random_sentence, write_random
-    from nas_client.experiments.random_networks import BASELINES, compare, preset_config
+    from nas_client.experiments.random_networks import compare, preset_config
 
-    unknown = set(baseline or ()) - set(BASELINES)
-    if unknown:
-        raise typer.BadParameter(f"--baseline {unknown.pop()!r} is none of {', '.join(BASELINES)}")
+    baselines = _chosen("--baseline", baseline, tuple(BASELINES))
     found = load_table(table)
     with progress() as bar:
         result = compare(
@@ -108,7 +106,7 @@ def random(
             output,
             preset_config(preset, config, overrides or ()),
             networks=networks,
-            baselines=[kind for kind in BASELINES if not baseline or kind in baseline],
+            baselines=baselines,
             tolerance=tolerance,
             at_once=at_once or (default_at_once() if preset == "cpu" else 1),
             resume=resume,
@@ -119,6 +117,13 @@ def random(
     write_random(result, output)
     sentence = random_sentence(result)
     emit(result, as_json=json, text=lambda console: _show(console, random_rows(result), output, sentence))
+
+
+def _chosen(option: str, names: Sequence[str] | None, known: Sequence[Name]) -> tuple[Name, ...]:
+    """Those of the known names that were given, in the known order; all where none was. Raises BadParameter."""
+    if unknown := set(names or ()) - set(known):
+        raise typer.BadParameter(f"{option} {unknown.pop()!r} is none of {', '.join(known)}")
+    return tuple(name for name in known if not names or name in names)
 
 
 def default_at_once() -> int:

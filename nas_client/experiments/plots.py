@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nas_client.experiments.alike import Baseline
 from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode
-from nas_client.experiments.random_networks import Baseline, RandomResult
+from nas_client.experiments.random_networks import RandomResult
 from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 _COLOURS: dict[Mode, str] = {"naive": SERIES[1], "decoupled": SERIES[0], "none": MUTED}

@@ -47,8 +47,8 @@ def publish(
 
 def _show(console: Console, card: TableCard, paths: tuple[Path, Path]) -> None:
     console.print(f"{card.name}: {card.entries} entries of {card.label}", markup=False)
-    if card.failed or card.missing:
-        console.print(f"incomplete: {incomplete(card)}", style="yellow")
+    if lacks := incomplete(card):
+        console.print(f"incomplete: {lacks}", style="yellow")
     if card.validation is None:
         console.print("without a validation; --validation takes a report of `nas-client validate -o`", style="yellow")
     for path in paths:

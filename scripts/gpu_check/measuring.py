@@ -14,7 +14,7 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from profiler_service.publishing import without_host
+from profiler_service.publishing import validations, without_host
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.results import Outcome, read_result
 
@@ -153,7 +153,7 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
                 if table_id is None:
                     continue
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
-                judged = ("--validation", report) if table_id in _validated(report) else ()
+                judged = ("--validation", report) if report.exists() and table_id in validations(report) else ()
                 options = ("--table", table_id, "--directory", target, "--allow-missing", *judged)
                 name = f"{backend}-{dtype}-{protocol}"
                 ended = bench.run(
@@ -274,13 +274,6 @@ def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) ->
     bench.run(f"export-{name}", "profiler-service", "export", *options, environment=settings)
     write_table(without_host(read_table(path)), path, TableFormat.PARQUET)
     return path
-
-
-def _validated(report: Path) -> set[str]:
-    """The tables that a validation is about."""
-    one, several = report / "calibration.json", report / "comparison.json"
-    found = {json.loads(one.read_text())["table_id"]} if one.exists() else set()
-    return found | ({row["table_id"] for row in json.loads(several.read_text())["tables"]} if several.exists() else set())
 
 
 def _skip_if_refused(ended: Ended) -> None:

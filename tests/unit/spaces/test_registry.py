@@ -30,6 +30,8 @@ def test_a_label_names_what_is_not_as_usual_as_a_command_line_does() -> None:
     assert space_label(usual) == space_label(create_space(usual).spec) == "fasterseg 64×64 float32"
     small = usual.model_copy(update={"parameters": {"layers": 3, "widths": (4, 8)}, "batch": 2})
     assert space_label(create_space(small).spec) == "fasterseg 64×64 float32, batch=2 layers=3 widths=4,8"
+    slim = create_space(usual.model_copy(update={"parameters": {"widths": (4,)}})).spec
+    assert space_label(slim) == "fasterseg 64×64 float32, widths=4,"
     elsewhere = SpaceSpec(name="elsewhere", input_size=(64, 64), classes=3, parameters={"depth": 2})
     assert space_label(elsewhere) == "elsewhere 64×64 float32, classes=3 depth=2"
 

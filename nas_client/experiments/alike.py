@@ -1,0 +1,65 @@
+"""Random architectures as fast as a given one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from scipy.special import softmax
+
+from models.spaces.base import SearchSpace
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec
+from nas_client.errors import ExperimentError
+from nas_client.estimate import estimate
+from nas_client.table import LookupTable
+
+Baseline = Literal["sampled", "decoded"]
+BASELINES: Mapping[Baseline, str] = {"sampled": "random", "decoded": "decoded"}
+"""By which random networks a student is judged, and what the folders of their trainings are called."""
+
+MOST_TRIES = 20_000
+"""Samples drawn for the random networks of one seed, before it is given up."""
+
+
+def alike(
+    found: ArchitectureSpec, table: LookupTable, *, networks: int, tolerance: float, seed: int, baseline: Baseline = "sampled"
+) -> tuple[tuple[ArchitectureSpec, ...], int]:
+    """Random architectures whose estimate is that of the found one up to the tolerance; and how many were drawn for them.
+
+    None is the found one, and none comes twice.
+
+    Raises:
+        ExperimentError: `MOST_TRIES` were too few.
+        MissingEntryError: the table is not complete.
+    """
+    space = create_space(table.info.space)
+    wanted_ms = estimate(found, table).sum_ms
+    rng = np.random.default_rng(seed)
+    draw = partial(_decoded, space, rng) if baseline == "decoded" else partial(space.sample, rng)
+    kept: dict[str, ArchitectureSpec] = {}
+    for tries in range(1, MOST_TRIES + 1):
+        sample = draw()
+        sample_ms = sum(map(table.lookup, space.architecture_operators(sample)))
+        if sample.key() != found.key() and abs(sample_ms - wanted_ms) <= tolerance * wanted_ms:
+            kept.setdefault(sample.key(), sample)
+            if len(kept) == networks:
+                return tuple(kept.values()), tries
+    range_ms = f"{wanted_ms:.4g} ms ± {tolerance:.0%}"
+    raise ExperimentError(
+        f"of {MOST_TRIES} random architectures {len(kept)} are estimated at {range_ms}; {networks} are needed",
+        hint="Ask for fewer networks, or for a larger tolerance.",
+    )
+
+
+def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
+    """What a search would end in with such logits, and branches that happened to be best."""
+    branches = space.branch_choices()
+    logits = {
+        granularity: {group: rng.standard_normal(shape) for group, shape in groups.items()}
+        for granularity, groups in space.parameter_shapes().items()
+    }
+    given = {name: {group: softmax(rows, axis=-1) for group, rows in groups.items()} for name, groups in logits.items()}
+    return space.decode(given, branches=branches[rng.integers(len(branches))])
