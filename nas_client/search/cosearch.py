@@ -110,11 +110,13 @@ class CoSearch:
 
     def prepare(self, *, resume: bool, pretrained: Path | None) -> None:
         """Take up what the folder holds, or start in it."""
-        saved = self._checkpoints.load(LAST, self._identity) if resume else None
-        if not resume and self._checkpoints.path(LAST).exists():
+        begun = self._checkpoints.path(LAST).exists()
+        self._processes.require_same(f"whether {self._folder} holds a search", str(begun))  # asked of all before one saves
+        if begun and not resume:
             raise CheckpointError(
                 f"{self._folder} already holds a search", hint="Go on with it by --resume, or name another folder."
             )
+        saved = self._checkpoints.load(LAST, self._identity) if begun else None
         weights = None if pretrained is None else Checkpoints(pretrained).read(PRETRAINED)["supernet"]
         given = None if weights is None else weights_digest(weights)
         if saved is not None:

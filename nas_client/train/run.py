@@ -82,6 +82,7 @@ def train(
     if resume:
         require_begun(folder)
     saved = Checkpoints(folder).path(LAST).exists()
+    processes.require_same(f"whether {folder} holds a checkpoint", str(saved))  # asked of all before one begins
     if processes.is_main and not (resume and saved):
         begin(folder, recipe, again=resume)
     training = Training(recipe, network, folder, data, processes, teacher)
