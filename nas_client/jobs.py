@@ -15,12 +15,21 @@ Watch = Callable[[JobPublic], None]
 def run_job(service: ServiceClient, request: JobCreate, watch: Watch) -> JobPublic:
     """Have something measured; returns the finished job, in which single workloads may have failed.
 
+    Raises:
+        ServiceError: the service refuses such a job.
+        JobFailedError: see `finish_job`.
+    """
+    return finish_job(service, service.create_job(request), watch)
+
+
+def finish_job(service: ServiceClient, job: JobPublic, watch: Watch) -> JobPublic:
+    """Follow a job that was created, and return it finished.
+
     An interrupt from the keyboard cancels the job; a lost connection does not.
 
     Raises:
         JobFailedError: the job as a whole failed, or somebody cancelled it.
     """
-    job = service.create_job(request)
     try:
         for job in service.follow(job.id):  # noqa: B020 - the job as it now stands
             watch(job)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
@@ -177,17 +178,29 @@ def keep(choices: Choices, folder: Path) -> None:
     """Note the choices in the folder; results of different ones must not stand side by side.
 
     Raises:
-        InvalidSpecError: the folder has results of others; says which differ.
+        InvalidSpecError: the folder has results of others, says which differ; or its note of them is damaged.
     """
     path, mine = folder / FILE, json.loads(json.dumps(asdict(choices)))
     if path.exists():
-        there = {"settings": []} | json.loads(path.read_text())  # which older folders do not tell
+        there = {"settings": []} | _read(path)  # which older folders do not tell
         differing = [name for name in mine if name not in _FREE and mine[name] != there.get(name)]
         if differing:
             lines = "; ".join(f"{name}: {there.get(name)} there, {mine[name]} now" for name in differing)
             raise InvalidSpecError(f"{folder} holds results of other choices: {lines}", hint="Name another --output.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        noted = json.loads(path.read_bytes())
+        if not isinstance(noted, dict):
+            raise TypeError(f"a {type(noted).__name__}, not an object")
+    except (ValueError, TypeError) as error:
+        raise InvalidSpecError(
+            f"{path} does not say what its folder's results are of: {error}", hint="Name another --output."
+        ) from error
+    return noted
 
 
 _FREE = frozenset({"backends", "dtypes", "protocols"})

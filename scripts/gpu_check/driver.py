@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import signal
@@ -232,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="folder of results (build/gpu-check)")
     add("--rehearse", action="store_true", help="on the CPU, in a small space: is everything in place?")
     add("--redo", action="store_true", help="repeat parts that are done")
-    add("--limit", type=float, default=LIMIT_S, metavar="S", help=f"seconds before a part is interrupted ({LIMIT_S:.0f})")
+    add("--limit", type=_seconds, default=LIMIT_S, metavar="S", help=f"seconds before a part is interrupted ({LIMIT_S:.0f})")
     add("--reference", type=Path, default=_reference(), metavar="DIR", help="data published with papers (OPCLOCK_REFERENCE)")
     add("--tables", type=Path, default=ROOT / "lut_data", metavar="DIR", help="where `publish` puts tables (lut_data)")
     choose = parser.add_argument_group("what is measured; the same for everything in one folder")
@@ -250,6 +251,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--architectures", type=int, metavar="N", help="networks of a validation")
     add("--at-once", type=int, metavar="N", help="networks that one command measures, interleaved")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """Raises ArgumentTypeError where the text is no number of seconds that a command could run for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
+    return value
 
 
 def _reference() -> Path:

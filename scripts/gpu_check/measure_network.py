@@ -14,44 +14,31 @@ from typing import Any
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import OpclockError
 from models.spec.measurements import Budget
-from models.spec.wire import JobCreate, JobPublic
+from models.spec.wire import JobCreate
 from nas_client.errors import ServiceError
 from nas_client.estimate import estimate
-from nas_client.jobs import run_job
+from nas_client.jobs import finish_job
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
 from scripts.gpu_check.bench import REFUSALS
 
 
-class JobRefusedError(Exception):
-    """The service does not take such a job, ever."""
-
-
-class Submitter(ServiceClient):
-    """A client that tells a job which the service refuses from whatever goes wrong with one that it took."""
-
-    def create_job(self, request: JobCreate) -> JobPublic:
-        """See `ServiceClient.create_job`. Raises JobRefusedError."""
-        try:
-            return super().create_job(request)
-        except ServiceError as error:
-            if error.code in REFUSALS:
-                raise JobRefusedError(error.message) from error
-            raise
-
-
-def measure(service: Submitter, network: ArchitectureSpec, table_id: str, budget: Budget) -> dict[str, Any]:
+def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, budget: Budget) -> dict[str, Any]:
     """Measured and summed milliseconds of that network; one that fails, or that this protocol does not measure, says why."""
     table = LookupTable(service.table(table_id))
     summed = estimate(network, table)
     request = JobCreate(space=table.info.space, workloads=(network,), protocol=table.info.protocol, budget=budget)
     found, refusal = None, ""
     try:
-        job = run_job(service, request, lambda _job: None)
+        created = service.create_job(request)
+    except ServiceError as error:
+        if error.code not in REFUSALS:
+            raise
+        refusal = error.message
+    else:
+        job = finish_job(service, created, lambda _job: None)
         (found,) = service.lookup(job.table_id, [network])
-    except JobRefusedError as refused:
-        refusal = str(refused)
     value = None if found is None else found.value_ms
     return {
         "protocol": table.info.protocol.value,
@@ -79,7 +66,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         network = ArchitectureSpec.parse_json(options.architecture.read_bytes(), source=str(options.architecture))
-        with Submitter.connect(options.url, ClientSettings.load()) as service:
+        with ServiceClient.connect(options.url, ClientSettings.load()) as service:
             rows = [measure(service, network, table_id, options.budget) for table_id in options.table]
     except OpclockError as error:
         print(json.dumps({"error": {"code": error.code.value, "message": error.message, "hint": error.hint}}))

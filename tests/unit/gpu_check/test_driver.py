@@ -292,6 +292,24 @@ def test_a_folder_from_before_settings_were_noted_goes_on(tmp_path: Path) -> Non
     keep(REHEARSAL, tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_damaged_note_of_choices_is_told_and_kept(
+    tmp_path: Path, text: str, pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "choices.json"
+    path.write_bytes(text.encode("latin-1"))
+    assert pretending(raising(AssertionError("it must not run")))() == 3
+    assert "choices.json does not say" in " ".join(capsys.readouterr().out.split())
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "soon"])
+def test_a_limit_is_a_time(limit: str, pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        pretending(raising(AssertionError("it must not run")))("--limit", limit)
+    assert f"--limit: must be a number of seconds above 0, not {limit!r}" in capsys.readouterr().err
+
+
 def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:
     """A new setting counts until somebody says that it does not."""
     free = choices._OF_THE_BOX | choices._OF_EACH_PART | choices._NO_NUMBER

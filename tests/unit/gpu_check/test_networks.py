@@ -16,12 +16,13 @@ from models.spaces.registry import create_space
 from models.spec.errors import ErrorCode
 from models.spec.measurements import Budget
 from nas_client.errors import ServiceError
+from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
 from scripts.gpu_check import report
 from scripts.gpu_check.bench import Bench, Ended, SkipPartError
 from scripts.gpu_check.choices import REHEARSAL
-from scripts.gpu_check.measure_network import Submitter, measure
+from scripts.gpu_check.measure_network import measure
 from scripts.gpu_check.networks import steps, student, validation
 from scripts.gpu_check.results import Outcome, PartResult
 from tests.fake_service import SPACE, FakeService, Reply, make_table, network_ms, transport
@@ -67,7 +68,7 @@ class Refusing(FakeService):
 def measured(service: FakeService) -> dict[str, Any]:
     """What is said of a network of the service's only table."""
     settings = ClientSettings()
-    with Submitter(Transport("http://box:1", settings, http=transport(service)), settings) as client:
+    with ServiceClient(Transport("http://box:1", settings, http=transport(service)), settings) as client:
         (table_id,) = service.tables
         return measure(client, NETWORK, table_id, Budget.QUICK)
 
