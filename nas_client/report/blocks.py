@@ -26,13 +26,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. `numbers`: columns from this one on hold numbers."""
+    """A table. `numbers`: columns from this one on hold numbers. `folded`: shown once somebody opens its caption."""
 
     kind: ClassVar[str] = "grid"
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
     numbers: int = 1
+    folded: bool = False
 
 
 @dataclass(frozen=True)

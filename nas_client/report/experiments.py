@@ -42,7 +42,7 @@ def collapse_section(result: CollapseResult, index: int) -> Section:
             Grid(headings, rows, "Where the searches ended: mean ± standard deviation over seeds. mIoU is the supernet's."),
             drawn(plot_trade(result), f"{name}-trade", "The supernet's mIoU against its latency, epoch by epoch."),
             drawn(plot_epochs(result), f"{name}-epochs", "Thin: each seed; thick: their mean."),
-            Grid(names, points, "All points; epoch 0 is before the search.", numbers=2),
+            Grid(names, points, "All points; epoch 0 is before the search.", numbers=2, folded=True),
         ],
     )
 
@@ -72,6 +72,6 @@ def random_section(result: RandomResult, index: int) -> Section:
             Text(random_sentence(result)),
             Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
-            Grid(names, points, "All networks.", numbers=2),
+            Grid(names, points, "All networks.", numbers=2, folded=True),
         ],
     )

@@ -9,12 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas_client.report.blocks import Section
 
 
-def render(title: str, lead: str, sections: Sequence[Section]) -> str:
+def render(title: str, sections: Sequence[Section]) -> str:
     """The page: text in it is escaped; pictures are the page's own.
 
     Args:
         title: plain text.
-        lead: one sentence below the title; plain text.
         sections: in order, each with another name.
     """
     environment = Environment(
@@ -24,4 +23,4 @@ def render(title: str, lead: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(title=title, lead=lead, sections=sections)
+    return environment.get_template("report.html").render(title=title, sections=sections)

@@ -31,8 +31,7 @@ def report(folder: Path, title: str = "") -> str:
     absent = _absent(run)
     if absent:
         sections.append(Section("absent", "Not in this run", [Text(line) for line in absent]))
-    lead = " · ".join(section.title for section in sections)
-    return render(title or folder.resolve().name, lead, sections)
+    return render(title or folder.resolve().name, sections)
 
 
 def _sections(run: RunFolder) -> Iterator[Section]:
