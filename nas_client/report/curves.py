@@ -13,7 +13,7 @@ from nas_client.plotting import MUTED, SERIES, STYLE
 from nas_client.search.epochs import Decoded, SearchEpoch
 
 Curve = Sequence[float | None]
-"""One value per epoch; None where there is none."""
+"""One value per epoch; None where there is none, which the line passes over."""
 
 _NAMES = {
     "operator_ms": "operators free",
@@ -45,6 +45,7 @@ def panels(curves: Mapping[str, Mapping[str, Curve]], unit: str, *, start: int =
             axes.set(title=title, xlabel="epoch", ylabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.margins(y=0.12)
+            axes.set_xlim(0.5, max(map(len, named.values()), default=1) + 0.5)
             if from_zero:
                 axes.set_ylim(bottom=0)
             if len(named) > 1:
@@ -77,7 +78,7 @@ def accuracies(epochs: Sequence[SearchEpoch]) -> Figure:
         {
             role: {
                 branches: [_percent(epoch.mean_iou.get(role, {}).get(branches)) for epoch in epochs]
-                for branches in dict.fromkeys(key for epoch in epochs for key in epoch.mean_iou.get(role, {}))
+                for branches in sorted({key for epoch in epochs for key in epoch.mean_iou.get(role, {})}, key=_scales)
             }
             for role in roles
         },
@@ -145,11 +146,17 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
+def _scales(branches: str) -> list[int]:
+    """In whose order `decoded` has the branches, which a journal sorts as text: every picture gives them the same colours."""
+    return [int(scale) for scale in branches.split(",") if scale]
+
+
 def _colours(count: int) -> Sequence[str]:
     return [SERIES[index % len(SERIES)] for index in range(count)]
 
 
 def _curve(axes: Axes, curve: Curve, name: str, colour: str) -> None:
-    values = np.array([np.nan if value is None else value for value in curve], dtype=np.float64)
-    marker = "o" if len(values) <= 40 else None
-    axes.plot(np.arange(1, len(values) + 1), values, color=colour, marker=marker, markersize=3, linewidth=1.4, label=name)
+    there = [(epoch, value) for epoch, value in enumerate(curve, start=1) if value is not None]
+    marker = "o" if len(there) <= 40 else None
+    epochs, values = [epoch for epoch, _ in there], [value for _, value in there]
+    axes.plot(epochs, values, color=colour, marker=marker, markersize=3, linewidth=1.4, label=name)
