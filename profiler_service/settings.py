@@ -93,8 +93,9 @@ class Settings(BaseSettings):
     start_timeout_s: Seconds = 120.0
     """For a worker process to import its runtime. Reading a large runtime from a cold, slow disk takes half a minute."""
 
-    build_timeout_s: Seconds = 120.0
-    """For one engine to be built. The largest operators take about a second on a CPU; a hang should not hold up a job."""
+    build_timeout_s: Seconds = 600.0
+    """For one engine to be built. The largest operators take about a second on a CPU, but whole networks may take TensorRT and
+    TorchInductor minutes on one core; what takes longer hangs, and should not hold up a job."""
 
     run_timeout_s: Seconds = 120.0
     """For one visit of a group of engines, beyond which the slowest engine counts as hung."""

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 
-from tests.fake_device import FakeDevice
+from tests.fake_device import STREAM, FakeDevice
 
 RUN_MS = 0.5
 LARGEST_WORKSPACE = 2**36
@@ -37,13 +37,13 @@ RETURNS_NONE = (
     "get_tensor_mode",
 )
 RETURNS_NO_SHAPE = ("get_tensor_shape",)
-RETURNS_FALSE = ("parse", "set_timing_cache", "combine", "set_tensor_address", "execute_async_v3")
+RETURNS_FALSE = ("parse", "set_timing_cache", "combine", "set_tensor_address", "execute_async_v3", "is_stream_capturable")
 RAISES = ("Builder", "OnnxParser", "Runtime", "builder_optimization_level")
 FAILURES = (*RETURNS_NONE, *RETURNS_NO_SHAPE, *RETURNS_FALSE, *RAISES)
 RTX_FAILURES = ("set_compute_capability",)
 """Of TensorRT-RTX alone; it returns False."""
 
-_FLAGS = enum.IntEnum("BuilderFlag", ["TF32", "ERROR_ON_TIMING_CACHE_MISS"], start=0)
+_FLAGS = enum.IntEnum("BuilderFlag", ["TF32", "ERROR_ON_TIMING_CACHE_MISS", "REQUIRE_USER_ALLOCATION"], start=0)
 _MODES = enum.Enum("TensorIOMode", ["INPUT", "OUTPUT"])
 _TYPES = enum.Enum("DataType", ["FLOAT", "HALF", "BF16", "INT32"])
 _HOST_TYPES = {_TYPES.FLOAT: np.float32, _TYPES.HALF: np.float16, _TYPES.BF16: ml_dtypes.bfloat16}
@@ -301,6 +301,10 @@ class _Context:
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
         return bool(self._trt.call("set_tensor_address", lambda: True))
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert stream == STREAM
+        return bool(self._trt.call("is_stream_capturable", lambda: True))
 
     def execute_async_v3(self, stream: int) -> bool:
         return bool(self._trt.call("execute_async_v3", self._execute, stream))

@@ -42,30 +42,47 @@ class Timeline(Protocol):
 
 
 class HeadStartTimer:
-    """Times runs on one timeline. Remembers how long a head start its host needs."""
+    """Times runs on one timeline. Remembers how long a head start its host needs, and how many runs the driver queues."""
 
     def __init__(self, timeline: Timeline, *, head_start_s: float = FIRST_HEAD_START_S) -> None:
         self._timeline = timeline
         self.head_start_s = head_start_s
+        self.runs_at_once = RUNS_AT_ONCE
 
     def time(self, enqueues: Sequence[Callable[[], None]]) -> list[float]:
         """Milliseconds of each run, in order; a launch's own overhead, a few µs, is part of every time.
+
+        Runs that the driver does not queue all at once, as it may with large graphs, are halved until it does.
 
         Args:
             enqueues: each enqueues one run on the timeline and does not wait.
 
         Raises:
-            RunError: the host stays slower than the device, however long the head start.
+            RunError: the host stays slower than the device, however long the head start, even with one run at a time.
         """
         times: list[float] = []
-        for start in range(0, len(enqueues), RUNS_AT_ONCE):
-            times += self._time_at_once(enqueues[start : start + RUNS_AT_ONCE])
+        at_once = self.runs_at_once
+        while len(times) < len(enqueues):
+            batch = enqueues[len(times) : len(times) + at_once]
+            try:
+                times += self._time_at_once(batch)
+            except _HostBoundError as error:
+                if len(batch) == 1:
+                    raise RunError(
+                        f"the device kept catching up with the host, with a head start of {error.head_start_s:.3f} s at last: "
+                        "something holds the host up, or one run is more launches than the driver queues (about a thousand)",
+                        hint="Leave the host a free core while measuring, and capture CUDA graphs.",
+                    ) from error
+                at_once = len(batch) // 2
+        self.runs_at_once = at_once
         return times
 
     def _time_at_once(self, enqueues: Sequence[Callable[[], None]]) -> list[float]:
         """A pass in which the device woke up too early would time the host: it is repeated with a longer head start.
 
         Only what served is remembered: after a run for which none is long enough, the next one sleeps no longer than before it.
+
+        Raises _HostBoundError where none is long enough.
         """
         timeline, next_s = self._timeline, self.head_start_s
         for _ in range(MOST_ATTEMPTS):
@@ -85,8 +102,12 @@ class HeadStartTimer:
                 self.head_start_s = head_start_s
                 return [timeline.elapsed_ms(before, after) for before, after in zip(marks[::2], marks[1::2], strict=True)]
             next_s = max(2 * head_start_s, 1.5 * enqueued_s)
-        raise RunError(
-            f"the device kept catching up with the host, with a head start of {head_start_s:.3f} s at last: something holds "
-            "the host up, or one run is more launches than the driver queues (about a thousand)",
-            hint="Leave the host a free core while measuring, and capture CUDA graphs.",
-        )
+        raise _HostBoundError(head_start_s)
+
+
+class _HostBoundError(Exception):
+    """The device woke up before the host had enqueued everything, after a sleep of so many seconds too."""
+
+    def __init__(self, head_start_s: float) -> None:
+        super().__init__(head_start_s)
+        self.head_start_s = head_start_s

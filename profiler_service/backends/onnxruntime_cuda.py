@@ -6,6 +6,7 @@ provider that is not there, that the session did not take, or that left a node t
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -13,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
 
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
@@ -24,12 +24,16 @@ from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.engine import DeviceEngine
 from profiler_service.backends.device.failures import translated, unavailable
 from profiler_service.backends.device.telemetry import Telemetry
+from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.launches import time_runs
+from profiler_service.backends.messages import one_line
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
 
 PROVIDER = "CUDAExecutionProvider"
+
+_CUDNN = "libcudnn.so.9"
 
 _FATAL = 4
 """The one severity that ONNX Runtime still logs; what goes wrong is raised anyway."""
@@ -89,6 +93,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     Args:
         options: see `BackendOptions`.
         device, driver, telemetry: by default the device that the options name, its driver's version, and NVML's view of it.
+        cudnn: its version; by default that of the library which this process finds.
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -104,12 +109,14 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         device: Device | None = None,
         driver: str | None = None,
         telemetry: Telemetry | None = None,
+        cudnn: str | None = None,
     ) -> None:
         _require_build()
         onnxruntime.set_default_logger_severity(_FATAL)
         super().__init__(options, device=device, driver=driver, telemetry=telemetry)
         with redirect_stdout(sys.stderr):  # it prints what it does not find
             onnxruntime.preload_dlls(directory="")
+        self._cudnn = cudnn or _cudnn_version()
         self._require_provider()
 
     def target(self) -> TargetSpec:
@@ -121,6 +128,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
             versions={
                 "onnxruntime": onnxruntime.__version__,
                 "onnxruntime_cuda": str(onnxruntime.cuda_version),
+                "cudnn": self._cudnn,
                 "cuda_driver": info.cuda_driver,
                 "driver": self._driver,
                 "exporter": str(EXPORTER_VERSION),
@@ -202,7 +210,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     def _require_provider(self) -> None:
         """Build and run one convolution. Raises BackendUnavailableError where that is not possible, or cannot be timed."""
         try:
-            engine = self._engine(self._session(_probe()), "float32", np.ones(_PROBE_SHAPE, np.float32))
+            engine = self._engine(self._session(first_graph()), "float32", np.ones(FIRST_SHAPE, np.float32))
         except BackendError as error:
             told = unavailable(error, "ONNX Runtime runs nothing on this GPU")
             raise BackendUnavailableError(told.message, hint=error.hint or told.hint) from error
@@ -236,6 +244,21 @@ def _require_build() -> None:
         )
 
 
+def _cudnn_version() -> str:
+    """Of the library whose kernels are timed, which is not ONNX Runtime's own: `91002` for 9.10.2.
+
+    Raises BackendUnavailableError where it is not found: newer releases would then run other kernels, and say nothing.
+    """
+    try:
+        library = ctypes.CDLL(_CUDNN)
+        library.cudnnGetVersion.restype = ctypes.c_size_t
+        return str(library.cudnnGetVersion())
+    except (OSError, AttributeError) as error:
+        raise BackendUnavailableError(
+            f"cuDNN cannot be loaded: {one_line(str(error))}", hint="pip install 'opclock[onnxruntime-cuda]'"
+        ) from error
+
+
 def _require_placement(session: Any) -> None:
     """Raises BuildError unless every node is demonstrably the provider's."""
     elsewhere = [
@@ -248,24 +271,3 @@ def _require_placement(session: Any) -> None:
         raise BuildError(f"{PROVIDER} leaves nodes to others: {', '.join(elsewhere)}")
     if not session.get_provider_graph_assignment_info():
         raise BuildError(f"ONNX Runtime does not tell whether {PROVIDER} runs every node")
-
-
-_PROBE_SHAPE = (1, 4, 8, 8)
-_IR_VERSION = 8
-"""That of operator set 17."""
-
-
-def _probe() -> bytes:
-    """A graph of one 1×1 convolution."""
-    shape = list(_PROBE_SHAPE)
-    weight = helper.make_tensor("weight", TensorProto.FLOAT, [4, 4, 1, 1], [0.25] * 16)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["input", "weight"], ["output"], "probe")],
-        "probe",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
-        [weight],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
-    serialised: bytes = model.SerializeToString()
-    return serialised

@@ -27,8 +27,11 @@ class _Runtime:
 
 
 _TORCH = _Runtime("torch", "torch", (2, 6))
+_TORCH_CUDA = _Runtime("torch", "torch", (2, 7))  # from here on the replay of a CUDA graph runs nothing beside it
 _ONNX_RUNTIME = _Runtime("onnxruntime", "ONNX Runtime", (1, 20))
-_ONNX_RUNTIME_CUDA = _Runtime("onnxruntime", "ONNX Runtime", (1, 24))
+_ONNX_RUNTIME_CUDA = _Runtime(
+    "onnxruntime", "ONNX Runtime", (1, 28)
+)  # from here on the replay of a CUDA graph need not wait for the device
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,11 @@ _BUILT_IN: dict[str, dict[DeviceKind, _BuiltIn]] = {
     },
     "torch": {
         "cpu": _BuiltIn(f"{_HERE}.torch_cpu", "TorchBackend", "graphs", _TORCH),
-        "cuda": _BuiltIn(f"{_HERE}.torch_cuda", "TorchCudaBackend", "cuda", _TORCH),
+        "cuda": _BuiltIn(f"{_HERE}.torch_cuda", "TorchCudaBackend", "cuda", _TORCH_CUDA),
     },
     "inductor": {
         "cpu": _BuiltIn(f"{_HERE}.inductor_cpu", "InductorBackend", "graphs", _TORCH),
-        "cuda": _BuiltIn(f"{_HERE}.inductor_cuda", "InductorCudaBackend", "cuda", _TORCH),
+        "cuda": _BuiltIn(f"{_HERE}.inductor_cuda", "InductorCudaBackend", "cuda", _TORCH_CUDA),
     },
     "tensorrt": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtBackend", "tensorrt")},
     "tensorrt_rtx": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtRtxBackend", "tensorrt-rtx")},

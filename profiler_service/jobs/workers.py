@@ -59,7 +59,7 @@ class WorkerSettings(Record):
     processes: Annotated[StrictInt, Field(ge=1)] | None = None
     start_timeout_s: Seconds = 120.0
     graph_timeout_s: Seconds = 120.0
-    build_timeout_s: Seconds = 120.0
+    build_timeout_s: Seconds = 600.0
     run_timeout_s: Seconds = 120.0
     modules: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ import pytest
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.head_start import HeadStartTimer
+from profiler_service.backends.head_start import RUNS_AT_ONCE, HeadStartTimer
 from profiler_service.errors import BackendUnavailableError
 from tests.in_force import OptionsInForce
 from tests.skips import why_skipped
@@ -69,6 +69,17 @@ def test_twice_the_work_takes_twice_the_time(device: Device, buffer: Buffer) -> 
     timer.time([once.launch, twice.launch] * 5)
     times_ms = timer.time([once.launch, twice.launch] * 25)
     assert median(times_ms[1::2]) == pytest.approx(2 * median(times_ms[::2]), rel=0.1)
+
+
+def test_graphs_of_a_whole_network_queue_up_and_take_as_long_each_as_few_of_them(device: Device) -> None:
+    """Whatever the driver makes of a launch of two hundred kernels; `runs_at_once` says how many of them it queued."""
+    small = device.allocate(2**16)
+    graph, timer = _fills(device, small, 200), HeadStartTimer(device)
+    timer.time([graph.launch] * 5)
+    few_ms = median(timer.time([graph.launch] * 4))
+    many_ms = median(timer.time([graph.launch] * RUNS_AT_ONCE))
+    small.close()
+    assert many_ms == pytest.approx(few_ms, rel=0.1), timer.runs_at_once
 
 
 def test_a_short_run_is_not_timed_as_its_launch(device: Device) -> None:

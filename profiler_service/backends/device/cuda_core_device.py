@@ -121,6 +121,7 @@ class CudaCoreDevice(Device):
             except BaseException:
                 with suppress(Exception):  # what went wrong first is what counts
                     builder.close()  # ends a capture that is not valid any more, too, which `end_building` refuses to
+                del builder  # where that failed it tries once more when it goes: now, not in the middle of another capture
                 raise
             builder.close()
             graph.upload(self._stream)

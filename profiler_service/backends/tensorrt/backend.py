@@ -10,6 +10,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar
 
+import numpy as np
+
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
@@ -19,6 +21,7 @@ from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
 from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.telemetry import Telemetry
+from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.kept import Kept
 from profiler_service.backends.options import BackendOptions
@@ -27,7 +30,7 @@ from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
-from profiler_service.errors import BuildError
+from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
 
 
 class TensorRtBackend(DeviceBackend):
@@ -160,19 +163,47 @@ class TensorRtRtxBackend(TensorRtBackend):
     replays_builds: ClassVar[bool] = False
     flavour: ClassVar[Flavour] = TENSORRT_RTX
 
+    def __init__(
+        self,
+        options: BackendOptions,
+        *,
+        vendor: Vendor | None = None,
+        device: Device | None = None,
+        driver: str | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        super().__init__(options, vendor=vendor, device=device, driver=driver, telemetry=telemetry)
+        self._require_supported_gpu()
+
+    def _require_supported_gpu(self) -> None:
+        """Build, run and capture one convolution: engines are built for any GPU, and refused only by the one they run on.
+
+        Raises BackendUnavailableError where that is not possible.
+        """
+        try:
+            plan = self._builder.build(first_graph(), self._request("float32"))
+            loaded = self._loader.load(plan)
+            TensorRtEngine(self._vendor, self._device, loaded, "float32", np.ones(FIRST_SHAPE, np.float32), "").close()
+        except BackendError as error:
+            info = self._device.info
+            raise BackendUnavailableError(
+                f"{self.flavour.title} runs nothing on {info.name} (compute capability {info.capability}): {error}",
+                hint="Its support matrix lists the GPUs it is for, no data centre's Hopper among them; use backend tensorrt.",
+            ) from error
+
     def _request(self, dtype: Dtype) -> EngineRequest:
         return EngineRequest(
             dtype, tf32=self.options.tf32, compute_capability=self._compute_capability(), timing_iterations=None
         )
 
     def _compute_capability(self) -> str | None:
-        """The GPU's own where it can be built for; else the default, which newer GPUs may run and others refuse."""
+        """The GPU's own where it can be built for; else the default, which some GPUs run and others refuse."""
         capability = self._device.info.capability
         known = hasattr(self._vendor.module.ComputeCapability, capability_member(capability))
         return capability if known else None
 
     def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
-        return {"built_for": request.compute_capability or "8.0 and later"}
+        return {"built_for": request.compute_capability or "its default"}
 
 
 def _parsed(layers: str) -> Any:

@@ -77,6 +77,7 @@ class TensorRtEngine(DeviceEngine):
             for _ in range(PLAIN_RUNS):
                 self._execute(device.stream)
                 device.synchronize()
+            self._require_capturable()
             self._graph = device.capture(self._execute)
             self._resources.callback(self._graph.close)
             self._require_output("the captured CUDA graph")
@@ -97,6 +98,12 @@ class TensorRtEngine(DeviceEngine):
         for name, buffer in zip(names, (self._input, self._output), strict=True):
             must(f"does not take the address of {name}", BuildError, context.set_tensor_address, name, buffer.address)
         return context
+
+    def _require_capturable(self) -> None:
+        """Raises BuildError where the vendor can tell that a capture would fail, which leaves more behind than an answer."""
+        if hasattr(self._context, "is_stream_capturable"):
+            asked, stream = self._context.is_stream_capturable, self._device.stream
+            self._vendor.must("cannot have its engine captured into a CUDA graph", BuildError, asked, stream)
 
     def _execute(self, stream: int) -> None:
         self._vendor.must("cannot run its engine", RunError, self._context.execute_async_v3, stream)

@@ -26,8 +26,8 @@ class EngineRequest:
     Attributes:
         dtype: of the graph.
         tf32: whether float32 may be computed in TF32.
-        compute_capability: what TensorRT-RTX builds for, `8.6`; None for what it builds for by default, every GPU from 8.0
-            on. TensorRT builds for the GPU it is on.
+        compute_capability: what TensorRT-RTX builds for, `8.6`; None for what it builds for by default: one engine for
+            several GPUs, which NVIDIA's support matrix lists (8.6, 8.9 and 12.0 in 1.5). TensorRT builds for the GPU it is on.
         timing_iterations: None where nothing is timed while building.
         replay: build from the timing cache alone, and fail where that has a gap: the same kernels once more.
     """

@@ -6,9 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
-from profiler_service.backends.head_start import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, HeadStartTimer
+from profiler_service.backends.head_start import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, HeadStartTimer, Mark
 from profiler_service.errors import RunError
 from tests.fake_device import FakeDevice
+
+
+class ShortQueue(FakeDevice):
+    """A device whose driver makes the host wait for the first runs where more than so many are enqueued."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def enqueued(self) -> int:
+        """Runs since the last sleep."""
+        newest = len(self.calls) - self.calls[::-1].index("sleep")
+        return sum(call.startswith("run") for call in self.calls[newest:])
+
+    def passed(self, mark: Mark) -> bool:
+        return self.enqueued() > self.runs
 
 
 def _run(device: FakeDevice, milliseconds: float) -> Callable[[], None]:
@@ -58,6 +74,26 @@ def test_gives_up_on_a_host_that_is_always_slower() -> None:
     assert "more launches than the driver queues" in caught.value.message
     assert caught.value.hint
     assert device.calls.count("sleep") == MOST_ATTEMPTS
+
+
+def test_runs_that_the_driver_does_not_queue_at_once_are_halved_until_it_does_and_that_is_remembered() -> None:
+    device = ShortQueue(40)
+    timer = HeadStartTimer(device)
+    runs = [_run(device, float(k)) for k in range(100)]
+    assert timer.time(runs) == [float(k) for k in range(100)]
+    assert timer.runs_at_once == 25
+    device.calls.clear()
+    assert timer.time(runs) == [float(k) for k in range(100)]
+    assert device.calls.count("sleep") == 4
+
+
+def test_a_run_that_no_halving_makes_queue_leaves_the_others_as_they_were() -> None:
+    device = ShortQueue(0)
+    timer = HeadStartTimer(device)
+    with pytest.raises(RunError, match="kept catching up"):
+        timer.time([_run(device, 1.0)] * 4)
+    assert device.calls.count("sleep") == 3 * MOST_ATTEMPTS, "of four, two and one"
+    assert timer.runs_at_once == RUNS_AT_ONCE
 
 
 def test_a_run_that_always_waits_makes_the_next_ones_sleep_no_longer() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ def make(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Make:
     def make(options: BackendOptions = OPTIONS, **behaviour: Any) -> OnnxRuntimeCudaBackend:
         monkeypatch.setattr(onnxruntime_cuda, "onnxruntime", FakeOnnxRuntime(device, **behaviour))
         telemetry: Any = FakeTelemetry(device)
-        return OnnxRuntimeCudaBackend(options, device=device, driver="580.65.06", telemetry=telemetry)
+        return OnnxRuntimeCudaBackend(options, device=device, driver="580.65.06", telemetry=telemetry, cudnn="91002")
 
     return make
 
@@ -95,6 +97,7 @@ def test_asks_for_what_its_target_says(make: Make, cuda_graphs: bool, tf32: bool
     assert target.options["mode"] == ("captured by ONNX Runtime" if cuda_graphs else "uncaptured")
     assert target.precision == {"tf32": "on" if tf32 else "off"}
     assert target.compute_capability == HOPPER.capability
+    assert target.versions["cudnn"] == "91002", "its kernels are what is timed"
     differences = target.differences(make().target())
     assert len(differences) == (0 if (cuda_graphs, tf32) == (True, False) else 2)
 
@@ -118,6 +121,23 @@ def test_a_build_without_the_provider_is_told_with_how_to_get_it(make: Make) -> 
         make(providers=(CPU,))
 
 
+@pytest.mark.parametrize("library", ["libcudnn-that-is-nowhere.so.9", "libc.so.6"])
+def test_cudnn_that_is_not_there_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "_CUDNN", library)
+    with pytest.raises(BackendUnavailableError, match="cuDNN cannot be loaded") as caught:
+        onnxruntime_cuda._cudnn_version()
+    assert "onnxruntime-cuda" in caught.value.hint
+
+
+def test_cudnns_version_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version() -> int:
+        assert version.restype is ctypes.c_size_t  # type: ignore[attr-defined]
+        return 91002
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=version))
+    assert onnxruntime_cuda._cudnn_version() == "91002"
+
+
 def test_the_installed_build_without_a_provider_never_runs_on_the_cpu_instead() -> None:
     import onnxruntime
 
@@ -131,7 +151,7 @@ def test_the_installed_build_without_a_provider_never_runs_on_the_cpu_instead() 
     ("behaviour", "message"),
     [
         ({"loads": False}, "asked for CUDAExecutionProvider, but the session uses CPUExecutionProvider"),
-        ({"on_cpu": ("Conv",)}, "CUDAExecutionProvider leaves nodes to others: Conv probe on CPUExecutionProvider"),
+        ({"on_cpu": ("Conv",)}, "CUDAExecutionProvider leaves nodes to others: Conv first on CPUExecutionProvider"),
         ({"tells_placement": False}, "does not tell whether CUDAExecutionProvider runs every node"),
         ({"ignores": "use_tf32"}, "ONNX Runtime takes use_tf32 something else for 0"),
         ({"records_nothing": True}, "a run is empty: it writes no output"),

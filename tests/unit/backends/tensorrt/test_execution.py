@@ -15,6 +15,7 @@ from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
+from tests import fake_tensorrt
 from tests.fake_device import CAPTURING_STREAM, HOPPER, STREAM, FakeDevice
 from tests.fake_tensorrt import FAILURES, RAISES, RTX_FAILURES, RUN_MS, FakeTensorRt
 from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of, rtx_backend_of
@@ -123,13 +124,30 @@ def test_every_function_of_the_vendors_that_raises_is_an_error_of_ours(artifact:
 
 
 @pytest.mark.parametrize("failing", RTX_FAILURES)
-def test_rtx_that_does_not_build_for_the_gpu_says_for_which(artifact: GraphArtifact, failing: str) -> None:
+def test_rtx_that_does_not_build_for_the_gpu_says_for_which(failing: str) -> None:
     trt = FakeTensorRt(FakeDevice(replace(HOPPER, compute_capability=(8, 6))), version="1.7.1.116")
-    backend = rtx_backend_of(trt)
-    backend.build(artifact).run()
+    rtx_backend_of(trt)
     trt.failing = failing
-    with pytest.raises(BuildError, match=r"TensorRT-RTX 1\.7\.1\.116 does not build for compute capability 8\.6: .*broke"):
-        rtx_backend_of(trt).build(artifact)
+    with pytest.raises(
+        BackendUnavailableError, match=r"TensorRT-RTX 1\.7\.1\.116 does not build for compute capability 8\.6: .*broke"
+    ):
+        rtx_backend_of(trt)
+
+
+@pytest.mark.parametrize("failing", ["deserialize_cuda_engine", "create_execution_context", "execute_async_v3"])
+def test_rtx_on_a_gpu_that_refuses_its_engines_is_unavailable_and_not_broken(failing: str) -> None:
+    trt = FakeTensorRt(FakeDevice(), version="1.7.1.116", failing=failing, reason="Unsupported SM: 0x900")
+    with pytest.raises(BackendUnavailableError, match=r"runs nothing on Fake H200 .*9\.0.*Unsupported SM") as caught:
+        rtx_backend_of(trt)
+    assert "use backend tensorrt" in caught.value.hint
+    assert (len(trt.device.memory), trt.device.graphs) == (0, 0)
+
+
+def test_a_vendor_that_cannot_tell_whether_a_capture_will_do_is_not_asked(
+    trt: FakeTensorRt, artifact: GraphArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(fake_tensorrt._Context, "is_stream_capturable")
+    backend_of(trt).build(artifact).run()
 
 
 def test_an_engine_that_describes_itself_as_nothing_is_refused(trt: FakeTensorRt, artifact: GraphArtifact) -> None:

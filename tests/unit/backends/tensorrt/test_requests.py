@@ -37,6 +37,7 @@ def test_the_builder_is_configured_as_the_request_says(make_artifact: MakeArtifa
     (config,) = trt.configurations
     assert config.get_flag(trt.BuilderFlag.TF32) == tf32
     assert not config.get_flag(trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS)
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION), "no memory is taken in a run, which is captured"
     request = EngineRequest(dtype)
     assert config.builder_optimization_level == request.optimisation_level
     assert config.max_aux_streams == request.auxiliary_streams == 0
@@ -71,7 +72,7 @@ def test_the_device_library_and_the_cache_are_no_part_of_the_target(tmp_path: Pa
     assert plain == other
 
 
-@pytest.mark.parametrize(("capability", "built_for"), [((8, 6), "8.6"), ((9, 0), "8.0 and later")])
+@pytest.mark.parametrize(("capability", "built_for"), [((8, 6), "8.6"), ((9, 0), "its default")])
 def test_rtx_builds_for_the_gpu_where_it_can_and_says_so(capability: tuple[int, int], built_for: str) -> None:
     trt = FakeTensorRt(FakeDevice(replace(HOPPER, compute_capability=capability)), version="1.7.1.116")
     target = rtx_backend_of(trt).target()
