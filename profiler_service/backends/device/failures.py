@@ -121,12 +121,15 @@ _MEANINGS = (
 )
 
 
-def unavailable(error: BaseException, otherwise: str = "the GPU cannot be used") -> BackendUnavailableError:
+def unavailable(
+    error: BaseException, otherwise: str = "the GPU cannot be used", *, hint: str = "See what nvidia-smi says."
+) -> BackendUnavailableError:
     """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was told.
 
     Args:
         error: what a library raised.
         otherwise: how the sentence begins where that means nothing known.
+        hint: the next step then.
     """
     text = f"{error}"
     for meaning in _MEANINGS:
@@ -136,7 +139,7 @@ def unavailable(error: BaseException, otherwise: str = "the GPU cannot be used")
     for meaning in _MEANINGS:
         if any(phrase in text.lower() for phrase in meaning.phrases):
             return BackendUnavailableError(meaning.message, hint=meaning.hint)
-    return BackendUnavailableError(f"{otherwise}: {one_line(text)}", hint="See what nvidia-smi says.")
+    return BackendUnavailableError(f"{otherwise}: {one_line(text)}", hint=hint)
 
 
 @contextmanager

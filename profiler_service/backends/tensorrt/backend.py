@@ -20,6 +20,7 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
 from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
+from profiler_service.backends.device.failures import unavailable
 from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
 from profiler_service.backends.inputs import seeded_input
@@ -30,7 +31,7 @@ from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
 from profiler_service.backends.tensorrt.request import EngineRequest
 from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
-from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
+from profiler_service.errors import BackendError, BuildError
 
 
 class TensorRtBackend(DeviceBackend):
@@ -40,6 +41,10 @@ class TensorRtBackend(DeviceBackend):
         options: see `BackendOptions`.
         vendor, device, driver, telemetry: by default what is installed, the device that the options name, its driver's version,
             and NVML's view of it.
+
+    Raises:
+        BackendUnavailableError: the runtime cannot be loaded, or does not support the GPU.
+        InvalidSpecError: it cannot do what an option asks.
     """
 
     name: ClassVar[str] = TENSORRT.name
@@ -70,6 +75,8 @@ class TensorRtBackend(DeviceBackend):
         self._plans: Kept[Plan] = Kept()
         self._rebuilds: Counter[str] = Counter()
         self._described: dict[str, bytes] = {}
+        if not self.builds_on_device:
+            self._require_supported_gpu()
 
     def target(self) -> TargetSpec:
         """See `Backend.target`."""
@@ -148,6 +155,23 @@ class TensorRtBackend(DeviceBackend):
             raise BuildError(f"{path} cannot be written: {error.strerror or error}", hint="Make room there.") from error
         self._described[name] = content
 
+    def _require_supported_gpu(self) -> None:
+        """Build, run and capture one convolution: what is built for any GPU is refused only by the one that it runs on.
+
+        Raises BackendUnavailableError where that is not possible.
+        """
+        try:
+            plan = self._builder.build(first_graph(), self._request("float32"))
+            loaded = self._loader.load(plan)
+            TensorRtEngine(self._vendor, self._device, loaded, "float32", np.ones(FIRST_SHAPE, np.float32), "").close()
+        except BackendError as error:
+            info = self._device.info
+            raise unavailable(
+                error,
+                f"{self.flavour.title} runs nothing on {info.name} (compute capability {info.capability})",
+                hint=f"See whether its support matrix lists that GPU; if not, use backend {TENSORRT.name}.",
+            ) from error
+
     def _request(self, dtype: Dtype) -> EngineRequest:
         return EngineRequest(dtype, tf32=self.options.tf32, replay=self.options.replay_builds)
 
@@ -162,34 +186,6 @@ class TensorRtRtxBackend(TensorRtBackend):
     builds_on_device: ClassVar[bool] = False
     replays_builds: ClassVar[bool] = False
     flavour: ClassVar[Flavour] = TENSORRT_RTX
-
-    def __init__(
-        self,
-        options: BackendOptions,
-        *,
-        vendor: Vendor | None = None,
-        device: Device | None = None,
-        driver: str | None = None,
-        telemetry: Telemetry | None = None,
-    ) -> None:
-        super().__init__(options, vendor=vendor, device=device, driver=driver, telemetry=telemetry)
-        self._require_supported_gpu()
-
-    def _require_supported_gpu(self) -> None:
-        """Build, run and capture one convolution: engines are built for any GPU, and refused only by the one they run on.
-
-        Raises BackendUnavailableError where that is not possible.
-        """
-        try:
-            plan = self._builder.build(first_graph(), self._request("float32"))
-            loaded = self._loader.load(plan)
-            TensorRtEngine(self._vendor, self._device, loaded, "float32", np.ones(FIRST_SHAPE, np.float32), "").close()
-        except BackendError as error:
-            info = self._device.info
-            raise BackendUnavailableError(
-                f"{self.flavour.title} runs nothing on {info.name} (compute capability {info.capability}): {error}",
-                hint="Its support matrix lists the GPUs it is for, no data centre's Hopper among them; use backend tensorrt.",
-            ) from error
 
     def _request(self, dtype: Dtype) -> EngineRequest:
         return EngineRequest(

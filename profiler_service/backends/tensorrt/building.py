@@ -83,9 +83,7 @@ class PlanBuilder:
     def _configure(self, config: Any, request: EngineRequest) -> None:
         trt = self._trt
         flags = {trt.BuilderFlag.TF32: request.tf32}
-        if hasattr(
-            trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"
-        ):  # or large maps may be allocated in a run, which none can capture
+        if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # without it a run may allocate, which none can capture
             flags[trt.BuilderFlag.REQUIRE_USER_ALLOCATION] = True
         if self._vendor.replays_builds:
             flags[trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS] = request.replay
