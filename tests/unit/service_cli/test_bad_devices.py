@@ -80,7 +80,7 @@ BOXES = {
     ),
     "old library": Box("pycuda 2019.1 is not supported: 2020.1 is the oldest that is", "pip install pycuda", version="2019.1"),
     "old runtime": Box(
-        "ONNX Runtime 1.19.2 is not supported: 1.24 is the oldest that is", "opclock[onnxruntime-cuda]", runtime="1.19.2"
+        "ONNX Runtime 1.19.2 is not supported: 1.28 is the oldest that is", "opclock[onnxruntime-cuda]", runtime="1.19.2"
     ),
     "busy": Box(
         "the GPU is busy: it is in exclusive mode and another process has it",
