@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from models.export.version import opset_of
+from models.export.version import IR_VERSION, opset_of
 from models.spec.operators import Dtype
-
-_IR_VERSION = 8
-"""Version of the file format: that of `OPSET`, which holds newer operator sets as well."""
 
 _ELEMENT_TYPES = {
     "float32": (TensorProto.FLOAT, torch.float32),
@@ -45,7 +42,7 @@ class GraphBuilder:
 
     def __init__(self, dtype: Dtype) -> None:
         self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
-        self._model = onnx.ModelProto(ir_version=_IR_VERSION, producer_name=_PRODUCER)
+        self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name=_PRODUCER)
         self._model.opset_import.append(helper.make_opsetid("", opset_of(dtype)))
         self._graph = self._model.graph
         self._names = {_OUTPUT}

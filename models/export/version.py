@@ -10,6 +10,9 @@ EXPORTER_VERSION = 1
 OPSET = 17
 """Version of ONNX's default operator set in graphs: all that is needed, and what TensorRT 8 on older boxes reads too."""
 
+IR_VERSION = 8
+"""Version of the file format: that of `OPSET`, which holds newer operator sets as well."""
+
 BFLOAT16_OPSET = 22
 """The first in which convolution and pooling take bfloat16."""
 

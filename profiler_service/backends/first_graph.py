@@ -1,16 +1,16 @@
-"""A small graph of one convolution, by which a backend that reads ONNX finds out whether its runtime works on a GPU at all."""
+"""A small graph of one convolution, by which a backend that reads ONNX finds out whether its runtime works on a GPU at all.
+
+Made without `models.export.graph_builder`, which needs torch: a process that times must not load that beside another runtime.
+"""
 
 from __future__ import annotations
 
 from onnx import TensorProto, helper
 
-from models.export.version import OPSET
+from models.export.version import IR_VERSION, OPSET
 
 FIRST_SHAPE = (1, 4, 8, 8)
 """Of its input and output, in float32."""
-
-_IR_VERSION = 8
-"""That of operator set 17."""
 
 
 def first_graph() -> bytes:
@@ -24,6 +24,6 @@ def first_graph() -> bytes:
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, FIRST_SHAPE)],
         [weight],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     serialised: bytes = model.SerializeToString()
     return serialised

@@ -27,11 +27,12 @@ class _Runtime:
 
 
 _TORCH = _Runtime("torch", "torch", (2, 6))
-_TORCH_CUDA = _Runtime("torch", "torch", (2, 7))  # from here on the replay of a CUDA graph runs nothing beside it
+_TORCH_CUDA = _Runtime("torch", "torch", (2, 7))
+"""Whose replay of a CUDA graph runs nothing beside it, where nothing random was captured; earlier ones ran two kernels more."""
+
 _ONNX_RUNTIME = _Runtime("onnxruntime", "ONNX Runtime", (1, 20))
-_ONNX_RUNTIME_CUDA = _Runtime(
-    "onnxruntime", "ONNX Runtime", (1, 28)
-)  # from here on the replay of a CUDA graph need not wait for the device
+_ONNX_RUNTIME_CUDA = _Runtime("onnxruntime", "ONNX Runtime", (1, 28))
+"""Whose replay of a CUDA graph need not wait for the device."""
 
 
 @dataclass(frozen=True)
