@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     """Whether `inductor` times many kernels for each graph and takes the fastest. Off, since it builds many times longer and
     differs from build to build; part of the target."""
 
+    cudnn_benchmark: bool = False
+    """Whether `torch`, `inductor` and `onnxruntime` time cuDNN's algorithms on a GPU when they build an engine, and take the
+    fastest. Off, cuDNN's heuristic chooses, and chooses the same in every process (docs/gpu.md); part of the target."""
+
     replay_builds: bool = False
     """Whether TensorRT builds from its timing cache alone and fails where that has a gap, so that a table is rebuilt with the
     very kernels that it was measured with. Off, since the first build of every graph has to time kernels."""
@@ -153,6 +157,7 @@ class Settings(BaseSettings):
             device_access=self.device_access,
             cuda_graphs=self.cuda_graphs,
             max_autotune=self.max_autotune,
+            cudnn_benchmark=self.cudnn_benchmark,
             cache_dir=self.cache_path,
             replay_builds=self.replay_builds,
         )

@@ -12,6 +12,7 @@ from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
+from models.spec.scale import Scale
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 
@@ -64,6 +65,7 @@ def table_on_gpu() -> Table:
 
 
 _finite = st.floats(allow_nan=False, allow_infinity=False)
+_positive = st.floats(min_value=1e-6, max_value=1e6)
 _counts = st.integers(0, limits.MAX_COUNT)
 _times = st.datetimes(timezones=st.just(UTC))
 _texts = st.text(max_size=20)
@@ -119,7 +121,7 @@ infos = st.builds(
     target=st.builds(TargetSpec, device=_names, backend=_names, versions=st.dictionaries(_texts, _texts, max_size=3)),
     space=st.just(SPACE),
     protocol=st.sampled_from(ProtocolName),
-    sentinel_reference_ms=st.none() | _finite,
+    scale=st.none() | st.builds(Scale, reference_ms=_positive, stderr_ms=_positive, unsettled=_texts),
     created_at=st.none() | _times,
     provenance=st.dictionaries(_texts, _texts, max_size=3),
 )

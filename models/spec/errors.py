@@ -52,6 +52,8 @@ class ExitCode(IntEnum):
     BAD_INPUT = 3
     WORKLOADS_FAILED = 4
     UNREACHABLE = 5
+    UNTRUSTED = 6
+    """Everything was done, but the numbers are not as trustworthy as `--require` asks for."""
 
 
 class OpclockError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,14 @@ from models.spec.base import Record, UtcTime, digest
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
+from models.spec.scale import Scale, ScaleCheck
 from models.spec.targets import TargetSpec
+
+
+OLD_SCALE = (
+    "it was set by the first job of an earlier release, whatever else the machine did then; measure once more on this target"
+)
+"""What is said of tables from before scales were learned."""
 
 
 class TableInfo(Record):
@@ -22,8 +29,9 @@ class TableInfo(Record):
 
     Attributes:
         target, space, protocol, protocol_version: its identity; numbers of different identities are never mixed.
-        sentinel_reference_ms: what the sentinel takes where one sentinel unit is one millisecond's worth of this table;
-            None where the protocol has none.
+        scale: what a sentinel unit is worth on the target; None where the protocol has none, or nothing was measured. Part of
+            the table's contents, not of its identity: two tables of one target are on one scale.
+        check: how the latest job's plain check of the values came out; None where there was none.
         created_at: UTC.
         provenance: host, serial numbers, source file …: of interest, but not part of the identity.
         rebuild_spread: how much engines differ from build to build; None where that was not measured. No part of the identity.
@@ -33,10 +41,22 @@ class TableInfo(Record):
     space: SpaceSpec
     protocol: ProtocolName = ProtocolName.IN_CONTEXT
     protocol_version: int = 1
-    sentinel_reference_ms: float | None = None
+    scale: Scale | None = None
+    check: ScaleCheck | None = None
     created_at: UtcTime | None = None
     provenance: dict[str, str] = Field(default_factory=dict)
     rebuild_spread: RebuildSpread | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_releases(cls, value: Any) -> Any:
+        """Files of version 2 and earlier have a bare reference."""
+        if isinstance(value, dict) and "sentinel_reference_ms" in value:
+            reference_ms = value["sentinel_reference_ms"]
+            value = {name: kept for name, kept in value.items() if name != "sentinel_reference_ms"}
+            if reference_ms is not None:
+                value["scale"] = {"reference_ms": reference_ms, "unsettled": OLD_SCALE}
+        return value
 
     def id(self) -> str:
         """The table id: 16 hex digits."""

@@ -89,6 +89,8 @@ class Backend(ABC):
     """Whether it can do without CUDA graphs."""
     autotunes: ClassVar[bool] = False
     """Whether it knows `max_autotune`."""
+    uses_cudnn: ClassVar[bool] = False
+    """Whether it knows `cudnn_benchmark`."""
     replays_builds: ClassVar[bool] = False
     """Whether it can build from what earlier builds have learned alone, and fail where that has a gap."""
 
@@ -98,6 +100,11 @@ class Backend(ABC):
         if options.max_autotune and not self.autotunes:
             raise InvalidSpecError(
                 f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
+            )
+        if options.cudnn_benchmark and not self.uses_cudnn:
+            raise InvalidSpecError(
+                f"backend {self.name!r} has no cudnn_benchmark",
+                hint="Leave cudnn_benchmark off: it runs no kernels of cuDNN's.",
             )
         if options.replay_builds and not self.replays_builds:
             raise InvalidSpecError(

@@ -101,6 +101,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16")
     runs_uncaptured: ClassVar[bool] = True
+    uses_cudnn: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
             "user_compute_stream": str(self._device.stream),
             "enable_cuda_graph": str(int(self.options.cuda_graphs)),
             "use_tf32": str(int(self.options.tf32)),
-            "cudnn_conv_algo_search": "EXHAUSTIVE",
+            "cudnn_conv_algo_search": "EXHAUSTIVE" if self.options.cudnn_benchmark else "HEURISTIC",
             "arena_extend_strategy": "kSameAsRequested",
             "prefer_nhwc": "0",
         }

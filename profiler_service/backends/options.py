@@ -28,6 +28,8 @@ class BackendOptions(Record):
             same ones, so that it is no part of a target.
         cuda_graphs: whether runs on a GPU are captured into CUDA graphs; off, their kernels are launched one by one.
         max_autotune: whether a compiler may time many kernels for each graph and take the fastest.
+        cudnn_benchmark: whether a build times cuDNN's algorithms and takes the fastest; off, cuDNN's heuristic chooses, and
+            chooses the same in every process.
         cache_dir: where a runtime keeps what makes a build faster and repeatable; None to keep it in memory alone.
         replay_builds: build from what is kept there alone, and fail where it has a gap: the same kernels once more. No part of
             a target, since it chooses nothing that was not chosen before.
@@ -40,5 +42,6 @@ class BackendOptions(Record):
     device_access: DeviceAccess = "cuda-core"
     cuda_graphs: bool = True
     max_autotune: bool = False
+    cudnn_benchmark: bool = False
     cache_dir: Path | None = None
     replay_builds: bool = False

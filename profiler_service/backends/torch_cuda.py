@@ -152,6 +152,7 @@ class TorchCudaBackend(GpuBackend):
     builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
     runs_uncaptured: ClassVar[bool] = True
+    uses_cudnn: ClassVar[bool] = True
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
@@ -160,7 +161,7 @@ class TorchCudaBackend(GpuBackend):
         require_supported(self._properties.name, self._capability)
         require_tf32(self._properties.name, self._capability, options)
         self.dtypes = computed_in(self.dtypes, self._capability)
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = options.cudnn_benchmark
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         with _starting():
             self._stream = torch.cuda.Stream(self._device)
@@ -190,7 +191,7 @@ class TorchCudaBackend(GpuBackend):
             precision={"tf32": "on" if self.options.tf32 else "off"},
             options={
                 "batch_norm": "folded",
-                "cudnn_benchmark": "on",
+                "cudnn_benchmark": "on" if self.options.cudnn_benchmark else "off",
                 "device": "cuda",
                 "memory_format": "channels_last",
                 "multiprocessors": str(properties.multi_processor_count),

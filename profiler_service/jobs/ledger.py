@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from models.spec.measurements import Measurement, Status
+from models.spec.tables import TableInfo
 from profiler_service.jobs.messages import BuildReport, Failure
 from profiler_service.jobs.planner import PlannedWorkload
 from profiler_service.measure.budgets import BudgetSettings
@@ -54,7 +55,7 @@ class Ledger:
         self._reasons: dict[str, str] = {}
         self._loads: defaultdict[str, list[float]] = defaultdict(list)
         self._next_round = 0
-        self._reference_ms = store.table_info(table_id).sentinel_reference_ms if normalised else None
+        self._reference_ms = _reference(store.table_info(table_id)) if normalised else None
         self.measured = self.failed = 0
         self._restore()
 
@@ -198,3 +199,7 @@ class Ledger:
         known = self._conditions.get(planned.graph.key, Conditions())
         loads = self._loads.get(planned.graph.key)
         return known if not loads else replace(known, host_load=median(loads))
+
+
+def _reference(info: TableInfo) -> float | None:
+    return None if info.scale is None else info.scale.reference_ms

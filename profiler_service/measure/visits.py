@@ -9,6 +9,14 @@ from pydantic import Field
 from models.spec.base import Record, UtcTime
 
 Key = Annotated[str, Field(min_length=1, max_length=64)]
+
+MOST_OTHERS_BUSY = 0.15
+"""Share of the cores that others may keep busy on a quiet machine: less than one of six, and one of eight."""
+
+
+MOST_STOLEN = 0.03
+"""Share of the time that a hypervisor may take on a quiet machine."""
+
 Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -35,6 +43,36 @@ class DeviceState(Record):
     reasons: tuple[str, ...] = ()
 
 
+class HostState(Record):
+    """What else the machine did while a visit was timed; None for what the system does not tell.
+
+    Attributes:
+        load: processes that ran or waited for a core, averaged over the last minute.
+        cores: that this process may use.
+        others_busy: cores that processes other than this job's kept busy, on average.
+        stolen: share of the machine's time that its hypervisor gave to others.
+        throttled: times that the control group's quota stopped this job.
+    """
+
+    load: float
+    cores: Index
+    others_busy: float | None = None
+    stolen: float | None = None
+    throttled: Index | None = None
+
+    @property
+    def busy(self) -> str:
+        """What disturbs measuring on a processor, in words; empty where the machine is quiet or nobody tells."""
+        found = []
+        if self.others_busy is not None and self.others_busy > MOST_OTHERS_BUSY * max(self.cores, 1):
+            found.append(f"others keep {self.others_busy:.1f} of {self.cores} cores busy")
+        if self.stolen is not None and self.stolen > MOST_STOLEN:
+            found.append(f"the hypervisor takes {self.stolen:.0%} of the time")
+        if self.throttled:
+            found.append(f"the CPU quota stopped the job {self.throttled} times")
+        return ", ".join(found)
+
+
 class Visit(Record):
     """The samples of one graph from one group of live engines, timed in turn (docs/measurement.md).
 
@@ -47,6 +85,7 @@ class Visit(Record):
         accepted: whether the sentinel was steady enough for the visit to count.
         started_at: UTC time of the first pass.
         device: its state meanwhile; None where nobody tells, as on a CPU.
+        host: what else the machine did meanwhile; None for visits of releases that did not look.
     """
 
     graph_key: Key
@@ -58,8 +97,16 @@ class Visit(Record):
     accepted: bool
     started_at: UtcTime
     device: DeviceState | None = None
+    host: HostState | None = None
 
     @property
     def throttled(self) -> bool:
         """Whether the device was slow all the time."""
         return self.device is not None and self.device.throttled
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others used what the visit was timed on: a GPU, where the device tells of itself, else the processor."""
+        if self.device is not None:
+            return bool(self.device.other_processes)
+        return self.host is not None and bool(self.host.busy)

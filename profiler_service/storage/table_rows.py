@@ -13,6 +13,7 @@ from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement, Status
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, merged
+from models.spec.scale import Scale
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import TablePublic
@@ -26,13 +27,17 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 def ensure(session: Session, info: TableInfo) -> str:
     """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""
     table_id = info.id()
-    stored = info.model_copy(update={"sentinel_reference_ms": None, "created_at": info.created_at or datetime.now(UTC)})
+    stored = info.model_copy(update={"scale": None, "created_at": info.created_at or datetime.now(UTC)})
     session.execute(
         insert(TableRow)
-        .values(id=table_id, info=record_text(stored), sentinel_reference_ms=info.sentinel_reference_ms)
+        .values(id=table_id, info=record_text(stored), sentinel_reference_ms=_reference(info))
         .on_conflict_do_nothing()
     )
     return table_id
+
+
+def _reference(info: TableInfo) -> float | None:
+    return None if info.scale is None else info.scale.reference_ms
 
 
 def require(session: Session, table_id: str) -> TableRow:
@@ -49,7 +54,9 @@ def info(session: Session, table_id: str) -> TableInfo:
     """The table's identity and provenance. Raises TableNotFoundError."""
     row = require(session, table_id)
     stored = load(TableInfo, row.info, f"table {table_id}")
-    return stored.model_copy(update={"sentinel_reference_ms": row.sentinel_reference_ms})
+    return stored.model_copy(
+        update={"scale": None if row.sentinel_reference_ms is None else Scale(reference_ms=row.sentinel_reference_ms)}
+    )
 
 
 def set_reference(session: Session, table_id: str, reference_ms: float) -> float:
@@ -135,7 +142,7 @@ def import_table(session: Session, imported: Table) -> str:
         TableMismatchError: the two are in units of different sentinel references, so that their numbers do not compare.
     """
     table_id = ensure(session, imported.info)
-    row, there = require(session, table_id), imported.info.sentinel_reference_ms
+    row, there = require(session, table_id), _reference(imported.info)
     here = row.sentinel_reference_ms
     has_rows = session.scalar(select(func.count()).where(MeasurementRow.table_id == table_id))
     if here != there and (here is not None or has_rows):

@@ -59,6 +59,7 @@ def test_a_backend_gets_every_option_from_them(monkeypatch: pytest.MonkeyPatch, 
         device_access="pycuda",
         cuda_graphs=False,
         max_autotune=True,
+        cudnn_benchmark=True,
         cache_dir=tmp_path,
         replay_builds=True,
     )

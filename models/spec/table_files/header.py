@@ -11,7 +11,7 @@ from models.spec.base import Record
 from models.spec.errors import TableFileError
 from models.spec.tables import TableInfo
 
-FILE_VERSION = 2
+FILE_VERSION = 3
 """Raised when a column is added or comes to mean something else. Files of every earlier version stay readable."""
 
 MARK = "opclock_table"

@@ -67,7 +67,11 @@ def test_a_runtime_of_an_unsupported_version_is_told(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"max_autotune": True}, "has no max_autotune"), ({"replay_builds": True}, "cannot replay builds")],
+    [
+        ({"max_autotune": True}, "has no max_autotune"),
+        ({"cudnn_benchmark": True}, "has no cudnn_benchmark"),
+        ({"replay_builds": True}, "cannot replay builds"),
+    ],
 )
 def test_what_a_backend_does_not_know_is_refused(options: dict[str, bool], message: str) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'opclock[onnxruntime]'")

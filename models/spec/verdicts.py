@@ -1,0 +1,146 @@
+"""Whether numbers can be trusted: one word, and the reasons in numbers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from models.spec.base import Record
+from models.spec.measurements import Flag, Measurement, ProtocolName
+from models.spec.scale import CheckOutcome
+from models.spec.tables import Table, TableInfo
+
+NOISY_STDERR, UNUSABLE_STDERR = 0.03, 0.15
+"""Median relative standard error of a table's entries, as fractions."""
+
+NOISY_SPREAD, UNUSABLE_SPREAD = 0.10, 0.50
+"""Median spread between an entry's rounds, as fractions of the value."""
+
+MOST_UNCONVERGED, MOST_CONTAMINATED, MOST_THROTTLED = 0.10, 0.05, 0.05
+"""Shares of entries with a flag that a trustworthy table may have."""
+
+UNUSABLE_RATIO = 0.10
+"""How far a plain check may be from the scaled values before nothing can be done with them, as a fraction."""
+
+
+class TrustLevel(StrEnum):
+    """From best to worst."""
+
+    TRUSTWORTHY = "trustworthy"
+    NOISY = "noisy"
+    """Values scatter more than they should, or some were measured on a disturbed machine."""
+    UNSETTLED = "unsettled"
+    """It is not known yet what milliseconds are on this target, or whether they are right."""
+    UNUSABLE = "unusable"
+    """There are no values, or they are known to be wrong."""
+
+    @property
+    def rank(self) -> int:
+        """0 for the best."""
+        return list(TrustLevel).index(self)
+
+    def meets(self, required: TrustLevel) -> bool:
+        """Whether this is at least as good."""
+        return self.rank <= required.rank
+
+
+class Reason(Record):
+    """One thing that speaks against full trust.
+
+    Attributes:
+        name: what was looked at: `scale`, `repeatability`, `unconverged` …
+        level: the best verdict that it allows.
+        text: one sentence with the numbers, and the next step where there is one.
+        value, limit: the number and what it may be; fractions, where the text does not say otherwise.
+    """
+
+    name: str
+    level: TrustLevel
+    text: str
+    value: float | None = None
+    limit: float | None = None
+
+
+class Verdict(Record):
+    """The level is the worst that any reason allows; without a reason it is `trustworthy`."""
+
+    level: TrustLevel
+    reasons: tuple[Reason, ...] = ()
+
+    @classmethod
+    def of(cls, reasons: Iterable[Reason]) -> Verdict:
+        """The verdict that those reasons allow, worst reasons first."""
+        ordered = tuple(sorted(reasons, key=lambda reason: -reason.level.rank))
+        return cls(level=ordered[0].level if ordered else TrustLevel.TRUSTWORTHY, reasons=ordered)
+
+    def lines(self) -> list[str]:
+        """For people: the word, then one line for each reason."""
+        return [f"verdict: {self.level.value}", *(f"  {reason.text}" for reason in self.reasons)]
+
+
+def judge_table(table: Table) -> Verdict:
+    """Whether a table's values can be trusted, from what it says of itself."""
+    return Verdict.of([*scale_reasons(table.info), *entry_reasons(table.entries)])
+
+
+def scale_reasons(info: TableInfo) -> list[Reason]:
+    """What speaks against a table's milliseconds."""
+    if info.target.options.get("origin") == "imported":
+        text = "the table was imported: nothing is known of how it was measured"
+        return [Reason(name="origin", level=TrustLevel.UNSETTLED, text=text)]
+    reasons = []
+    if info.protocol is ProtocolName.IN_CONTEXT:
+        why = "no visit has told yet what the sentinel takes here" if info.scale is None else info.scale.unsettled
+        if why:
+            reasons.append(Reason(name="scale", level=TrustLevel.UNSETTLED, text=f"scale unsettled: {why}"))
+    if (check := info.check) is not None and check.outcome is CheckOutcome.DISAGREES:
+        off = abs((check.ratio or 0.0) - 1)
+        level = TrustLevel.UNUSABLE if off > UNUSABLE_RATIO else TrustLevel.UNSETTLED
+        reasons.append(Reason(name="check", level=level, text=check.message, value=check.ratio, limit=UNUSABLE_RATIO))
+    return reasons
+
+
+def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list[Reason]:
+    """What speaks against the values of those measurements, and how much of it there is.
+
+    Args:
+        entries: operators or networks; failed ones do not count.
+        what: they are called for people.
+    """
+    good = [entry for entry in entries if entry.value_ms]
+    if not good:
+        return [Reason(name="values", level=TrustLevel.UNUSABLE, text=f"none of the {what} has a value", value=0)]
+    reasons = []
+    stderr = [entry.stderr_ms / entry.value_ms for entry in good if entry.stderr_ms is not None and entry.value_ms]
+    reasons += _median(
+        "uncertainty",
+        f"the values of the {what} are uncertain by {{:.1%}} in the median",
+        stderr,
+        NOISY_STDERR,
+        UNUSABLE_STDERR,
+    )
+    spread = [entry.between_round_spread for entry in good if entry.between_round_spread is not None]
+    text = f"rounds of one of the {what} differ by {{:.1%}} in the median"
+    reasons += _median("repeatability", text, spread, NOISY_SPREAD, UNUSABLE_SPREAD)
+    again = "; the same command measures them again on a quiet machine"
+    for flag, most, text in (
+        (Flag.UNCONVERGED, MOST_UNCONVERGED, "are less certain than the budget asks for"),
+        (Flag.CONTAMINATED, MOST_CONTAMINATED, "were measured while the machine was busy" + again),
+        (Flag.THROTTLED, MOST_THROTTLED, "were measured on a device whose clock was held down"),
+    ):
+        count = sum(flag in entry.flags for entry in good)
+        if count > most * len(good):
+            share = count / len(good)
+            line = f"{count} of {len(good)} {what} {text}"
+            reasons.append(Reason(name=flag.value, level=TrustLevel.NOISY, text=line, value=share, limit=most))
+    return reasons
+
+
+def _median(name: str, text: str, values: Sequence[float], noisy: float, unusable: float) -> list[Reason]:
+    """A reason where the median of the values is above a limit."""
+    if not values or (value := statistics.median(values)) <= noisy:
+        return []
+    level = TrustLevel.UNUSABLE if value > unusable else TrustLevel.NOISY
+    limit = unusable if level is TrustLevel.UNUSABLE else noisy
+    return [Reason(name=name, level=level, text=f"{text.format(value)} (limit {limit:.0%})", value=value, limit=limit)]
