@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     its own, of that, whichever is less. The rest is left for building, for what runtimes take besides (workspaces, rounding
     up), for the page cache and for other users of the box."""
 
+    plain_check: bool = True
+    """Whether each job ends by timing a few engines by the wall clock alone, to confirm its values. Some seconds."""
+
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""
 

@@ -13,14 +13,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from models.spec.measurements import Measurement, Status
-from models.spec.tables import TableInfo
 from profiler_service.jobs.messages import BuildReport, Failure
 from profiler_service.jobs.planner import PlannedWorkload
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.results import Conditions, failed, measured
+from profiler_service.measure.scale import is_slow
 from profiler_service.measure.statistics import median
 from profiler_service.measure.stopping import StoppingRule
-from profiler_service.measure.values import VisitMedian, round_values, sentinel_reference
+from profiler_service.measure.values import VisitMedian, round_values
 from profiler_service.measure.visits import Visit
 from profiler_service.storage.store import Store
 
@@ -55,7 +55,7 @@ class Ledger:
         self._reasons: dict[str, str] = {}
         self._loads: defaultdict[str, list[float]] = defaultdict(list)
         self._next_round = 0
-        self._reference_ms = _reference(store.table_info(table_id)) if normalised else None
+        self._scale = store.table_info(table_id).scale if normalised else None
         self.measured = self.failed = 0
         self._restore()
 
@@ -66,8 +66,8 @@ class Ledger:
 
     @property
     def reference_ms(self) -> float | None:
-        """The table's sentinel reference; None while it has none, or if its protocol has none."""
-        return self._reference_ms
+        """What a sentinel unit is worth; None before the first visit to the target, or where the protocol has no such units."""
+        return None if self._scale is None else self._scale.reference_ms
 
     @property
     def rounds_done(self) -> int:
@@ -120,15 +120,15 @@ class Ledger:
         candidates = [planned for planned in self.pending if self._rounds(planned) >= self._budget.min_rounds]
         if not candidates:
             return
-        if self._normalised and self._reference_ms is None and (now_ms := self._sentinel_now_ms()) is not None:
-            self._reference_ms = self._store.set_sentinel_reference(self._table_id, now_ms)
-        finished = [planned for planned in candidates if self._rule(planned, self._reference_ms).done]
+        if self._normalised and self._scale is None:
+            self._scale = self._store.learn_scale(self._table_id)
+        finished = [planned for planned in candidates if self._rule(planned, self.reference_ms).done]
         for start in range(0, len(finished), _WORKLOADS_AT_ONCE):
             self._finish(finished[start : start + _WORKLOADS_AT_ONCE])
 
     def expected_rounds_left(self) -> dict[str, int]:
         """Workload key to the rounds still to be expected, at least one, of everything pending."""
-        unit_ms = self._reference_ms
+        unit_ms = self.reference_ms
         if self._normalised and unit_ms is None:
             unit_ms = self._sentinel_now_ms()
         return {planned.key: max(1, self._rule(planned, unit_ms).expected_rounds_left()) for planned in self.pending}
@@ -140,7 +140,7 @@ class Ledger:
 
     def _remember(self, visits: Iterable[Visit]) -> None:
         for visit in visits:
-            self._medians[visit.graph_key].append(VisitMedian.of(visit))
+            self._medians[visit.graph_key].append(VisitMedian.of(self._judged(visit)))
             self._next_round = max(self._next_round, visit.round + 1)
 
     def _rounds(self, planned: PlannedWorkload) -> int:
@@ -151,18 +151,9 @@ class Ledger:
         return StoppingRule.of(self._budget, round_values(self._medians[planned.graph.key], base, reference_ms))
 
     def _sentinel_now_ms(self) -> float | None:
-        """What the table's reference would be if it were set now; None before the first visit.
-
-        Operators' groups decide where they were visited, else those of anything pending, else those of bases alone: an
-        earlier job on this table, ended early, may have left visits of any of them and none of the others.
-        """
-        operators = [planned.graph for planned in self.pending if not planned.is_network]
-        graphs = [planned.graph for planned in self.pending]
-        bases = [planned.base for planned in self.pending if planned.base is not None]
-        for deciding in (operators, graphs, bases):
-            if visits := [visit for graph in deciding for visit in self._medians[graph.key]]:
-                return sentinel_reference(visits)
-        return None
+        """The sentinel's median over the visits that are known, for a time estimate; None before the first."""
+        seen = [visit.sentinel_ms for visits in self._medians.values() for visit in visits]
+        return median(seen) if seen else None
 
     def _finish(self, finished: Sequence[PlannedWorkload]) -> None:
         visits = self._visits(planned.graph.key for planned in finished)
@@ -172,7 +163,7 @@ class Ledger:
                 planned.workload,
                 visits[planned.graph.key],
                 None if planned.base is None else bases[planned.base.key],
-                reference_ms=self._reference_ms,
+                reference_ms=self.reference_ms,
                 budget=self._budget,
                 conditions=self._conditions_of(planned),
             )
@@ -182,8 +173,13 @@ class Ledger:
     def _visits(self, graph_keys: Iterable[str]) -> Mapping[str, list[Visit]]:
         by_graph: defaultdict[str, list[Visit]] = defaultdict(list)
         for visit in self._store.visits(self._table_id, sorted(set(graph_keys))):
-            by_graph[visit.graph_key].append(visit)
+            by_graph[visit.graph_key].append(self._judged(visit))
         return by_graph
+
+    def _judged(self, visit: Visit) -> Visit:
+        """The visit as it counts by what is known of the target now: a job that began in a slow phase took that for quiet."""
+        slow = self._normalised and is_slow(visit.sentinel_ms, self._scale)
+        return visit.model_copy(update={"accepted": False}) if slow else visit
 
     def _fail(self, planned: PlannedWorkload, status: Status, message: str) -> None:
         conditions = self._conditions_of(planned)
@@ -191,7 +187,7 @@ class Ledger:
         self.failed += 1
 
     def _close(self, planned: PlannedWorkload, measurement: Measurement) -> None:
-        self._store.save_measurement(self._table_id, measurement)
+        self._store.save_measurement(self._table_id, measurement, reference_ms=self.reference_ms)
         del self._pending[planned.key]
         self._medians.pop(planned.graph.key, None)
 
@@ -199,7 +195,3 @@ class Ledger:
         known = self._conditions.get(planned.graph.key, Conditions())
         loads = self._loads.get(planned.graph.key)
         return known if not loads else replace(known, host_load=median(loads))
-
-
-def _reference(info: TableInfo) -> float | None:
-    return None if info.scale is None else info.scale.reference_ms

@@ -91,6 +91,7 @@ class GroupRequest:
         sentinel_every: engines per run of the sentinel within a pass; one run at the least.
         builds: how many engines are built of each graph, from scratch (`Backend.rebuild`); samples are then keyed by
             `build_key`. None for one, as usual.
+        plain_passes: passes after those in which each run is timed by the wall clock alone.
     """
 
     artifacts: tuple[GraphArtifact, ...]
@@ -100,6 +101,7 @@ class GroupRequest:
     seed: int = 0
     sentinel_every: int = 16
     builds: int | None = None
+    plain_passes: int = 0
 
     def __post_init__(self) -> None:
         if len({artifact.request.key() for artifact in self.artifacts}) != len(self.artifacts) or not self.artifacts:
@@ -131,6 +133,7 @@ class GroupTimes:
         started_at: UTC.
         windows: the device before and after each pass; none where nobody tells of it.
         device: what became of the windows; see `jobs.sifting`.
+        plain_ms: graph key to one wall-clock time per plain pass.
     """
 
     samples_ms: Mapping[str, tuple[float, ...]]
@@ -143,6 +146,7 @@ class GroupTimes:
     failures: tuple[Failure, ...] = field(default=())
     windows: tuple[Window, ...] = ()
     device: DeviceState | None = None
+    plain_ms: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

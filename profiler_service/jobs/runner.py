@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -15,7 +15,7 @@ import structlog
 
 from models.spaces.registry import create_space
 from models.spec.errors import OpclockError, TableMismatchError
-from models.spec.measurements import Measurement, ProtocolName, Status
+from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
@@ -26,6 +26,7 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import free_memory_bytes
 from profiler_service.jobs.ledger import Ledger
+from profiler_service.jobs.plain_check import compare, time_plainly
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
 from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds, rebuild_wanted
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
@@ -33,6 +34,7 @@ from profiler_service.jobs.rounds import LiveLimits, measure_in_turn
 from profiler_service.jobs.warmup import warm_up
 from profiler_service.jobs.workers import Workers
 from profiler_service.measure.budgets import BUDGETS
+from profiler_service.measure.scale import SLOW
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -64,6 +66,7 @@ class _Outstanding:
         stale: keys of their graphs whose visits from before that must not enter the new values.
         retried: keys of those that failed, whose visits from before the job must not either.
         rebuild: whether it is still to be told how much builds differ.
+        contaminated: keys of graphs whose slow visits from before that make room, since the machine was busy then.
     """
 
     counts: JobCounts
@@ -72,6 +75,7 @@ class _Outstanding:
     stale: tuple[str, ...]
     retried: tuple[str, ...]
     rebuild: bool = False
+    contaminated: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -87,13 +91,20 @@ class JobRunner:
         settings: how many engines may be live, and how much memory they may take.
         open_workers: makes the processes for one job; they are closed at its end.
         lock_directory: of the device locks; the machine's by default.
+        is_quiet: tells whether values that were measured on a busy machine are worth measuring again now.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, open_workers: Callable[[], Workers], *, lock_directory: Path | None = None
+        self,
+        store: Store,
+        settings: Settings,
+        open_workers: Callable[[], Workers],
+        *,
+        lock_directory: Path | None = None,
+        is_quiet: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store, self._settings = store, settings
-        self._open_workers, self._lock_directory = open_workers, lock_directory
+        self._open_workers, self._lock_directory, self._is_quiet = open_workers, lock_directory, is_quiet
         self._workers: Workers | None = None
 
     def run(self, job_id: str, on_progress: OnProgress, cancelled: Event, interrupted: Event | None = None) -> PhaseSeconds:
@@ -178,9 +189,17 @@ class JobRunner:
                 _require_target(info, workers)
                 self._store.forget_visits(job.table_id, outstanding.stale, before=outstanding.since)
                 self._store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
+                self._forget_slow_visits(job.table_id, outstanding)
                 return self._build_and_time(job, outstanding, workers, run)
             finally:
                 self._workers = None
+
+    def _forget_slow_visits(self, table_id: str, outstanding: _Outstanding) -> None:
+        """What was timed while the machine was busy makes room for better visits; what was good is kept."""
+        if outstanding.contaminated and (scale := self._store.table_info(table_id).scale) is not None:
+            limit_ms = (1 + SLOW) * scale.reference_ms
+            graphs = outstanding.contaminated
+            self._store.forget_visits(table_id, graphs, before=outstanding.since, slower_than_ms=limit_ms)
 
     def _build_and_time(self, job: JobPublic, outstanding: _Outstanding, workers: Workers, run: _Run) -> bool:
         """Measure what is outstanding, on workers of the table's target; whether nothing is left then."""
@@ -208,10 +227,29 @@ class JobRunner:
             else:
                 measure_alone(context, artifacts, request.protocol, seed=job.id)
         done = not ledger.pending
+        if in_turn:
+            self._confirm(job, plan, ledger, context, artifacts)
         if done and outstanding.rebuild:
             done = self._rebuild(job, outstanding.since, context, artifacts, limits)
         reporter.finish()
         return done
+
+    def _confirm(
+        self, job: JobPublic, plan: JobPlan, ledger: Ledger, context: JobContext, artifacts: Mapping[str, GraphArtifact]
+    ) -> None:
+        """Time some engines by the wall clock, learn the target's scale from all that was seen, and see whether they agree."""
+        keys = [planned.key for planned in plan.workloads]
+        timed = None
+        if ledger.measured and self._settings.plain_check and not context.stopped():
+            entries = list(self._store.measurements(job.table_id, keys).values())
+            timed = time_plainly(context, create_space(job.request.space), entries, artifacts, seed=job.id)
+        scale = self._store.learn_scale(job.table_id)
+        if timed is not None and timed.visits and scale is not None:
+            entries = list(self._store.measurements(job.table_id, keys).values())
+            on_a_gpu = bool(context.workers.description.target.compute_capability)
+            check = compare(timed, entries, scale, at=datetime.now(UTC), device=on_a_gpu)
+            self._store.set_check(job.table_id, check)
+            log.info("checked by the wall clock", job=job.id, outcome=check.outcome.value, ratio=check.ratio)
 
     def _rebuild(
         self,
@@ -250,18 +288,33 @@ class JobRunner:
         entries = self._store.measurements(job.table_id, workloads)
         since = self._store.attempted_since(job.id)
         finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job, since)}
+        contaminated = self._to_improve(finished.values(), since)
+        finished = {key: entry for key, entry in finished.items() if key not in contaminated}
         good = sum(entry.status is Status.OK for entry in finished.values())
         reused = good if job.started_at is None else min(job.counts.reused, good)
         counts = JobCounts(total=len(workloads), reused=reused, measured=good - reused, failed=len(finished) - good)
         retried = {key for key, entry in entries.items() if key not in finished and entry.status is not Status.OK}
-        again = {key for key in workloads if key not in finished and key not in retried} if request.remeasure else set()
+        again = set(workloads) - finished.keys() - retried - contaminated if request.remeasure else set()
         plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
         rebuild = rebuild_wanted(request) and bool(plan.workloads or self._to_rebuild(job, finished.values(), since))
 
         def graphs(keys: Collection[str]) -> tuple[str, ...]:
             return tuple(graph_key(workload, request.protocol) for key, workload in workloads.items() if key in keys)
 
-        return _Outstanding(counts, plan, since, stale=graphs(again), retried=graphs(retried), rebuild=rebuild)
+        return _Outstanding(
+            counts,
+            plan,
+            since,
+            stale=graphs(again),
+            retried=graphs(retried),
+            rebuild=rebuild,
+            contaminated=graphs(contaminated),
+        )
+
+    def _to_improve(self, entries: Iterable[Measurement], since: datetime) -> set[str]:
+        """Keys of values that were measured while the machine was busy, if it is quiet now."""
+        found = {entry.key() for entry in entries if Flag.CONTAMINATED in entry.flags and _is_before(entry, since)}
+        return found if found and self._is_quiet() else set()
 
     def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
         """The job as running, with its counts."""

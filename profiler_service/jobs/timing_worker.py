@@ -35,7 +35,7 @@ from profiler_service.jobs.messages import (
 )
 from profiler_service.jobs.output_check import output_problem
 from profiler_service.measure.alone import run_alone
-from profiler_service.measure.passes import run_passes
+from profiler_service.measure.passes import run_passes, run_plainly
 from profiler_service.measure.throttling import windows_between
 
 DEVICE_BROKEN = 75
@@ -139,6 +139,8 @@ class TimingWorker:
                 warmup_s = watch.lap()
                 activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
                 times = passes(passes=request.passes)
+                activity.note(Phase.RUNNING, None, self._allowance_s(request.plain_passes, run_s))
+                plain = run_plainly(list(group.engines.values()), passes=request.plain_passes, rng=rng)
             except Exception as error:
                 return _failure(backend, error, None, activity)
             return GroupTimes(
@@ -151,6 +153,7 @@ class TimingWorker:
                 started_at=started_at,
                 failures=tuple(group.failures),
                 windows=times.windows,
+                plain_ms=dict(zip(group.engines, plain, strict=True)),
             )
 
     def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from time import perf_counter
 
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.measure.throttling import Window, windows_between
@@ -65,6 +66,22 @@ def run_passes(
                     sentinel_ms.append(time_ms)
         readings.append(backend.read_device())
     return PassTimes(tuple(map(tuple, engines_ms)), tuple(sentinel_ms), windows_between(readings))
+
+
+def run_plainly(engines: Sequence[Engine], *, passes: int, rng: random.Random) -> tuple[tuple[float, ...], ...]:
+    """Milliseconds of every run by the wall clock, from its call to its return. Shape: (engines, passes).
+
+    Raises:
+        RunError, DeviceMemoryError: an engine failed.
+    """
+    engines_ms: list[list[float]] = [[] for _ in engines]
+    with garbage_collector_off():
+        for _ in range(passes):
+            for index in rng.sample(range(len(engines)), len(engines)):
+                start_s = perf_counter()
+                engines[index].run()
+                engines_ms[index].append(1e3 * (perf_counter() - start_s))
+    return tuple(map(tuple, engines_ms))
 
 
 @contextmanager

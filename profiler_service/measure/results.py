@@ -46,7 +46,7 @@ def measured(
         workload: what was timed.
         visits: all visits of its graph.
         base_visits: those of its base graph; None where it has none.
-        reference_ms: the table's sentinel reference; None for a protocol without normalisation.
+        reference_ms: the scale's reference; None for a protocol without normalisation.
         budget: decides whether it converged.
         conditions: recorded as they are.
     """

@@ -1,6 +1,6 @@
 """From visits to the value of a workload: base subtracted, in sentinel units, round by round (docs/measurement.md).
 
-A value is a pure function of the visits that are kept and of the table's sentinel reference, so that it can be computed
+A value is a pure function of the visits that are kept and of the scale's reference, so that it can be computed
 again from what is stored.
 """
 
@@ -83,7 +83,7 @@ def round_values(
     Args:
         engine: visits of the workload's graph.
         base: visits of its base graph; None where it has none.
-        reference_ms: the table's sentinel reference; None for no normalisation.
+        reference_ms: the scale's reference; None for no normalisation.
     """
     base_rounds = None if base is None else _by_round(base)
     values = []
@@ -130,13 +130,3 @@ def _medians(visits: Sequence[VisitMedian], reference_ms: float | None) -> tuple
     """Median over visits of the normalised and of the plain medians."""
     normalised = [visit.median_ms * sentinel_scale(visit.sentinel_ms, reference_ms) for visit in visits]
     return median(normalised), median([visit.median_ms for visit in visits])
-
-
-def sentinel_reference(visits: Iterable[VisitMedian]) -> float:
-    """What a table's first job takes as the sentinel's reference: its median over good visits, groups counting once.
-
-    All visits count where none is good. Needs at least one visit.
-    """
-    seen = {(visit.round, visit.visit): visit for visit in visits}.values()
-    good = [visit.sentinel_ms for visit in seen if visit.good]
-    return median(good or [visit.sentinel_ms for visit in seen])

@@ -47,14 +47,24 @@ class Base(DeclarativeBase):
 class TableRow(Base):
     """A latency table's identity and provenance.
 
-    `info` is the `TableInfo` without its sentinel reference, which is set later, once, and so has a column of its own.
+    `info` is the `TableInfo` without its scale, which is its target's, and without `plain_check`, a `ScaleCheck`.
     """
 
     __tablename__ = "tables"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     info: Mapped[str]
-    sentinel_reference_ms: Mapped[float | None]
+    target_id: Mapped[str] = mapped_column(String(16), index=True)
+    plain_check: Mapped[str | None]
+
+
+class ScaleRow(Base):
+    """The scale of one target, a `Scale`. Measurements of `in_context` tables are stored in its milliseconds."""
+
+    __tablename__ = "scales"
+
+    target_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    scale: Mapped[str]
 
 
 class MeasurementRow(Base):
@@ -71,7 +81,10 @@ class MeasurementRow(Base):
 
 
 class VisitRow(Base):
-    """One visit; `samples` are single-precision milliseconds, compressed with zlib, `device` is a `DeviceState`."""
+    """One visit; `samples` are single-precision milliseconds, zlib-compressed.
+
+    `device` is a `DeviceState`, `host` a `HostState`.
+    """
 
     __tablename__ = "visits"
 
@@ -85,6 +98,7 @@ class VisitRow(Base):
     accepted: Mapped[bool]
     started_at: Mapped[datetime]
     device: Mapped[str | None]
+    host: Mapped[str | None]
 
 
 class JobRow(Base):

@@ -12,11 +12,12 @@ from sqlalchemy import false, update
 
 from models.spec.measurements import Measurement
 from models.spec.rebuilds import RebuildSpread
+from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import JobCreate, JobPublic, TablePublic
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
-from profiler_service.storage import job_rows, table_rows, visit_rows
+from profiler_service.storage import job_rows, scale_rows, table_rows, visit_rows
 from profiler_service.storage.database import PRAGMAS, Database
 from profiler_service.storage.schema import TableRow
 from profiler_service.storage.upgrade import upgrade
@@ -102,7 +103,7 @@ class Store:
             return table_rows.ensure(session, info)
 
     def table_info(self, table_id: str) -> TableInfo:
-        """The table's identity, provenance and sentinel reference. Raises TableNotFoundError."""
+        """The table's identity, provenance, scale and check. Raises TableNotFoundError."""
         with self._database.reading() as session:
             return table_rows.info(session, table_id)
 
@@ -121,17 +122,27 @@ class Store:
         with self._database.reading() as session:
             return table_rows.table(session, table_id)
 
-    def set_sentinel_reference(self, table_id: str, reference_ms: float) -> float:
-        """Set the table's sentinel reference unless it has one.
+    def learn_scale(self, table_id: str) -> Scale | None:
+        """Learn the scale of the table's target from every visit ever made there, and bring all of its tables to it.
 
         Returns:
-            The reference in force, in milliseconds: the first that was ever set.
+            The scale; None where there is no visit to learn from.
 
         Raises:
             TableNotFoundError: no such table.
         """
         with self._database.writing() as session:
-            return table_rows.set_reference(session, table_id, reference_ms)
+            return scale_rows.learn(session, table_rows.require(session, table_id).target_id)
+
+    def set_scale(self, table_id: str, scale: Scale) -> None:
+        """Make that the scale of the table's target, and bring all of its tables to it. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            scale_rows.put(session, table_rows.require(session, table_id).target_id, scale)
+
+    def set_check(self, table_id: str, check: ScaleCheck) -> None:
+        """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            table_rows.set_check(session, table_id, check)
 
     def add_rebuild_spread(self, table_id: str, spread: RebuildSpread) -> None:
         """Keep how much builds of some entries differ, beside what is known of others (`models.spec.rebuilds.merged`).
@@ -147,9 +158,18 @@ class Store:
         with self._database.reading() as session:
             return table_rows.measurements(session, table_id, keys)
 
-    def save_measurement(self, table_id: str, measurement: Measurement) -> None:
-        """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError."""
+    def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
+        """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError.
+
+        Args:
+            table_id: of the table.
+            measurement: what is kept.
+            reference_ms: of the scale that it was made in; it is brought to the target's present one. None where that is it.
+        """
         with self._database.writing() as session:
+            scale = table_rows.info(session, table_id).scale if reference_ms is not None else None
+            if scale is not None and reference_ms is not None:
+                measurement = scale_rows.rescaled(measurement, scale.reference_ms / reference_ms)
             table_rows.save(session, table_id, [measurement])
 
     def import_table(self, table: Table) -> str:
@@ -159,7 +179,7 @@ class Store:
             The table's id.
 
         Raises:
-            TableMismatchError: the two are in units of different sentinel references, so that their numbers do not compare.
+            TableMismatchError: the two are on scales that cannot be of one device.
         """
         with self._database.writing() as session:
             return table_rows.import_table(session, table)
@@ -174,10 +194,19 @@ class Store:
         with self._database.reading() as session:
             return visit_rows.load(session, table_id, graph_keys)
 
-    def forget_visits(self, table_id: str, graph_keys: Iterable[str], *, before: datetime) -> None:
-        """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError."""
+    def forget_visits(
+        self, table_id: str, graph_keys: Iterable[str], *, before: datetime, slower_than_ms: float | None = None
+    ) -> None:
+        """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError.
+
+        Args:
+            table_id: of the table.
+            graph_keys: of the graphs.
+            before: the instant.
+            slower_than_ms: where given, only visits that do not count as good: rejected, or with a slower sentinel.
+        """
         with self._database.writing() as session:
-            visit_rows.forget(session, table_id, graph_keys, before)
+            visit_rows.forget(session, table_id, graph_keys, before, slower_than_ms)
 
     def count_visits(self, table_id: str, *, since: datetime) -> int:
         """How many visits of a table's graphs have started since an instant. Raises TableNotFoundError."""

@@ -10,14 +10,15 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from models.spec.errors import TableMismatchError
-from models.spec.measurements import Measurement, Status
+from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, merged
-from models.spec.scale import Scale
+from models.spec.scale import Scale, ScaleCheck
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
+from profiler_service.storage import scale_rows
 from profiler_service.storage.records import among, load
 from profiler_service.storage.schema import MeasurementRow, TableRow
 
@@ -27,17 +28,11 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 def ensure(session: Session, info: TableInfo) -> str:
     """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""
     table_id = info.id()
-    stored = info.model_copy(update={"scale": None, "created_at": info.created_at or datetime.now(UTC)})
+    stored = info.model_copy(update={"scale": None, "check": None, "created_at": info.created_at or datetime.now(UTC)})
     session.execute(
-        insert(TableRow)
-        .values(id=table_id, info=record_text(stored), sentinel_reference_ms=_reference(info))
-        .on_conflict_do_nothing()
+        insert(TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id()).on_conflict_do_nothing()
     )
     return table_id
-
-
-def _reference(info: TableInfo) -> float | None:
-    return None if info.scale is None else info.scale.reference_ms
 
 
 def require(session: Session, table_id: str) -> TableRow:
@@ -51,20 +46,17 @@ def require(session: Session, table_id: str) -> TableRow:
 
 
 def info(session: Session, table_id: str) -> TableInfo:
-    """The table's identity and provenance. Raises TableNotFoundError."""
+    """The table's identity and provenance, with its target's scale. Raises TableNotFoundError."""
     row = require(session, table_id)
     stored = load(TableInfo, row.info, f"table {table_id}")
-    return stored.model_copy(
-        update={"scale": None if row.sentinel_reference_ms is None else Scale(reference_ms=row.sentinel_reference_ms)}
-    )
+    check = None if row.plain_check is None else load(ScaleCheck, row.plain_check, f"table {table_id}")
+    scale = scale_rows.current(session, row.target_id) if stored.protocol is ProtocolName.IN_CONTEXT else None
+    return stored.model_copy(update={"scale": scale, "check": check})
 
 
-def set_reference(session: Session, table_id: str, reference_ms: float) -> float:
-    """Set the sentinel reference unless there is one, and return the one in force. Raises TableNotFoundError."""
-    row = require(session, table_id)
-    if row.sentinel_reference_ms is None:
-        row.sentinel_reference_ms = reference_ms
-    return row.sentinel_reference_ms
+def set_check(session: Session, table_id: str, check: ScaleCheck) -> None:
+    """Keep how a plain check of the table came out. Raises TableNotFoundError."""
+    require(session, table_id).plain_check = record_text(check)
 
 
 def add_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -> None:
@@ -138,25 +130,47 @@ def save(session: Session, table_id: str, measurements: Sequence[Measurement]) -
 def import_table(session: Session, imported: Table) -> str:
     """Add a table, or what one of the same identity lacks; a good measurement that is here already stays.
 
+    What is added is brought to the target's scale here. A target without one takes the table's, and one that is unsettled takes
+    a settled one.
+
     Raises:
-        TableMismatchError: the two are in units of different sentinel references, so that their numbers do not compare.
+        TableMismatchError: only one of the two has a scale; or both are settled and so far apart that they cannot be of one
+            device.
     """
+    there = imported.info.scale
     table_id = ensure(session, imported.info)
-    row, there = require(session, table_id), _reference(imported.info)
-    here = row.sentinel_reference_ms
+    row = require(session, table_id)
+    here = info(session, table_id).scale
     has_rows = session.scalar(select(func.count()).where(MeasurementRow.table_id == table_id))
-    if here != there and (here is not None or has_rows):
-        raise TableMismatchError(
-            f"the tables must not be mixed: sentinel_reference_ms: {here} here, {there} there",
-            hint="Import it into another database with --database.",
-        )
-    row.sentinel_reference_ms = there
+    if (here is None) != (there is None) and has_rows:
+        raise _other_scale(here, there)
+    factor = 1.0
+    if there is not None:
+        if here is not None and not scale_rows.require_one_scale(here, there):
+            raise _other_scale(here, there)
+        if here is None or (there.settled and not here.settled):
+            scale_rows.put(session, row.target_id, there)
+        else:
+            factor = here.reference_ms / there.reference_ms
+    if row.plain_check is None and imported.info.check is not None:
+        set_check(session, table_id, imported.info.check)
     good = session.scalars(
         select(MeasurementRow.key).where(MeasurementRow.table_id == table_id, MeasurementRow.status == Status.OK)
     )
     kept = set(good)
-    save(session, table_id, [entry for entry in imported.entries if entry.key() not in kept])
+    added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in kept]
+    save(session, table_id, added)
     return table_id
+
+
+def _other_scale(here: Scale | None, there: Scale | None) -> TableMismatchError:
+    def said(scale: Scale | None) -> str:
+        return "none" if scale is None else f"{scale.reference_ms:.6g} ms"
+
+    return TableMismatchError(
+        f"the tables must not be mixed: a sentinel unit is {said(here)} here, {said(there)} there",
+        hint="They are not of one device in one state. Import it into another database with --database.",
+    )
 
 
 def _values(table_id: str, measurement: Measurement) -> dict[str, object]:

@@ -8,13 +8,13 @@ from array import array
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from models.spec.table_files.etag import record_text
 from profiler_service.errors import StorageError
-from profiler_service.measure.visits import DeviceState, Visit
+from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.records import among
 from profiler_service.storage.records import load as load_record
 from profiler_service.storage.schema import VisitRow
@@ -28,7 +28,7 @@ def save(session: Session, table_id: str, visits: Sequence[Visit]) -> None:
         return
     statement = insert(VisitRow)
     new = statement.excluded
-    changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at", "device")
+    changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at", "device", "host")
     session.execute(
         statement.on_conflict_do_update(
             index_elements=[VisitRow.table_id, VisitRow.graph_key, VisitRow.round, VisitRow.visit],
@@ -49,14 +49,18 @@ def load(session: Session, table_id: str, graph_keys: Iterable[str]) -> list[Vis
     return [_visit(row) for row in rows]
 
 
-def forget(session: Session, table_id: str, graph_keys: Iterable[str], before: datetime) -> None:
-    """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError."""
+def forget(
+    session: Session, table_id: str, graph_keys: Iterable[str], before: datetime, slower_than_ms: float | None = None
+) -> None:
+    """Delete the visits of those graphs that started before an instant. Raises TableNotFoundError.
+
+    Where `slower_than_ms` is given, only those that do not count as good: rejected, or with a slower sentinel.
+    """
     require(session, table_id)
-    session.execute(
-        delete(VisitRow).where(
-            VisitRow.table_id == table_id, among(VisitRow.graph_key, graph_keys), VisitRow.started_at < before
-        )
-    )
+    condition = and_(VisitRow.table_id == table_id, among(VisitRow.graph_key, graph_keys), VisitRow.started_at < before)
+    if slower_than_ms is not None:
+        condition = and_(condition, or_(~VisitRow.accepted, VisitRow.sentinel_ms > slower_than_ms))
+    session.execute(delete(VisitRow).where(condition))
 
 
 def count(session: Session, table_id: str, since: datetime) -> int:
@@ -95,6 +99,7 @@ def _values(table_id: str, visit: Visit) -> dict[str, object]:
         "table_id": table_id,
         "samples": pack(visit.samples_ms),
         "device": device,
+        "host": None if visit.host is None else record_text(visit.host),
     }
 
 
@@ -109,4 +114,5 @@ def _visit(row: VisitRow) -> Visit:
         accepted=row.accepted,
         started_at=row.started_at,
         device=None if row.device is None else load_record(DeviceState, row.device, f"visit of {row.graph_key}"),
+        host=None if row.host is None else load_record(HostState, row.host, f"visit of {row.graph_key}"),
     )

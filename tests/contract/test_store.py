@@ -14,11 +14,12 @@ import pytest
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Budget, Flag, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
+from models.spec.scale import CheckOutcome, Scale, ScaleCheck
 from models.spec.table_files import table_etag
 from models.spec.tables import Table
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError, TableNotFoundError
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import HostState, Visit
 from profiler_service.storage.store import Store
 from tests import table_samples as samples
 
@@ -71,12 +72,56 @@ class TestTables:
         assert created_at is not None
         assert timedelta() <= datetime.now(UTC) - created_at < timedelta(hours=1)
 
-    def test_the_sentinel_reference_is_set_once(self, store: Store, table_id: str) -> None:
-        assert store.table_info(table_id).sentinel_reference_ms is None
-        assert store.set_sentinel_reference(table_id, 1 / 3) == 1 / 3
-        assert store.set_sentinel_reference(table_id, 0.5) == 1 / 3
-        assert store.ensure_table(samples.info(sentinel_reference_ms=0.7)) == table_id
-        assert store.table_info(table_id).sentinel_reference_ms == 1 / 3
+    def test_a_scale_belongs_to_the_target_and_takes_its_tables_along(self, store: Store, table_id: str) -> None:
+        other = store.ensure_table(samples.info(space=samples.SPACE.model_copy(update={"classes": 7})))
+        isolated = store.ensure_table(samples.info(protocol=ProtocolName.ISOLATED))
+        elsewhere = store.ensure_table(samples.info(target=samples.TARGET.model_copy(update={"threads": 2})))
+        assert store.table_info(table_id).scale is None
+        store.set_scale(table_id, Scale(reference_ms=0.4, unsettled="busy"))
+        entry = samples.measurement(value_ms=2.0, stderr_ms=0.1, plain_ms=3.0, sentinel_ratio=1.5, cv=0.25)
+        for each in (table_id, other, isolated, elsewhere):
+            store.save_measurement(each, entry)
+        tag = store.table_summary(other).etag
+        scale = Scale(reference_ms=0.3)
+        store.set_scale(table_id, scale)
+        for each in (table_id, other):
+            (found,) = store.table(each).entries
+            assert (found.value_ms, found.stderr_ms) == pytest.approx((1.5, 0.075))
+            assert (found.plain_ms, found.cv) == (3.0, 0.25)
+            assert found.sentinel_ratio == pytest.approx(2.0)
+            assert store.table_info(each).scale == scale
+        for each in (isolated, elsewhere):
+            assert store.table(each).entries == (entry,)
+            assert store.table_info(each).scale is None
+        assert store.table_summary(other).etag not in {tag, store.table_summary(table_id).etag}
+        assert store.table_summary(other).etag == table_etag(store.table(other))
+
+    def test_a_measurement_made_at_an_earlier_scale_is_brought_to_the_present_one(self, store: Store, table_id: str) -> None:
+        store.set_scale(table_id, Scale(reference_ms=0.3))
+        store.save_measurement(table_id, samples.measurement(value_ms=2.0), reference_ms=0.4)
+        assert store.table(table_id).entries[0].value_ms == pytest.approx(1.5)
+
+    def test_learns_a_scale_from_the_visits_of_all_tables(self, store: Store, table_id: str) -> None:
+        other = store.ensure_table(samples.info(space=samples.SPACE.model_copy(update={"classes": 7})))
+        assert store.learn_scale(table_id) is None
+        host = HostState(load=0.1, cores=2, others_busy=0.0)
+        for number in range(10):
+            busy, quiet = visit(round=number, sentinel_ms=0.5), visit(round=number, sentinel_ms=0.3, host=host)
+            store.save_visits(table_id, [busy, busy.model_copy(update={"graph_key": "b"})])
+            store.save_visits(other, [quiet])
+        scale = store.learn_scale(table_id)
+        assert scale is not None
+        assert (scale.reference_ms, scale.visits, scale.quiet, scale.settled) == (0.3, 20, 10, True)
+        assert store.table_info(other).scale == scale
+
+    def test_a_check_is_kept_with_its_table(self, store: Store, table_id: str) -> None:
+        check = ScaleCheck(at=samples.A_TIME, outcome=CheckOutcome.DISAGREES, ratio=0.7, message="no")
+        tag = store.table_summary(table_id).etag
+        store.set_check(table_id, check)
+        assert store.table_info(table_id).check == check
+        assert store.table_summary(table_id).etag != tag
+        assert store.ensure_table(samples.info()) == table_id
+        assert store.table_info(table_id).check == check
 
     def test_what_is_told_of_builds_stands_beside_what_is_known_of_others(self, store: Store, table_id: str) -> None:
         assert store.table_info(table_id).rebuild_spread is None
@@ -116,7 +161,7 @@ class TestTables:
         filled = tag()
         store.save_measurement(table_id, samples.measurement())
         assert tag() == filled != empty
-        store.set_sentinel_reference(table_id, 0.5)
+        store.set_scale(table_id, Scale(reference_ms=0.5))
         referenced = tag()
         store.save_measurement(table_id, samples.measurement(value_ms=0.5))
         assert len({empty, filled, referenced, tag()}) == 4
@@ -132,7 +177,9 @@ class TestTables:
             lambda: store.count_visits("nonesuch", since=samples.A_TIME),
             lambda: store.save_visits("nonesuch", [visit()]),
             lambda: store.visits("nonesuch", ["a"]),
-            lambda: store.set_sentinel_reference("nonesuch", 1.0),
+            lambda: store.learn_scale("nonesuch"),
+            lambda: store.set_scale("nonesuch", Scale(reference_ms=1.0)),
+            lambda: store.set_check("nonesuch", ScaleCheck(at=samples.A_TIME, outcome=CheckOutcome.AGREES)),
             lambda: store.add_rebuild_spread("nonesuch", rebuilt("a")),
             lambda: store.create_job(JobCreate(space=samples.SPACE), "nonesuch"),
         ):
@@ -361,7 +408,7 @@ class TestJobs:
 
 class TestImport:
     def test_into_an_empty_database(self, store: Store) -> None:
-        imported = samples.table(sentinel_reference_ms=0.3)
+        imported = samples.table(scale=Scale(reference_ms=0.3))
         assert store.table(store.import_table(imported)) == imported
         assert store.import_table(imported) == imported.info.id()
         assert store.table(imported.info.id()) == imported
@@ -374,27 +421,37 @@ class TestImport:
         store.import_table(Table(info=samples.info(), entries=tuple(there)))
         assert store.table(table_id) == Table(info=samples.info(), entries=(here[0], there[1], there[2]))
 
-    def test_an_empty_table_takes_the_reference(self, store: Store, table_id: str) -> None:
-        store.import_table(samples.table(sentinel_reference_ms=0.3))
-        assert store.table_info(table_id).sentinel_reference_ms == 0.3
+    def test_an_empty_table_takes_the_scale(self, store: Store, table_id: str) -> None:
+        store.import_table(samples.table(scale=Scale(reference_ms=0.3)))
+        assert store.table_info(table_id).scale == Scale(reference_ms=0.3)
 
-    def test_a_reference_that_is_set_stays_though_nothing_is_measured_yet(self, store: Store, table_id: str) -> None:
-        store.set_sentinel_reference(table_id, 0.3)
-        with pytest.raises(TableMismatchError):
-            store.import_table(samples.table(sentinel_reference_ms=0.4))
-        store.import_table(samples.table(sentinel_reference_ms=0.3))
-        assert store.table(table_id).info.sentinel_reference_ms == 0.3
+    @pytest.mark.parametrize(
+        ("here", "there", "kept"), [("", "", 0.3), ("", "why", 0.3), ("why", "", 0.31), ("why", "why", 0.3)]
+    )
+    def test_what_is_imported_is_brought_to_one_scale(
+        self, store: Store, table_id: str, here: str, there: str, kept: float
+    ) -> None:
+        """Of two, a settled one is kept; of two alike, that which is here."""
+        store.set_scale(table_id, Scale(reference_ms=0.3, unsettled=here))
+        store.save_measurement(table_id, samples.measurement(samples.operator(99), 3.0))
+        store.import_table(samples.table(scale=Scale(reference_ms=0.31, unsettled=there)))
+        found = store.table(table_id).by_key
+        assert found[samples.operator(99).key()].value_ms == pytest.approx(3.0 * kept / 0.3)
+        assert found[samples.operator(8).key()].value_ms == pytest.approx(1 / 3 * kept / 0.31)
+        scale = store.table_info(table_id).scale
+        assert scale is not None
+        assert scale.reference_ms == kept
 
     @pytest.mark.parametrize(("here", "there"), [(0.3, 0.4), (0.3, None), (None, 0.4)])
-    def test_numbers_in_other_units_are_not_mixed(
+    def test_scales_that_cannot_be_of_one_device_are_not_mixed(
         self, store: Store, table_id: str, here: float | None, there: float | None
     ) -> None:
         store.save_measurement(table_id, samples.measurement(samples.operator(99)))
         if here is not None:
-            store.set_sentinel_reference(table_id, here)
+            store.set_scale(table_id, Scale(reference_ms=here))
         before = store.table(table_id)
-        with pytest.raises(TableMismatchError, match=f"sentinel_reference_ms: {here} here, {there} there"):
-            store.import_table(samples.table(sentinel_reference_ms=there))
+        with pytest.raises(TableMismatchError, match=f"{here or 'none'}.* here, {there or 'none'}.* there"):
+            store.import_table(samples.table(scale=None if there is None else Scale(reference_ms=there)))
         assert store.table(table_id) == before
 
 
@@ -445,11 +502,11 @@ class TestThreads:
 def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "opclock.sqlite"
     with Store.open(path) as store:
-        table_id = store.import_table(samples.table(sentinel_reference_ms=0.3))
+        table_id = store.import_table(samples.table(scale=Scale(reference_ms=0.3)))
         store.save_visits(table_id, [visit()])
         job = store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k")
     with Store.open(path, create=False) as store:
-        assert store.table(table_id) == samples.table(sentinel_reference_ms=0.3)
+        assert store.table(table_id) == samples.table(scale=Scale(reference_ms=0.3))
         assert store.visits(table_id, [visit().graph_key]) == [visit()]
         assert store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k") == job
         store.close()

@@ -7,13 +7,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from models.spec.measurements import Budget
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import Budget, Flag
+from models.spec.operators import OperatorSpec
+from models.spec.scale import Scale
+from models.spec.table_files.etag import record_text
 from models.spec.wire import JobCounts, JobCreate, JobState
-from profiler_service.measure.visits import DeviceState, Visit
+from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
 from profiler_service.storage.store import Store
@@ -22,7 +27,7 @@ from tests import table_samples as samples
 
 OLD_DATABASES = Path(__file__).parents[1] / "data"
 
-TABLE = samples.table(sentinel_reference_ms=0.3)
+TABLE = samples.table(scale=Scale(reference_ms=0.3))
 NETWORK = samples.measurement(samples.architecture())
 VISIT = Visit(
     graph_key="0123456789abcdef",
@@ -41,6 +46,9 @@ VISIT_ON_A_DEVICE = VISIT.model_copy(
         "device": DeviceState(clock_before_mhz=1980, clock_after_mhz=1500, power_w=310.5, set_aside=1, reasons=("thermal",)),
     }
 )
+VISIT_BESIDE_OTHERS = VISIT.model_copy(
+    update={"graph_key": "0" * 16, "host": HostState(load=1.5, cores=2, others_busy=0.9, stolen=0.0, throttled=0)}
+)
 REQUEST = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.THOROUGH)
 COUNTS = JobCounts(total=6, reused=1, measured=3, failed=2)
 
@@ -50,7 +58,7 @@ def write_example(path: Path) -> None:
     with Store.open(path) as store:
         table_id = store.import_table(TABLE)
         store.save_measurement(table_id, NETWORK)
-        store.save_visits(table_id, [VISIT, VISIT_ON_A_DEVICE])
+        store.save_visits(table_id, [VISIT, VISIT_ON_A_DEVICE, VISIT_BESIDE_OTHERS])
         job = store.create_job(REQUEST, table_id, idempotency_key="first")
         store.update_job(job.id, state=JobState.FAILED, counts=COUNTS, phase="round 2", fraction=0.5, message="why")
         store.create_job(REQUEST, table_id)
@@ -59,7 +67,11 @@ def write_example(path: Path) -> None:
 def check_example(store: Store) -> None:
     """What `write_example` wrote is all there."""
     (listed,) = store.tables()
-    assert store.table(listed.id) == TABLE
+    table = store.table(listed.id)
+    assert table.entries == TABLE.entries
+    assert table.info.model_copy(update={"scale": TABLE.info.scale}) == TABLE.info
+    assert table.info.scale is not None
+    assert table.info.scale.reference_ms == 0.3
     assert store.measurements(listed.id, [NETWORK.key()]) == {NETWORK.key(): NETWORK}
     assert store.visits(listed.id, [VISIT.graph_key]) == [VISIT]
     waiting, failed = store.jobs()
@@ -106,6 +118,56 @@ def test_visits_tell_the_state_of_their_device_since_0002(tmp_path: Path) -> Non
         with Store.open(tmp_path / name, create=False) as store:
             (listed,) = store.tables()
             assert store.visits(listed.id, [VISIT_ON_A_DEVICE.graph_key]) == expected
+
+
+def test_visits_tell_what_else_the_host_did_since_0003(tmp_path: Path) -> None:
+    for name, expected in {"database_0002.sqlite": [], "database_0003.sqlite": [VISIT_BESIDE_OTHERS]}.items():
+        shutil.copy(OLD_DATABASES / name, tmp_path / name)
+        with Store.open(tmp_path / name, create=False) as store:
+            (listed,) = store.tables()
+            assert store.visits(listed.id, [VISIT_BESIDE_OTHERS.graph_key]) == expected
+
+
+def test_tables_that_a_busy_machine_scaled_are_healed_by_their_visits(tmp_path: Path) -> None:
+    """Before 0003 a table kept the reference of its first job: here 0.4625 ms, where quiet visits say 0.333."""
+    path = tmp_path / "busy.sqlite"
+    operators = [samples.operator(channels) for channels in (8, 16)]
+    _write_at_0002(path, reference_ms=0.4625, values_ms=dict(zip(operators, (1.0, 2.0), strict=True)))
+    with Store.open(path, create=False) as store:
+        (listed,) = store.tables()
+        table = store.table(listed.id)
+    assert table.info.scale is not None
+    assert table.info.scale.reference_ms == pytest.approx(0.333)
+    assert table.info.scale.settled
+    found = table.by_key
+    assert [found[operator.key()].value_ms for operator in operators] == pytest.approx([0.72, 1.44])
+    busy, quiet = (found[operator.key()] for operator in operators)
+    assert Flag.CONTAMINATED in busy.flags  # the first was visited in the slow phase alone
+    assert Flag.CONTAMINATED not in quiet.flags
+
+
+def _write_at_0002(path: Path, *, reference_ms: float, values_ms: dict[OperatorSpec, float]) -> None:
+    """A database of the schema before. Its first entry was visited while the machine was busy, the second when it was not."""
+    engine = sqlite_engine(path, {"foreign_keys": "OFF"})
+    info = samples.info()
+    with engine.connect() as connection, connection.begin():
+        command.upgrade(alembic_config(connection), "0002")
+        insert = "INSERT INTO tables (id, info, sentinel_reference_ms) VALUES (?, ?, ?)"
+        connection.exec_driver_sql(insert, (info.id(), record_text(info), reference_ms))
+        for (operator, value_ms), sentinel_ms in zip(values_ms.items(), (0.4625, 0.333), strict=True):
+            record = record_text(samples.measurement(operator, value_ms))
+            insert = (
+                "INSERT INTO measurements (table_id, key, is_operator, status, record, digest) VALUES (?, ?, 1, 'ok', ?, '')"
+            )
+            connection.exec_driver_sql(insert, (info.id(), operator.key(), record))
+            graph_key = GraphRequest(subject=operator, in_context=True).key()
+            for number in range(8 if sentinel_ms < 0.4 else 4):
+                columns = "table_id, graph_key, round, visit, samples, sentinel_ms, passes, accepted, started_at"
+                values = f"?, ?, ?, 0, x'', ?, 12, 1, '2024-05-17 09:{number:02}:00.000000'"
+                insert = f"INSERT INTO visits ({columns}) VALUES ({values})"
+                round_number = number if sentinel_ms > 0.4 else 10 + number
+                connection.exec_driver_sql(insert, (info.id(), graph_key, round_number, sentinel_ms))
+    engine.dispose()
 
 
 def test_the_example_is_what_this_release_writes(tmp_path: Path) -> None:

@@ -30,13 +30,14 @@ class Bench:
         self.store = store
         self.workers = FakeWorkers()
         self.states: list[JobPublic] = []
+        self.quiet = True
         self._directory = directory
         self.configure()
 
     def configure(self, **settings: Any) -> None:
         """Run the jobs to come with such settings."""
-        chosen = Settings.load(database=self.store.path, **settings)
-        self.runner = JobRunner(self.store, chosen, self._open, lock_directory=self._directory)
+        chosen = Settings.load(database=self.store.path, **({"plain_check": False} | settings))
+        self.runner = JobRunner(self.store, chosen, self._open, lock_directory=self._directory, is_quiet=lambda: self.quiet)
 
     def _open(self) -> Any:
         return self.workers

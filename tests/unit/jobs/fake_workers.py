@@ -68,6 +68,7 @@ class FakeWorkers:
         room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
         blaming: whether a crash tells which engine it was, and a lack of room which came last.
         peak_memory_bytes: what every engine tells of the memory it holds.
+        wall_clock: what the wall clock says of a run, over what the backend's own clock says.
         build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
         device: the state of the device at its nth reading; runs take longer by as much as its clock is below `USUAL_MHZ`. None
@@ -89,6 +90,7 @@ class FakeWorkers:
     room: int | None = None
     blaming: bool = True
     peak_memory_bytes: int | None = None
+    wall_clock: float = 1.0
     build_noise: float = 0.0
     on_group: Callable[[int], None] = lambda group: None
     device: Callable[[int], DeviceReading] | None = None
@@ -156,6 +158,13 @@ class FakeWorkers:
             },
             sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes, windows),
             windows=windows,
+            plain_ms={
+                artifact.request.key(): self._samples(
+                    true_ms(artifact.request) * factor * self.wall_clock, request.plain_passes, ()
+                )
+                for artifact in request.artifacts
+                if artifact.request.key() not in leaving
+            },
             build_s=0.02,
             warmup_s=0.01,
             sampling_s=0.1,

@@ -16,11 +16,14 @@ from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
+from models.spec.scale import CheckOutcome, ScaleCheck
+from models.spec.verdicts import TrustLevel, judge_table
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.messages import BackendDescription
+from profiler_service.jobs.plain_check import OPERATORS
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BUDGETS
@@ -32,6 +35,7 @@ GRID = create_space(SPACE).operators()
 QUICK = BUDGETS[Budget.QUICK]
 LITTLE, PLENTY = 2 * 60 * 2**20, 2**34
 """Bytes: half of the one holds some twenty small engines, of the other hundreds."""
+NETWORKS = [create_space(SPACE).sample(np.random.default_rng(seed)) for seed in range(3)]
 IN_CONTEXT = {operator.key(): graph_key(operator, ProtocolName.IN_CONTEXT) for operator in GRID}
 
 
@@ -52,6 +56,12 @@ def visits(bench: Bench, job: JobPublic) -> Counter[str]:
     """Operator key to the visits that were kept of it."""
     kept = Counter(visit.graph_key for visit in bench.store.visits(job.table_id, IN_CONTEXT.values()))
     return Counter({key: kept[graph] for key, graph in IN_CONTEXT.items()})
+
+
+def reference_ms(bench: Bench, job: JobPublic) -> float:
+    scale = bench.store.table_info(job.table_id).scale
+    assert scale is not None
+    return scale.reference_ms
 
 
 def worst_error(found: dict[str, Measurement]) -> float:
@@ -145,17 +155,119 @@ class TestNoise:
 
 
 class TestReference:
-    def test_the_first_job_sets_it_and_others_keep_it(self, bench: Bench) -> None:
-        first = bench.submit(workloads=GRID[:5])
+    """The scale: what a sentinel unit is worth."""
+
+    def test_every_job_learns_it_and_a_slow_one_does_not_move_it(self, bench: Bench) -> None:
+        first = bench.submit(workloads=GRID[:20], budget=Budget.NORMAL)
         bench.run(first)
-        assert bench.store.table_info(first.table_id).sentinel_reference_ms == pytest.approx(SENTINEL_MS)
+        assert reference_ms(bench, first) == pytest.approx(SENTINEL_MS)
         bench.workers.slowdown = lambda group: 1.5
-        second = bench.submit(workloads=GRID[5:10])
+        second = bench.submit(workloads=GRID[20:25])
         bench.run(second)
-        assert bench.store.table_info(first.table_id).sentinel_reference_ms == pytest.approx(SENTINEL_MS)
+        assert reference_ms(bench, first) == pytest.approx(SENTINEL_MS)
         found = entries(bench, second)
         assert worst_error(found) < 1e-5
-        assert found[GRID[7].key()].sentinel_ratio == pytest.approx(1.5)
+        assert found[GRID[22].key()].sentinel_ratio == pytest.approx(1.5)
+
+    def test_a_first_job_on_a_slow_machine_is_put_right_by_a_later_one(self, bench: Bench) -> None:
+        """Its values are rescaled, flagged since they were measured in a slow phase, and measured again with the next job."""
+        bench.workers.slowdown = lambda group: 1.4
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        wrong = entries(bench, first)[GRID[0].key()]
+        assert wrong.value_ms == pytest.approx(1.4 * operator_ms(GRID[0]))
+        bench.workers.slowdown = lambda group: 1.0
+        bench.run(bench.submit(workloads=GRID[5:15], budget=Budget.NORMAL))
+        assert reference_ms(bench, first) == pytest.approx(SENTINEL_MS)
+        scale = bench.store.table_info(first.table_id).scale
+        assert scale is not None
+        assert scale.settled
+        assert [round(point.reference_ms / SENTINEL_MS, 2) for point in scale.history] == [1.4, 1.4, 1.0]
+        mended = entries(bench, first)[GRID[0].key()]
+        assert mended.value_ms == pytest.approx(operator_ms(GRID[0]))
+        assert Flag.CONTAMINATED in mended.flags
+        again = bench.submit(workloads=GRID[:15])
+        bench.run(again)
+        assert bench.store.job(again.id).counts.measured == 5
+        assert not any(entry.flags for entry in entries(bench, again).values())
+
+    def test_what_a_busy_machine_measured_waits_until_it_is_quiet(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[5:15], budget=Budget.NORMAL))
+        bench.workers.slowdown = lambda group: 1.4
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        found = entries(bench, first)
+        assert {key for key, entry in found.items() if Flag.CONTAMINATED in entry.flags} == {op.key() for op in GRID[:5]}
+        bench.quiet = False
+        waiting = bench.submit(workloads=GRID[:5])
+        bench.run(waiting)
+        assert bench.store.job(waiting.id).counts.reused == 5
+        bench.quiet, bench.workers.slowdown = True, lambda group: 1.0
+        better = bench.submit(workloads=GRID[:5])
+        bench.run(better)
+        assert bench.store.job(better.id).counts.measured == 5
+        assert not any(Flag.CONTAMINATED in entry.flags for entry in entries(bench, better).values())
+
+    def test_two_tables_of_one_target_are_on_one_scale(self, bench: Bench) -> None:
+        bench.workers.slowdown = lambda group: 1.4
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        bench.workers.slowdown = lambda group: 1.0
+        other = bench.submit(space=SPACE.model_copy(update={"classes": 7}))
+        bench.run(other)
+        assert other.table_id != first.table_id
+        assert reference_ms(bench, first) == reference_ms(bench, other) == pytest.approx(SENTINEL_MS)
+        assert entries(bench, first)[GRID[0].key()].value_ms == pytest.approx(operator_ms(GRID[0]))
+
+
+class TestPlainCheck:
+    """The end of a job: the wall clock has the last word."""
+
+    def check(self, bench: Bench, job: JobPublic) -> ScaleCheck:
+        bench.configure(plain_check=True)
+        bench.run(job)
+        check = bench.store.table_info(job.table_id).check
+        assert check is not None
+        return check
+
+    def test_it_agrees(self, bench: Bench) -> None:
+        check = self.check(bench, bench.submit(workloads=GRID[:20]))
+        assert (check.outcome, check.ratio) == (CheckOutcome.AGREES, pytest.approx(1.0, abs=1e-3))
+        assert len(check.workloads) == OPERATORS + 1
+        assert "network" in check.workloads[-1].label
+        largest = max(GRID[:20], key=operator_ms)
+        assert check.workloads[0].key == largest.key()
+
+    def test_a_wrong_scale_is_found_out(self, bench: Bench) -> None:
+        """The backend's clock and the wall clock disagree by a third."""
+        bench.workers.wall_clock = 0.72
+        job = bench.submit(workloads=GRID[:20])
+        check = self.check(bench, job)
+        assert (check.outcome, check.ratio) == (CheckOutcome.DISAGREES, pytest.approx(0.72, abs=1e-3))
+        verdict = judge_table(bench.store.table(job.table_id))
+        assert verdict.level is TrustLevel.UNUSABLE
+        assert "0.720 times" in verdict.reasons[0].text
+
+    def test_a_slow_phase_confirms_nothing(self, bench: Bench) -> None:
+        first = bench.submit(workloads=GRID[:10], budget=Budget.NORMAL)
+        bench.run(first)
+        bench.workers.slowdown = lambda group: 1.5
+        check = self.check(bench, bench.submit(workloads=GRID[10:20]))
+        assert check.outcome is CheckOutcome.NOT_QUIET
+
+    def test_a_job_of_networks_is_checked_on_one_of_its_own(self, bench: Bench) -> None:
+        job = bench.submit(workloads=NETWORKS[:3])
+        check = self.check(bench, job)
+        (found,) = check.workloads
+        assert found.key in {network.key() for network in NETWORKS}
+
+    def test_nothing_measured_nothing_checked(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[:5]))
+        job = bench.submit(workloads=GRID[:5])
+        bench.configure(plain_check=True)
+        groups = len(bench.workers.groups)
+        bench.run(job)
+        assert len(bench.workers.groups) == groups
 
 
 class TestSmallJobs:
@@ -483,7 +595,6 @@ class TestStopping:
         bench.run(job, cancelled=cancelled)
         bench.workers.on_group = lambda group: None
         assert bench.store.job(job.id).state is JobState.CANCELLED
-        assert bench.store.table_info(job.table_id).sentinel_reference_ms is None
 
     def test_an_interrupted_job_stays_unfinished_and_goes_on(self, bench: Bench) -> None:
         interrupted = Event()
@@ -634,7 +745,7 @@ class TestAlone:
             assert (entry.base_ms, entry.sentinel_ratio) == (0.0, None)
             assert entry.samples == QUICK.min_rounds * QUICK.alone_runs
         assert bench.workers.groups == []
-        assert bench.store.table_info(job.table_id).sentinel_reference_ms is None
+        assert bench.store.table_info(job.table_id).scale is None
         assert bench.store.job(job.id).counts.measured == 5
 
     def test_a_crash_is_a_result_and_the_rest_goes_on(self, bench: Bench) -> None:

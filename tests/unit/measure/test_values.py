@@ -9,7 +9,7 @@ import pytest
 
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.statistics import median
-from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values, sentinel_reference
+from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values
 from profiler_service.measure.visits import Visit
 
 BASES = [Member(f"base{index}", 1) for index in range(6)]
@@ -66,16 +66,6 @@ def test_a_quiet_host_gives_the_same_with_and_without_sentinel_units(synthetic_h
     visits = measured_in_turn(host)
     assert max(relative_errors(visits, host.SENTINEL_MS).values()) < 0.05
     assert max(relative_errors(visits, None).values()) < 0.05
-
-
-def test_reference_is_the_median_of_accepted_groups_each_counted_once() -> None:
-    crowd = [VisitMedian(round=0, visit=0, median_ms=1.0, sentinel_ms=0.5) for _ in range(50)]
-    rest = [
-        VisitMedian(round=number, visit=1, median_ms=1.0, sentinel_ms=sentinel_ms, accepted=accepted)
-        for number, (sentinel_ms, accepted) in enumerate([(0.3, True), (0.31, True), (0.9, False), (0.8, False)])
-    ]
-    assert sentinel_reference([*crowd, *rest]) == pytest.approx(0.31)
-    assert sentinel_reference(rest[2:]) == pytest.approx(0.85)
 
 
 def test_a_round_subtracts_the_median_of_its_base_visits() -> None:

@@ -1,0 +1,185 @@
+"""The end of a job: some engines are timed once more by the wall clock alone, against what the table says of them.
+
+Values are kept relative to the sentinel and turned into milliseconds by the target's scale. A wrong scale would make every
+value wrong by the same factor, and sums and networks would still agree. So a few operators and one network are timed here as
+anybody would time them, and must agree with the scaled values (docs/measurement.md).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import log, sqrt
+
+import numpy as np
+
+from models.spaces.base import SearchSpace
+from models.spec.architectures import ArchitectureSpec
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import Measurement, ProtocolName
+from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck
+from profiler_service.backends.base import GraphArtifact
+from profiler_service.jobs.building import build_graphs
+from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
+from profiler_service.jobs.planner import graph_key
+from profiler_service.measure.scale import SLOW
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.statistics import median
+from profiler_service.measure.visits import Visit
+
+OPERATORS, COMPANY, VISITS, PASSES = 4, 16, 3, 12
+"""Operators that are checked, engines that keep them company so that caches are as cold as in a job, and how often."""
+
+TOLERANCE = 0.03
+"""How far plain and scaled times may be apart, as a fraction, however certain both are."""
+
+LEAST_ON_A_DEVICE_MS = 1.0
+"""On a GPU the wall clock sees launches too, some ten microseconds, so that it tells nothing of shorter runs."""
+
+
+@dataclass(frozen=True)
+class PlainVisits:
+    """Engines that were timed plainly, and the visits in which they were.
+
+    Attributes:
+        subjects: graph key to the workload, as (key, label).
+        visits: of all of them at once.
+    """
+
+    subjects: Mapping[str, tuple[str, str]]
+    visits: tuple[GroupTimes, ...]
+
+
+def time_plainly(
+    job: JobContext,
+    space: SearchSpace,
+    entries: Sequence[Measurement],
+    artifacts: Mapping[str, GraphArtifact],
+    *,
+    seed: str,
+) -> PlainVisits:
+    """Time the largest operators of a job and one network by the wall clock, beside the sentinel, whose visits are kept.
+
+    Args:
+        job: whose workers time.
+        space: a random network of it is timed, unless the job measured one.
+        entries: what the job measured.
+        artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
+        seed: decides which network, and who keeps company.
+    """
+    job.reporter.phase("checking by the wall clock")
+    rng = random.Random(f"{seed} check")  # noqa: S311 - repeatable, not secret
+    built, subjects = dict(artifacts), _subjects(entries, artifacts)
+    if not any(isinstance(entry.workload, ArchitectureSpec) for entry in entries):
+        architecture = space.sample(np.random.default_rng(rng.getrandbits(32)))
+        request = GraphRequest(subject=architecture)
+        built |= build_graphs(job, [request])
+        if request.key() in built:
+            subjects[request.key()] = (architecture.key(), architecture.label())
+    others = [key for key in artifacts if key not in subjects and key != SENTINEL_GRAPH.key()]
+    keys = [*subjects, *rng.sample(others, min(COMPANY, len(others)))]
+    number = job.ledger.begin_round()
+    visits: list[GroupTimes] = []
+    while subjects and len(visits) < VISITS and not job.stopped():
+        times = job.workers.time_group(
+            GroupRequest(
+                artifacts=tuple(built[key] for key in keys),
+                sentinel=built[SENTINEL_GRAPH.key()],
+                passes=PASSES,
+                plain_passes=PASSES,
+                seed=rng.getrandbits(32),
+            )
+        )
+        if isinstance(times, Failure):
+            break
+        job.ledger.save_visits([_sentinel_visit(times, number, len(visits))])
+        visits.append(times)
+    return PlainVisits(subjects, tuple(visits))
+
+
+def compare(
+    found: PlainVisits, entries: Sequence[Measurement], scale: Scale, *, at: datetime, device: bool = False
+) -> ScaleCheck:
+    """Plain times against scaled ones; only visits count in which the sentinel was near its reference.
+
+    Args:
+        found: what was timed.
+        entries: what the table says of the same engines, in milliseconds of `scale`. Of others the visits themselves tell.
+        scale: of the target.
+        at: UTC.
+        device: whether the engines ran on a GPU.
+    """
+    quiet = [times for times in found.visits if median(times.sentinel_ms) <= (1 + SLOW) * scale.reference_ms]
+    known = {graph_key(entry.workload, ProtocolName.IN_CONTEXT): entry for entry in entries}
+    checked = [
+        workload
+        for key, (name, label) in found.subjects.items()
+        if (workload := _checked(key, name, label, known.get(key), quiet, scale)) is not None
+        and not (device and workload.scaled_ms < LEAST_ON_A_DEVICE_MS)
+    ]
+    if not checked:
+        why = f"in none of {len(found.visits)} visits was the sentinel near its reference of {scale.reference_ms:.4g} ms"
+        if quiet:
+            why = "nothing that was timed is long enough"
+        return ScaleCheck(at=at, outcome=CheckOutcome.NOT_QUIET, message=f"the wall clock could not confirm the values: {why}")
+    logs = [log(workload.plain_ms / workload.scaled_ms) for workload in checked]
+    ratio = float(np.exp(median(logs)))
+    spread = float(np.std(logs, ddof=1)) / sqrt(len(logs)) if len(logs) > 1 else 0.0
+    uncertainty = float(np.hypot(scale.relative_stderr, spread))
+    limit = max(TOLERANCE, 3 * uncertainty)
+    outcome = CheckOutcome.AGREES if abs(ratio - 1) <= limit else CheckOutcome.DISAGREES
+    said = f"by the wall clock {len(checked)} engines take {ratio:.3f} times what the table says (1 ± {limit:.3f} is right)"
+    if outcome is CheckOutcome.DISAGREES:
+        said += "; measure once more while the machine does nothing else, so that the scale is learned anew"
+    return ScaleCheck(at=at, outcome=outcome, ratio=ratio, uncertainty=uncertainty, workloads=tuple(checked), message=said)
+
+
+def _subjects(entries: Sequence[Measurement], artifacts: Mapping[str, GraphArtifact]) -> dict[str, tuple[str, str]]:
+    """The largest operators and one network of what was measured: graph key to key and label."""
+    operators: dict[str, tuple[str, str]] = {}
+    networks: dict[str, tuple[str, str]] = {}
+    for entry in sorted(entries, key=_gross_ms, reverse=True):
+        key = graph_key(entry.workload, ProtocolName.IN_CONTEXT)
+        if entry.value_ms and key in artifacts:
+            found = networks if isinstance(entry.workload, ArchitectureSpec) else operators
+            found[key] = (entry.key(), entry.workload.label())
+    middle = list(networks.items())[len(networks) // 2 :][:1]
+    return dict([*list(operators.items())[:OPERATORS], *middle])
+
+
+def _gross_ms(entry: Measurement) -> float:
+    """What the engine takes, its context included."""
+    return (entry.value_ms or 0.0) + (entry.base_ms or 0.0)
+
+
+def _checked(
+    key: str, name: str, label: str, entry: Measurement | None, visits: Sequence[GroupTimes], scale: Scale
+) -> CheckedWorkload | None:
+    seen = [times for times in visits if times.plain_ms.get(key)]
+    if not seen:
+        return None
+    scaled = [median(times.samples_ms[key]) * scale.reference_ms / median(times.sentinel_ms) for times in seen]
+    return CheckedWorkload(
+        label=label,
+        key=name,
+        plain_ms=median([median(times.plain_ms[key]) for times in seen]),
+        scaled_ms=median(scaled) if entry is None else _gross_ms(entry),
+        stderr_ms=0.0 if entry is None else entry.stderr_ms or 0.0,
+    )
+
+
+def _sentinel_visit(times: GroupTimes, number: int, index: int) -> Visit:
+    return Visit(
+        graph_key=SENTINEL_GRAPH.key(),
+        round=number,
+        visit=index,
+        samples_ms=times.sentinel_ms,
+        sentinel_ms=median(times.sentinel_ms),
+        passes=PASSES,
+        accepted=True,
+        started_at=times.started_at,
+        device=times.device,
+    )

@@ -1,0 +1,66 @@
+"""Scales belong to targets and are learned from all visits; visits tell what else the host did.
+
+Until now each table had a reference of its own, set by its first job. Here each target gets a scale from the visits that are
+stored, and the values of its tables are brought to it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.orm import Session
+
+from models.spec.measurements import ProtocolName
+from models.spec.scale import Scale
+from models.spec.tables import OLD_SCALE, TableInfo
+from profiler_service.storage import scale_rows
+from profiler_service.storage.schema import TableRow
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "scales",
+        sa.Column("target_id", sa.String(length=16), nullable=False),
+        sa.Column("scale", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("target_id", name=op.f("pk_scales")),
+    )
+    op.add_column("visits", sa.Column("host", sa.Text(), nullable=True))
+    op.add_column("tables", sa.Column("plain_check", sa.Text(), nullable=True))
+    op.add_column("tables", sa.Column("target_id", sa.String(length=16), nullable=True))
+    connection = op.get_bind()
+    references = _fill_targets(connection)
+    with op.batch_alter_table("tables") as tables:
+        tables.alter_column("target_id", nullable=False)
+        tables.drop_column("sentinel_reference_ms")
+    op.create_index(op.f("ix_tables_target_id"), "tables", ["target_id"])
+    with Session(bind=connection) as session:
+        _learn(session, references)
+        session.flush()
+
+
+def _fill_targets(connection: sa.Connection) -> dict[str, float]:
+    """Each table's target; the references of those that had one."""
+    tables = sa.table("tables", sa.column("id"), sa.column("info"), sa.column("sentinel_reference_ms"), sa.column("target_id"))
+    references = {}
+    for row in connection.execute(sa.select(tables)).all():
+        info = TableInfo.parse_json(row.info, source=f"table {row.id}")
+        connection.execute(sa.update(tables).where(tables.c.id == row.id).values(target_id=info.target.id()))
+        if row.sentinel_reference_ms is not None and info.protocol is ProtocolName.IN_CONTEXT:
+            references[row.id] = row.sentinel_reference_ms
+    return references
+
+
+def _learn(session: Session, references: dict[str, float]) -> None:
+    """The scale of every target with a reference, learned from its visits, and its tables brought to it."""
+    tables = [session.get_one(TableRow, table_id) for table_id in references]
+    for target_id in sorted({table.target_id for table in tables}):
+        mine = [table for table in tables if table.target_id == target_id]
+        scale = scale_rows.learn(session, target_id)
+        if scale is None:  # imported without visits: the reference that most values came with
+            scale = Scale(reference_ms=references[mine[0].id], unsettled=OLD_SCALE)
+            scale_rows.put(session, target_id, scale)
+        for table in mine:
+            scale_rows.rescale_table(session, table, scale, factor=scale.reference_ms / references[table.id])
