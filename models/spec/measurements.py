@@ -103,7 +103,8 @@ class Measurement(Record):
         plain_ms: the value without sentinel normalisation.
         base_ms: what was subtracted for the context (prefix and suffix); 0 where nothing was.
         median_ms, min_ms, mean_ms, p95_ms, p99_ms, ci95_low_ms, ci95_high_ms: of the pooled samples, in sentinel units,
-            base subtracted; the interval is that of the median.
+            base subtracted; the interval is that of the median. p95_ms and p99_ms are None where fewer than five samples are
+            expected beyond them: below 100 and 500 samples.
         cv: coefficient of variation of the pooled samples, as a fraction.
         between_round_spread: (largest − smallest round median) / value, as a fraction.
         sentinel_ratio: the sentinel's median in these rounds over its reference.

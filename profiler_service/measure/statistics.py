@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 
 Samples = Sequence[float] | NDArray[np.float64]
 
+TAIL_SAMPLES = 5
+"""Samples that must lie beyond a percentile before it is told: with fewer it is one outlier's time, or none's."""
+
 _QUADRATURE_STEPS = 64
 """Midpoints per interval in which the weights of order statistics are integrated; exact to about 1e-5."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of pooled samples. Milliseconds, except `cv`, a fraction, and `samples`, a count."""
+    """What is told of pooled samples. Milliseconds, except `samples`, a count. A percentile that too few samples lie beyond is
+    None.
+    """
 
     samples: int
     median_ms: float
@@ -32,8 +37,8 @@ class Summary:
     ci95_high_ms: float
     min_ms: float
     mean_ms: float
-    p95_ms: float
-    p99_ms: float
+    p95_ms: float | None
+    p99_ms: float | None
 
 
 def median(samples: Samples) -> float:
@@ -105,7 +110,6 @@ def relative_range(values: Samples, scale: float) -> float | None:
 def summarise(samples: Samples) -> Summary:
     """Location, interval and tails of pooled samples. Needs at least one."""
     low, high = median_interval(samples)
-    p95, p99 = np.percentile(samples, (95, 99))
     return Summary(
         samples=len(samples),
         median_ms=median(samples),
@@ -113,6 +117,13 @@ def summarise(samples: Samples) -> Summary:
         ci95_high_ms=high,
         min_ms=float(np.min(samples)),
         mean_ms=float(np.mean(samples)),
-        p95_ms=float(p95),
-        p99_ms=float(p99),
+        p95_ms=percentile(samples, 95),
+        p99_ms=percentile(samples, 99),
     )
+
+
+def percentile(samples: Samples, percent: int) -> float | None:
+    """That percentile; None where fewer than `TAIL_SAMPLES` of the samples are expected beyond it."""
+    if len(samples) * (100 - percent) < 100 * TAIL_SAMPLES:
+        return None
+    return float(np.percentile(samples, percent))

@@ -33,11 +33,12 @@ _OF_EACH_PART = frozenset({"backend", "device"})
 
 _NO_NUMBER = frozenset(
     {
-        *("replay_builds", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
+        *("replay_builds", "plain_check", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
         *("max_request_bytes", "heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
     }
 )
-"""Settings that no number depends on: whether kernels must have been kept, how long to wait, how the service talks."""
+"""Settings that no number depends on: whether kernels must have been kept, whether jobs are checked, how long to wait, how the
+service talks."""
 
 
 @dataclass(frozen=True)

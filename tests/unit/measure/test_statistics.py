@@ -86,4 +86,13 @@ def test_summary_tells_location_and_tails() -> None:
     assert (summary.ci95_low_ms, summary.ci95_high_ms) == (40.0, 61.0)
     assert (summary.min_ms, summary.mean_ms) == (1.0, 50.5)
     assert summary.p95_ms == pytest.approx(95.05)
-    assert summary.p99_ms == pytest.approx(99.01)
+    assert summary.p99_ms is None
+
+
+def test_a_percentile_needs_samples_beyond_it() -> None:
+    def told(count: int) -> tuple[bool, bool]:
+        summary = summarise(range(count))
+        return summary.p95_ms is not None, summary.p99_ms is not None
+
+    assert [told(count) for count in (99, 100, 499, 500)] == [(False, False), (True, False), (True, False), (True, True)]
+    assert summarise(range(1, 501)).p99_ms == pytest.approx(495.01)

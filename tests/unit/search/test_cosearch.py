@@ -111,7 +111,7 @@ def test_the_result_names_networks_that_can_be_built(finished: tuple[Path, Searc
     for role in ("student", "teacher"):
         architecture = ArchitectureSpec.parse_json((folder / f"{role}.json").read_bytes())
         assert architecture == result.architecture(role)
-        network = build_network(SPACE.plan(architecture))
+        network = build_network(SPACE.plan(architecture)).eval()
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 19, 64, 64)
     best = max(result.candidates["student"], key=lambda candidate: candidate.objective or 0)
     assert result.chosen["student"] == best.branches
