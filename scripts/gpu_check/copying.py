@@ -2,7 +2,8 @@
 
     python -m scripts.gpu_check.copying --access cuda-core -o copying.json
 
-A copy from device memory to device memory, captured and timed as engines are, against the bus; and a copy of twice the bytes.
+A copy from device memory to device memory, captured and timed as engines are, against the bus; and two such copies in a row,
+between other places. One copy of twice the bytes would not do: on an H100 it ran at four fifths of the smaller one's rate.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,10 +57,12 @@ def driver_copy() -> Copy:
 def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) -> dict[str, Any]:
     """The checks and numbers of that device."""
     target, origin = device.allocate(2 * nbytes), device.allocate(2 * nbytes)
-    graphs = [
-        device.capture(lambda stream, size=size: copy(target.address, origin.address, size, stream))  # type: ignore[misc]
-        for size in (nbytes, 2 * nbytes)
-    ]
+
+    def copies(count: int, stream: int) -> None:
+        for number in range(count):
+            copy(target.address + number * nbytes, origin.address + number * nbytes, nbytes, stream)
+
+    graphs = [device.capture(partial(copies, count)) for count in (1, 2)]
     try:
         timer = HeadStartTimer(device)
         launches = [graph.launch for graph in graphs]
@@ -71,7 +75,7 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
     rate, peak, ratio = 2 * nbytes / (single_ms / 1e3), limits.bytes_per_s(), double_ms / single_ms
     checks = [
         {
-            "name": "twice the bytes",
+            "name": "two copies",
             "passed": abs(ratio / 2 - 1) <= DOUBLE_TOLERANCE,
             "detail": f"{ratio:.3f} times as long; 2 ± {DOUBLE_TOLERANCE:.0%}",
         }
