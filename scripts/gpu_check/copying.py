@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,11 +57,11 @@ def driver_copy() -> Copy:
 
 def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) -> dict[str, Any]:
     """The checks and numbers of that device."""
-    target, origin = device.allocate(2 * nbytes), device.allocate(2 * nbytes)
+    places = [(device.allocate(nbytes), device.allocate(nbytes)) for _ in range(2)]
 
     def copies(count: int, stream: int) -> None:
-        for number in range(count):
-            copy(target.address + number * nbytes, origin.address + number * nbytes, nbytes, stream)
+        for target, origin in places[:count]:
+            copy(target.address, origin.address, nbytes, stream)
 
     graphs = [device.capture(partial(copies, count)) for count in (1, 2)]
     try:
@@ -69,8 +70,8 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
         timer.time(launches * 3)
         times = timer.time(launches * RUNS)
     finally:
-        for close in (*(graph.close for graph in graphs), target.close, origin.close):
-            close()
+        for closing in (*graphs, *chain.from_iterable(places)):
+            closing.close()
     single_ms, double_ms = median(times[::2]), median(times[1::2])
     rate, peak, ratio = 2 * nbytes / (single_ms / 1e3), limits.bytes_per_s(), double_ms / single_ms
     checks = [
