@@ -22,6 +22,7 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.measurements import Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
+from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, table_etag, to_bytes
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
@@ -42,6 +43,8 @@ from tests.contract.toy_space import ToySpace
 
 SPACE = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(64, 128))).spec
 TARGET = TargetSpec(device="Paper CPU", backend="paper", versions={"paper": "1.0"}, threads=1)
+SCALE = Scale(reference_ms=0.25, stderr_ms=0.0005, visits=400, quiet=300)
+"""Of every table, unless a test says otherwise: settled."""
 SLOWER = 1.07
 """How much longer a network takes than the sum of its entries, give or take `JITTER`."""
 JITTER = 0.01
@@ -65,7 +68,8 @@ def make_table(
 ) -> Table:
     """A complete table of a space."""
     entries = (Measurement(workload=operator, value_ms=operator_ms(operator)) for operator in create_space(space).operators())
-    return Table(info=TableInfo(target=target, space=create_space(space).spec, protocol=protocol), entries=tuple(entries))
+    info = TableInfo(target=target, space=create_space(space).spec, protocol=protocol, scale=SCALE)
+    return Table(info=info, entries=tuple(entries))
 
 
 def network_ms(architecture: ArchitectureSpec) -> float:
@@ -137,7 +141,7 @@ class FakeService:
     def _create(self, request: JobCreate, key: str) -> Reply:
         if key not in self.created:
             request = request.model_copy(update={"space": create_space(request.space).spec})
-            info = TableInfo(target=self.target, space=request.space, protocol=request.protocol)
+            info = TableInfo(target=self.target, space=request.space, protocol=request.protocol, scale=SCALE)
             workloads: tuple[Workload, ...] = request.workloads or create_space(request.space).operators()
             measured = self._measured.setdefault(info.id(), {})
             measured |= {workload.key(): self._measure(workload) for workload in workloads}

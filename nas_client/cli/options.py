@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,12 +11,24 @@ from models.spec.measurements import Budget, ProtocolName
 from models.terminal import people
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
+from nas_client.table import LookupTable
+
+if TYPE_CHECKING:
+    from nas_client.uncertainty import SumBias
 
 Url = Annotated[str, typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Address of the service, http://host:port.")]
 TableSource = Annotated[
     str,
     typer.Option(
         "--table", metavar="F", help="A table file in any export format, its URL on a service, or the name of a published one."
+    ),
+]
+ValidationFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--validation",
+        metavar="DIR",
+        help="Folder that `validate` wrote for this table: how its sums missed; a published table's own by default.",
     ),
 ]
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
@@ -46,3 +58,16 @@ def connect(url: str) -> ServiceClient:
 def say(sentence: str) -> None:
     """Tell whoever waits."""
     people().print(sentence, style="yellow", markup=False)
+
+
+def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumBias | None:
+    """How the table's sums missed measured networks: by the validation named, or by a published table's card.
+
+    Args:
+        source: of the table, as the command line named it.
+        table: what was found there.
+        validation: folder of a validation.
+    """
+    from nas_client.validation.known import published_bias, read_bias
+
+    return published_bias(source, ClientSettings.load()) if validation is None else read_bias(validation, table)
