@@ -66,10 +66,15 @@ def operator_ms(operator: OperatorSpec) -> float:
 def make_table(
     space: SpaceSpec = SPACE, target: TargetSpec = TARGET, protocol: ProtocolName = ProtocolName.IN_CONTEXT
 ) -> Table:
-    """A complete table of a space."""
-    entries = (Measurement(workload=operator, value_ms=operator_ms(operator)) for operator in create_space(space).operators())
+    """A complete table of a space, certain to 1 %, its plain values the same as its scaled ones."""
+    entries = (_entry(operator) for operator in create_space(space).operators())
     info = TableInfo(target=target, space=create_space(space).spec, protocol=protocol, scale=SCALE)
     return Table(info=info, entries=tuple(entries))
+
+
+def _entry(operator: OperatorSpec) -> Measurement:
+    value = operator_ms(operator)
+    return Measurement(workload=operator, value_ms=value, stderr_ms=0.01 * value, plain_ms=value)
 
 
 def network_ms(architecture: ArchitectureSpec) -> float:
@@ -87,6 +92,7 @@ class FakeService:
         streams: what each opened event stream sends, in turn; the last one stays. A stream is a list of job states and,
             at its end, whether it closes or breaks.
         final: state in which jobs end.
+        spread: between the rounds of everything it measures. plain: its plain values over the scaled ones.
     """
 
     def __init__(self, *tables: Table, target: TargetSpec = TARGET) -> None:
@@ -97,6 +103,7 @@ class FakeService:
         self.created: dict[str, JobPublic] = {}
         self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
         self.final = JobState.DONE
+        self.spread, self.plain = 0.02, 1.0
         self._measured: dict[str, dict[str, Measurement]] = {}
 
     def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
@@ -164,7 +171,14 @@ class FakeService:
         if workload.key() in self.failing:
             return Measurement(workload=workload, status=Status.OUT_OF_MEMORY, message="it does not fit")
         value = network_ms(workload) if isinstance(workload, ArchitectureSpec) else operator_ms(workload)
-        return Measurement(workload=workload, value_ms=value, rounds=3, between_round_spread=0.02, stderr_ms=0.01 * value)
+        return Measurement(
+            workload=workload,
+            value_ms=value,
+            rounds=3,
+            between_round_spread=self.spread,
+            stderr_ms=0.01 * value,
+            plain_ms=value * self.plain,
+        )
 
     def _job(self, job_id: str) -> JobPublic:
         return next(job for job in self.created.values() if job.id == job_id)
