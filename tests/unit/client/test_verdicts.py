@@ -13,7 +13,8 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.scale import Scale
-from models.spec.table_files import TableFormat, write_table
+from models.spec.table_cards import TableCard, TableQuality
+from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from tests.client_command import Command
 from tests.fake_service import FakeService, make_table, serving
@@ -142,6 +143,52 @@ def test_estimate_takes_the_bias_of_a_validation(nas_client: Command, url: str, 
     assert low < 1.07 * plain["sum_ms"] < high
     assert "not known without a validation" in nas_client(*arguments).out
     assert "by the table's validation" in nas_client(*arguments, "--validation", report).out
+
+
+def test_the_card_of_a_published_table_brings_its_bias(
+    nas_client: Command, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = nas_client("validate", "--url", url, "--space", "toy_dag", "--json")
+    table, folder = make_table(), tmp_path / "published" / "paper-cpu" / "paper"
+    folder.mkdir(parents=True)
+    write_table(table, folder / "toy.parquet", TableFormat.PARQUET)
+    quality = TableQuality(relative_stderr=0.01, between_round_spread=None, cv=None)
+    card = TableCard(
+        name="paper-cpu/paper/toy",
+        label="toy",
+        device_kind="cpu",
+        table_id=table.info.id(),
+        etag="e",
+        info=table.info,
+        entries=len(table.entries),
+        failed=0,
+        missing=0,
+        quality=quality,
+        validation=ended.document,
+    )
+    (folder / "toy.json").write_text(card.model_dump_json())
+    monkeypatch.setenv("OPCLOCK_CLIENT_TABLES_DIR", str(tmp_path / "published"))
+    network = tmp_path / "network.json"
+    network.write_text(create_space(table.info.space).sample(np.random.default_rng(9)).model_dump_json())
+    arguments = ("estimate", "--table", "paper-cpu/paper/toy", "--architecture", network, "--json")
+    assert nas_client(*arguments).document["sum_interval_kind"] == "validated"
+    (folder / "toy.json").write_text(card.model_copy(update={"validation": None}).model_dump_json())
+    assert nas_client(*arguments).document["sum_interval_kind"] == "statistical"
+
+
+def test_entries_of_too_few_samples_for_high_percentiles_are_no_obstacle(
+    nas_client: Command, service: FakeService, url: str, tmp_path: Path
+) -> None:
+    table = make_table(SPACE.spec)
+    entries = tuple(entry.model_copy(update={"p95_ms": None, "p99_ms": None, "samples": 40}) for entry in table.entries)
+    service.tables = {table.info.id(): Table(info=table.info, entries=entries)}
+    network = tmp_path / "network.json"
+    network.write_text(SPACE.sample(np.random.default_rng(0)).model_dump_json())
+    for table_format in TableFormat:
+        path = tmp_path / f"table.{table_format.value}"
+        assert nas_client("pull", "--url", url, "-o", path).code == ExitCode.DONE
+        assert nas_client("estimate", "--table", path, "--architecture", network).code == ExitCode.DONE
+        assert read_table(path).entries[0].p95_ms is None
 
 
 def test_the_validation_of_another_table_is_refused(nas_client: Command, url: str, tmp_path: Path) -> None:
