@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from models.spec.measurements import Budget, ProtocolName
-from models.terminal import people
+from models.spec.verdicts import Verdict
+from models.terminal import people, warn
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
@@ -63,11 +64,18 @@ def say(sentence: str) -> None:
 def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumBias | None:
     """How the table's sums missed measured networks: by the validation named, or by a published table's card.
 
+    What speaks against the validation, beyond what speaks against the table, is said on stderr.
+
     Args:
         source: of the table, as the command line named it.
         table: what was found there.
         validation: folder of a validation.
     """
-    from nas_client.validation.known import published_bias, read_bias
+    from nas_client.validation.known import published_validation, read_validation
 
-    return published_bias(source, ClientSettings.load()) if validation is None else read_bias(validation, table)
+    known = published_validation(source, ClientSettings.load()) if validation is None else read_validation(validation, table)
+    if known is None:
+        return None
+    reasons = () if known.verdict is None else known.verdict.reasons
+    warn(Verdict.of(reason for reason in reasons if reason not in table.verdict.reasons), "the validation of this table")
+    return known.sums

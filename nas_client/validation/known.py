@@ -1,4 +1,4 @@
-"""How a table's sums missed measured networks, where a validation tells: one that is named, or that of a published table."""
+"""Validations that are known of a table: one that is named, or the one on the card of a published table."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from models.spec.table_cards import CARD_SUFFIX, TableCard
 from nas_client.published_tables import may_be_name, named_table
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
-from nas_client.uncertainty import SumBias
 from nas_client.validation.judge import Validation
 from nas_client.validation.report import COMPARISON, VALIDATION, Comparison
 
 AGAIN = "Validate it once more with `nas-client validate`, and name the folder that it writes."
 
 
-def read_bias(folder: Path, table: LookupTable) -> SumBias:
-    """What a validation's folder says of a table, be it the one validated or one of several compared.
+def read_validation(folder: Path, table: LookupTable) -> Validation:
+    """What a validation's folder says of a table and its sums, be it the one validated or one of several compared.
 
     Raises:
         TableMismatchError: the validation is of other tables.
@@ -33,15 +32,15 @@ def read_bias(folder: Path, table: LookupTable) -> SumBias:
             one.table_id: one.validation for one in Comparison.parse_json(compared.read_bytes(), source=str(compared)).tables
         }
     table_id = table.info.id()
-    if table_id in by_table and (sums := by_table[table_id].sums) is not None:
-        return sums
+    if table_id in by_table and by_table[table_id].sums is not None:
+        return by_table[table_id]
     if first.table_id is None:
         raise InvalidSpecError(f"{path} is of an earlier release, which did not keep how sums are biased", hint=AGAIN)
     raise TableMismatchError(f"{path} is of table {', '.join(map(str, by_table))}, not of {table.label()}", hint=AGAIN)
 
 
-def published_bias(source: str, settings: ClientSettings) -> SumBias | None:
-    """What the card of a published table says; None where the table is none, or its card does not tell.
+def published_validation(source: str, settings: ClientSettings) -> Validation | None:
+    """What the card of a published table says; None where the table is none, or its card has none.
 
     Args:
         source: of the table, as `load_table` takes it.
@@ -57,4 +56,4 @@ def published_bias(source: str, settings: ClientSettings) -> SumBias | None:
     if not path.exists():
         return None
     card = TableCard.parse_json(path.read_bytes(), source=str(path))
-    return None if card.validation is None else Validation.parse(card.validation).sums
+    return None if card.validation is None else Validation.parse(card.validation, source=str(path))

@@ -142,7 +142,23 @@ def test_estimate_takes_the_bias_of_a_validation(nas_client: Command, url: str, 
     low, high = known["sum_interval_ms"]
     assert low < 1.07 * plain["sum_ms"] < high
     assert "not known without a validation" in nas_client(*arguments).out
-    assert "by the table's validation" in nas_client(*arguments, "--validation", report).out
+    ended = nas_client(*arguments, "--validation", report)
+    assert "by the table's validation" in ended.out
+    assert "verdict" not in ended.err
+
+
+def test_a_validation_that_cannot_be_trusted_is_said_where_its_bias_is_used(
+    nas_client: Command, service: FakeService, url: str, tmp_path: Path
+) -> None:
+    service.spread = 1.1
+    report, table, network = tmp_path / "report", tmp_path / "table.parquet", tmp_path / "network.json"
+    validated(nas_client, url, "-o", report)
+    write_table(make_table(), table, TableFormat.PARQUET)
+    network.write_text(create_space(make_table().info.space).sample(np.random.default_rng(9)).model_dump_json())
+    ended = nas_client("estimate", "--table", table, "--architecture", network, "--validation", report)
+    assert ended.code == ExitCode.DONE
+    assert "the validation of this table: verdict: unusable" in ended.err
+    assert "rounds of one of the networks differ by 110.0%" in ended.err
 
 
 def test_the_card_of_a_published_table_brings_its_bias(
