@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -27,9 +27,15 @@ from rich.progress import (
 from models.spec.architectures import Parameter
 from models.spec.base import canonical_json
 from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockError
+from models.spec.verdicts import TrustLevel, Verdict
 from models.spec.wire import JobPublic, JobState
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+
+Require = Annotated[
+    Literal["trustworthy", "noisy", "unsettled"] | None,
+    typer.Option("--require", help="End with 6 where the verdict is worse than this; the result is printed all the same."),
+]
 
 Document = BaseModel | Mapping[str, Any]
 
@@ -47,6 +53,31 @@ def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) 
         sys.stdout.flush()
     else:
         text(Console(highlight=False, soft_wrap=True))
+
+
+def warn(verdict: Verdict, of: str) -> None:
+    """Where a verdict is not `trustworthy`, say it on stderr with its reasons, as one block.
+
+    Args:
+        verdict: of what a command's result comes from.
+        of: what that is, for people.
+    """
+    if verdict.level is not TrustLevel.TRUSTWORTHY:
+        style = "bold red" if verdict.level is TrustLevel.UNUSABLE else "yellow"
+        first, *reasons = verdict.lines()
+        people().print("\n".join([f"{of}: {first}", *reasons]), style=style, markup=False)
+
+
+def end_unless(verdict: Verdict, required: str | None) -> None:
+    """End the command with `ExitCode.UNTRUSTED` where a verdict is worse than required. Call it last.
+
+    Args:
+        verdict: what the command came to.
+        required: the value of `Require`; None requires nothing.
+    """
+    if required is not None and not verdict.level.meets(TrustLevel(required)):
+        people().print(f"the verdict is {verdict.level.value}, and --require asks for {required} or better", markup=False)
+        raise typer.Exit(ExitCode.UNTRUSTED)
 
 
 def progress() -> Progress:

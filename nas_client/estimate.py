@@ -1,7 +1,8 @@
-"""The latency of a network as the sum of its operators' entries, and, where calibrated, with an interval."""
+"""The latency of a network as the sum of its operators' entries, with an interval, calibrated or not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import TableMismatchError
 from nas_client.table import LookupTable, Term
+from nas_client.uncertainty import SumBias, SumUncertainty, sum_uncertainty
 from nas_client.validation.calibration import Calibration, CalibrationFile, Features
 
 
@@ -20,11 +22,13 @@ class Estimate:
         terms: every operator of the network, in order, repeats included.
         calibrated_ms, interval_ms: calibrated latency and its 95 % prediction interval; None where there is no calibration,
             or where a term is missing.
+        uncertainty: how certain the sum is; None where a term is missing, or does not say how certain it is.
     """
 
     terms: tuple[Term, ...]
     calibrated_ms: float | None = None
     interval_ms: tuple[float, float] | None = None
+    uncertainty: SumUncertainty | None = None
 
     @property
     def sum_ms(self) -> float:
@@ -37,8 +41,16 @@ class Estimate:
         return tuple(term for term in self.terms if term.ms is None)
 
 
-def estimate(architecture: ArchitectureSpec, table: LookupTable, calibration: Calibration | None = None) -> Estimate:
+def estimate(
+    architecture: ArchitectureSpec, table: LookupTable, calibration: Calibration | None = None, bias: SumBias | None = None
+) -> Estimate:
     """The estimated latency of a network.
+
+    Args:
+        architecture: of the table's search space.
+        table: has its operators' entries.
+        calibration: gives a calibrated latency beside the sum.
+        bias: how the table's sums missed measured networks; shifts and widens the sum's interval.
 
     Raises:
         TableMismatchError: the architecture is not of the table's search space.
@@ -46,20 +58,26 @@ def estimate(architecture: ArchitectureSpec, table: LookupTable, calibration: Ca
         CalibrationError: the network is too far from those that the calibration was fitted on.
     """
     table.require_architecture(architecture)
-    raw = Estimate(table.collect(create_space(table.info.space).architecture_operators(architecture)))
+    operators = create_space(table.info.space).architecture_operators(architecture)
+    raw = Estimate(table.collect(operators), uncertainty=sum_uncertainty(operators, table, bias))
     if calibration is None or raw.missing:
         return raw
     prediction = calibration.predict(Features.of([raw.sum_ms], [len(raw.terms)]))
     interval = (float(prediction.low_ms[0]), float(prediction.high_ms[0]))
-    return Estimate(raw.terms, float(prediction.ms[0]), interval)
+    return Estimate(raw.terms, float(prediction.ms[0]), interval, raw.uncertainty)
 
 
-def read_calibration(path: Path, table: LookupTable) -> Calibration:
-    """The calibration that `validate` wrote for that table.
+def read_calibration(path: Path, table: LookupTable, notice: Callable[[str], None] | None = None) -> Calibration:
+    """The calibration that `validate` wrote for that table, on the table's present scale; see `CalibrationFile.on`.
+
+    Args:
+        path: of the file.
+        table: whose sums it is to calibrate.
+        notice: told, in one sentence, what a reader should know of a calibration that is read all the same.
 
     Raises:
         InvalidSpecError: the file is no calibration.
-        TableMismatchError: it was fitted with another table.
+        TableMismatchError: it was fitted with another table, or on another scale.
         OSError: the file cannot be opened.
     """
     file = CalibrationFile.parse_json(path.read_bytes(), source=str(path))
@@ -68,4 +86,4 @@ def read_calibration(path: Path, table: LookupTable) -> Calibration:
             f"{path} was fitted with {file.table}, not with {table.label()}",
             hint="Use the calibration that `nas-client validate` wrote for this table.",
         )
-    return file.calibration
+    return file.on(table.info.scale, source=str(path), notice=notice)

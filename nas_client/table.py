@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from models.spec.operators import OperatorSpec
 from models.spec.table_files import read_table
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
+from models.spec.verdicts import Verdict, judge_table
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.published_tables import may_be_name, named_table
@@ -46,6 +48,11 @@ class LookupTable:
     def info(self) -> TableInfo:
         """What identifies the table."""
         return self.table.info
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether its values can be trusted, and what speaks against it."""
+        return judge_table(self.table)
 
     def lookup(self, operator: OperatorSpec) -> float:
         """Milliseconds of that operator.

@@ -22,6 +22,7 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.measurements import Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
+from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, table_etag, to_bytes
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
@@ -42,6 +43,8 @@ from tests.contract.toy_space import ToySpace
 
 SPACE = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(64, 128))).spec
 TARGET = TargetSpec(device="Paper CPU", backend="paper", versions={"paper": "1.0"}, threads=1)
+SCALE = Scale(reference_ms=0.25, stderr_ms=0.0005, visits=400, quiet=300)
+"""Of every table, unless a test says otherwise: settled."""
 SLOWER = 1.07
 """How much longer a network takes than the sum of its entries, give or take `JITTER`."""
 JITTER = 0.01
@@ -63,9 +66,15 @@ def operator_ms(operator: OperatorSpec) -> float:
 def make_table(
     space: SpaceSpec = SPACE, target: TargetSpec = TARGET, protocol: ProtocolName = ProtocolName.IN_CONTEXT
 ) -> Table:
-    """A complete table of a space."""
-    entries = (Measurement(workload=operator, value_ms=operator_ms(operator)) for operator in create_space(space).operators())
-    return Table(info=TableInfo(target=target, space=create_space(space).spec, protocol=protocol), entries=tuple(entries))
+    """A complete table of a space, certain to 1 %, its plain values the same as its scaled ones."""
+    entries = (_entry(operator) for operator in create_space(space).operators())
+    info = TableInfo(target=target, space=create_space(space).spec, protocol=protocol, scale=SCALE)
+    return Table(info=info, entries=tuple(entries))
+
+
+def _entry(operator: OperatorSpec) -> Measurement:
+    value = operator_ms(operator)
+    return Measurement(workload=operator, value_ms=value, stderr_ms=0.01 * value, plain_ms=value)
 
 
 def network_ms(architecture: ArchitectureSpec) -> float:
@@ -83,6 +92,7 @@ class FakeService:
         streams: what each opened event stream sends, in turn; the last one stays. A stream is a list of job states and,
             at its end, whether it closes or breaks.
         final: state in which jobs end.
+        spread: between the rounds of everything it measures. plain: its plain values over the scaled ones.
     """
 
     def __init__(self, *tables: Table, target: TargetSpec = TARGET) -> None:
@@ -93,6 +103,7 @@ class FakeService:
         self.created: dict[str, JobPublic] = {}
         self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
         self.final = JobState.DONE
+        self.spread, self.plain = 0.02, 1.0
         self._measured: dict[str, dict[str, Measurement]] = {}
 
     def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
@@ -137,7 +148,7 @@ class FakeService:
     def _create(self, request: JobCreate, key: str) -> Reply:
         if key not in self.created:
             request = request.model_copy(update={"space": create_space(request.space).spec})
-            info = TableInfo(target=self.target, space=request.space, protocol=request.protocol)
+            info = TableInfo(target=self.target, space=request.space, protocol=request.protocol, scale=SCALE)
             workloads: tuple[Workload, ...] = request.workloads or create_space(request.space).operators()
             measured = self._measured.setdefault(info.id(), {})
             measured |= {workload.key(): self._measure(workload) for workload in workloads}
@@ -160,7 +171,14 @@ class FakeService:
         if workload.key() in self.failing:
             return Measurement(workload=workload, status=Status.OUT_OF_MEMORY, message="it does not fit")
         value = network_ms(workload) if isinstance(workload, ArchitectureSpec) else operator_ms(workload)
-        return Measurement(workload=workload, value_ms=value, rounds=3, between_round_spread=0.02, stderr_ms=0.01 * value)
+        return Measurement(
+            workload=workload,
+            value_ms=value,
+            rounds=3,
+            between_round_spread=self.spread,
+            stderr_ms=0.01 * value,
+            plain_ms=value * self.plain,
+        )
 
     def _job(self, job_id: str) -> JobPublic:
         return next(job for job in self.created.values() if job.id == job_id)

@@ -12,10 +12,11 @@ from rich.table import Table as Grid
 
 from models.spaces.registry import create_space
 from models.spec.errors import ExitCode
-from models.terminal import Json, emit
+from models.terminal import Json, emit, warn
 from nas_client.cli.estimate import document, explain_missing
-from nas_client.cli.options import TableSource
+from nas_client.cli.options import TableSource, ValidationFolder, known_bias
 from nas_client.errors import ParameterError
+from nas_client.estimate import Estimate
 from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
 from nas_client.table import LookupTable, load_table
 
@@ -41,6 +42,7 @@ def derive(
     exponent: Annotated[float, typer.Option(metavar="W", help="w of that choice.")] = EXPONENT,
     teacher: Annotated[bool, typer.Option("--teacher", help="The widest connections everywhere; γ is not looked at.")] = False,
     keep_skips: Annotated[bool, typer.Option("--keep-skips", help="Remove and replace no skip.")] = False,
+    validation: ValidationFolder = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on although operators have no entry, and sums lack them.")
     ] = False,
@@ -61,7 +63,8 @@ def derive(
     accuracy = {} if accuracies is None else _read_accuracies(accuracies)
     wanted = [parse_branches(branches)] if branches is not None else list(accuracy) or list(space.branch_choices())
     logits = read_parameters(parameters, space.parameter_shapes(), widest=teacher)
-    derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher) for ends in wanted]
+    bias = known_bias(table, found, validation)
+    derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher, bias=bias) for ends in wanted]
     complete = allow_missing or not any(network.estimate.missing for network in derived)
     values = {
         network.branches: objective(accuracy[network.branches], network.estimate.sum_ms, target_ms=target_ms, exponent=exponent)
@@ -86,8 +89,10 @@ def derive(
             for network in derived
         ],
         "chosen": None if chosen is None else list(chosen),
+        "verdict": found.verdict.model_dump(mode="json"),
     }
     emit(result, as_json=json, text=lambda console: _show(console, derived, accuracy, values, chosen, paths))
+    warn(found.verdict, found.label())
     _explain(derived, found)
     if not complete:
         raise typer.Exit(ExitCode.BAD_INPUT)
@@ -135,6 +140,7 @@ def _show(
         "branches",
         "cells",
         "estimate (ms)",
+        "95 % interval (ms)",
         "multiply-adds (G)",
         "parameters (M)",
         *["accuracy", "objective"] * bool(values),
@@ -149,6 +155,7 @@ def _show(
             branches_label(ends) or "all",
             cells,
             f"{network.estimate.sum_ms:.4f}",
+            _interval(network.estimate),
             f"{costs.macs / 1e9:.3f}",
             f"{costs.parameters / 1e6:.3f}",
         ]
@@ -158,6 +165,14 @@ def _show(
         console.print(f"chosen: {branches_label(chosen)}")
     for path in paths.values():
         console.print(f"written to {path}", markup=False)
+
+
+def _interval(estimate: Estimate) -> str:
+    """Of the sum alone, marked so, unless a validation tells more."""
+    if (certainty := estimate.uncertainty) is None:
+        return "unknown"
+    low, high = certainty.interval_ms
+    return f"{low:.4f} to {high:.4f}" + (" (sum alone)" if certainty.kind == "statistical" else "")
 
 
 def _explain(derived: list[Derived], table: LookupTable) -> None:

@@ -12,8 +12,8 @@ from rich.table import Table as Grid
 
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
-from models.terminal import Json, emit, people
-from nas_client.cli.options import TableSource
+from models.terminal import Json, Require, emit, end_unless, people, warn
+from nas_client.cli.options import TableSource, ValidationFolder, known_bias, say
 from nas_client.estimate import Estimate, estimate, read_calibration
 from nas_client.table import LookupTable, Term, load_table
 
@@ -24,29 +24,41 @@ def command(
     calibration: Annotated[
         Path | None, typer.Option(metavar="C", help="calibration.json that `validate` wrote for this table.")
     ] = None,
+    validation: ValidationFolder = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="End with 0 although operators have no entry.")
     ] = False,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Sum a network's operators. Those without an entry are listed, never taken for zero."""
     found = load_table(table)
-    fitted = read_calibration(calibration, found) if calibration is not None else None
+    fitted = read_calibration(calibration, found, say) if calibration is not None else None
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
-    result = estimate(network, found, fitted)
-    emit(document(result), as_json=json, text=lambda console: _show(console, result))
+    result = estimate(network, found, fitted, known_bias(table, found, validation))
+    emit(
+        document(result) | {"verdict": found.verdict.model_dump(mode="json")},
+        as_json=json,
+        text=lambda console: _show(console, result),
+    )
+    warn(found.verdict, found.label())
     if result.missing:
         explain_missing(result.terms, found)
         if not allow_missing:
             raise typer.Exit(ExitCode.BAD_INPUT)
+    end_unless(found.verdict, require)
 
 
 def document(result: Estimate) -> dict[str, object]:
     """An estimate as JSON."""
+    certainty = result.uncertainty
     return {
         "sum_ms": result.sum_ms,
         "calibrated_ms": result.calibrated_ms,
         "interval_ms": result.interval_ms,
+        "sum_stderr_ms": None if certainty is None else certainty.stderr_ms,
+        "sum_interval_ms": None if certainty is None else certainty.interval_ms,
+        "sum_interval_kind": None if certainty is None else certainty.kind,
         "operators": [{"label": term.operator.label(), "key": term.operator.key(), "ms": term.ms} for term in result.terms],
         "missing": [
             {"label": term.operator.label(), "key": term.operator.key(), "reason": term.reason} for term in result.missing
@@ -62,9 +74,23 @@ def _show(console: Console, result: Estimate) -> None:
     console.print(grid)
     known = len(result.terms) - len(result.missing)
     console.print(f"sum of {known} operators: {result.sum_ms:.4f} ms")
+    console.print(certainty_sentence(result))
     if result.calibrated_ms is not None and result.interval_ms is not None:
         low, high = result.interval_ms
         console.print(f"calibrated: {result.calibrated_ms:.4f} ms, 95 % of such networks take {low:.4f} to {high:.4f} ms")
+
+
+def certainty_sentence(result: Estimate) -> str:
+    """How certain the sum is, and of what, for people."""
+    if (certainty := result.uncertainty) is None:
+        return "how certain the sum is cannot be said: an operator has no value, or its entry no standard error"
+    low, high = certainty.interval_ms
+    if certainty.kind == "validated":
+        return f"by the table's validation, 95 % of networks with that sum take {low:.4f} to {high:.4f} ms"
+    return (
+        f"the sum is {low:.4f} to {high:.4f} ms with 95 % certainty (standard error {certainty.stderr_ms:.4f} ms); "
+        "how far sums are from networks is not known without a validation (--validation DIR)"
+    )
 
 
 def explain_missing(terms: Sequence[Term], table: LookupTable) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.terminal import Json, emit, people, progress
+from models.terminal import Json, emit, people, progress, warn
 from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource
 from nas_client.table import load_table
 
@@ -52,6 +52,7 @@ def collapse(
 
     modes = _chosen("--mode", mode, MODES)
     found = load_table(table)
+    warn(found.verdict, found.label())
     with progress() as bar:
         result = run(
             found,
@@ -99,6 +100,7 @@ def random(
 
     baselines = _chosen("--baseline", baseline, tuple(BASELINES))
     found = load_table(table)
+    warn(found.verdict, found.label())
     with progress() as bar:
         result = compare(
             search,

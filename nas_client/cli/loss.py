@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from models.terminal import Json, emit
+from models.terminal import Json, Require, emit, end_unless, warn
 from nas_client.cli.options import TableSource
 from nas_client.table import load_table
 
@@ -31,13 +31,15 @@ def loss(
     width: Annotated[Width, typer.Option(help="Widths in expectation, or as one Gumbel sample.")] = Width.EXPECTED,
     seed: Annotated[int, typer.Option(min=0, help="Of the Gumbel sample.")] = 0,
     repeat: Annotated[int, typer.Option(min=0, metavar="N", help="Also time N training steps, forward and backward.")] = 0,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """The three terms, their weighted sum, and the relaxed latency with everything free. All in milliseconds."""
     from nas_client.cli import evaluating
 
     chosen = evaluating.parse_weights(weights)
-    coefficients = evaluating.gather_from(load_table(table))
+    latencies = load_table(table)
+    coefficients = evaluating.gather_from(latencies)
     logits = evaluating.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = evaluating.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
@@ -48,10 +50,13 @@ def loss(
         "weighted_ms": found.weighted_ms,
         "weights": list(found.weights),
         "relaxed_ms": found.relaxed_ms,
+        "verdict": latencies.verdict.model_dump(mode="json"),
     }
     if found.step_ms is not None:
         document["step_ms"] = found.step_ms
     emit(document, as_json=json, text=lambda console: _show(console, document))
+    warn(latencies.verdict, latencies.label())
+    end_unless(latencies.verdict, require)
 
 
 _NAMES = {

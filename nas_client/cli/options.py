@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from models.spec.measurements import Budget, ProtocolName
-from models.terminal import people
+from models.spec.verdicts import Verdict
+from models.terminal import people, warn
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
+from nas_client.table import LookupTable
+
+if TYPE_CHECKING:
+    from nas_client.uncertainty import SumBias
 
 Url = Annotated[str, typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Address of the service, http://host:port.")]
 TableSource = Annotated[
     str,
     typer.Option(
         "--table", metavar="F", help="A table file in any export format, its URL on a service, or the name of a published one."
+    ),
+]
+ValidationFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--validation",
+        metavar="DIR",
+        help="Folder that `validate` wrote for this table: how its sums missed; a published table's own by default.",
     ),
 ]
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
@@ -46,3 +59,23 @@ def connect(url: str) -> ServiceClient:
 def say(sentence: str) -> None:
     """Tell whoever waits."""
     people().print(sentence, style="yellow", markup=False)
+
+
+def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumBias | None:
+    """How the table's sums missed measured networks: by the validation named, or by a published table's card.
+
+    What speaks against the validation, beyond what speaks against the table, is said on stderr.
+
+    Args:
+        source: of the table, as the command line named it.
+        table: what was found there.
+        validation: folder of a validation.
+    """
+    from nas_client.validation.known import published_validation, read_validation
+
+    known = published_validation(source, ClientSettings.load()) if validation is None else read_validation(validation, table)
+    if known is None:
+        return None
+    reasons = () if known.verdict is None else known.verdict.reasons
+    warn(Verdict.of(reason for reason in reasons if reason not in table.verdict.reasons), "the validation of this table")
+    return known.sums

@@ -9,7 +9,7 @@ import typer
 
 from models.spec.errors import UnknownNameError
 from models.spec.table_files import TableFormat, write_table
-from models.terminal import Json, emit
+from models.terminal import Json, Require, emit, end_unless, warn
 from nas_client.cli.options import Url, connect
 from nas_client.table import LookupTable, choose_table
 
@@ -18,6 +18,7 @@ def pull(
     url: Url,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="File to write; its suffix names the format.")],
     table: Annotated[str | None, typer.Option(metavar="ID", help="Which table, where the service has several.")] = None,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Copy a table from a service into a file. An unchanged table is not transferred again."""
@@ -32,9 +33,12 @@ def pull(
         "format": table_format.value,
         "entries": entries,
         "failed": entries - len(found.table.values_ms()),
+        "verdict": found.verdict.model_dump(mode="json"),
     }
     sentence = f"{entries} entries of {found.label()} are in {output}"
     emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
+    warn(found.verdict, found.label())
+    end_unless(found.verdict, require)
 
 
 def _format_of(path: Path) -> TableFormat:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.terminal import Json, emit, people, progress
+from models.terminal import Json, emit, people, progress, warn
 from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource
 from nas_client.table import load_table
 
@@ -49,6 +49,8 @@ def search(
     settled = read_config(SearchConfig, config, overrides or ())
     found = load_table(table)
     with Processes() as processes, progress() as bar:
+        if processes.is_main:
+            warn(found.verdict, found.label())
         watch = _watch(bar, silent=not processes.is_main)
         check = bar.add_task("checking images", total=None, note="", visible=False)
 

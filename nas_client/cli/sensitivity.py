@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from models.terminal import Json, emit
+from models.terminal import Json, Require, emit, end_unless, warn
 from nas_client.cli.options import TableSource
 from nas_client.table import load_table
 
 
-def sensitivity(table: TableSource, json: Json = False) -> None:
+def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:
     """The gap between the slowest and the fastest choice of operators, downsampling and expansion, and balanced weights."""
     from nas_client.cli import evaluating
     from nas_client.latency.sensitivity import sensitivity as gaps_of
@@ -33,5 +33,8 @@ def sensitivity(table: TableSource, json: Json = False) -> None:
         "downsample_ms": gaps.downsample_ms,
         "expansion_ms": gaps.expansion_ms,
         "weights": list(weights),
+        "verdict": found.verdict.model_dump(mode="json"),
     }
     emit(document, as_json=json, text=show)
+    warn(found.verdict, found.label())
+    end_unless(found.verdict, require)

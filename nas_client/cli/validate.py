@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ from rich.table import Table as Grid
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
-from models.terminal import Json, emit, parse_size, people
+from models.spec.verdicts import TrustLevel, Verdict
+from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
 from nas_client.cli.options import BudgetOption, Space, Url, connect
 from nas_client.cli.watching import watching
 from nas_client.service import ServiceClient
@@ -46,6 +48,7 @@ def validate(
     budget: BudgetOption = Budget.NORMAL,
     seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Measure random networks and judge the sums of table entries, raw and calibrated, beside multiply-adds."""
@@ -65,12 +68,20 @@ def validate(
         write_report(run, output)
     validation = run.judgements[0].validation
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
+    for table_of, judgement in zip(run.tables, run.judgements, strict=True):
+        warn(_verdict(judgement.validation), f"validation of {table_of.label()}")
     if run.left_out:
         console = people()
         console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")
         for left in run.left_out:
             console.print(f"  {left.network.architecture.label()}: {left.reason}", markup=False)
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
+    worst = max((_verdict(judgement.validation) for judgement in run.judgements), key=lambda verdict: verdict.level.rank)
+    end_unless(worst, require)
+
+
+def _verdict(validation: Validation) -> Verdict:
+    return validation.verdict or Verdict(level=TrustLevel.UNUSABLE)
 
 
 def _choose(
@@ -94,6 +105,9 @@ def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
     for table, judgement in zip(run.tables, run.judgements, strict=True):
         console.print(table.label(), markup=False)
         console.print(_grid(judgement.validation))
+        for line in _remarks(judgement.validation):
+            console.print(line, markup=False)
+        console.print(f"verdict: {_verdict(judgement.validation).level.value}", style="bold")
     first = run.judgements[0].validation
     if first.repeatability is not None:
         console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
@@ -106,6 +120,22 @@ def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
         )
     if output is not None:
         console.print(f"the report is in {output}", markup=False)
+
+
+def _remarks(validation: Validation) -> Iterator[str]:
+    """What stands below the table of agreement."""
+    if (plain := validation.plain) is not None:
+        yield (
+            f"without sentinel normalisation: sums are {plain.raw.mape:.2%} off; scaled is {plain.scaled_over_plain:.4f} times "
+            "plain, in the median over the networks"
+        )
+    if (sums := validation.sums) is not None:
+        yield f"networks take {sums.bias:+.2%} against their sums, give or take {sums.residual_sd:.2%}"
+    if (coverage := validation.coverage) is not None:
+        yield (
+            f"95 % intervals contain {coverage.statistical:.0%} of the networks by the sums' own uncertainty, "
+            f"{coverage.validated:.0%} once corrected by the other networks"
+        )
 
 
 def _grid(validation: Validation) -> Grid:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.spaces.registry import space_label
+from models.spec.verdicts import Verdict
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded
 from nas_client.report.experiments import collapse_section, random_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
@@ -14,6 +15,7 @@ from nas_client.report.page import render
 from nas_client.report.searches import search_section
 from nas_client.report.trainings import evaluations_section, results_section, trainings_section
 from nas_client.table import LookupTable
+from nas_client.validation.judge import Validation
 
 
 def report(folder: Path, title: str = "") -> str:
@@ -83,7 +85,9 @@ def _validation(files: ValidationFiles) -> Iterator[Block]:
     repeat = validation.repeatability
     known = f" The networks themselves repeat to {percent(repeat)} % between rounds." if repeat is not None else ""
     headings = ("estimate", "Pearson", "95 % interval", "mean error (%)", "worst (%)", "within 5 % (%)")
-    yield Grid(headings, rows, f"{validation.architectures} random networks, measured.{known}")
+    yield Grid(headings, rows, f"{validation.architectures} random networks, measured.{known}{_beside(validation)}")
+    if validation.verdict is not None:
+        yield Text(_verdict(validation.verdict))
     if validation.named:
         named = [
             (
@@ -102,6 +106,22 @@ def _validation(files: ValidationFiles) -> Iterator[Block]:
         yield embedded(files.figure, "Estimated against measured latency, network by network.")
 
 
+def _beside(validation: Validation) -> str:
+    """What was found without sentinel normalisation."""
+    if (plain := validation.plain) is None:
+        return ""
+    return (
+        f" Without sentinel normalisation, sums are {percent(plain.raw.mape)} % off; scaled latencies are "
+        f"{plain.scaled_over_plain:.3f} times plain ones, in the median."
+    )
+
+
+def _verdict(verdict: Verdict) -> str:
+    """The word, and the reasons, in one sentence."""
+    reasons = "; ".join(reason.text for reason in verdict.reasons)
+    return f"Verdict: {verdict.level.value}{': ' if reasons else ''}{reasons}."
+
+
 def _table(name: str, table: LookupTable) -> Grid:
     info = table.info
     target = info.target
@@ -114,6 +134,7 @@ def _table(name: str, table: LookupTable) -> Grid:
         ("entries", f"{len(table.table.entries)}, {failed} of them without a value"),
         ("target", target.label()),
         *((f"version of {key}", value) for key, value in target.versions.items()),
+        ("verdict", _verdict(table.verdict).removeprefix("Verdict: ").removesuffix(".")),
         ("protocol", f"{info.protocol.value}, version {info.protocol_version}"),
         ("made", info.created_at.isoformat(timespec="seconds") if info.created_at else "unknown"),
     ]

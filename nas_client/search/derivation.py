@@ -14,6 +14,7 @@ from models.spec.architectures import ArchitectureSpec
 from nas_client.estimate import Estimate, estimate
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.table import LookupTable
+from nas_client.uncertainty import SumBias
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def derive(
     branches: tuple[int, ...] = (),
     keep_skips: bool = False,
     widest: bool = False,
+    bias: SumBias | None = None,
 ) -> Derived:
     """The network with those branches; see `SearchSpace.decode` for the arguments.
 
@@ -59,6 +61,7 @@ def derive(
         branches: scales at which the branches end.
         keep_skips: whether no cell is removed or replaced.
         widest: whether it is a teacher.
+        bias: how the table's sums missed measured networks, see `estimate`.
 
     Raises:
         InvalidSpecError: the parameters or branches are not those of the table's search space.
@@ -68,6 +71,6 @@ def derive(
     return Derived(
         branches=branches,
         architecture=architecture,
-        estimate=estimate(architecture, table),
+        estimate=estimate(architecture, table, bias=bias),
         costs=network_costs(space.plan(architecture)),
     )

@@ -6,18 +6,20 @@ entries in milliseconds, or its multiply-adds. docs/measurement.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from scipy.special import stdtrit
 
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, TableMismatchError
+from models.spec.scale import Scale
 from nas_client.errors import CalibrationError
 
 Floats = NDArray[np.float64]
@@ -135,18 +137,96 @@ class Calibration(Record):
         half = quantile * self.residual_sd * np.sqrt(1 + leverage)
         return Prediction(ms, ms * np.maximum(1 - half, 0), ms * (1 + half))
 
+    def rescaled(self, ratio: float) -> Calibration:
+        """The same where every time, of sums and of networks, has become that many times as many milliseconds.
+
+        A coefficient of the sum is a pure number and stays; those in milliseconds grow with the scale.
+        """
+        factors = np.asarray([1.0 if term is Term.SCALE else ratio for term in self.terms])
+        inverse = np.asarray(self.inverse_normal) * factors[:, None] * factors
+        return self.model_copy(
+            update={
+                "coefficients": tuple((np.asarray(self.coefficients) * factors).tolist()),
+                "inverse_normal": tuple(tuple(row) for row in inverse.tolist()),
+            }
+        )
+
+
+SCALE_TOLERANCE, SCALE_STDERRS = 0.02, 3.0
+"""How far a table's scale may be from the one that a calibration was fitted on: a fraction, and standard errors on top."""
+
 
 class CalibrationFile(Record):
     """A calibration on disk. It holds for the table it was made with, and for no other.
 
     Attributes:
+        version: 1 in files of earlier releases, which do not have the scale.
         table_id: of that table. table: its label, for people.
+        reference_ms, reference_stderr_ms: the scale of the table when it was fitted, and its standard error; None where the
+            table's protocol has none.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     table_id: str
     table: str
+    reference_ms: float | None = Field(default=None, gt=0)
+    reference_stderr_ms: float | None = Field(default=None, ge=0)
     calibration: Calibration
+
+    @classmethod
+    def of(cls, table_id: str, table: str, scale: Scale | None, calibration: Calibration) -> Self:
+        """That of a table with this id, label and scale."""
+        return cls(
+            table_id=table_id,
+            table=table,
+            reference_ms=None if scale is None else scale.reference_ms,
+            reference_stderr_ms=None if scale is None else scale.stderr_ms,
+            calibration=calibration,
+        )
+
+    def on(self, scale: Scale | None, *, source: str, notice: Callable[[str], None] | None = None) -> Calibration:
+        """The calibration for a table of that scale now.
+
+        A file of version 1 does not say on which scale it was fitted. It is read, with a notice, for a table that is itself of
+        an earlier release: then both have the scale that the table's first job set. A table whose scale was learned since is
+        refused: its milliseconds may have moved by tens of percent.
+
+        Args:
+            scale: of the table that it was made with.
+            source: names the file in errors.
+            notice: told, in one sentence, what to know of a calibration that is read all the same.
+
+        Raises:
+            TableMismatchError: the scale is not the one that it was fitted on, or that is not known.
+        """
+        again = "Validate again with `nas-client validate`, and use the calibration that it writes."
+        if self.version == 1:
+            if scale is not None and _learned(scale):
+                raise TableMismatchError(
+                    f"{source} is of version 1 and does not say on which scale it was fitted; "
+                    f"the table's scale was learned since ({scale.reference_ms:.6g} ms)",
+                    hint=again,
+                )
+            if scale is not None and notice is not None:
+                notice(f"{source} is of version 1 and does not say on which scale it was fitted; taken to be the table's own")
+            return self.calibration
+        now_ms = None if scale is None else scale.reference_ms
+        if now_ms is None and self.reference_ms is None:
+            return self.calibration
+        if scale is None or self.reference_ms is None:
+            raise TableMismatchError(
+                f"{source} was fitted on {_said(self.reference_ms)}, the table has {_said(now_ms)}", hint=again
+            )
+        ratio = scale.reference_ms / self.reference_ms
+        uncertain = math.hypot((self.reference_stderr_ms or 0.0) / self.reference_ms, scale.relative_stderr)
+        allowed = SCALE_TOLERANCE + SCALE_STDERRS * uncertain
+        if abs(ratio - 1) > allowed:
+            raise TableMismatchError(
+                f"{source} was fitted on a scale of {self.reference_ms:.6g} ms, the table's is {scale.reference_ms:.6g} ms: "
+                f"{ratio - 1:+.1%}, where {allowed:.1%} is allowed",
+                hint=again,
+            )
+        return self.calibration.rescaled(ratio)
 
 
 @dataclass(frozen=True)
@@ -266,3 +346,12 @@ def _is_positive_definite(matrix: Floats) -> bool:
 def _check_positive(what: str, values: Floats) -> None:
     if values.ndim != 1 or not (np.isfinite(values) & (values > 0)).all():
         raise CalibrationError(f"the {what} must be finite and positive")
+
+
+def _learned(scale: Scale) -> bool:
+    """Whether visits have told it; scales of earlier releases were set by a first job, and count none."""
+    return scale.visits > 0
+
+
+def _said(reference_ms: float | None) -> str:
+    return "no scale" if reference_ms is None else f"a scale of {reference_ms:.6g} ms"

@@ -53,7 +53,7 @@ def write_report(run: ValidationRun, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table, judgement = run.tables[0], run.judgements[0]
     _write_json(folder / VALIDATION, judgement.validation)
-    calibration = CalibrationFile(table_id=table.info.id(), table=table.label(), calibration=judgement.calibration)
+    calibration = CalibrationFile.of(table.info.id(), table.label(), table.info.scale, judgement.calibration)
     _write_json(folder / CALIBRATION, calibration)
     write_points(run, folder / POINTS)
     plot_validation(judgement, title(run, run.tables[:1]), folder / FIGURE)
@@ -92,8 +92,9 @@ def write_points(run: ValidationRun, path: Path) -> None:
 
 
 _COLUMNS = (
-    *("key", "operators", "multiply_adds", "measured_ms", "stderr_ms", "between_round_spread", "rounds", "flags"),
-    *("sum_ms", "calibrated_ms", "calibrated_low_ms", "calibrated_high_ms", "macs_ms", "half", "left_out", "architecture"),
+    *("key", "operators", "multiply_adds", "measured_ms", "stderr_ms", "plain_ms", "between_round_spread", "rounds", "flags"),
+    *("sum_ms", "sum_low_ms", "sum_high_ms", "sum_plain_ms", "calibrated_ms", "calibrated_low_ms", "calibrated_high_ms"),
+    *("macs_ms", "half", "left_out", "architecture"),
 )
 
 
@@ -101,16 +102,22 @@ def _rows(run: ValidationRun) -> Iterator[dict[str, object]]:
     judgement = run.judgements[0]
     calibrated, macs = judgement.calibrated.prediction, judgement.macs.prediction
     for index, (network, measurement) in enumerate(zip(run.networks, run.measurements, strict=True)):
+        summed = judgement.sums[index]
+        low_ms, high_ms = summed.interval_ms or (None, None)
         yield {
             "key": network.architecture.key(),
             "operators": len(network.operators),
             "multiply_adds": network.macs,
             "measured_ms": measurement.value_ms,
             "stderr_ms": measurement.stderr_ms,
+            "plain_ms": measurement.plain_ms,
             "between_round_spread": measurement.between_round_spread,
             "rounds": measurement.rounds,
             "flags": " ".join(flag.value for flag in measurement.flags),
-            "sum_ms": float(judgement.sum_ms[index]),
+            "sum_ms": summed.ms,
+            "sum_low_ms": low_ms,
+            "sum_high_ms": high_ms,
+            "sum_plain_ms": summed.plain_ms,
             "calibrated_ms": float(calibrated.ms[index]),
             "calibrated_low_ms": float(calibrated.low_ms[index]),
             "calibrated_high_ms": float(calibrated.high_ms[index]),

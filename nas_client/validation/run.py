@@ -14,8 +14,9 @@ from nas_client.errors import CalibrationError
 from nas_client.jobs import Watch, run_job
 from nas_client.service import ServiceClient
 from nas_client.table import LookupTable
+from nas_client.uncertainty import sum_uncertainty
 from nas_client.validation.calibration import MIN_NETWORKS, Features
-from nas_client.validation.judge import Judgement, NamedNetwork, judge
+from nas_client.validation.judge import Judgement, NamedNetwork, Sum, judge
 from nas_client.validation.networks import Network, describe, sample_networks
 
 
@@ -93,6 +94,7 @@ def validate(
             reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
             left_out.append(LeftOut(network, reason))
     _require_enough(len(judged), left_out)
+    tables = [LookupTable(service.table(table.info.id())) for table in tables]  # the job may have moved their scale
     networks = tuple(network for network, _ in judged)
     measurements = tuple(measurement for _, measurement in judged)
     own = [(network, _measured(network, result)) for network, result in zip(asked, results[len(wanted) :], strict=True)]
@@ -151,21 +153,37 @@ def _with_named(judgement: Judgement, table: LookupTable, own: Sequence[tuple[Ne
 
 
 def _named(judgement: Judgement, table: LookupTable, network: Network, measurement: Measurement) -> NamedNetwork:
-    sum_ms = sum(map(table.lookup, network.operators))
-    prediction = judgement.calibration.predict(Features.of([sum_ms], [len(network.operators)]))
+    summed = sum_of(network, table)
+    prediction = judgement.calibration.predict(Features.of([summed.ms], [summed.terms]))
     assert measurement.value_ms is not None  # see _measured
     return NamedNetwork(
         architecture=network.architecture.key(),
         label=network.architecture.label(),
         measured_ms=measurement.value_ms,
         stderr_ms=measurement.stderr_ms,
-        sum_ms=sum_ms,
+        sum_ms=summed.ms,
         calibrated_ms=float(prediction.ms[0]),
         interval_ms=(float(prediction.low_ms[0]), float(prediction.high_ms[0])),
+        plain_ms=measurement.plain_ms,
+        sum_interval_ms=summed.interval_ms,
+    )
+
+
+def sum_of(network: Network, table: LookupTable) -> Sum:
+    """The sum of a network's entries, all of which the table has. Raises MissingEntryError where it has not."""
+    ms = sum(map(table.lookup, network.operators))
+    plain = [table.table.by_key[operator.key()].plain_ms for operator in network.operators]
+    known = [ms for ms in plain if ms is not None]
+    certainty = sum_uncertainty(network.operators, table)
+    return Sum(
+        ms=ms,
+        terms=len(network.operators),
+        plain_ms=sum(known) if len(known) == len(plain) else None,
+        interval_ms=None if certainty is None else certainty.interval_ms,
     )
 
 
 def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:
-    sums = [sum(table.lookup(operator) for operator in network.operators) for network in networks]
+    sums = [sum_of(network, table) for network in networks]
     macs = [network.macs for network in networks]
-    return judge(sums, macs, [len(network.operators) for network in networks], measurements, seed=seed)
+    return judge(sums, macs, measurements, seed=seed, table=table.verdict, table_id=table.info.id())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import socket
 from pathlib import Path
@@ -164,6 +165,7 @@ def test_pull_writes_the_table(nas_client: Command, folder: Path) -> None:
                 "format": name.removeprefix("table."),
                 "entries": len(TABLE.entries),
                 "failed": 0,
+                "verdict": {"level": "trustworthy", "reasons": []},
             }
             assert read_table(folder / name) == TABLE
     assert service.requests == ["GET /v1/tables", f"GET /v1/tables/{TABLE_ID}"] * 2
@@ -329,9 +331,10 @@ def test_a_report_calibrates_later_estimates(nas_client: Command, folder: Path) 
     with serving(FakeService(TABLE)) as url:
         nas_client("validate", "--url", url, "--space", "toy_dag", "-o", folder)
         nas_client("pull", "--url", url, "-o", folder / "table.csv")
-    lines = (folder / "points.csv").read_text().splitlines()
-    measured_ms = float(lines[1].split(",")[3])
-    (folder / "network.json").write_text(lines[1].split(",", 15)[15].strip('"').replace('""', '"'))
+    with (folder / "points.csv").open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    measured_ms = float(row["measured_ms"])
+    (folder / "network.json").write_text(row["architecture"])
     ended = nas_client(
         *("estimate", "--table", folder / "table.csv", "--architecture", folder / "network.json"),
         *("--calibration", folder / "calibration.json", "--json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,8 +94,9 @@ def test_the_whole_way_from_measuring_to_an_estimate(nas_client: Command, url: s
     assert validated.document["calibrated"]["mape"] < validated.document["raw"]["mape"] < 0.1
     assert validated.document["repeatability"] == pytest.approx(0.01)
 
-    row = (report / "points.csv").read_text().splitlines()[1]
-    network.write_text(row.split(",", 15)[15].strip('"').replace('""', '"'))
+    with (report / "points.csv").open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    network.write_text(row["architecture"])
     estimated = nas_client(
         *("estimate", "--table", table, "--architecture", network),
         *("--calibration", report / "calibration.json", "--json"),

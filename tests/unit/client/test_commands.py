@@ -16,6 +16,7 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.table import LookupTable
+from nas_client.uncertainty import sum_uncertainty
 from nas_client.validation.calibration import CalibrationFile, Features, fit
 from tests.client_command import Command
 from tests.fake_service import SPACE, make_table, network_ms, operator_ms
@@ -25,6 +26,7 @@ NETWORK = TOY.sample(np.random.default_rng(1))
 LAYERS = 5
 WIDE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": LAYERS})).spec
 """A space with α, β and γ."""
+GOOD = {"level": "trustworthy", "reasons": []}
 
 
 def constant(ms: float) -> Table:
@@ -84,12 +86,18 @@ def test_estimate_prints_every_term(nas_client: Command, table: Path, architectu
     ended = nas_client("estimate", "--table", table, "--architecture", architecture, "--json")
     assert ended.code == ExitCode.DONE
     operators = TOY.architecture_operators(NETWORK)
+    certainty = sum_uncertainty(operators, LookupTable(make_table()))
+    assert certainty is not None
     assert ended.document == {
         "sum_ms": pytest.approx(sum(map(operator_ms, operators))),
         "calibrated_ms": None,
         "interval_ms": None,
+        "sum_stderr_ms": pytest.approx(certainty.stderr_ms),
+        "sum_interval_ms": pytest.approx(certainty.interval_ms),
+        "sum_interval_kind": "statistical",
         "operators": [{"label": o.label(), "key": o.key(), "ms": operator_ms(o)} for o in operators],
         "missing": [],
+        "verdict": GOOD,
     }
 
 
@@ -126,7 +134,7 @@ def test_estimate_with_a_calibration(nas_client: Command, tmp_path: Path, table:
     calibration = fit(Features.of(sums, np.full(30, 9)), [network_ms(network) for network in networks])
     found = LookupTable(make_table())
     path = tmp_path / "calibration.json"
-    file = CalibrationFile(table_id=found.info.id(), table=found.label(), calibration=calibration)
+    file = CalibrationFile.of(found.info.id(), found.label(), found.info.scale, calibration)
     path.write_text(file.model_dump_json())
     arguments = ("estimate", "--table", table, "--architecture", architecture, "--calibration", path)
     document = nas_client(*arguments, "--json").document
@@ -149,6 +157,7 @@ def test_terms_are_the_same_where_everything_takes_the_same(nas_client: Command,
                 ["operator_ms", "downsample_ms", "expansion_ms", "weighted_ms", "relaxed_ms"], pytest.approx(expected)
             ),
             "weights": [0.001, 0.997, 0.002],
+            "verdict": GOOD,
         }
 
 
@@ -192,7 +201,7 @@ def test_sensitivity_balances_its_weights(nas_client: Command, wide: Path) -> No
     products = [gap * weight for gap, weight in zip(gaps, document["weights"], strict=True)]
     assert sum(document["weights"]) == pytest.approx(1)
     assert products == pytest.approx([products[0]] * 3)
-    assert set(document) == {"operator_ms", "downsample_ms", "expansion_ms", "weights"}
+    assert set(document) == {"operator_ms", "downsample_ms", "expansion_ms", "weights", "verdict"}
 
 
 def test_names_are_printed_as_they_are(nas_client: Command, tmp_path: Path) -> None:
@@ -357,8 +366,9 @@ def test_damaged_calibrations(
     nas_client: Command, tmp_path: Path, table: Path, architecture: Path, damage: dict[str, Any], message: str
 ) -> None:
     whole = {"terms": ["scale"], "coefficients": [1.0], "inverse_normal": [[0.1]], "residual_sd": 0.1, "networks": 8}
+    named = {"table_id": make_table().info.id(), "table": "of a test", "reference_ms": 0.25}
     path = tmp_path / "calibration.json"
-    path.write_text(json.dumps({"table_id": make_table().info.id(), "table": "of a test", "calibration": whole | damage}))
+    path.write_text(json.dumps(named | {"calibration": whole | damage}))
     arguments = ("estimate", "--table", table, "--architecture", architecture, "--calibration", path)
     assert message in refused(nas_client, *arguments)
     path.write_text(path.read_text().replace(json.dumps(whole | damage), json.dumps(whole)))

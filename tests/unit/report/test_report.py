@@ -11,6 +11,7 @@ from PIL import Image
 from models.networks.module import network_costs
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
+from models.spec.verdicts import Reason, TrustLevel, Verdict
 from nas_client.estimate import estimate
 from nas_client.experiments.collapse import collapse
 from nas_client.experiments.files import write_collapse
@@ -18,7 +19,7 @@ from nas_client.report.blocks import Grid, Section, Text
 from nas_client.report.page import render
 from nas_client.report.whole import report
 from nas_client.table import LookupTable
-from nas_client.validation.judge import NamedNetwork, Validation
+from nas_client.validation.judge import NamedNetwork, PlainAgreement, Validation
 from nas_client.validation.metrics import agreement
 from tests.client_command import Command
 from tests.fake_service import make_table
@@ -94,7 +95,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibrated_ms=2.05,
         interval_ms=(1.9, 2.2),
     )
-    validation = Validation(architectures=4, raw=agreed, calibrated=agreed, macs=agreed, repeatability=0.012, named=(own,))
+    why = Reason(name="scale", level=TrustLevel.UNSETTLED, text="scale unsettled: too few quiet visits")
+    validation = Validation(
+        architectures=4,
+        raw=agreed,
+        calibrated=agreed,
+        macs=agreed,
+        repeatability=0.012,
+        named=(own,),
+        verdict=Verdict.of([why]),
+        plain=PlainAgreement(networks=4, raw=agreed, scaled_over_plain=0.987),
+    )
     (folder / "validation.json").write_text(validation.model_dump_json())
     return folder
 
@@ -117,6 +128,12 @@ def test_references_within_the_page_lead_somewhere_and_ids_are_unique(page: Page
     assert len(set(page.ids)) == len(page.ids)
     assert page.inside
     assert {reference.removeprefix("#") for reference in page.inside} <= set(page.ids)
+
+
+def test_verdicts_of_validation_and_table_are_told(text: str, page: Page) -> None:
+    assert "Verdict: unsettled: scale unsettled: too few quiet visits." in text
+    assert "scaled latencies are 0.987 times plain ones" in text
+    assert ["verdict", "trustworthy"] in page.rows
 
 
 def test_clip_paths_lead_somewhere(text: str, page: Page) -> None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from models.spec.errors import ExitCode
+from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
+from models.spec.tables import Table
 from nas_client.data.synthetic_streets import SyntheticStreets
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
@@ -39,6 +41,18 @@ def test_a_whole_run(nas_client: Command, arguments: list[object], tmp_path: Pat
     assert again.code == ExitCode.DONE
     assert again.out.count("chosen") == 2
     assert "the latency loss took" in again.out
+
+
+def test_a_table_that_cannot_be_trusted_is_said_before_the_search(
+    nas_client: Command, arguments: list[object], tmp_path: Path
+) -> None:
+    table = small_table().table
+    unsettled = Scale(reference_ms=1.0, unsettled="no visit was quiet")
+    info = table.info.model_copy(update={"scale": unsettled})
+    write_table(Table(info=info, entries=table.entries), tmp_path / "table.parquet", TableFormat.PARQUET)
+    ended = nas_client(*arguments, "--set", "search.epochs=0")
+    assert ended.code == ExitCode.DONE
+    assert ended.err.index("scale unsettled: no visit was quiet") < ended.err.index("pretrain epoch 0")
 
 
 def test_the_check_of_images_is_shown(nas_client: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:

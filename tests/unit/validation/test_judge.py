@@ -8,7 +8,7 @@ import pytest
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
 from nas_client.errors import CalibrationError
-from nas_client.validation.judge import Judgement, judge
+from nas_client.validation.judge import Judgement, Sum, judge
 
 ANY = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=8, width=8)
 
@@ -26,7 +26,7 @@ def judged(seed: int = 0, count: int = 40) -> Judgement:
     sums = rng.uniform(5, 15, count)
     macs = (1e9 * sums * rng.uniform(0.8, 1.2, count)).astype(int)
     truth = 1.1 * sums * (1 + 0.01 * rng.standard_normal(count))
-    return judge(list(sums), [int(m) for m in macs], [20] * count, measured(truth), seed=seed)
+    return judge([Sum(float(ms), 20) for ms in sums], [int(m) for m in macs], measured(truth), seed=seed)
 
 
 def test_raw_is_as_it_is_and_calibration_takes_the_scale_away() -> None:

@@ -15,6 +15,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Budget, Measurement, ProtocolName
 from models.spec.tables import Table
+from models.spec.verdicts import TrustLevel
 from models.spec.wire import JobPublic
 from nas_client.errors import CalibrationError
 from nas_client.estimate import estimate
@@ -26,7 +27,19 @@ from nas_client.validation.calibration import CalibrationFile
 from nas_client.validation.networks import sample_networks
 from nas_client.validation.report import Comparison, comparison_table, write_report
 from nas_client.validation.run import ValidationRun, validate
-from tests.fake_service import JITTER, SLOWER, SPACE, TARGET, FakeService, make_table, network_ms, noise, transport
+from tests.fake_service import (
+    JITTER,
+    SCALE,
+    SLOWER,
+    SPACE,
+    TARGET,
+    FakeService,
+    make_table,
+    network_ms,
+    noise,
+    operator_ms,
+    transport,
+)
 
 TABLE = LookupTable(make_table())
 TOY = create_space(SPACE)
@@ -123,6 +136,67 @@ def test_judgements_see_the_scale_and_what_it_leaves() -> None:
     assert validation.repeatability == pytest.approx(0.02)
 
 
+def test_sums_that_miss_by_7_percent_are_not_covered_until_the_others_correct_them() -> None:
+    (judgement,) = run(FakeService(TABLE.table))[0].judgements
+    coverage, sums = judgement.validation.coverage, judgement.validation.sums
+    assert coverage is not None
+    assert sums is not None
+    assert sums.bias == pytest.approx(SLOWER - 1, abs=JITTER / 2)
+    assert coverage.statistical == 0
+    assert coverage.validated > 0.9
+
+
+def test_a_busy_machine_is_told_though_sums_agree() -> None:
+    """Networks that do not repeat end in no verdict but the worst."""
+    service = FakeService(TABLE.table)
+    service.spread = 1.1
+    validation = run(service)[0].judgements[0].validation
+    assert validation.raw.pearson > 0.999
+    assert validation.verdict is not None
+    assert validation.verdict.level is TrustLevel.UNUSABLE
+    assert validation.verdict.lines()[1] == "  rounds of one of the networks differ by 110.0% in the median (limit 50%)"
+
+
+@pytest.mark.parametrize(
+    ("plain", "level", "text"),
+    [
+        (1.02, TrustLevel.TRUSTWORTHY, ""),
+        (1.05, TrustLevel.NOISY, "networks took longer by the wall clock: scaled is 4.8% below plain"),
+        (1.5, TrustLevel.UNSETTLED, "networks took longer by the wall clock: scaled is 33.3% below plain"),
+        (0.95, TrustLevel.UNSETTLED, "networks ran in less time than the table's milliseconds say: scaled is 5.3% above plain"),
+        (0.7, TrustLevel.UNUSABLE, "networks ran in less time than the table's milliseconds say: scaled is 42.9% above plain"),
+    ],
+)
+def test_scaled_latencies_are_held_against_plain_ones(plain: float, level: TrustLevel, text: str) -> None:
+    service = FakeService(TABLE.table)
+    service.plain = plain
+    validation = run(service)[0].judgements[0].validation
+    assert validation.plain is not None
+    assert validation.verdict is not None
+    assert validation.plain.scaled_over_plain == pytest.approx(1 / plain)
+    assert validation.verdict.level is level
+    assert [reason.text.split(";")[0] for reason in validation.verdict.reasons] == ([text] if text else [])
+
+
+def test_networks_that_do_not_tell_plain_latencies_are_judged_without() -> None:
+    service = FakeService(TABLE.table)
+    measured = service._measure
+    service._measure = lambda workload: measured(workload).model_copy(update={"plain_ms": None})  # type: ignore[method-assign]
+    validation = run(service)[0].judgements[0].validation
+    assert validation.plain is None
+    assert validation.verdict is not None
+    assert validation.verdict.level is TrustLevel.TRUSTWORTHY
+
+
+def test_a_scale_that_the_job_moved_is_the_one_of_sums_and_calibration() -> None:
+    """The table is read again once the networks are measured, so that sums and networks are in the same milliseconds."""
+    moved = SCALE.model_copy(update={"reference_ms": 2 * SCALE.reference_ms})
+    entries = tuple(entry.model_copy(update={"value_ms": 2 * (entry.value_ms or 0)}) for entry in TABLE.table.entries)
+    found, _ = run(FakeService(Table(info=TABLE.info.model_copy(update={"scale": moved}), entries=entries)))
+    assert found.tables[0].info.scale == moved
+    assert found.judgements[0].sums[0].ms == pytest.approx(2 * sum(map(operator_ms, found.networks[0].operators)))
+
+
 def test_repeatability_is_unknown_without_rounds() -> None:
     service = FakeService(TABLE.table)
     single = service._measure
@@ -202,7 +276,12 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
     measures = {"pearson", "pearson_ci95", "spearman", "kendall", "mape", "rmse_ms", "bias_ms", "worst_error", "slope"} | {
         *("intercept_ms", "within_5", "within_10")
     }
-    assert set(document) == {"architectures", "raw", "calibrated", "macs", "repeatability", "named"}
+    assert set(document) == {"architectures", "raw", "calibrated", "macs", "repeatability", "named"} | {
+        *("verdict", "table_id", "plain", "sums", "coverage")
+    }
+    assert document["table_id"] == TABLE.info.id()
+    assert document["verdict"] == {"level": "trustworthy", "reasons": []}
+    assert document["plain"]["raw"]["mape"] == document["raw"]["mape"], "plain and scaled are the same here"
     assert document["named"] == []
     assert all(set(document[name]) == measures for name in ("raw", "calibrated", "macs"))
     assert document["raw"]["pearson"] == found.judgements[0].validation.raw.pearson
@@ -214,7 +293,9 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
     assert len(good) == 39
     for row, network in zip(good, found.networks, strict=True):
         assert ArchitectureSpec.parse_json(row["architecture"]) == network.architecture
-        assert float(row["measured_ms"]) == network_ms(network.architecture)
+        assert float(row["measured_ms"]) == float(row["plain_ms"]) == network_ms(network.architecture)
+        assert float(row["sum_low_ms"]) < float(row["sum_ms"]) < float(row["sum_high_ms"])
+        assert float(row["sum_plain_ms"]) == pytest.approx(float(row["sum_ms"]))
         assert float(row["calibrated_low_ms"]) < float(row["calibrated_ms"]) < float(row["calibrated_high_ms"])
     errors = [abs(float(row["sum_ms"]) / float(row["measured_ms"]) - 1) for row in good]
     assert np.mean(errors) == pytest.approx(document["raw"]["mape"])
@@ -222,6 +303,7 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
 
     calibration = CalibrationFile.parse_json((tmp_path / "report" / "calibration.json").read_text())
     assert calibration.table_id == TABLE.info.id()
+    assert (calibration.version, calibration.reference_ms) == (2, SCALE.reference_ms)
     assert calibration.calibration.networks == 39
 
     png = (tmp_path / "report" / "correlation.png").read_bytes()
