@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
-.PHONY: help setup demo demo-search test test-fast check format bench gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast check format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -43,6 +43,12 @@ format: $(STAMP)  ## let ruff mend what it can
 
 bench: $(STAMP)  ## benchmarks; each prints a ratio
 	$(BIN)/python -m pytest -m benchmark -s -q
+
+coverage: $(STAMP)  ## how often 95 % intervals of entries cover, over fresh processes; on a quiet machine; results in build/coverage
+	$(BIN)/python -m scripts.coverage $(ARGS)
+
+noise-trial: $(STAMP)  ## what a busy neighbour does to a table; on a quiet machine; results in build/noise
+	$(BIN)/python -m scripts.noise_trial $(ARGS)
 
 gpu-check: $(STAMP)  ## what a GPU box has to show, in parts; PART=NAME runs one; results in build/gpu-check (docs/gpu.md)
 	$(BIN)/python -m scripts.gpu_check $(addprefix --part ,$(PART)) $(ARGS)

@@ -70,8 +70,10 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
         timer.time(launches * 3)
         times = timer.time(launches * RUNS)
     finally:
-        for closing in (*graphs, *chain.from_iterable(places)):
-            closing.close()
+        for graph in graphs:
+            graph.close()
+        for memory in chain.from_iterable(places):
+            memory.close()
     single_ms, double_ms = median(times[::2]), median(times[1::2])
     rate, peak, ratio = 2 * nbytes / (single_ms / 1e3), limits.bytes_per_s(), double_ms / single_ms
     checks = [
