@@ -14,7 +14,7 @@ class FakeHost:
 
     Attributes:
         cores: that may be used; this process keeps one of them busy.
-        others: cores that others keep busy before a reading, by its number: the first is before all visits, then come two a visit.
+        others: cores that others keep busy before a reading, by its number: one before all visits, then two a visit.
     """
 
     cores: int = 4
