@@ -13,6 +13,7 @@ from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
 from models.spec.measurements import PROTOCOL_VERSIONS, ProtocolName, Workload
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
+from profiler_service.conditions import cpu_bounds
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.memory import network_bytes
@@ -46,6 +47,7 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
     for index, workload in enumerate(request.workloads or ()):
         _check(workload, space, request.protocol, backend, f"workloads.{index}")
     provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}
+    provenance |= cpu_bounds().provenance()
     if request.protocol is ProtocolName.ISOLATED_COLD:
         provenance["flush_bytes"] = str(backend.flush_bytes)
     info = TableInfo(

@@ -13,7 +13,8 @@ from profiler_service.backends.device.failures import NO_DRIVER
 from profiler_service.backends.device.survey import Survey, survey_gpus
 from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.processor import usable_cores
-from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.backends.registry import backend_names, device_kinds, kind_meant
+from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look
 from profiler_service.findings import Finding, Outcome
 from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
@@ -27,8 +28,6 @@ ENOUGH_DISK_BYTES = 2**30
 
 QUIET_LOAD = 0.3
 """Running processes per core above which slow phases are to be expected; a job then takes longer and flags more."""
-
-_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 Describe = Callable[[Settings], BackendDescription]
 """Asks a worker process about the backend that the settings name."""
@@ -58,7 +57,9 @@ def diagnose(
     yield _database(settings)
     yield _disk(settings)
     yield _cores(settings)
+    yield from cpu_findings(cpu_bounds(), settings.threads)
     yield _load()
+    yield _others()
     yield governor()
 
 
@@ -130,7 +131,7 @@ def _choices() -> list[Choice]:
 
 def _wanted(settings: Settings) -> Choice:
     """What the settings ask for."""
-    return settings.backend, settings.device or next(iter(device_kinds(settings.backend)), None)
+    return settings.backend, kind_meant(settings.backend, settings.device)
 
 
 def _database(settings: Settings) -> Finding:
@@ -170,6 +171,21 @@ def _cores(settings: Settings) -> Finding:
     return Finding(name="cores", outcome=Outcome.OK, detail=detail)
 
 
+def cpu_findings(bounds: CpuBounds, threads: int) -> Iterator[Finding]:
+    """What keeps this process from using the whole processor; nothing where nothing does."""
+    if bounds.cpuset:
+        detail = f"cores {bounds.cpuset} of {bounds.machine_cores} may be used"
+        yield Finding(name="cpuset", outcome=Outcome.OK, detail=detail)
+    if bounds.quota_cores is not None:
+        problem = bounds.quota_problem(threads)
+        yield Finding(
+            name="cpu quota",
+            outcome=Outcome.WARNING if problem else Outcome.OK,
+            detail=problem or f"{bounds.quota_cores:g} cores",
+            hint=f"Raise the quota to {threads + 1} cores or more, or choose fewer --threads." if problem else "",
+        )
+
+
 def _load() -> Finding:
     load = host_load() / len(usable_cores())
     detail = f"{load:.2f} running processes per core in the last minute"
@@ -179,14 +195,22 @@ def _load() -> Finding:
     return Finding(name="load", outcome=Outcome.OK, detail=detail)
 
 
-def governor(path: Path = _GOVERNOR) -> Finding:
+def _others() -> Finding:
+    found = look()
+    if found.busy:
+        hint = "End that, or let profile wait with --wait-for-quiet MINUTES."
+        return Finding(name="other work", outcome=Outcome.WARNING, detail=found.busy, hint=hint)
+    told = found.host.others_busy
+    detail = "not told on this system" if told is None else f"{told:.1f} of {found.host.cores} cores"
+    return Finding(name="other work", outcome=Outcome.OK, detail=detail)
+
+
+def governor(path: Path = GOVERNOR) -> Finding:
     """Whether the clock of the CPU is left to rise and fall."""
     name = "cpu governor"
-    try:
-        found = path.read_text().strip()
-    except OSError:
+    if (found := cpu_governor(path)) is None:
         return Finding(name=name, outcome=Outcome.OK, detail="not visible from here, as in most containers and guests")
-    if found != "performance":
+    if found != STEADY_GOVERNOR:
         hint = "Fix the clock while measuring: cpupower frequency-set -g performance"
         return Finding(name=name, outcome=Outcome.WARNING, detail=found, hint=hint)
     return Finding(name=name, outcome=Outcome.OK, detail=found)

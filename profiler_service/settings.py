@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.spec import limits
 from models.spec.base import invalid_settings
+from models.spec.errors import UnknownNameError
 from profiler_service.backends.options import BackendOptions, DeviceAccess, DeviceKind
 
 ENVIRONMENT_PREFIX = "OPCLOCK_"
@@ -180,6 +181,17 @@ def unknown_settings(variables: Iterable[str]) -> dict[str, str]:
         and name.upper() not in known - _OTHERS
         and name not in _OTHERS
     }
+
+
+def require_known_settings(variables: Iterable[str]) -> None:
+    """Refuse variables of the environment that were meant to be settings: everything would be measured without them.
+
+    Raises:
+        UnknownNameError: names them, and the nearest setting of each.
+    """
+    if unknown := unknown_settings(variables):
+        hints = list(unknown.values()) if len(unknown) == 1 else [f"{name}: {hint}" for name, hint in unknown.items()]
+        raise UnknownNameError(f"no setting is called {', '.join(unknown)}", hint=" ".join(hints))
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student
-from scripts.noise import noise
 
 from models.spec.measurements import Measurement
 from models.spec.tables import Table
 from models.spec.uncertainty import value_stderr_ms
+from scripts.noise import noise
 from scripts.trials import Trial, sampled
 
 LOWEST, HIGHEST = 0.93, 0.97
@@ -48,7 +48,7 @@ def coverage(tables: Sequence[Table]) -> dict[str, float]:
     """What the tables say of each other.
 
     Returns:
-        `covered`: share of the entries' 95 % intervals that hold what the other tables find; `rounds_alone`: the same where only
+        `covered`: share of the 95 % intervals that hold what the other tables find; `rounds_alone`: the same where only
         the spread between rounds counts; `processes_sd`: standard deviation between processes beyond what rounds explain, as a
         fraction of the value, median over the entries; and how many there were.
     """

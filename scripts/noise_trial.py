@@ -1,4 +1,4 @@
-"""What a busy neighbour does to a table, and what the protocol corrects: every error is against the same entries measured quietly.
+"""What a busy neighbour does to a table, and what the protocol corrects, against the same entries measured quietly.
 
     python scripts/noise_trial.py -o build/noise
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.noise import noise
 
 from models.spec.tables import Table
 from models.spec.verdicts import judge_table
+from scripts.noise import noise
 from scripts.trials import Trial, sampled
 
 CONDITIONS: dict[str, tuple[str, float, float] | None] = {

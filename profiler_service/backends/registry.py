@@ -102,6 +102,11 @@ def device_kinds(name: str) -> tuple[DeviceKind, ...]:
     return tuple(_BUILT_IN.get(name, ()))
 
 
+def kind_meant(name: str, chosen: DeviceKind | None) -> DeviceKind | None:
+    """The kind of device that a backend measures on: the chosen one, else the one it is for; None for a registered one."""
+    return chosen or next(iter(device_kinds(name)), None)
+
+
 def create_backend(name: str, options: BackendOptions | None = None) -> Backend:
     """That backend, its runtime loaded.
 

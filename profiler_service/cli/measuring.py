@@ -16,6 +16,7 @@ from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobPublic, JobState
 from models.terminal import job_progress, people
 from profiler_service.admission import admit
+from profiler_service.cli.quiet import Start
 from profiler_service.cli.runtime import open_runner, open_store, open_workers
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.settings import Settings
@@ -40,22 +41,30 @@ class Measured:
     visits: int
 
 
-def measure(request: JobCreate, settings: Settings, title: str = "measuring") -> Measured:
+def measure(request: JobCreate, settings: Settings, title: str = "measuring", *, start: Start | None = None) -> Measured:
     """Do what the request asks; what its table holds already is not measured again.
 
     The first SIGINT or SIGTERM stops it after the present visit.
 
+    Args:
+        request: what to measure.
+        settings: where and how.
+        title: of the progress bar.
+        start: looks at the machine before, and waits for it; by default it only says what it finds.
+
     Raises:
+        typer.Exit: it was interrupted before it began.
         OpclockError: what `admit` or `JobRunner.run` raises.
     """
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
         with open_workers(settings) as workers:
             admitted = admit(request, workers.description)
+        interrupted = stack.enter_context(_interrupted_by_signals())
+        (start or Start()).begin(settings, interrupted.is_set)
         job = store.create_job(admitted.request, store.ensure_table(admitted.info))
         runner = open_runner(store, settings)
         show = stack.enter_context(job_progress(title))
-        interrupted = stack.enter_context(_interrupted_by_signals())
         seconds = runner.run(job.id, show, interrupted)
         job = store.job(job.id)
         visits = 0 if job.started_at is None else store.count_visits(job.table_id, since=job.started_at)

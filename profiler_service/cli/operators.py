@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -17,8 +18,9 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.wire import JobCreate
 from models.terminal import Json, emit
 from profiler_service.cli.measuring import Measured, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads
-from profiler_service.settings import Settings
+from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
+from profiler_service.cli.quiet import Start
+from profiler_service.settings import Settings, require_known_settings
 
 CONVENTION = (
     "FLOPs are multiply-adds of the convolutions alone, as in the paper; parameters include batch normalisation; "
@@ -91,17 +93,19 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
         threads: Threads = None,
         core: Core = None,
         remeasure: Remeasure = False,
+        wait_for_quiet: WaitForQuiet = None,
         json: Json = False,
     ) -> None:
+        require_known_settings(os.environ)
         settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
         space = space_class(comparison.name)
         spec = SpaceSpec.parse({"name": comparison.name, "input_size": space.default_input_size, "dtype": dtype})
         published = comparison.published_operators(spec.dtype)
         workloads = tuple(row.operator for row in published)
-        measured = []
+        measured, start = [], Start(wait_for_quiet)
         for name in dict.fromkeys(protocol or (ProtocolName.IN_CONTEXT, ProtocolName.ISOLATED)):
             request = JobCreate(space=spec, workloads=workloads, protocol=name, budget=budget, remeasure=remeasure)
-            measured.append(measure(request, settings, f"measuring, {name.value}"))
+            measured.append(measure(request, settings, f"measuring, {name.value}", start=start))
             if measured[-1].interrupted:
                 break
         rows = compared(published, measured)

@@ -24,4 +24,15 @@ Rebuild = Annotated[
     ),
 ]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+WaitForQuiet = Annotated[
+    float | None,
+    typer.Option(
+        "--wait-for-quiet",
+        metavar="MINUTES",
+        min=0,
+        max=10_080,
+        help="Wait so long for other work on this machine to end; then measure in any case.",
+        show_default="do not wait",
+    ),
+]
 Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]

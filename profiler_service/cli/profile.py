@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -21,8 +22,9 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from models.terminal import Json, emit, parse_parameter, parse_size
 from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads
-from profiler_service.settings import Settings
+from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads, WaitForQuiet
+from profiler_service.cli.quiet import Start
+from profiler_service.settings import Settings, require_known_settings
 
 FAILURES_SHOWN = 10
 
@@ -52,11 +54,13 @@ def profile(
     ] = None,
     remeasure: Remeasure = False,
     rebuild: Rebuild = None,
+    wait_for_quiet: WaitForQuiet = None,
     json: Json = False,
 ) -> None:
     """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
     if sample is not None and share is not None:
         raise typer.BadParameter("--sample and --share both choose operators; give one of the two")
+    require_known_settings(os.environ)
     settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
@@ -77,7 +81,7 @@ def profile(
         remeasure=remeasure,
         rebuild=rebuild,
     )
-    measured = measure(request, settings)
+    measured = measure(request, settings, start=Start(wait_for_quiet))
     job, table = measured.job, measured.table
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
     spread = table.info.rebuild_spread

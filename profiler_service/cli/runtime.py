@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from models.spec.errors import UnknownNameError
 from profiler_service.backends.registry import backend_names
+from profiler_service.conditions import look
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.workers import Workers, WorkerSettings
@@ -50,7 +51,13 @@ def open_workers(settings: Settings) -> Workers:
 
 def open_runner(store: Store, settings: Settings) -> JobRunner:
     """What runs jobs on that backend, each with processes of its own."""
-    return JobRunner(store, settings, lambda: open_workers(settings), lock_directory=settings.lock_dir)
+    return JobRunner(
+        store,
+        settings,
+        lambda: open_workers(settings),
+        lock_directory=settings.lock_dir,
+        is_quiet=lambda: settings.device == "cuda" or not look().busy,
+    )
 
 
 def describe_backend(settings: Settings) -> BackendDescription:

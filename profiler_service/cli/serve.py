@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 import sys
@@ -17,12 +18,14 @@ import uvicorn
 
 from models.terminal import Json, emit
 from profiler_service.api.app import create_app
+from profiler_service.backends.registry import kind_meant
 from profiler_service.cli.options import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import describe_backend, open_runner, open_store
+from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.logs import configure_logs
-from profiler_service.settings import Settings
+from profiler_service.settings import Settings, require_known_settings
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,7 @@ def serve(
     json: Json = False,
 ) -> None:
     """Serve tables and jobs over HTTP. With --json the address is printed once the service answers."""
+    require_known_settings(os.environ)
     settings = Settings.load(host=host, port=port, database=database, backend=backend, threads=threads, core=core)
     configure_logs(settings.log_level, settings.log_format)
     with ExitStack() as stack:
@@ -55,6 +59,7 @@ def serve(
         found = describe_backend(settings)
         runner = open_runner(store, settings)
         queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
+        warn_of_machine(settings)
         app = create_app(settings, store=store, queue=queue, backend=found)
 
         def announce() -> None:
@@ -77,6 +82,13 @@ def serve(
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
     log.info("stopped; unfinished jobs go on when the service starts again")
+
+
+def warn_of_machine(settings: Settings) -> None:
+    """Log what will disturb measuring as the machine is now; on a GPU the processor's other work hardly counts."""
+    if kind_meant(settings.backend, settings.device) != "cuda":
+        for warning in look().warnings(settings.threads):
+            log.warning(warning)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -15,7 +15,6 @@ from time import perf_counter
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import AloneRequest, Failure
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.sifting import sifted_alone
@@ -23,7 +22,7 @@ from profiler_service.jobs.warmup import sentinel_alone_ms
 from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import Visit, disturbed
 
 
 def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], protocol: ProtocolName, *, seed: str) -> None:
@@ -49,8 +48,10 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
         for planned in due:
             if job.stopped():
                 return
-            start_s, load = perf_counter(), host_load()
+            start_s = perf_counter()
+            job.host.begin()
             times = job.workers.time_alone(alone_request(artifacts[planned.graph.key], protocol, job.budget))
+            host = job.host.end()
             if isinstance(times, Failure):
                 job.ledger.fail(times if times.key is not None else replace(times, key=planned.graph.key))
             else:
@@ -63,11 +64,12 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
                     samples_ms=times.samples_ms,
                     sentinel_ms=sentinel_ms,
                     passes=len(times.samples_ms),
-                    accepted=True,
+                    accepted=not disturbed(times.device, host),
                     started_at=times.started_at,
                     device=times.device,
+                    host=host,
                 )
-                job.ledger.save_visits([visit], host_load=load)
+                job.ledger.save_visits([visit], host_load=host.load)
             job.reporter.estimate.did(Work.VISIT, planned.operators, perf_counter() - start_s)
             job.reporter.tick()
         job.ledger.settle()

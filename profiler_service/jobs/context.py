@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from profiler_service.jobs.host import HostWatch
 from profiler_service.jobs.ledger import Ledger
 from profiler_service.jobs.planner import PlannedGraph
 from profiler_service.jobs.progress import Work
@@ -26,6 +27,7 @@ class JobContext:
         seconds: where its time goes; the phases add to it.
         stopped: asked between visits; once true, the phases return and leave the rest as it is.
         clock: tells when the device was slow.
+        host: tells what else the machine did.
     """
 
     workers: Workers
@@ -35,6 +37,7 @@ class JobContext:
     seconds: PhaseSeconds
     stopped: Callable[[], bool]
     clock: ClockWatch = field(default_factory=ClockWatch)
+    host: HostWatch = field(default_factory=HostWatch)
 
     def expect_visits(self) -> None:
         """Tell the reporter how much timing is left."""

@@ -1,4 +1,4 @@
-"""Visiting the groups of one round: what the sentinel rejects is repeated, what fails is dropped and the rest goes on."""
+"""Visiting the groups of one round: what was slow or disturbed is repeated, what fails is dropped and the rest goes on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.host import host_load
 from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.sifting import sifted_group
 from profiler_service.measure.groups import Group, Member
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import HostState, Visit, disturbed
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,35 @@ class VisitSettings:
 
 
 @dataclass(frozen=True)
+class _Timed:
+    """What an attempt told, and what else the machine did meanwhile."""
+
+    times: GroupTimes
+    host: HostState
+
+    @property
+    def sentinel_ms(self) -> float:
+        return median(self.times.sentinel_ms)
+
+    @property
+    def disturbed(self) -> bool:
+        return disturbed(self.times.device, self.host)
+
+    def better(self, other: _Timed | None) -> _Timed:
+        """An attempt that nothing disturbed goes before others: a neighbour slows the sentinel otherwise than large engines.
+        Among equals that with the faster sentinel.
+        """
+        mine = (self.disturbed, self.sentinel_ms)
+        return self if other is None or mine < (other.disturbed, other.sentinel_ms) else other
+
+
+@dataclass(frozen=True)
 class _Attempt:
-    """A group that is to be visited, how often that was tried, and the attempt with the fastest sentinel so far."""
+    """A group that is to be visited, how often that was tried, and the best attempt so far."""
 
     group: Group
     number: int = 0
-    best: GroupTimes | None = None
-
-    def better(self, times: GroupTimes) -> GroupTimes:
-        """The attempt with the faster sentinel."""
-        return times if self.best is None or median(times.sentinel_ms) < median(self.best.sentinel_ms) else self.best
+    best: _Timed | None = None
 
 
 class GroupVisits:
@@ -78,7 +96,7 @@ class GroupVisits:
     def visit(self, groups: Iterable[Group], settings: VisitSettings) -> None:
         """Visit the groups, and save each one's visits as it is done; return early if the job is stopped.
 
-        A visit that the sentinel rejects is repeated after the other groups: by then a slow phase may be over.
+        A visit that was slow or disturbed is repeated after the other groups: by then that may be over.
 
         Raises:
             JobError: the sentinel failed.
@@ -89,7 +107,8 @@ class GroupVisits:
             attempt = replace(attempt, group=attempt.group.only(self._able))  # others may have failed since
             if not attempt.group.due:
                 continue
-            start_s, load = perf_counter(), host_load()
+            start_s = perf_counter()
+            self._job.host.begin()
             outcome = self._job.workers.time_group(
                 GroupRequest(
                     artifacts=tuple(self._artifacts[key] for key in attempt.group.keys),
@@ -100,31 +119,33 @@ class GroupVisits:
                     sentinel_every=settings.sentinel_every,
                 )
             )
+            host = self._job.host.end()
             if isinstance(outcome, Failure):
                 self._failed_whole(outcome, attempt.group)
                 units = 0
             else:
-                units = self._timed(sifted_group(outcome, self._job.clock), attempt, settings, load)
+                units = self._timed(_Timed(sifted_group(outcome, self._job.clock), host), attempt, settings)
             self._job.reporter.estimate.did(Work.VISIT, units, perf_counter() - start_s)
             self._job.reporter.tick()
 
-    def _timed(self, times: GroupTimes, attempt: _Attempt, settings: VisitSettings, host_load: float) -> int:
+    def _timed(self, timed: _Timed, attempt: _Attempt, settings: VisitSettings) -> int:
         """Keep or repeat what was measured; the units of work that are done."""
+        times = timed.times
         self._job.seconds.add(times, repeat=attempt.number > 0)
         alone = {failure.key for failure in times.failures if self._blame_unless_crowded(failure, attempt.group)}
         group = attempt.group.only(lambda member: self._able(member) and member.key not in alone)
         if not group.due:
             return 0
-        verdict = settings.gate.judge(median(times.sentinel_ms), attempt=attempt.number)
+        verdict = settings.gate.judge(timed.sentinel_ms, attempt=attempt.number, disturbed=timed.disturbed)
         if verdict is Verdict.REPEAT:
-            self._queue.append(_Attempt(group, attempt.number + 1, attempt.better(times)))
+            self._queue.append(_Attempt(group, attempt.number + 1, timed.better(attempt.best)))
             return 0
         accepted = verdict is Verdict.ACCEPT
-        self._save(group, times if accepted else attempt.better(times), accepted=accepted, host_load=host_load)
+        self._save(group, timed if accepted else timed.better(attempt.best), accepted=accepted)
         return sum(self._units[member.key] for member in group.due)
 
-    def _save(self, group: Group, times: GroupTimes, *, accepted: bool, host_load: float) -> None:
-        sentinel_ms = median(times.sentinel_ms)
+    def _save(self, group: Group, timed: _Timed, *, accepted: bool) -> None:
+        times = timed.times
         self._job.ledger.save_visits(
             [
                 Visit(
@@ -132,15 +153,16 @@ class GroupVisits:
                     round=self._number,
                     visit=self._saved,
                     samples_ms=times.samples_ms[member.key],
-                    sentinel_ms=sentinel_ms,
+                    sentinel_ms=timed.sentinel_ms,
                     passes=len(times.windows) or len(times.samples_ms[member.key]),
                     accepted=accepted,
                     started_at=times.started_at,
                     device=times.device,
+                    host=timed.host,
                 )
                 for member in (*group.due, *group.bases)
             ],
-            host_load=host_load,
+            host_load=timed.host.load,
         )
         self._saved += 1
 

@@ -28,7 +28,7 @@ from profiler_service.jobs.planner import graph_key
 from profiler_service.measure.scale import SLOW
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import HostState, Visit
 
 OPERATORS, COMPANY, VISITS, PASSES = 4, 16, 3, 12
 """Operators that are checked, engines that keep them company so that caches are as cold as in a job, and how often."""
@@ -84,6 +84,7 @@ def time_plainly(
     number = job.ledger.begin_round()
     visits: list[GroupTimes] = []
     while subjects and len(visits) < VISITS and not job.stopped():
+        job.host.begin()
         times = job.workers.time_group(
             GroupRequest(
                 artifacts=tuple(built[key] for key in keys),
@@ -93,9 +94,11 @@ def time_plainly(
                 seed=rng.getrandbits(32),
             )
         )
+        host = job.host.end()
         if isinstance(times, Failure):
             break
-        job.ledger.save_visits([_sentinel_visit(times, number, len(visits))])
+        visit = _sentinel_visit(times, host, number, len(visits))
+        job.ledger.save_visits([visit])
         visits.append(times)
     return PlainVisits(subjects, tuple(visits))
 
@@ -171,7 +174,7 @@ def _checked(
     )
 
 
-def _sentinel_visit(times: GroupTimes, number: int, index: int) -> Visit:
+def _sentinel_visit(times: GroupTimes, host: HostState, number: int, index: int) -> Visit:
     return Visit(
         graph_key=SENTINEL_GRAPH.key(),
         round=number,
@@ -182,4 +185,5 @@ def _sentinel_visit(times: GroupTimes, number: int, index: int) -> Visit:
         accepted=True,
         started_at=times.started_at,
         device=times.device,
+        host=host,
     )

@@ -24,7 +24,7 @@ from profiler_service.jobs.alone import measure_alone
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.device_lock import device_lock
-from profiler_service.jobs.host import free_memory_bytes
+from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.ledger import Ledger
 from profiler_service.jobs.plain_check import compare, time_plainly
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
@@ -91,6 +91,7 @@ class JobRunner:
         settings: how many engines may be live, and how much memory they may take.
         open_workers: makes the processes for one job; they are closed at its end.
         lock_directory: of the device locks; the machine's by default.
+        watch_host: makes what tells, during a job, what else the machine does.
         is_quiet: tells whether values that were measured on a busy machine are worth measuring again now.
     """
 
@@ -101,10 +102,12 @@ class JobRunner:
         open_workers: Callable[[], Workers],
         *,
         lock_directory: Path | None = None,
+        watch_host: Callable[[], HostWatch] = HostWatch,
         is_quiet: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store, self._settings = store, settings
-        self._open_workers, self._lock_directory, self._is_quiet = open_workers, lock_directory, is_quiet
+        self._open_workers, self._lock_directory = open_workers, lock_directory
+        self._watch_host, self._is_quiet = watch_host, is_quiet
         self._workers: Workers | None = None
 
     def run(self, job_id: str, on_progress: OnProgress, cancelled: Event, interrupted: Event | None = None) -> PhaseSeconds:
@@ -215,7 +218,7 @@ class JobRunner:
             )
 
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
-        context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped)
+        context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped, host=self._watch_host())
         context.expect_visits()
         limits = LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction))
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])

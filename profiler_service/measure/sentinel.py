@@ -17,16 +17,23 @@ class Verdict(Enum):
     ACCEPT = auto()
     """The host was as fast as it has been; keep it."""
     REPEAT = auto()
-    """The host was slow; measure again."""
+    """The host was slow or busy; measure again."""
     FLAG = auto()
-    """The host was slow, but enough was repeated; keep the best attempt and flag it as contaminated."""
+    """The host was slow or busy, but enough was repeated; keep the best attempt and flag it as contaminated."""
+
+
+BUSY_FOR_GOOD = 8
+"""Attempts in a row that others disturbed, after which none is repeated for that: waiting was in vain."""
 
 
 class SentinelGate:
-    """Judges visits by their sentinel: more than `tolerance` above the best so far is a slow phase.
+    """Judges visits by their sentinel: more than `tolerance` above the best so far is a slow phase. What others disturbed is
+    treated like that.
 
     A visit is repeated at most `max_repeats` times. All repeats together stay within `repeat_share` of the visits (and
     `max_repeats`), beyond which the host is taken to be slow for good: normalisation must then do without.
+
+    A host that is busy all the time costs fewer repeats still: `BUSY_FOR_GOOD`, until something is left undisturbed again.
 
     Where the table has a sentinel reference, the best is that until something better is seen: a job may begin in a slow phase.
 
@@ -42,19 +49,24 @@ class SentinelGate:
         self._best_ms = reference_ms
         self._visits = 0
         self._repeats = 0
+        self._disturbed_in_a_row = 0
 
-    def judge(self, sentinel_ms: float, *, attempt: int) -> Verdict:
+    def judge(self, sentinel_ms: float, *, attempt: int, disturbed: bool = False) -> Verdict:
         """Judge one attempt at a visit.
 
         Args:
             sentinel_ms: median of the sentinel's runs in it.
             attempt: 0 for a visit's first attempt, then 1, 2 …
+            disturbed: whether others used the processor or the device meanwhile.
         """
         if attempt == 0:
             self._visits += 1
         self._best_ms = sentinel_ms if self._best_ms is None else min(self._best_ms, sentinel_ms)
-        if sentinel_ms <= (1 + self._tolerance) * self._best_ms:
+        self._disturbed_in_a_row = self._disturbed_in_a_row + 1 if disturbed else 0
+        if not disturbed and sentinel_ms <= (1 + self._tolerance) * self._best_ms:
             return Verdict.ACCEPT
+        if self._disturbed_in_a_row > BUSY_FOR_GOOD:
+            return Verdict.FLAG
         if attempt >= self._max_repeats or self._repeats >= self._max_repeats + self._repeat_share * self._visits:
             return Verdict.FLAG
         self._repeats += 1

@@ -106,7 +106,12 @@ class Visit(Record):
 
     @property
     def disturbed(self) -> bool:
-        """Whether others used what the visit was timed on: a GPU, where the device tells of itself, else the processor."""
-        if self.device is not None:
-            return bool(self.device.other_processes)
-        return self.host is not None and bool(self.host.busy)
+        """See the function of that name."""
+        return disturbed(self.device, self.host)
+
+
+def disturbed(device: DeviceState | None, host: HostState | None) -> bool:
+    """Whether others used what was timed on: a GPU, where the device tells of itself, else the processor."""
+    if device is not None:
+        return bool(device.other_processes)
+    return host is not None and bool(host.busy)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -24,7 +24,7 @@ from models.spec.measurements import Budget, ProtocolName
 from models.spec.operators import DTYPE_BYTES
 from profiler_service.cli.runtime import describe_backend
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.settings import Settings, unknown_settings
+from profiler_service.settings import Settings, require_known_settings
 from profiler_service.version import service_version
 from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError, scrubbed
 from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settings_in_force, settings_that_count, settle
@@ -48,7 +48,7 @@ def main() -> int:
     """0 everything named is done or makes no sense here; 4 something failed; 75 something needs another call."""
     options = _parser().parse_args()
     try:
-        _require_known(os.environ)
+        require_known_settings(os.environ)
         choices = settle(_choices(options))
         parts = plan(choices, reference=options.reference, tables=options.tables.resolve())
         output = (options.output or Path("build") / ("gpu-check-rehearsal" if options.rehearse else "gpu-check")).resolve()
@@ -79,13 +79,6 @@ def _refused(message: str, hint: str, code: ExitCode) -> int:
     if hint:
         CONSOLE.print(hint, markup=False)
     return int(code)
-
-
-def _require_known(variables: Iterable[str]) -> None:
-    """Raises UnknownNameError for variables that were meant to be settings: everything would be measured without them."""
-    if unknown := unknown_settings(variables):
-        hints = list(unknown.values()) if len(unknown) == 1 else [f"{name}: {hint}" for name, hint in unknown.items()]
-        raise UnknownNameError(f"no setting is called {', '.join(unknown)}", hint=" ".join(hints))
 
 
 def run_part(part: Part, choices: Choices, output: Path, limit_s: float) -> PartResult:

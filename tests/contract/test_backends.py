@@ -5,7 +5,7 @@ A backend whose runtime is not installed, or which refuses these settings, is sk
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -137,22 +137,84 @@ def test_infers_for_any_input_and_keeps_nothing_of_it(engine: Engine) -> None:
     np.testing.assert_array_equal(engine.infer(seeded), first)
 
 
+DENORMAL, NORMAL, LARGE = 0x000AE398, 0x0DA24260, 0x501502F9
+"""Bits of 1e-39, 1e-30 and 1e10. A thread that flushes denormals makes none from a number: an array of 1e-39 would be zeros."""
+
+
 def test_flushes_denormals_as_its_target_says(backend: Backend, cache: GraphCache) -> None:
+    _require_flushing(backend)
+    artifact = _artifact(cache, backend, GraphRequest(subject=_operator("upsample")))
+    normal, denormal = _in_own_process(backend, [(artifact, NORMAL, None), (artifact, DENORMAL, None)])
+    assert normal.any()
+    assert not denormal.any()
+
+
+def test_flushes_denormal_weights_too(backend: Backend, cache: GraphCache) -> None:
+    """As nothing here asks for it, PyTorch and ONNX Runtime compute with them: 1e-39 times 1e10 is a normal number."""
+    _require_flushing(backend)
+    artifact = _artifact(cache, backend, CONVOLUTION)
+    normal, denormal = _in_own_process(backend, [(artifact, LARGE, NORMAL), (artifact, LARGE, DENORMAL)])
+    assert normal.any()
+    assert not denormal.any()
+
+
+def _require_flushing(backend: Backend) -> None:
     if backend.target().precision.get("denormals") != "zero":
         pytest.skip(f"{backend.name} does not say that it flushes denormals")
-    artifact = _artifact(cache, backend, GraphRequest(subject=_operator("upsample")))
-    # In a process of its own, as in the service: of all sessions of a process, ONNX Runtime heeds the first one's wish, and
-    # here any earlier test may have made that.
+
+
+def _in_own_process(
+    backend: Backend, runs: Sequence[tuple[GraphArtifact, int, int | None]]
+) -> list[np.ndarray[Any, np.dtype[np.uint32]]]:
+    """The bits of the outputs, since comparing floats would flush them too, by the bits of inputs and of kernels.
+
+    In a process of its own, as in the service: of all sessions of a process, ONNX Runtime heeds the first one's wish, and here
+    any earlier test may have made that.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        output = process.submit(_output_for_denormals, backend.name, backend.options, artifact).result()
-    # Bits, since comparing floats flushes them too.
-    assert not output.view(np.uint32).any()
+        outputs = process.submit(_outputs, backend.name, backend.options, runs).result()
+    return [output.view(np.uint32) for output in outputs]
 
 
-def _output_for_denormals(name: str, options: BackendOptions, artifact: GraphArtifact) -> FloatArray:
-    backend = create_backend(name, options)
+def _outputs(name: str, options: BackendOptions, runs: Sequence[tuple[GraphArtifact, int, int | None]]) -> list[FloatArray]:
+    with closing(create_backend(name, options)) as backend:
+        return [_output(backend, *run) for run in runs]
+
+
+def _output(backend: Backend, artifact: GraphArtifact, inputs: int, weights: int | None) -> FloatArray:
+    if weights is not None and artifact.onnx_path is not None:
+        artifact = _with_kernels(artifact, weights)
     with closing(backend.build(artifact)) as engine:
-        return engine.infer(np.full(artifact.request.input_shape, 1e-40, dtype=np.float32))
+        if weights is not None and not backend.reads_onnx:
+            _set_kernels(engine, weights)
+        return engine.infer(_filled(artifact.request.input_shape, inputs))
+
+
+def _with_kernels(artifact: GraphArtifact, bits: int) -> GraphArtifact:
+    """A graph whose kernels hold that number everywhere, and whose biases are zero."""
+    import onnx
+
+    assert artifact.onnx_path is not None
+    graph = onnx.load(artifact.onnx_path)
+    for tensor in graph.graph.initializer:
+        tensor.raw_data = _filled(tuple(tensor.dims), bits if len(tensor.dims) == 4 else 0).tobytes()
+    path = artifact.onnx_path.with_name(f"{bits}-{artifact.onnx_path.name}")
+    onnx.save(graph, path)
+    return replace(artifact, onnx_path=path)
+
+
+def _set_kernels(engine: Any, bits: int) -> None:
+    """The same in the module of an engine of torch's."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in engine._module.parameters():
+            parameter.copy_(torch.from_numpy(_filled(tuple(parameter.shape), bits if parameter.ndim == 4 else 0)))
+
+
+def _filled(shape: tuple[int, ...], bits: int) -> FloatArray:
+    array: FloatArray = np.full(shape, bits, np.uint32).view(np.float32)
+    return array
 
 
 def test_an_input_of_the_wrong_shape_is_a_run_error(engine: Engine) -> None:

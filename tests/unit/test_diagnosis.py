@@ -12,7 +12,8 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends.device.failures import NO_DRIVER
 from profiler_service.backends.device.survey import GpuState, Survey
 from profiler_service.backends.options import DeviceKind
-from profiler_service.diagnosis import diagnose, governor
+from profiler_service.conditions import CpuBounds
+from profiler_service.diagnosis import cpu_findings, diagnose, governor
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.findings import Finding, Outcome
 from profiler_service.jobs.messages import BackendDescription
@@ -125,6 +126,18 @@ def test_more_threads_than_cores(tmp_path: Path) -> None:
     found = findings(Settings.load(database=tmp_path / "d.sqlite", threads=256))
     assert found["cores"].outcome is Outcome.PROBLEM
     assert "--threads" in found["cores"].hint
+
+
+@pytest.mark.parametrize(("quota", "outcome"), [(1.5, Outcome.WARNING), (2.0, Outcome.OK)])
+def test_a_quota_that_leaves_no_core_beside_the_engines_threads(quota: float, outcome: Outcome) -> None:
+    told = {found.name: found for found in cpu_findings(CpuBounds(machine_cores=8, usable=(0, 1), quota_cores=quota), 1)}
+    assert (told["cpu quota"].outcome, bool(told["cpu quota"].hint)) == (outcome, outcome is Outcome.WARNING)
+    assert told["cpuset"].detail == "cores 0-1 of 8 may be used"
+    assert list(cpu_findings(CpuBounds(machine_cores=2, usable=(0, 1)), 1)) == []
+
+
+def test_other_work_is_looked_for(tmp_path: Path) -> None:
+    assert "other work" in findings(Settings.load(database=tmp_path / "d.sqlite"))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Budget
 from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
+from profiler_service.jobs.host import HostWatch
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from tests.unit.jobs.fake_host import FakeHost
 from tests.unit.jobs.fake_workers import DESCRIPTION, FakeWorkers
 
 SPACE = SpaceSpec(name="fasterseg", input_size=(64, 64), parameters={"layers": 4, "widths": (8,)})
@@ -29,6 +31,7 @@ class Bench:
     def __init__(self, store: Store, directory: Path) -> None:
         self.store = store
         self.workers = FakeWorkers()
+        self.host = FakeHost()
         self.states: list[JobPublic] = []
         self.quiet = True
         self._directory = directory
@@ -37,7 +40,14 @@ class Bench:
     def configure(self, **settings: Any) -> None:
         """Run the jobs to come with such settings."""
         chosen = Settings.load(database=self.store.path, **({"plain_check": False} | settings))
-        self.runner = JobRunner(self.store, chosen, self._open, lock_directory=self._directory, is_quiet=lambda: self.quiet)
+        self.runner = JobRunner(
+            self.store,
+            chosen,
+            self._open,
+            lock_directory=self._directory,
+            watch_host=lambda: HostWatch(self.host.read),
+            is_quiet=lambda: self.quiet,
+        )
 
     def _open(self) -> Any:
         return self.workers

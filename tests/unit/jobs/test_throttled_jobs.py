@@ -34,15 +34,27 @@ def worst_error(entries: list[Measurement]) -> float:
 
 
 def test_a_steady_device_leaves_its_state_and_nothing_set_aside(bench: Bench) -> None:
-    bench.workers.device = lambda reading: replace(STEADY, temperature_c=50 + reading // 40, other_processes=reading % 2)
+    bench.workers.device = lambda reading: replace(STEADY, temperature_c=50 + reading // 40)
     _, entries = measured(bench)
     for entry in entries:
         assert (entry.clock_before_mhz, entry.clock_after_mhz, entry.power_w) == (USUAL_MHZ, USUAL_MHZ, 310.0)
         assert entry.temperature_before_c is not None
         assert entry.temperature_after_c is not None
         assert entry.temperature_after_c > entry.temperature_before_c
-        assert (entry.samples_set_aside, entry.throttle_reasons, entry.other_processes) == (0, None, 1)
+        assert (entry.samples_set_aside, entry.throttle_reasons, entry.other_processes) == (0, None, 0)
         assert entry.flags == ()
+
+
+def test_others_that_compute_on_the_device_are_told_and_flagged_whatever_the_host_does(bench: Bench) -> None:
+    bench.workers.device = lambda reading: replace(STEADY, other_processes=reading % 2)
+    _, entries = measured(bench)
+    assert {entry.other_processes for entry in entries} == {1}
+    assert {entry.flags for entry in entries} == {(Flag.CONTAMINATED,)}
+
+    bench.workers.device = lambda reading: STEADY
+    bench.host.others = lambda reading: 3.0
+    _, entries = measured(bench, remeasure=True)
+    assert {entry.flags for entry in entries} == {()}
 
 
 def test_a_device_that_tells_nothing_leaves_nothing(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler_service.measure.sentinel import SentinelGate, Verdict
+from profiler_service.measure.sentinel import BUSY_FOR_GOOD, SentinelGate, Verdict
 
 
 def test_up_to_eight_percent_above_the_best_is_accepted() -> None:
@@ -49,3 +49,41 @@ def test_a_host_that_slows_down_for_good_costs_a_bounded_number_of_repeats() -> 
             if gate.judge(1.15, attempt=attempt) is Verdict.FLAG:
                 break
     assert 100 + 15 <= attempts <= 100 + 24
+
+
+def test_what_others_disturbed_is_repeated_however_fast_the_sentinel_was() -> None:
+    gate = SentinelGate(repeat_share=1.0)
+    assert gate.judge(1.0, attempt=0, disturbed=True) is Verdict.REPEAT
+    assert gate.judge(1.0, attempt=1, disturbed=True) is Verdict.REPEAT
+    assert gate.judge(1.0, attempt=2, disturbed=True) is Verdict.FLAG
+    assert gate.judge(1.0, attempt=0) is Verdict.ACCEPT
+
+
+def attempts_of(gate: SentinelGate, busy: list[bool]) -> list[Verdict]:
+    """Visit after visit, each until it is not to be repeated, while the host is busy or not at each attempt."""
+    told: list[Verdict] = []
+    attempt = 0
+    for disturbed in busy:
+        told.append(gate.judge(1.0, attempt=attempt, disturbed=disturbed))
+        attempt = attempt + 1 if told[-1] is Verdict.REPEAT else 0
+    return told
+
+
+def test_a_host_that_is_busy_for_good_is_waited_for_in_vain_only_for_a_while() -> None:
+    told = attempts_of(SentinelGate(repeat_share=0.5), [True] * 200)
+    assert 2 <= told.count(Verdict.REPEAT) <= BUSY_FOR_GOOD
+    assert set(told[BUSY_FOR_GOOD:]) == {Verdict.FLAG}
+
+
+def test_after_an_undisturbed_visit_repeats_are_worth_it_again() -> None:
+    gate = SentinelGate(repeat_share=0.5)
+    attempts_of(gate, [True] * 50)
+    assert attempts_of(gate, [False, True, False]) == [Verdict.ACCEPT, Verdict.REPEAT, Verdict.ACCEPT]
+
+
+def test_with_work_on_and_off_repeats_stay_within_their_share() -> None:
+    busy = [number % 10 < 5 for number in range(500)]
+    told = attempts_of(SentinelGate(repeat_share=0.2), busy)
+    visits = len(told) - told.count(Verdict.REPEAT)
+    assert 0.1 * visits < told.count(Verdict.REPEAT) <= 2 + 0.2 * visits
+    assert told.count(Verdict.ACCEPT) == busy.count(False)

@@ -13,10 +13,12 @@ from models.spaces.registry import create_space
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.targets import TargetSpec
 from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.cli import measuring
+from profiler_service.cli import measuring, quiet
+from profiler_service.conditions import Conditions, CpuBounds
 from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.planner import requested_workloads
 from profiler_service.jobs.reporting import PhaseSeconds
+from profiler_service.measure.visits import HostState
 from profiler_service.storage.store import Store
 
 BACKEND = BackendDescription(
@@ -24,6 +26,9 @@ BACKEND = BackendDescription(
     dtypes=("float32",),
     reads_onnx=True,
     builds_on_device=False,
+)
+QUIET = Conditions(
+    host=HostState(load=0.1, cores=2, others_busy=0.0, stolen=0.0), bounds=CpuBounds(machine_cores=2, usable=(0, 1))
 )
 CRASHED = {"status": Status.CRASHED, "message": "its process was killed by SIGSEGV"}
 
@@ -57,6 +62,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Setup:
     """Has every so many-th operator fail in the next run."""
 
     def setup(every: int | None) -> None:
+        monkeypatch.setattr(quiet, "look", lambda: QUIET)
         monkeypatch.setattr(measuring, "open_workers", lambda settings: nullcontext(SimpleNamespace(description=BACKEND)))
         monkeypatch.setattr(measuring, "open_runner", lambda store, settings: PaperRunner(store, every))
 
