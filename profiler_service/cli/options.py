@@ -25,3 +25,6 @@ Rebuild = Annotated[
 ]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
 Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]
+Fdr = Annotated[
+    str, typer.Option(metavar="RATE", help="False-discovery rate: expected share of chance among what is called significant.")
+]
