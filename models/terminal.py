@@ -23,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table as Grid
 
 from models.spec.architectures import Parameter
 from models.spec.base import canonical_json
@@ -32,6 +33,9 @@ from models.spec.wire import JobPublic, JobState
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
 
 Document = BaseModel | Mapping[str, Any]
+
+_WIDEST = 1000
+"""Characters of a line."""
 
 
 def people() -> Console:
@@ -47,6 +51,12 @@ def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) 
         sys.stdout.flush()
     else:
         text(Console(highlight=False, soft_wrap=True))
+
+
+def print_whole(console: Console, grid: Grid) -> None:
+    """Print a table with every cell whole, however narrow the console is, so that keys and labels can be copied."""
+    console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=_WIDEST)).maximum)
+    console.print(grid)
 
 
 def progress() -> Progress:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.spec.errors import ExitCode
-from models.terminal import Json, emit, people
+from models.terminal import Json, emit, people, print_whole
 from profiler_service.cli.options import Database, Fdr
 from profiler_service.cli.sources import TableName, load_table, parse_fraction, parse_rate
 from profiler_service.comparison import EntryDifference, TableComparison, compare
@@ -110,4 +110,4 @@ def _list(console: Console, title: str, entries: Sequence[EntryDifference]) -> N
         mark = {True: "significant", False: "", None: "cannot be told"}[entry.significant]
         row = (f"{entry.a_ms:.4f}", f"{entry.b_ms:.4f}", f"{entry.relative:+.1%}", interval, mark)
         grid.add_row(entry.label, *row)
-    console.print(grid)
+    print_whole(console, grid)
