@@ -184,10 +184,10 @@ def page() -> str:
         "Each of its `workloads`:",
         grid(fields, record_fields(CheckedWorkload)),
         "## Samples",
-        f"`profiler-service export-samples TABLE` writes one Parquet file, version {sample_files.VERSION}, with one row per visit. "
-        f"The schema's metadata hold the version, the table's id and its info as JSON under `{sample_files.METADATA.decode()}`. "
-        f"Samples are single-precision, as the database keeps them. Columns `{sample_files.DEVICE}…` and "
-        f"`{sample_files.HOST}…` are empty where nobody told.",
+        f"`profiler-service export-samples TABLE` writes one Parquet file, version {sample_files.VERSION}, "
+        "with one row per visit. The schema's metadata hold the version, the table's id and its info as JSON "
+        f"under `{sample_files.METADATA.decode()}`. Samples are single-precision, as the database keeps them. "
+        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nobody told.",
         grid(headings, sample_columns()),
     ]
     return "\n\n".join(parts) + "\n"

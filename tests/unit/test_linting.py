@@ -11,7 +11,7 @@ from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
 from models.spec.scale import Scale
 from models.spec.tables import Table
-from profiler_service.linting import LintReport, lint, neighbours
+from profiler_service.linting import LintReport, RoundsOf, lint, neighbours
 from profiler_service.measure.values import RoundValue
 from tests import table_samples as samples
 
@@ -34,7 +34,7 @@ def names(report: LintReport) -> list[str]:
     return [finding.name for finding in report.findings]
 
 
-def rounds(values: Mapping[int, Sequence[float]]) -> object:
+def rounds(values: Mapping[int, Sequence[float]]) -> RoundsOf:
     """Rounds of operators by their output channels."""
 
     def rounds_of(operators: Sequence[OperatorSpec]) -> Mapping[str, Sequence[RoundValue]]:
@@ -101,15 +101,15 @@ def test_a_fall_within_the_noise_is_none() -> None:
 
 def test_a_fall_that_rounds_do_not_show_is_left_out() -> None:
     found = table(entry(0.5), entry(0.4, out_channels=16))
-    shown = lint(found, rounds({8: [0.5, 0.5, 0.5, 0.5], 16: [0.4, 0.4, 0.4, 0.6]}))  # type: ignore[arg-type]
+    shown = lint(found, rounds({8: [0.5, 0.5, 0.5, 0.5], 16: [0.4, 0.4, 0.4, 0.6]}))
     assert (shown.inversions[0].rounds, shown.inversions[0].rounds_falling, shown.inversions[0].repeats) == (4, 3, True)
 
-    hidden = lint(found, rounds({8: [0.5, 0.5, 0.5, 0.5], 16: [0.4, 0.4, 0.6, 0.6]}))  # type: ignore[arg-type]
+    hidden = lint(found, rounds({8: [0.5, 0.5, 0.5, 0.5], 16: [0.4, 0.4, 0.6, 0.6]}))
     assert (hidden.inversions, hidden.not_repeated) == ((), 1)
 
 
 def test_rounds_of_one_alone_do_not_tell_whether_a_fall_repeats() -> None:
-    report = lint(table(entry(0.5), entry(0.4, out_channels=16)), rounds({8: [0.5] * 4, 16: []}))  # type: ignore[arg-type]
+    report = lint(table(entry(0.5), entry(0.4, out_channels=16)), rounds({8: [0.5] * 4, 16: []}))
     assert report.inversions[0].repeats is None
 
 
