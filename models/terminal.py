@@ -23,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table as Grid
 
 from models.spec.architectures import Parameter
 from models.spec.base import canonical_json
@@ -38,6 +39,9 @@ Require = Annotated[
 ]
 
 Document = BaseModel | Mapping[str, Any]
+
+_WIDEST = 1000
+"""Characters of a line."""
 
 
 def people() -> Console:
@@ -78,6 +82,12 @@ def end_unless(verdict: Verdict, required: str | None) -> None:
     if required is not None and not verdict.level.meets(TrustLevel(required)):
         people().print(f"the verdict is {verdict.level.value}, and --require asks for {required} or better", markup=False)
         raise typer.Exit(ExitCode.UNTRUSTED)
+
+
+def print_whole(console: Console, grid: Grid) -> None:
+    """Print a table with every cell whole, however narrow the console is, so that keys and labels can be copied."""
+    console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=_WIDEST)).maximum)
+    console.print(grid)
 
 
 def progress() -> Progress:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from models.spaces.coverage import coverage
 from models.spaces.registry import space_label, usual_spec
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
 from models.spec.errors import MissingEntryError, TableMismatchError
@@ -185,10 +186,10 @@ def choose_table(
     protocol: ProtocolName | None = None,
     target: TargetSpec | None = None,
 ) -> TablePublic:
-    """The one table that fits everything stated.
+    """The one table that fits everything stated; where several do, the one whose entries cover the grid of its space.
 
     Raises:
-        TableChoiceError: none does, or several do; lists what there is.
+        TableChoiceError: none does, or several do of which none or several are complete; lists what there is.
     """
     fitting = [
         table
@@ -201,10 +202,13 @@ def choose_table(
     ]
     if len(fitting) == 1:
         return fitting[0]
+    if len(complete := [table for table in fitting if coverage(table).complete]) == 1:
+        return complete[0]
     stated = {"id": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
     wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
     listed = "; ".join(
-        f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}"
+        f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}, "
+        f"{coverage(table).label()}"
         for table in (fitting or tables)
     )
     if not fitting:

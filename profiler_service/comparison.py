@@ -1,4 +1,4 @@
-"""Two tables side by side: what only one of them has, and how far apart their values are."""
+"""Two tables side by side: what only one of them has, how far apart their values are, and what of it is more than noise."""
 
 from __future__ import annotations
 
@@ -6,20 +6,45 @@ import numpy as np
 
 from models.spec.base import Record
 from models.spec.errors import TableMismatchError
+from models.spec.measurements import Measurement
 from models.spec.tables import Table
+from profiler_service.significance import (
+    FALSE_DISCOVERY_RATE,
+    Difference,
+    Estimate,
+    adjusted,
+    difference,
+    scale_uncertainty,
+    two_sided,
+)
 
 WORST = 10
-"""Entries that are listed one by one."""
+"""Entries that are listed one by one where nothing says which are significant."""
 
 
 class EntryDifference(Record):
-    """One operator in both tables. `relative` = (b − a) / a, as a fraction."""
+    """One operator in both tables.
+
+    Attributes:
+        label, key: of the operator.
+        a_ms, b_ms: its values.
+        relative: (b − a) / a, as a fraction.
+        low, high: 95 % interval of that; None, as what follows, where a table does not say how well it knows its value.
+        p: probability of a difference as large by chance.
+        adjusted_p: the smallest false-discovery rate at which it is significant.
+        significant: whether it is, at the rate asked for.
+    """
 
     label: str
     key: str
     a_ms: float
     b_ms: float
     relative: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    adjusted_p: float | None = None
+    significant: bool | None = None
 
 
 class TableComparison(Record):
@@ -32,7 +57,13 @@ class TableComparison(Record):
         only_a, only_b: labels of operators with a value in one table alone.
         common: operators with a value in both; of these, where both values are positive:
         median_relative: signed, so that it shows a bias; median_absolute, p95_absolute: of the sizes, as fractions.
-        worst: the largest differences, largest first.
+        fdr: false-discovery rate: expected share of chance among the significant.
+        scale_stderr: standard error of the factor between the milliseconds of both, as a fraction; part of each interval.
+        told, untold: entries of which significance can be told, and of which it cannot.
+        slower, faster: how many significant ones take more time in B, and less.
+        significant: those entries, largest difference first.
+        worst: the largest differences, significant or not.
+        differences: all, largest first.
     """
 
     a: str
@@ -45,23 +76,30 @@ class TableComparison(Record):
     median_relative: float | None
     median_absolute: float | None
     p95_absolute: float | None
+    fdr: float
+    scale_stderr: float
+    told: int
+    untold: int
+    slower: int
+    faster: int
+    significant: tuple[EntryDifference, ...]
     worst: tuple[EntryDifference, ...]
+    differences: tuple[EntryDifference, ...]
 
 
-def compare(a: Table, b: Table) -> TableComparison:
-    """How the values of `b` differ from those of `a`."""
+def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableComparison:
+    """How the values of `b` differ from those of `a`, at that false-discovery rate."""
     ours, theirs = a.values_ms(), b.values_ms()
     labels = {entry.key(): entry.workload.label() for table in (a, b) for entry in table.entries}
     common = [key for key in ours if key in theirs]
-    differences = [
-        EntryDifference(
-            label=labels[key], key=key, a_ms=ours[key], b_ms=theirs[key], relative=(theirs[key] - ours[key]) / ours[key]
-        )
-        for key in common
-        if ours[key] > 0 and theirs[key] > 0  # nothing is a fraction of an operator that costs nothing
-    ]
+    # Nothing is a fraction of an operator that costs nothing.
+    pairs = [(a.by_key[key], b.by_key[key]) for key in common if ours[key] > 0 and theirs[key] > 0]
+    scale_stderr = scale_uncertainty(a.info, b.info)
+    differences = _differences(pairs, scale_stderr, fdr)
+    significant = tuple(one for one in differences if one.significant)
     mismatch = _mismatch(a, b)
-    sizes = [abs(difference.relative) for difference in differences]
+    sizes = [abs(one.relative) for one in differences]
+    told = sum(one.significant is not None for one in differences)
     return TableComparison(
         a=a.info.id(),
         b=b.info.id(),
@@ -70,11 +108,43 @@ def compare(a: Table, b: Table) -> TableComparison:
         only_a=tuple(labels[key] for key in ours if key not in theirs),
         only_b=tuple(labels[key] for key in theirs if key not in ours),
         common=len(common),
-        median_relative=_quantile([difference.relative for difference in differences], 0.5),
+        median_relative=_quantile([one.relative for one in differences], 0.5),
         median_absolute=_quantile(sizes, 0.5),
         p95_absolute=_quantile(sizes, 0.95),
-        worst=tuple(sorted(differences, key=lambda difference: -abs(difference.relative))[:WORST]),
+        fdr=fdr,
+        scale_stderr=scale_stderr,
+        told=told,
+        untold=len(differences) - told,
+        slower=sum(one.relative > 0 for one in significant),
+        faster=sum(one.relative < 0 for one in significant),
+        significant=significant,
+        worst=differences[:WORST],
+        differences=differences,
     )
+
+
+def _differences(pairs: list[tuple[Measurement, Measurement]], scale_stderr: float, fdr: float) -> tuple[EntryDifference, ...]:
+    """Largest first."""
+    told: dict[str, Difference] = {}
+    for before, after in pairs:
+        one, other = Estimate.of(before), Estimate.of(after)
+        if one is not None and other is not None and (found := difference(one, other, scale_stderr)) is not None:
+            told[before.key()] = found
+    p_values = two_sided(list(told.values()))
+    chances = dict(zip(told, zip(p_values, adjusted(p_values), strict=True), strict=True))
+    entries = []
+    for before, after in pairs:
+        a_ms, b_ms = before.value_ms or 0.0, after.value_ms or 0.0
+        entry = EntryDifference(
+            label=before.workload.label(), key=before.key(), a_ms=a_ms, b_ms=b_ms, relative=(b_ms - a_ms) / a_ms
+        )
+        if entry.key in told:
+            margin = told[entry.key].margin_ms / a_ms
+            p, adjusted_p = chances[entry.key]
+            limits = {"low": entry.relative - margin, "high": entry.relative + margin}
+            entry = entry.model_copy(update=limits | {"p": p, "adjusted_p": adjusted_p, "significant": adjusted_p <= fdr})
+        entries.append(entry)
+    return tuple(sorted(entries, key=lambda entry: -abs(entry.relative)))
 
 
 def _mismatch(a: Table, b: Table) -> str:

@@ -14,6 +14,7 @@
     │   ├── JobNotFoundError
     │   └── JobConflictError          what was asked contradicts the job's state
     ├── TableNotFoundError
+    ├── EntryChoiceError              no entry, or more than one, is meant
     └── ServiceStartError             a port in use, a second service on the same device …
 
 A build or run that fails inside a job becomes a `Measurement` with a status, not an exception (docs/architecture.md).
@@ -78,6 +79,12 @@ class JobConflictError(JobError):
 
 class TableNotFoundError(ProfilerError):
     """No table of that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class EntryChoiceError(ProfilerError):
+    """No entry of a table has that key, or several do."""
 
     code = ErrorCode.NOT_FOUND
 

@@ -54,6 +54,8 @@ class ExitCode(IntEnum):
     UNREACHABLE = 5
     UNTRUSTED = 6
     """Everything was done, but the numbers are not as trustworthy as `--require` asks for."""
+    REGRESSION = 7
+    """Everything was done, and what `--fail-on` names was found."""
 
 
 class OpclockError(Exception):

@@ -56,13 +56,21 @@ class Status(StrEnum):
     """How building and timing a workload ended."""
 
     OK = "ok"
+    """There is a value."""
     BUILD_ERROR = "build_error"
+    """The runtime refused the graph."""
     BUILD_TIMEOUT = "build_timeout"
+    """Building took longer than it may."""
     RUN_ERROR = "run_error"
+    """The engine failed while running."""
     RUN_TIMEOUT = "run_timeout"
+    """Running took longer than it may."""
     CRASHED = "crashed"
+    """The process that built or ran it died."""
     OUT_OF_MEMORY = "out_of_memory"
+    """Building or running needed more memory than there is."""
     WRONG_OUTPUT = "wrong_output"
+    """The engine computes something else than the torch module does."""
 
 
 class Flag(StrEnum):
@@ -97,7 +105,8 @@ class Measurement(Record):
 
     Attributes:
         workload: what was timed.
-        status: `ok`, or how it failed; then `message` says why and there are no numbers.
+        status: `ok`, or how it failed; then there are no numbers.
+        message: why it failed, for people; empty otherwise.
         value_ms: the table value (docs/measurement.md): median over rounds of the round's median, in sentinel units.
         stderr_ms: standard error of `value_ms`, from the spread between rounds.
         plain_ms: the value without sentinel normalisation.
@@ -109,15 +118,18 @@ class Measurement(Record):
         between_round_spread: (largest − smallest round median) / value, as a fraction.
         sentinel_ratio: the sentinel's median in these rounds over its reference.
         samples, rounds: how many.
-        build_s: seconds to build the engine. engine_bytes, peak_memory_bytes: sizes, where the backend tells.
+        build_s: seconds to build the engine.
+        engine_bytes, peak_memory_bytes: of the engine, where the backend tells.
         output_error: relative L2 error against the torch module in float32, as a fraction.
         clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: of the device, at the start of the first
-            round and at the end of the last one. power_w: median of what it drew. None, as what follows, where nobody tells.
+            round and at the end of the last one. None, as what follows, where nobody tells.
+        power_w: median of what the device drew.
         other_processes: how many computed on the device besides, at the most.
         samples_set_aside: samples that do not count, since the clock was held down or far below the usual.
         throttle_reasons: why it was, also where the samples count all the same (flag `throttled`).
         host_load: processes that ran or waited for a core, median over the visits.
         measured_at: UTC start time of the first round.
+        flags: what a reader should know of a measurement that is otherwise good; see `Flag`.
     """
 
     workload: Workload

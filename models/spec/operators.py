@@ -26,8 +26,15 @@ Batch = Annotated[StrictInt, Field(ge=1, le=limits.MAX_BATCH)]
 class OperatorSpec(Record):
     """One candidate layer at fixed shapes.
 
-    `height` and `width` are those of the input. `attributes` holds everything else that changes the graph; absent ones
-    take the kind's defaults, so that equal graphs have equal keys.
+    Attributes:
+        kind: name of the kind of operator.
+        in_channels, out_channels: of its input and output.
+        height, width: of the input.
+        stride: by which it shrinks its input.
+        batch: images per run.
+        dtype: of weights, inputs and arithmetic: `float32`, `float16` or `bfloat16`.
+        attributes: everything else that changes the graph, by name; absent ones take the kind's defaults, so that equal graphs
+            have equal keys.
 
     Shape: input (batch, in_channels, height, width); output `output_shape`.
 

@@ -14,7 +14,13 @@ from models.spec.base import Record, UtcTime
 
 
 class ScalePoint(Record):
-    """What the scale was after one job. Milliseconds; `visits` and `quiet` count all visits until then."""
+    """What the scale was after one job.
+
+    Attributes:
+        at: UTC.
+        reference_ms, stderr_ms: one sentinel unit as it was known then, and its standard error.
+        visits, quiet: all visits until then, and those of them that were quiet.
+    """
 
     at: UtcTime
     reference_ms: float = Field(gt=0)
@@ -56,17 +62,21 @@ class CheckOutcome(StrEnum):
     """How a plain check came out."""
 
     AGREES = "agrees"
+    """Both are the same, as far as their uncertainty tells."""
     DISAGREES = "disagrees"
+    """They differ by more than their uncertainty."""
     NOT_QUIET = "not_quiet"
     """The machine was never quiet enough meanwhile, so that the check says nothing."""
 
 
 class CheckedWorkload(Record):
-    """One engine of a check. Milliseconds per run; `stderr_ms` is that of `scaled_ms`.
+    """One engine of a check. Milliseconds per run.
 
     Attributes:
+        label, key: of the workload.
         plain_ms: by the wall clock, neither normalised nor corrected.
         scaled_ms: what the table's method gives for the same engine.
+        stderr_ms: standard error of that.
     """
 
     label: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from profiler_service.cli import diff, doctor, exchange, operators, profile, publish, published, serve
+from profiler_service.cli import diff, doctor, entries, exchange, lint, operators, profile, publish, published, samples, serve
 
 app = typer.Typer(
     name="profiler-service",
@@ -16,10 +16,14 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("profile")(profile.profile)
 app.command("tables")(exchange.tables)
+app.command("entries")(entries.entries)
+app.command("samples")(samples.samples)
 app.command("export")(exchange.export)
+app.command("export-samples")(samples.export_samples)
 app.command("import")(exchange.import_table)
 app.command("publish")(publish.publish)
 app.command("diff")(diff.diff)
+app.command("lint")(lint.lint)
 app.command("doctor")(doctor.doctor)
 published.add_commands(app)
 operators.add_commands(app)

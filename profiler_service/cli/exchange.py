@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spaces.coverage import coverage
 from models.spaces.registry import space_label
 from models.spec.errors import InvalidSpecError
 from models.spec.table_files import TableFormat, read_table, to_bytes, write_table
@@ -29,7 +30,7 @@ def tables(database: Database = None, json: Json = False) -> None:
     settings = Settings.load(database=database)
     with open_existing_store(settings) as store:
         found = store.tables()
-    documents = [table.model_dump(mode="json") for table in found]
+    documents = [_document(table) for table in found]
     emit({"tables": documents}, as_json=json, text=lambda console: _list(console, found))
 
 
@@ -85,16 +86,28 @@ def _write_stdout(table: Table, table_format: TableFormat) -> None:
     sys.stdout.buffer.flush()
 
 
+def _document(table: TablePublic) -> dict[str, Any]:
+    covered = coverage(table)
+    return table.model_dump(mode="json") | {"grid": covered.grid, "partial": covered.partial}
+
+
 def _list(console: Console, found: Sequence[TablePublic]) -> None:
     if not found:
         people().print("no tables yet; `profiler-service profile` measures one")
         return
     grid = Grid(box=None, pad_edge=False)
-    for heading in ("table", "search space", "target", "protocol", "entries", "failed"):
+    for heading in ("table", "search space", "target", "protocol", "entries", "failed", ""):
         grid.add_column(heading, justify="right" if heading in ("entries", "failed") else "left")
     for table in found:
-        info = table.info
+        info, covered = table.info, coverage(table)
+        entries = str(table.entries) if covered.grid is None else f"{table.entries} of {covered.grid}"
         grid.add_row(
-            table.id, space_label(info.space), info.target.label(), info.protocol.value, str(table.entries), str(table.failed)
+            table.id,
+            space_label(info.space),
+            info.target.label(),
+            info.protocol.value,
+            entries,
+            str(table.failed),
+            "partial" if covered.partial else "",
         )
     console.print(grid)

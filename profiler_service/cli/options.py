@@ -36,3 +36,6 @@ WaitForQuiet = Annotated[
     ),
 ]
 Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]
+Fdr = Annotated[
+    str, typer.Option(metavar="RATE", help="False-discovery rate: expected share of chance among what is called significant.")
+]

@@ -78,7 +78,8 @@ class Visit(Record):
 
     Attributes:
         graph_key: key of the `GraphRequest` that was timed.
-        round, visit: the round, and the index of the group within it; a base graph is visited by every group that needs it.
+        round: counted through the table's life.
+        visit: index of the group within the round; a base graph is visited by every group that needs it.
         samples_ms: one time per pass that counts, not normalised. Storage keeps them in single precision.
         sentinel_ms: the sentinel's median over the same passes.
         passes: how many passes the group made, those set aside included.

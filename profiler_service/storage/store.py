@@ -158,6 +158,11 @@ class Store:
         with self._database.reading() as session:
             return table_rows.measurements(session, table_id, keys)
 
+    def measured_keys(self, table_id: str, prefix: str = "") -> list[str]:
+        """Sorted keys of the operators and networks with a measurement, of those that begin so. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return table_rows.keys(session, table_id, prefix)
+
     def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
         """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError.
 
@@ -193,6 +198,11 @@ class Store:
         """The visits of those graphs, ordered by graph, round and group. Raises TableNotFoundError."""
         with self._database.reading() as session:
             return visit_rows.load(session, table_id, graph_keys)
+
+    def visited_graphs(self, table_id: str) -> list[str]:
+        """Keys of the graphs that have visits, sorted. Raises TableNotFoundError."""
+        with self._database.reading() as session:
+            return visit_rows.graphs(session, table_id)
 
     def forget_visits(
         self, table_id: str, graph_keys: Iterable[str], *, before: datetime, slower_than_ms: float | None = None

@@ -111,6 +111,15 @@ def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[s
     return {row.key: load(Measurement, row.record, f"table {table_id}, key {row.key}") for row in rows}
 
 
+def keys(session: Session, table_id: str, prefix: str) -> list[str]:
+    """Keys of the workloads with a measurement that begin so, sorted. Raises TableNotFoundError."""
+    require(session, table_id)
+    found = select(MeasurementRow.key).where(
+        MeasurementRow.table_id == table_id, MeasurementRow.key.startswith(prefix, autoescape=True)
+    )
+    return list(session.scalars(found.order_by(MeasurementRow.key)))
+
+
 def save(session: Session, table_id: str, measurements: Sequence[Measurement]) -> None:
     """Store measurements, in place of earlier ones of the same workloads. Raises TableNotFoundError."""
     require(session, table_id)

@@ -49,6 +49,13 @@ def load(session: Session, table_id: str, graph_keys: Iterable[str]) -> list[Vis
     return [_visit(row) for row in rows]
 
 
+def graphs(session: Session, table_id: str) -> list[str]:
+    """Keys of the graphs that have visits, sorted. Raises TableNotFoundError."""
+    require(session, table_id)
+    found = select(VisitRow.graph_key).where(VisitRow.table_id == table_id).distinct().order_by(VisitRow.graph_key)
+    return list(session.scalars(found))
+
+
 def forget(
     session: Session, table_id: str, graph_keys: Iterable[str], before: datetime, slower_than_ms: float | None = None
 ) -> None:

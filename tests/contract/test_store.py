@@ -180,6 +180,8 @@ class TestTables:
             lambda: store.learn_scale("nonesuch"),
             lambda: store.set_scale("nonesuch", Scale(reference_ms=1.0)),
             lambda: store.set_check("nonesuch", ScaleCheck(at=samples.A_TIME, outcome=CheckOutcome.AGREES)),
+            lambda: store.measured_keys("nonesuch"),
+            lambda: store.visited_graphs("nonesuch"),
             lambda: store.add_rebuild_spread("nonesuch", rebuilt("a")),
             lambda: store.create_job(JobCreate(space=samples.SPACE), "nonesuch"),
         ):
@@ -207,6 +209,15 @@ class TestMeasurements:
         assert store.measurements(table_id, [here.key(), "0" * 16]) == {here.key(): here}
         assert store.measurements(table_id, []) == {}
         assert store.measurements(other_table, [here.key()]) == {}
+
+    def test_keys_by_their_beginning(self, store: Store, table_id: str) -> None:
+        saved = [samples.measurement(samples.operator(9)), samples.failure(), samples.measurement(samples.architecture())]
+        for each in saved:
+            store.save_measurement(table_id, each)
+        keys = sorted(each.key() for each in saved)
+        assert store.measured_keys(table_id) == keys
+        assert store.measured_keys(table_id, keys[0]) == keys[:1]
+        assert store.measured_keys(table_id, "%") == []
 
     def test_more_keys_than_a_statement_may_have_parameters(self, store: Store, table_id: str) -> None:
         store.save_measurement(table_id, samples.measurement())
@@ -250,6 +261,11 @@ class TestVisits:
         store.save_visits(table_id, [visit(graph_key="c", samples_ms=(1 / 3, 1e-4))])
         (found,) = store.visits(table_id, ["c"])
         assert found.samples_ms == pytest.approx((1 / 3, 1e-4), rel=1e-7)
+
+    def test_graphs_that_were_visited(self, store: Store, table_id: str) -> None:
+        store.save_visits(table_id, [visit(graph_key=key, round=number) for key in "ba" for number in (0, 1)])
+        store.save_visits(other_table(store), [visit(graph_key="c")])
+        assert store.visited_graphs(table_id) == ["a", "b"]
 
     def test_a_repeated_visit_takes_the_place(self, store: Store, table_id: str) -> None:
         store.save_visits(table_id, [visit(accepted=False), visit(round=1)])

@@ -219,6 +219,23 @@ def test_several_tables_are_listed() -> None:
     assert caught.value.hint == "Name one with --table ID."
 
 
+def test_of_several_the_only_complete_one_is_taken() -> None:
+    """A sample of the operators, or a comparison of single ones, is not mistaken for the whole."""
+    partial = [table.model_copy(update={"entries": 5}) for table in TABLES[1:]]
+    assert choose_table([*partial, TABLES[0]]) == TABLES[0]
+    assert choose_table(partial[:1]) == partial[0], "where there is no choice, the only one is taken"
+
+
+def test_which_tables_are_partial_is_said() -> None:
+    grid = len(TABLE.entries)
+    partial = [table.model_copy(update={"entries": 5, "failed": 2}) for table in TABLES[:2]]
+    with pytest.raises(TableChoiceError, match=f"5 of {grid} entries, partial, 2 failed"):
+        choose_table(partial)
+    with pytest.raises(TableChoiceError, match=f"5 of {grid} entries, partial") as caught:
+        choose_table([*TABLES[:2], partial[0]])
+    assert caught.value.message.count("partial") == 1
+
+
 def test_no_table_that_fits_lists_those_there_are() -> None:
     with pytest.raises(TableChoiceError, match="holds no table of id 0123") as caught:
         choose_table(TABLES[:1], table_id="0123")

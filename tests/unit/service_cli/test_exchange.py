@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.spaces.registry import create_space, space_class, space_names
 from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Flag, Measurement, ProtocolName
 from models.spec.operators import OperatorSpec
@@ -46,6 +47,24 @@ def test_an_imported_table_is_listed(command: Command, table_id: str) -> None:
     (listed,) = command("tables", "--json").document["tables"]
     assert (listed["id"], listed["entries"]) == (table_id, 1)
     assert "Other CPU" in command("tables").out
+
+
+def test_tables_tell_how_much_of_their_grid_they_cover(command: Command, table_id: str, tmp_path: Path) -> None:
+    """The space `s` of the first table is not known here, so that its entries are only counted."""
+    name = space_names()[0]
+    space = create_space(SpaceSpec(name=name, input_size=space_class(name).default_input_size))
+    entries = tuple(Measurement(workload=operator, value_ms=1.0) for operator in space.operators()[:5])
+    info = TABLE.info.model_copy(update={"space": space.spec})
+    write_table(Table(info=info, entries=entries), tmp_path / "part", TableFormat.JSON)
+    command("import", tmp_path / "part")
+
+    grid = len(space.operators())
+    listed = {
+        table["id"]: (table["entries"], table["grid"], table["partial"])
+        for table in command("tables", "--json").document["tables"]
+    }
+    assert listed == {table_id: (1, None, False), info.id(): (5, grid, True)}
+    assert f"5 of {grid}" in command("tables").out
 
 
 @pytest.mark.parametrize("file_format", list(TableFormat))

@@ -1,0 +1,66 @@
+"""How much of its search space a table covers, as far as a list of tables tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.tables import TableInfo
+from models.spec.wire import TablePublic
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Entries of a table against the grid of its space.
+
+    Attributes:
+        entries: operators with an entry. Lists count them without naming them, so that an operator from outside the grid, if
+            the table has any, counts too.
+        failed: of these, how many have no value.
+        grid: operators of the whole grid; None where that is not known, as of imported tables or spaces unknown here.
+    """
+
+    entries: int
+    failed: int
+    grid: int | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the entries cover the grid."""
+        return self.grid is not None and self.entries >= self.grid
+
+    @property
+    def partial(self) -> bool:
+        """Whether entries are missing for certain."""
+        return self.grid is not None and self.entries < self.grid
+
+    def label(self) -> str:
+        """For people: `5 of 666 entries, partial`."""
+        text = f"{self.entries} entries" if self.grid is None else f"{self.entries} of {self.grid} entries"
+        return text + (", partial" if self.partial else "") + (f", {self.failed} failed" if self.failed else "")
+
+
+def coverage(table: TablePublic) -> Coverage:
+    """How much of its space that table covers."""
+    return Coverage(table.entries, table.failed, grid_size(table.info))
+
+
+def grid_size(info: TableInfo) -> int | None:
+    """Operators of the whole grid of a table's space; None where that is not known."""
+    if info.target.options.get("origin") == "imported":
+        return None
+    return _operators(info.space.model_dump_json())
+
+
+@lru_cache(maxsize=64)
+def _operators(space: str) -> int | None:
+    """Of the space in that JSON text. Some milliseconds, hence kept."""
+    spec = SpaceSpec.parse_json(space)
+    try:
+        settled = create_space(spec)
+    except InvalidSpecError:
+        return None
+    return len(settled.operators()) if settled.spec == spec else None

@@ -1,0 +1,136 @@
+"""`entries`: what a table says of its operators, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spec.errors import UnknownNameError
+from models.spec.kinds import kind_names
+from models.spec.measurements import Flag, Measurement
+from models.spec.operators import OperatorSpec
+from models.terminal import Json, emit, print_whole
+from profiler_service.cli.options import Database
+from profiler_service.cli.sources import TableName, load_table
+from profiler_service.settings import Settings
+
+
+class Sorting(StrEnum):
+    """What entries are sorted by."""
+
+    LABEL = "label"
+    VALUE = "value"
+    STDERR = "stderr"
+    MACS = "macs"
+    MS_PER_GMAC = "ms-per-gmac"
+
+
+def entries(
+    table: TableName,
+    database: Database = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only operators of this kind.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Only operators of this stride.")] = None,
+    in_channels: Annotated[int | None, typer.Option(help="Only operators with so many input channels.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="TEXT", help="Only entries whose label holds this text.")] = None,
+    flag: Annotated[Flag | None, typer.Option(help="Only entries with this flag.")] = None,
+    sort: Annotated[Sorting, typer.Option(help="By label as text; by anything else the largest first.")] = Sorting.LABEL,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N.", show_default="all")] = None,
+    json: Json = False,
+) -> None:
+    """List the entries of a table: value and standard error, rounds, flags, keys."""
+    if kind is not None and kind not in kind_names():
+        raise UnknownNameError.of("operator kind", kind, kind_names())
+    content = load_table(table, Settings.load(database=database))
+    found = [
+        entry
+        for entry in content.entries
+        if (flag is None or flag in entry.flags)
+        and (label is None or label.lower() in entry.workload.label().lower())
+        and _fits(entry, kind=kind, stride=stride, in_channels=in_channels)
+    ]
+    macs = _macs(found) if sort in (Sorting.MACS, Sorting.MS_PER_GMAC) else {}
+    ordered = _sorted(found, sort, macs)
+    shown = ordered[:limit]
+    document = {
+        "table_id": content.info.id(),
+        "entries": len(content.entries),
+        "matching": len(found),
+        "listed": [_document(entry, macs) for entry in shown],
+    }
+    emit(document, as_json=json, text=lambda console: _show(console, shown, len(found), len(content.entries), macs))
+
+
+def _fits(entry: Measurement, **wanted: object) -> bool:
+    """Whether the entry's operator has those fields; None fits anything."""
+    return all(value is None or getattr(entry.workload, name, None) == value for name, value in wanted.items())
+
+
+def _macs(found: Sequence[Measurement]) -> dict[str, int]:
+    """Multiply-adds of operators by their keys. Imports torch, to count them on modules."""
+    from models.operators.costs import operator_costs
+
+    return {entry.key(): operator_costs(entry.workload).macs for entry in found if isinstance(entry.workload, OperatorSpec)}
+
+
+def _ms_per_gmac(entry: Measurement, macs: dict[str, int]) -> float | None:
+    count = macs.get(entry.key())
+    return None if not count or entry.value_ms is None else entry.value_ms / (count / 1e9)
+
+
+def _sorted(found: Sequence[Measurement], sort: Sorting, macs: dict[str, int]) -> list[Measurement]:
+    """In order; what has nothing to sort by comes last."""
+    if sort is Sorting.LABEL:
+        return list(found)  # as tables are
+    numbers: dict[Sorting, Callable[[Measurement], float | None]] = {
+        Sorting.VALUE: lambda entry: entry.value_ms,
+        Sorting.STDERR: lambda entry: entry.stderr_ms,
+        Sorting.MACS: lambda entry: macs.get(entry.key()),
+        Sorting.MS_PER_GMAC: lambda entry: _ms_per_gmac(entry, macs),
+    }
+    number = numbers[sort]
+
+    def order(entry: Measurement) -> tuple[bool, float]:
+        value = number(entry)
+        return value is None, -(value or 0.0)
+
+    return sorted(found, key=order)
+
+
+def _document(entry: Measurement, macs: dict[str, int]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "key": entry.key(),
+        "label": entry.workload.label(),
+        "status": entry.status.value,
+        "value_ms": entry.value_ms,
+        "stderr_ms": entry.stderr_ms,
+        "rounds": entry.rounds,
+        "flags": [flag.value for flag in entry.flags],
+    }
+    if macs:
+        document |= {"macs": macs.get(entry.key()), "ms_per_gmac": _ms_per_gmac(entry, macs)}
+    return document
+
+
+def _show(console: Console, shown: Sequence[Measurement], matching: int, total: int, macs: dict[str, int]) -> None:
+    costs = ("M multiply-adds", "ms per G") if macs else ()
+    grid = Grid("key", "label", "value ms", "rounds", *costs, "flags", box=None, pad_edge=False)
+    for entry in shown:
+        row = [entry.key(), entry.workload.label(), _value(entry), str(entry.rounds or "")]
+        if macs:
+            ratio = _ms_per_gmac(entry, macs)
+            row += [f"{macs.get(entry.key(), 0) / 1e6:.1f}", "" if ratio is None else f"{ratio:.3f}"]
+        grid.add_row(*row, ", ".join(entry.flags))
+    print_whole(console, grid)
+    more = f", {len(shown)} shown" if len(shown) < matching else ""
+    console.print(f"{matching} of {total} entries{more}", style="dim")
+
+
+def _value(entry: Measurement) -> str:
+    if entry.value_ms is None:
+        return entry.status.value
+    return f"{entry.value_ms:.4f}" + ("" if entry.stderr_ms is None else f" ± {entry.stderr_ms:.4f}")

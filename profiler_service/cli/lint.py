@@ -1,0 +1,113 @@
+"""`lint`: what looks wrong in a table by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.spec.errors import ExitCode
+from models.terminal import Json, emit, people, print_whole
+from profiler_service.cli.options import Database, Fdr
+from profiler_service.cli.runtime import open_existing_store
+from profiler_service.cli.sources import TableName, is_file, load_table, parse_fraction, parse_rate
+from profiler_service.linting import Inversion, LintReport
+from profiler_service.linting import lint as lint_table
+from profiler_service.raw_data import rounds_of
+from profiler_service.settings import Settings
+
+ENTRIES_SHOWN = 5
+
+
+class FailOn(StrEnum):
+    """What ends the command with an exit code of its own."""
+
+    INVERSIONS = "inversions"
+
+
+def lint(
+    table: TableName,
+    database: Database = None,
+    fdr: Fdr = "0.05",
+    plain: Annotated[
+        str, typer.Option(metavar="SHARE", help="Tell of entries whose plain value is further from the normalised one.")
+    ] = "20%",
+    fail_on: Annotated[FailOn | None, typer.Option(help="End with exit code 7 where there are any.")] = None,
+    json: Json = False,
+) -> None:
+    """Look for what is wrong in a table: values that fall where the operator grows, flags, failures, an unsettled scale."""
+    rate, apart, settings = parse_rate(fdr), parse_fraction(plain, "--plain"), Settings.load(database=database)
+    if is_file(table):
+        report = lint_table(load_table(table, settings), fdr=rate, plain_apart=apart)
+    else:
+        with open_existing_store(settings) as store:
+            content = store.table(table)
+            report = lint_table(content, partial(rounds_of, store, table), fdr=rate, plain_apart=apart)
+    emit(report, as_json=json, text=lambda console: _show(console, report))
+    if fail_on is FailOn.INVERSIONS:
+        _gate(report)
+
+
+def _gate(report: LintReport) -> None:
+    """End the command where the table has inversions, or where nobody can tell whether it has."""
+    if report.pairs and not report.told:
+        people().print("--fail-on cannot be decided, since significance cannot be told of any entry", style="bold red")
+        raise typer.Exit(int(ExitCode.BAD_INPUT))
+    if report.inversions:
+        people().print(f"--fail-on inversions: {len(report.inversions)} found", style="bold red")
+        raise typer.Exit(int(ExitCode.REGRESSION))
+
+
+def _show(console: Console, report: LintReport) -> None:
+    console.print(f"table {report.table_id}, {report.entries} entries")
+    console.print(_inversions_line(report))
+    if report.inversions:
+        print_whole(console, _grid(report.inversions))
+    for finding in report.findings:
+        console.print(f"{finding.name}: {finding.text}", markup=False)
+        for entry in finding.entries[:ENTRIES_SHOWN]:
+            console.print(f"  {entry.key}  {entry.label}{f': {entry.detail}' if entry.detail else ''}", markup=False)
+        if len(finding.entries) > ENTRIES_SHOWN:
+            console.print(f"  … and {len(finding.entries) - ENTRIES_SHOWN} more; --json lists them all")
+    if not report.inversions and not report.findings:
+        console.print("nothing else looks wrong")
+
+
+def _inversions_line(report: LintReport) -> str:
+    if not report.pairs:
+        return "inversions: no two operators differ in one size alone"
+    if not report.told:
+        return (
+            f"inversions: cannot be told for {report.pairs} pairs: "
+            "an entry needs a standard error and at least two rounds, and none has them"
+        )
+    parts = [
+        f"inversions: {len(report.inversions)} of {report.told} pairs of which the larger operator takes less time, "
+        f"at a false-discovery rate of {report.fdr:g}"
+    ]
+    if any(inversion.repeats is None for inversion in report.inversions):
+        parts.append("where no rounds are stored, as in files, it cannot be told whether they repeat")
+    if report.not_repeated:
+        parts.append(f"{report.not_repeated} more are left out, since most rounds do not show them")
+    return "; ".join(parts)
+
+
+def _grid(inversions: Sequence[Inversion]) -> Grid:
+    grid = Grid("smaller", "ms", "larger", "ms", "falls", "grows", "in rounds", box=None, pad_edge=False)
+    for one in inversions:
+        rounds = "cannot be told" if one.repeats is None else f"{one.rounds_falling} of {one.rounds}"
+        grid.add_row(
+            one.smaller,
+            f"{one.smaller_ms:.4f}",
+            one.larger,
+            f"{one.larger_ms:.4f}",
+            f"{one.relative:.1%}",
+            one.grows,
+            rounds,
+        )
+    return grid

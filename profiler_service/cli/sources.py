@@ -1,0 +1,68 @@
+"""Tables that commands name: a file, or a table of the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.spec.errors import InvalidSpecError
+from models.spec.table_files import read_table
+from models.spec.tables import Table
+from profiler_service.cli.runtime import open_existing_store
+from profiler_service.settings import Settings
+
+TableName = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A table file in any export format, or the id of a table in the database.")
+]
+TableId = Annotated[str, typer.Argument(metavar="TABLE", help="The id of a table in the database, as `tables` lists it.")]
+
+
+def is_file(name: str) -> bool:
+    """Whether that names a file: there is one, or it looks like one's name. Ids have no dot."""
+    path = Path(name)
+    return path.exists() or bool(path.suffix)
+
+
+def load_table(name: str, settings: Settings) -> Table:
+    """The table of that name.
+
+    Raises:
+        TableFileError, UnsafeTableError: the file is no table, or may not be read.
+        TableNotFoundError, StorageError: the database holds none of that id, or is not there.
+    """
+    if is_file(name):
+        return read_table(Path(name))
+    with open_existing_store(settings) as store:
+        return store.table(name)
+
+
+def require_id(name: str) -> str:
+    """The name, unless it is that of a file, which holds values but neither rounds nor samples. Raises InvalidSpecError."""
+    if is_file(name):
+        raise InvalidSpecError(
+            f"{name} is a file, and files of tables hold no rounds and no samples",
+            hint="Name a table of the database it was measured into by its id: `profiler-service tables` lists them.",
+        )
+    return name
+
+
+def parse_fraction(text: str, what: str) -> float:
+    """`5%` or `0.05` as 0.05. Raises InvalidSpecError."""
+    number = text.strip().removesuffix("%").strip()
+    try:
+        value = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InvalidSpecError(f"{what} {text!r} is no share", hint="Write it as 5% or as 0.05.")
+    return value
+
+
+def parse_rate(text: str) -> float:
+    """A false-discovery rate, between 0 and 1. Raises InvalidSpecError."""
+    value = parse_fraction(text, "--fdr")
+    if not 0 < value < 1:
+        raise InvalidSpecError(f"--fdr {text!r} is not between 0 and 1", hint="Write it as 0.05 or as 5%.")
+    return value
