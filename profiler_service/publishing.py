@@ -17,6 +17,7 @@ from models.spec.measurements import Measurement
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQuality, table_name
 from models.spec.table_files import TableFormat, table_etag, write_table
 from models.spec.tables import Table
+from models.spec.verdicts import TrustLevel, judge_table
 
 VALIDATION, CALIBRATION, COMPARISON = "validation.json", "calibration.json", "comparison.json"
 """Files of a validation report (docs/guide.md): the numbers; the id of the table they are about; and, where the same networks
@@ -75,6 +76,7 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
         missing=len(create_space(info.space).operators()) - len(table.entries),
         quality=_quality([entry for entry in table.entries if entry.value_ms]),
         validation=validation,
+        verdict=judge_table(table),
     )
 
 
@@ -91,6 +93,16 @@ def require_complete(card: TableCard) -> None:
         raise InvalidSpecError(
             f"table {card.table_id} is not complete: {lacks}",
             hint="Measure the rest with `profiler-service profile`, or publish it as it is with --allow-missing.",
+        )
+
+
+def require_trustworthy(card: TableCard) -> None:
+    """Raises InvalidSpecError for a table that others should not rely on: the name would promise more than it holds."""
+    if card.verdict is not None and card.verdict.level is not TrustLevel.TRUSTWORTHY:
+        reasons = "; ".join(reason.text for reason in card.verdict.reasons)
+        raise InvalidSpecError(
+            f"the verdict on table {card.table_id} is {card.verdict.level.value}: {reasons}",
+            hint="Measure it again on a quiet machine, or publish it as it is with --force; the card tells the verdict.",
         )
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 from models.spec.base import Record
 from models.spec.measurements import Flag, ProtocolName
 from models.spec.tables import TableInfo
+from models.spec.verdicts import Verdict
 
 TABLE_SUFFIX, CARD_SUFFIX = ".parquet", ".json"
 
@@ -49,6 +50,7 @@ class TableCard(Record):
         etag: of its contents (`table_etag`).
         entries, failed, missing: operators with an entry, of these without a value, and those of the space without an entry.
         quality: see `TableQuality`.
+        verdict: whether the values can be trusted; None in cards of earlier releases.
         validation: `validation.json` of the networks it was validated on; None where it was not.
     """
 
@@ -63,6 +65,7 @@ class TableCard(Record):
     failed: int
     missing: int
     quality: TableQuality
+    verdict: Verdict | None = None
     validation: dict[str, JsonValue] | None = None
 
 

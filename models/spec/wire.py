@@ -14,6 +14,7 @@ from models.spec.errors import ErrorCode, InvalidSpecError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Workload
 from models.spec.tables import TableInfo
 from models.spec.targets import TargetSpec
+from models.spec.verdicts import Verdict
 
 API_VERSION = 1
 VERSION_HEADER = "Opclock-Api-Version"
@@ -87,6 +88,7 @@ class JobPublic(Record):
         phase: what it is doing, for people: `building`, `round 3 of at most 6` …
         fraction: share of the expected work that is done, 0 to 1. eta_s: seconds left, once known.
         message: why it failed; empty otherwise.
+        verdict: on its table when it ended; None before.
     """
 
     id: str
@@ -101,16 +103,18 @@ class JobPublic(Record):
     created_at: UtcTime
     started_at: UtcTime | None = None
     finished_at: UtcTime | None = None
+    verdict: Verdict | None = None
 
 
 class TablePublic(Record):
-    """A table in a list."""
+    """A table in a list. `verdict` is None where no job on it has ended yet."""
 
     id: str
     info: TableInfo
     entries: int
     failed: int
     etag: str
+    verdict: Verdict | None = None
 
 
 class LookupRequest(Record):

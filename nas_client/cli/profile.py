@@ -12,7 +12,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate, JobPublic
-from models.terminal import Json, emit, parse_parameter, parse_size
+from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
 from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
 from nas_client.cli.watching import watching
 from nas_client.jobs import run_job
@@ -36,6 +36,7 @@ def profile(
             show_default="unless the budget is quick",
         ),
     ] = None,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Have the service measure every operator of a search space. What its table already holds is not measured again."""
@@ -57,8 +58,12 @@ def profile(
         ],
     }
     emit(document, as_json=json, text=lambda console: _show(console, job, failures))
+    if job.verdict is not None:
+        warn(job.verdict, of=f"table {job.table_id}")
     if job.counts.failed:
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
+    if job.verdict is not None:
+        end_unless(job.verdict, require)
 
 
 def _show(console: Console, job: JobPublic, failures: Sequence[Measurement]) -> None:

@@ -96,7 +96,7 @@ def _list(console: Console, found: Sequence[TablePublic]) -> None:
         people().print("no tables yet; `profiler-service profile` measures one")
         return
     grid = Grid(box=None, pad_edge=False)
-    for heading in ("table", "search space", "target", "protocol", "entries", "failed", ""):
+    for heading in ("table", "search space", "target", "protocol", "entries", "failed", "verdict", ""):
         grid.add_column(heading, justify="right" if heading in ("entries", "failed") else "left")
     for table in found:
         info, covered = table.info, coverage(table)
@@ -108,6 +108,7 @@ def _list(console: Console, found: Sequence[TablePublic]) -> None:
             info.protocol.value,
             entries,
             str(table.failed),
+            "not judged yet" if table.verdict is None else table.verdict.level.value,
             "partial" if covered.partial else "",
         )
     console.print(grid)

@@ -15,8 +15,9 @@ from models.spaces.registry import operator_comparisons, space_class
 from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
+from models.spec.verdicts import judge_table
 from models.spec.wire import JobCreate
-from models.terminal import Json, emit
+from models.terminal import Json, Require, emit, end_unless, warn
 from profiler_service.cli.measuring import Measured, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
 from profiler_service.cli.quiet import Start
@@ -94,6 +95,7 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
         core: Core = None,
         remeasure: Remeasure = False,
         wait_for_quiet: WaitForQuiet = None,
+        require: Require = None,
         json: Json = False,
     ) -> None:
         require_known_settings(os.environ)
@@ -116,10 +118,15 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
             "target": target.model_dump(mode="json"),
             "tables": {one.table.info.protocol.value: one.job.table_id for one in measured},
             "operators": [row.model_dump(mode="json") for row in rows],
+            "verdicts": {one.table.info.protocol.value: judge_table(one.table).model_dump(mode="json") for one in measured},
         }
         emit(document, as_json=json, text=lambda console: _show(console, comparison.comparison_title, target.label(), rows))
         for one in measured:
+            warn(judge_table(one.table), of=one.table.info.protocol.value)
+        for one in measured:
             require_done(one)
+        for one in measured:
+            end_unless(judge_table(one.table), require)
 
     return compare
 

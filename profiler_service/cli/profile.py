@@ -18,8 +18,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table
+from models.spec.verdicts import TrustLevel, Verdict, judge_table
 from models.spec.wire import JobCreate, JobPublic, JobState
-from models.terminal import Json, emit, parse_parameter, parse_size
+from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size
 from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads, WaitForQuiet
@@ -55,6 +56,7 @@ def profile(
     remeasure: Remeasure = False,
     rebuild: Rebuild = None,
     wait_for_quiet: WaitForQuiet = None,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
@@ -84,7 +86,7 @@ def profile(
     measured = measure(request, settings, start=Start(wait_for_quiet))
     job, table = measured.job, measured.table
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
-    spread = table.info.rebuild_spread
+    spread, verdict = table.info.rebuild_spread, judge_table(table)
     document = {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
@@ -94,9 +96,13 @@ def profile(
         "throttled": _slow(table.entries),
         "rebuild_spread": None if spread is None else spread.model_dump(mode="json") | spread.fractions(),
         "failures": [failure_document(entry) for entry in failures],
+        "verdict": verdict.model_dump(mode="json"),
+        "scale": None if table.info.scale is None else table.info.scale.model_dump(mode="json", exclude={"history"}),
+        "check": None if table.info.check is None else table.info.check.model_dump(mode="json"),
     }
-    emit(document, as_json=json, text=lambda console: _summarise(console, job, table, settings))
+    emit(document, as_json=json, text=lambda console: _summarise(console, job, table, verdict, settings))
     require_done(measured)
+    end_unless(verdict, require)
 
 
 def _selected(space: SearchSpace, sample: int | None, seed: int, share: str | None) -> tuple[OperatorSpec, ...] | None:
@@ -118,7 +124,7 @@ def _slow(entries: Sequence[Measurement]) -> dict[str, int]:
     }
 
 
-def _summarise(console: Console, job: JobPublic, table: Table, settings: Settings) -> None:
+def _summarise(console: Console, job: JobPublic, table: Table, verdict: Verdict, settings: Settings) -> None:
     counts, entries = job.counts, table.entries
     measured = [entry for entry in entries if entry.value_ms is not None]
     grid = Grid(show_header=False, box=None, pad_edge=False)
@@ -138,7 +144,18 @@ def _summarise(console: Console, job: JobPublic, table: Table, settings: Setting
         )
     if table.info.rebuild_spread is not None:
         grid.add_row("built anew", table.info.rebuild_spread.sentence())
+    if table.info.scale is not None:
+        scale = table.info.scale
+        known = (
+            f"{scale.reference_ms:.4g} ± {scale.stderr_ms:.2g} ms a sentinel unit, {scale.quiet} quiet visits of {scale.visits}"
+        )
+        grid.add_row("scale", known)
+    if table.info.check is not None:
+        grid.add_row("check", table.info.check.message)
     console.print(grid)
+    for number, line in enumerate(verdict.lines()):
+        style = "" if verdict.level is TrustLevel.TRUSTWORTHY else "yellow" if number else "bold yellow"
+        console.print(line, style=style, markup=False)
     failures = [entry for entry in entries if entry.status is not Status.OK]
     for entry in failures[:FAILURES_SHOWN]:
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)

@@ -161,10 +161,14 @@ class JobRunner:
         else:  # nothing to time: whoever holds the device is not waited for
             self._begin(job, outstanding, run)
             done = True
+        verdict = self._store.judge(job.table_id)
         if done:
-            run.on_progress(self._store.update_job(job.id, state=JobState.DONE, phase="", fraction=1.0, eta_s=None))
+            changes = {"state": JobState.DONE, "fraction": 1.0}
         elif run.cancelled.is_set():
-            run.on_progress(self._store.update_job(job.id, state=JobState.CANCELLED, phase="", eta_s=None))
+            changes = {"state": JobState.CANCELLED}
+        else:
+            return
+        run.on_progress(self._store.update_job(job.id, **changes, phase="", eta_s=None, verdict=verdict))
 
     def _hold_device_and_measure(self, job: JobPublic, run: _Run) -> bool:
         """Wait for the device and do what is left of the job; whether nothing is left then."""

@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
 from models.spec.table_files.etag import record_text
+from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError
 from profiler_service.storage.records import load
 from profiler_service.storage.schema import JobRow
 from profiler_service.storage.table_rows import require as require_table
 
-CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at"})
+CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at", "verdict"})
 """What `update` may change of a job."""
 
 ATTEMPTS_COUNT_FOR = timedelta(days=1)
@@ -115,6 +116,7 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
     row.phase, row.fraction, row.eta_s, row.message = after.phase, after.fraction, after.eta_s, after.message
     row.started_at = after.started_at or (now if after.state is JobState.RUNNING else None)
     row.finished_at = after.finished_at or (now if after.state.final else None)
+    row.verdict = None if after.verdict is None else record_text(after.verdict)
     return _public(row)
 
 
@@ -139,6 +141,7 @@ def _public(row: JobRow) -> JobPublic:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        verdict=None if row.verdict is None else load(Verdict, row.verdict, f"job {row.id}"),
     )
 
 

@@ -48,6 +48,7 @@ class TableRow(Base):
     """A latency table's identity and provenance.
 
     `info` is the `TableInfo` without its scale, which is its target's, and without `plain_check`, a `ScaleCheck`.
+    `entry_verdict` is the `Verdict` that the entries alone allowed when the latest job ended.
     """
 
     __tablename__ = "tables"
@@ -56,6 +57,7 @@ class TableRow(Base):
     info: Mapped[str]
     target_id: Mapped[str] = mapped_column(String(16), index=True)
     plain_check: Mapped[str | None]
+    entry_verdict: Mapped[str | None]
 
 
 class ScaleRow(Base):
@@ -123,3 +125,4 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    verdict: Mapped[str | None]

@@ -14,6 +14,7 @@ from models.spec.measurements import Measurement
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
+from models.spec.verdicts import Verdict
 from models.spec.wire import JobCreate, JobPublic, TablePublic
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
@@ -139,6 +140,11 @@ class Store:
         with self._database.writing() as session:
             scale_rows.put(session, table_rows.require(session, table_id).target_id, scale)
 
+    def judge(self, table_id: str) -> Verdict:
+        """The verdict on a table as it stands, kept for lists of tables. Raises TableNotFoundError."""
+        with self._database.writing() as session:
+            return table_rows.judge(session, table_id)
+
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
         """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""
         with self._database.writing() as session:
@@ -262,7 +268,7 @@ class Store:
             return job_rows.attempted_since(session, job_id)
 
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
-        """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at`.
+        """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at, verdict`.
 
         A job that starts running gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
 

@@ -16,6 +16,7 @@ from models.spec.rebuilds import RebuildSpread, merged
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
+from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage import scale_rows
@@ -54,6 +55,21 @@ def info(session: Session, table_id: str) -> TableInfo:
     return stored.model_copy(update={"scale": scale, "check": check})
 
 
+def judge(session: Session, table_id: str) -> Verdict:
+    """The verdict on the table; what its entries alone allow is kept, so that lists need not read them."""
+    row = require(session, table_id)
+    entries = table(session, table_id).entries
+    row.entry_verdict = record_text(Verdict.of(entry_reasons(entries)))
+    return Verdict.of([*scale_reasons(info(session, table_id)), *entry_reasons(entries)])
+
+
+def _verdict(row: TableRow, known: TableInfo) -> Verdict | None:
+    if row.entry_verdict is None:
+        return None
+    entries = load(Verdict, row.entry_verdict, f"table {row.id}")
+    return Verdict.of([*scale_reasons(known), *entries.reasons])
+
+
 def set_check(session: Session, table_id: str, check: ScaleCheck) -> None:
     """Keep how a plain check of the table came out. Raises TableNotFoundError."""
     require(session, table_id).plain_check = record_text(check)
@@ -82,6 +98,7 @@ def summary(session: Session, table_id: str) -> TablePublic:
         entries=len(rows),
         failed=sum(row.status != Status.OK for row in rows),
         etag=etag_of(identity, (row.digest for row in rows)),
+        verdict=_verdict(require(session, table_id), identity),
     )
 
 
@@ -169,6 +186,7 @@ def import_table(session: Session, imported: Table) -> str:
     kept = set(good)
     added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in kept]
     save(session, table_id, added)
+    judge(session, table_id)
     return table_id
 
 

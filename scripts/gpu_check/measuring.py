@@ -14,6 +14,7 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
+from models.spec.verdicts import judge_table
 from profiler_service.publishing import validations, without_host
 from scripts.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from scripts.gpu_check.results import Outcome, read_result
@@ -154,7 +155,7 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
                     continue
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
                 judged = ("--validation", report) if report.exists() and table_id in validations(report) else ()
-                options = ("--table", table_id, "--directory", target, "--allow-missing", *judged)
+                options = ("--table", table_id, "--directory", target, "--allow-missing", "--force", *judged)
                 name = f"{backend}-{dtype}-{protocol}"
                 ended = bench.run(
                     name, "profiler-service", "publish", *options, "--json", environment=bench.environment(backend)
@@ -249,8 +250,11 @@ def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
     entries = table.entries
     measuring_s = progress.seconds - progress.rebuilds_s
     good = [entry for entry in entries if entry.value_ms]
+    verdict = judge_table(table)
     return {
         "table_id": progress.table_id,
+        "verdict": verdict.level.value,
+        "reasons": [reason.text for reason in verdict.reasons],
         "entries": len(entries),
         "failed": sum(entry.value_ms is None for entry in entries),
         "seconds": round(progress.seconds, 1),

@@ -14,6 +14,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
+from models.spec.scale import Scale
 from models.spec.table_cards import TableCard
 from models.spec.table_files import read_table, table_etag
 from models.spec.tables import Table, TableInfo
@@ -34,7 +35,8 @@ def _table(**changes: Any) -> Table:
     entries[0] = entries[0].model_copy(update={"flags": (Flag.UNCONVERGED,), "stderr_ms": 0.1})
     entries.append(Measurement(workload=failed, status=Status.CRASHED, message="signal 11"))
     provenance = {"host": "secret.example", "system": "Linux-6.1-secret", "opclock": "0.1.0"}
-    info = TableInfo(target=TARGET, space=SPACE.spec, provenance=provenance).model_copy(update=changes)
+    scale = Scale(reference_ms=0.3)
+    info = TableInfo(target=TARGET, space=SPACE.spec, provenance=provenance, scale=scale).model_copy(update=changes)
     return Table(info=info, entries=tuple(entries))
 
 
@@ -179,6 +181,18 @@ def test_what_is_no_report_is_refused(
     ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
     assert message in ended.document["error"]["message"]
+
+
+def test_what_cannot_be_trusted_is_published_only_by_force(command: Command, tmp_path: Path) -> None:
+    unsure = _stored(_table(scale=Scale(reference_ms=0.3, unsettled="only 3 quiet visits")), tmp_path)
+    options = ("publish", "--allow-missing", "--table", unsure, "--json")
+    refused = command(*options)
+    assert refused.code == 3
+    assert "the verdict on table" in refused.document["error"]["message"]
+    assert "scale unsettled: only 3 quiet visits" in refused.document["error"]["message"]
+    assert "--force" in refused.document["error"]["hint"]
+    card = command(*options, "--force").document["card"]
+    assert card["verdict"]["level"] == "unsettled"
 
 
 def test_another_targets_table_is_replaced_only_when_told(command: Command, table_id: str, tmp_path: Path) -> None:

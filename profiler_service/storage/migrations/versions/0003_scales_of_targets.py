@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models.spec.measurements import ProtocolName
 from models.spec.scale import Scale
 from models.spec.tables import OLD_SCALE, TableInfo
-from profiler_service.storage import scale_rows
+from profiler_service.storage import scale_rows, table_rows
 from profiler_service.storage.schema import TableRow
 
 revision = "0003"
@@ -28,7 +28,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("target_id", name=op.f("pk_scales")),
     )
     op.add_column("visits", sa.Column("host", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("verdict", sa.Text(), nullable=True))
     op.add_column("tables", sa.Column("plain_check", sa.Text(), nullable=True))
+    op.add_column("tables", sa.Column("entry_verdict", sa.Text(), nullable=True))
     op.add_column("tables", sa.Column("target_id", sa.String(length=16), nullable=True))
     connection = op.get_bind()
     references = _fill_targets(connection)
@@ -38,6 +40,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_tables_target_id"), "tables", ["target_id"])
     with Session(bind=connection) as session:
         _learn(session, references)
+        session.flush()
+        for table_id in session.scalars(sa.select(TableRow.id)).all():
+            table_rows.judge(session, table_id)
         session.flush()
 
 
