@@ -17,7 +17,6 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.targets import TargetSpec
 
-
 OLD_SCALE = (
     "it was set by the first job of an earlier release, whatever else the machine did then; measure once more on this target"
 )
