@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from profiler_service.jobs.host_counters import HostCounters, HostReading
 from profiler_service.measure.visits import HostState
 
 SHORTEST_S = 0.2
-"""Below that others are not told: the counters advance in steps of 10 ms for each core, and 30 ms on a core is busy."""
+"""Over less, others are not told: the counters advance in steps of 10 ms for each core, and 30 ms on a core is busy."""
+
+_FURTHEST_BACK_S = 1.0
+"""How far before its beginning a shorter interval may be looked at."""
 
 
 def host_load() -> float:
@@ -23,6 +27,8 @@ def host_load() -> float:
 class HostWatch:
     """Tells what else the machine did between two instants; one interval at a time.
 
+    One shorter than `SHORTEST_S` is told together with what was before it: short visits follow each other closely.
+
     Args:
         read: reads the system's counters; by default those of this machine, with all descendants of this process as its own.
         load: tells the load average.
@@ -31,15 +37,23 @@ class HostWatch:
     def __init__(self, read: Callable[[], HostReading] | None = None, load: Callable[[], float] = host_load) -> None:
         self._read = HostCounters().read if read is None else read
         self._load = load
+        self._earlier: deque[HostReading] = deque()
         self.begin()
 
     def begin(self) -> None:
         """Begin an interval."""
         self._load_before, self._before = self._load(), self._read()
+        self._earlier.append(self._before)
+        while self._before.at_s - self._earlier[0].at_s > _FURTHEST_BACK_S:
+            self._earlier.popleft()
 
     def end(self) -> HostState:
         """What the machine did since `begin`. The load is that of the beginning."""
-        return host_between(self._before, self._read(), load=self._load_before)
+        after = self._read()
+        state = host_between(self._before, after, load=self._load_before)
+        longer = (reading for reading in reversed(self._earlier) if after.at_s - reading.at_s >= SHORTEST_S)
+        whole = host_between(next(longer, self._before), after, load=self._load_before)
+        return state.model_copy(update={"others_busy": whole.others_busy, "stolen": whole.stolen})
 
 
 def host_between(before: HostReading, after: HostReading, *, load: float) -> HostState:

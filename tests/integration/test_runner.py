@@ -81,7 +81,8 @@ def test_every_operator_of_the_space_is_measured_and_correct(measured: tuple[Sit
     assert (job.state, job.counts.measured, job.counts.failed) == (JobState.DONE, len(GRID), 0)
     assert all(entry.status is Status.OK for entry in found.values()), [entry.message for entry in found.values()]
     assert all(entry.output_error is not None and entry.output_error < 1e-4 for entry in found.values())
-    assert all(QUICK.min_rounds <= entry.rounds <= QUICK.max_rounds for entry in found.values())
+    least = QUICK.least_accepted  # of those rounds that nothing disturbed, on a machine where something did
+    assert all(least <= entry.rounds <= QUICK.max_rounds for entry in found.values())
 
 
 def test_more_work_takes_longer(measured: tuple[Site, JobPublic]) -> None:

@@ -46,6 +46,28 @@ def test_an_interval_too_short_for_the_counters_tells_of_no_others() -> None:
     assert (state.others_busy, state.stolen, state.busy) == (None, None, "")
 
 
+def test_short_intervals_that_follow_each_other_are_told_together() -> None:
+    """Visits of 0.1 s, every 0.12 s, beside one busy core of others."""
+    now_s = [10.0]
+
+    def read() -> HostReading:
+        return replace(START, at_s=now_s[0], busy_s=2 * now_s[0], own_s=now_s[0], total_s=4 * now_s[0], throttled=int(now_s[0]))
+
+    watch, told = HostWatch(read, load=lambda: 0.0), []
+    for _ in range(4):
+        watch.begin()
+        now_s[0] += 0.1
+        told.append(watch.end().others_busy)
+        now_s[0] += 0.02
+    assert told[0] is None
+    assert told[1:] == pytest.approx([1.0, 1.0, 1.0])
+
+    now_s[0] += 5.0  # what was before that pause says nothing of the next visit
+    watch.begin()
+    now_s[0] += 0.1
+    assert watch.end().others_busy is None
+
+
 def test_own_work_that_the_coarse_counter_missed_is_no_negative_work_of_others() -> None:
     assert host_between(START, replace(LATER, busy_s=109.9), load=0.0).others_busy == 0.0
 
