@@ -30,7 +30,7 @@ from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import HostState, Visit
 
-OPERATORS, COMPANY, VISITS, PASSES = 4, 16, 3, 12
+OPERATORS, COMPANY, VISITS, PASSES = 4, 12, 2, 12
 """Operators that are checked, engines that keep them company so that caches are as cold as in a job, and how often."""
 
 TOLERANCE = 0.03
