@@ -21,6 +21,7 @@ from models.spec.base import Record
 from models.spec.graphs import ContextBase
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
+from models.spec.uncertainty import processes_sd
 from nas_client.errors import CalibrationError
 from nas_client.table import LookupTable
 
@@ -110,7 +111,7 @@ def sum_stderr_ms(
     Args:
         addends: one for each different operator.
         scale: standard error of the scale, as a fraction; it is the same for all.
-        builds: standard deviation between builds of one graph, as a fraction; independent from operator to operator.
+        builds: standard deviation between processes and their builds, as a fraction; independent from operator to operator.
         base_share: share of an entry's error variance that it has in common with those of the same base.
         visits_share: share that it has in common with all.
     """
@@ -150,9 +151,7 @@ def sum_uncertainty(
         base = ContextBase.of(by_key[key]).key() if in_context else ""
         addends.append(Addend(count, entry.value_ms, entry.stderr_ms, base))
     scale = 0.0 if table.info.scale is None else table.info.scale.relative_stderr
-    spread = table.info.rebuild_spread
-    builds = 0.0 if spread is None else spread.fractions().get("between_builds", 0.0)
-    stderr_ms = sum_stderr_ms(addends, scale=scale, builds=builds)
+    stderr_ms = sum_stderr_ms(addends, scale=scale, builds=processes_sd(table.info))
     sum_ms = sum(addend.count * addend.ms for addend in addends)
     if bias is None:
         half = NORMAL_95 * stderr_ms

@@ -7,7 +7,7 @@ import numpy as np
 from models.spec.base import Record
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement
-from models.spec.tables import Table
+from models.spec.tables import Table, TableInfo
 from profiler_service.significance import (
     FALSE_DISCOVERY_RATE,
     Difference,
@@ -95,7 +95,7 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
     # Nothing is a fraction of an operator that costs nothing.
     pairs = [(a.by_key[key], b.by_key[key]) for key in common if ours[key] > 0 and theirs[key] > 0]
     scale_stderr = scale_uncertainty(a.info, b.info)
-    differences = _differences(pairs, scale_stderr, fdr)
+    differences = _differences(pairs, (a.info, b.info), scale_stderr, fdr)
     significant = tuple(one for one in differences if one.significant)
     mismatch = _mismatch(a, b)
     sizes = [abs(one.relative) for one in differences]
@@ -123,11 +123,13 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
     )
 
 
-def _differences(pairs: list[tuple[Measurement, Measurement]], scale_stderr: float, fdr: float) -> tuple[EntryDifference, ...]:
+def _differences(
+    pairs: list[tuple[Measurement, Measurement]], infos: tuple[TableInfo, TableInfo], scale_stderr: float, fdr: float
+) -> tuple[EntryDifference, ...]:
     """Largest first."""
     told: dict[str, Difference] = {}
     for before, after in pairs:
-        one, other = Estimate.of(before), Estimate.of(after)
+        one, other = Estimate.of(before, infos[0]), Estimate.of(after, infos[1])
         if one is not None and other is not None and (found := difference(one, other, scale_stderr)) is not None:
             told[before.key()] = found
     p_values = two_sided(list(told.values()))

@@ -15,7 +15,7 @@ from models.spec.base import Record, canonical_json
 from models.spec.kinds import kind_info
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
-from models.spec.tables import Table
+from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import scale_reasons
 from profiler_service.measure.values import RoundValue, counted_rounds
 from profiler_service.significance import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
@@ -122,7 +122,11 @@ def lint(
         plain_apart: how far plain and normalised value may be apart, as a fraction.
     """
     pairs = list(neighbours(table.entries))
-    told = [(grows, small, large, found) for grows, small, large in pairs if (found := _difference(small, large)) is not None]
+    told = [
+        (grows, small, large, found)
+        for grows, small, large in pairs
+        if (found := _difference(small, large, table.info)) is not None
+    ]
     falls = _significant_falls(told, fdr)
     if rounds_of is not None and falls:
         falls = _with_rounds(falls, table, rounds_of)
@@ -183,8 +187,8 @@ def _does_nothing(operator: OperatorSpec) -> bool:
     return kind_info(operator.kind).identity_if_unchanged and operator.input_shape == operator.output_shape
 
 
-def _difference(small: Measurement, large: Measurement) -> Difference | None:
-    one, other = Estimate.of(small), Estimate.of(large)
+def _difference(small: Measurement, large: Measurement, info: TableInfo) -> Difference | None:
+    one, other = Estimate.of(small, info), Estimate.of(large, info)
     return None if one is None or other is None else difference(one, other)  # of one table, so of one scale
 
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from models.spec.measurements import Measurement, ProtocolName
 from models.spec.tables import TableInfo
+from models.spec.uncertainty import degrees, processes_sd
 
 FALSE_DISCOVERY_RATE = 0.05
 """Expected share of chance among what is called significant, where nobody says otherwise."""
@@ -21,35 +22,32 @@ FALSE_DISCOVERY_RATE = 0.05
 CONFIDENCE = 0.95
 """Of intervals."""
 
-MOST_DEGREES = 5
-"""Degrees of freedom of one standard error, however many rounds it comes from.
-
-The error of a median is itself known less well than a standard deviation: its relative variance over 4, 6, 10, 16 and 40
-normal rounds is that of 2.8, 3.6, 4.2, 4.9 and 7.0 degrees of freedom. And rounds end when the error happens to be small. With
-rounds − 1, at most 5, no budget calls more than 1.01 times as much significant as it should at p ≤ 0.05, for noise of 0.5 to
-15 % between rounds; with rounds − 1 alone it is 1.4 times at p ≤ 0.05 and 8 times at p ≤ 0.0001 (thorough budget).
-"""
-
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and how well it is known. Milliseconds. `rounds`: that the error comes from, two at the least."""
+    """A value and how well it is known. Milliseconds.
+
+    Attributes:
+        rounds: that the error comes from, two at the least.
+        processes_ms: standard deviation between processes, beyond what the rounds of one explain.
+    """
 
     value_ms: float
     stderr_ms: float
     rounds: int
+    processes_ms: float = 0.0
 
     @classmethod
-    def of(cls, entry: Measurement) -> Self | None:
-        """Of a measurement; None where it has no positive value, or does not say how well that is known."""
+    def of(cls, entry: Measurement, info: TableInfo) -> Self | None:
+        """Of a table's entry; None where it has no positive value, or does not say how well that is known."""
         if not entry.value_ms or entry.stderr_ms is None or entry.rounds < 2:
             return None
-        return cls(entry.value_ms, entry.stderr_ms, entry.rounds)
+        return cls(entry.value_ms, entry.stderr_ms, entry.rounds, processes_sd(info) * entry.value_ms)
 
     @property
     def degrees(self) -> int:
         """Degrees of freedom of the standard error."""
-        return min(self.rounds - 1, MOST_DEGREES)
+        return degrees(self.rounds)
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,10 @@ def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> 
         relative_scale_stderr: of the factor between the milliseconds of one and of the other, as a fraction.
     """
     scale_ms = relative_scale_stderr * (a.value_ms + b.value_ms) / 2
-    variance = a.stderr_ms**2 + b.stderr_ms**2 + scale_ms**2
+    variance = a.stderr_ms**2 + b.stderr_ms**2 + a.processes_ms**2 + b.processes_ms**2 + scale_ms**2
     if not variance:
         return None
-    # Welch (1947) and Satterthwaite (1946); the scale is as good as known, from hundreds of visits.
+    # Welch (1947) and Satterthwaite (1946); what processes differ by and the scale are taken as known.
     spent = a.stderr_ms**4 / a.degrees + b.stderr_ms**4 / b.degrees
     return Difference(b.value_ms - a.value_ms, sqrt(variance), variance**2 / spent if spent else inf)
 

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from models.spec.measurements import Measurement
 from models.spec.tables import Table
-from models.spec.uncertainty import value_stderr_ms
+from models.spec.uncertainty import degrees, value_stderr_ms
 from scripts.noise import noise
 from scripts.trials import Trial, sampled
 
@@ -80,7 +80,7 @@ def coverage(tables: Sequence[Table]) -> dict[str, float]:
 
 
 def _quantile(entry: Measurement) -> float:
-    return float(student.ppf(0.975, max(entry.rounds - 1, 1)))
+    return float(student.ppf(0.975, degrees(entry.rounds)))
 
 
 def _other_work(number: int, seconds: float) -> None:

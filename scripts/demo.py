@@ -95,6 +95,9 @@ def sum_up(options: argparse.Namespace, results: dict[str, Any], seconds: float)
     CONSOLE.print()
     CONSOLE.print(f"{counts['measured']} operators measured, {counts['reused']} reused, {counts['failed']} failed.")
     CONSOLE.print(table)
+    CONSOLE.print(f"The verdict on this validation is {validation['verdict']['level']}.")
+    for reason in validation["verdict"]["reasons"]:
+        CONSOLE.print(f"  {reason['text']}", markup=False)
     CONSOLE.print(f"The networks' own rounds lie {validation['repeatability']:.1%} apart (median).")
     w1, w2, w3 = sensitivity["weights"]
     CONSOLE.print(

@@ -54,7 +54,11 @@ def main() -> int:
 
 
 def compare(table: Table, isolated: Table, truth: Table, truth_isolated: Table) -> dict[str, Any]:
-    """Relative errors of each way of measuring, and what the table says of itself."""
+    """Relative errors of each way of measuring, and what the table says of itself.
+
+    Values in sentinel units are compared on the truth's scale, as tables of one target are.
+    """
+    scale = truth.info.scale.reference_ms / table.info.scale.reference_ms if truth.info.scale and table.info.scale else 1.0
     true = sampled(truth)
     found, alone, true_alone = (sampled(one) for one in (table, isolated, truth_isolated))
     keys = [key for key in true if key in found and key in alone and key in true_alone]
@@ -70,7 +74,7 @@ def compare(table: Table, isolated: Table, truth: Table, truth_isolated: Table) 
 
     verdict = judge_table(table)
     return {
-        "in_context": errors([(found[key].value_ms, true[key].value_ms) for key in keys]),
+        "in_context": errors([(scale * (found[key].value_ms or 0.0), true[key].value_ms) for key in keys]),
         "plain": errors([(found[key].plain_ms, true[key].plain_ms) for key in keys]),
         "isolated": errors([(alone[key].value_ms, true_alone[key].value_ms) for key in keys]),
         "entries": len(keys),

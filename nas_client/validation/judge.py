@@ -17,6 +17,9 @@ from nas_client.validation.metrics import MIN_POINTS, Agreement, agreement
 MOST_OFF, FAR_OFF = 0.03, 0.10
 """How far plain and scaled latencies of networks may be apart, as fractions: without a word, and at all."""
 
+MOST_OFF_WITH_THREADS = 0.05
+"""Mean error of sums, as a fraction, up to which engines of several threads count as adding up."""
+
 Interval = tuple[float, float]
 
 
@@ -146,6 +149,7 @@ def judge(
     seed: int,
     table: Verdict | None = None,
     table_id: str | None = None,
+    threads: int = 1,
 ) -> Judgement:
     """Judge sums against measurements, network by network.
 
@@ -156,6 +160,7 @@ def judge(
         seed: draws the halves.
         table: verdict of the table itself; its reasons count for the validation too.
         table_id: of the table.
+        threads: of each engine on the table's target.
 
     Raises:
         CalibrationError: too few networks, or values that are not positive.
@@ -166,10 +171,12 @@ def judge(
     calibrated, baseline = (cross_fit(given, measured_ms, seed=seed) for given in (features, costs))
     spreads = [m.between_round_spread for m in measurements if m.rounds > 1 and m.between_round_spread is not None]
     plain = _plain(sums, measurements)
+    raw = agreement(features.raw, measured_ms)
     reasons = [*(table.reasons if table else ()), *entry_reasons(measurements, what="networks"), *_plain_reasons(plain)]
+    reasons += _thread_reasons(threads, raw)
     validation = Validation(
         architectures=measured_ms.size,
-        raw=agreement(features.raw, measured_ms),
+        raw=raw,
         calibrated=agreement(calibrated.prediction.ms, measured_ms),
         macs=agreement(baseline.prediction.ms, measured_ms),
         repeatability=float(np.median(spreads)) if spreads else None,
@@ -218,6 +225,17 @@ def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
         )
     limit = FAR_OFF if far else MOST_OFF
     return [Reason(name="plain", level=level, text=text, value=plain.scaled_over_plain, limit=limit)]
+
+
+def _thread_reasons(threads: int, raw: Agreement) -> list[Reason]:
+    """Where entries of engines with several threads do not add up, the threads are the first thing to look at."""
+    if threads == 1 or raw.mape <= MOST_OFF_WITH_THREADS:
+        return []
+    text = (
+        f"sums are off by {raw.mape:.1%} in the mean, and each engine has a pool of {threads} threads: pools of tens of live "
+        "engines get in each other's way; measure with one thread, or with fewer live engines (OPCLOCK_LIVE_ENGINES=24)"
+    )
+    return [Reason(name="threads", level=TrustLevel.NOISY, text=text, value=raw.mape, limit=MOST_OFF_WITH_THREADS)]
 
 
 def _coverage(sums: Sequence[Sum], measured_ms: Floats) -> Coverage | None:

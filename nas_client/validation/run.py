@@ -186,4 +186,6 @@ def sum_of(network: Network, table: LookupTable) -> Sum:
 def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:
     sums = [sum_of(network, table) for network in networks]
     macs = [network.macs for network in networks]
-    return judge(sums, macs, measurements, seed=seed, table=table.verdict, table_id=table.info.id())
+    return judge(
+        sums, macs, measurements, seed=seed, table=table.verdict, table_id=table.info.id(), threads=table.info.target.threads
+    )

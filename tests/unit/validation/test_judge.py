@@ -21,12 +21,12 @@ def measured(ms: np.ndarray) -> list[Measurement]:
     ]
 
 
-def judged(seed: int = 0, count: int = 40) -> Judgement:
+def judged(seed: int = 0, count: int = 40, threads: int = 1) -> Judgement:
     rng = np.random.default_rng(5)
     sums = rng.uniform(5, 15, count)
     macs = (1e9 * sums * rng.uniform(0.8, 1.2, count)).astype(int)
     truth = 1.1 * sums * (1 + 0.01 * rng.standard_normal(count))
-    return judge([Sum(float(ms), 20) for ms in sums], [int(m) for m in macs], measured(truth), seed=seed)
+    return judge([Sum(float(ms), 20) for ms in sums], [int(m) for m in macs], measured(truth), seed=seed, threads=threads)
 
 
 def test_raw_is_as_it_is_and_calibration_takes_the_scale_away() -> None:
@@ -67,3 +67,15 @@ def test_both_fits_use_the_same_halves() -> None:
 def test_too_few_networks(count: int) -> None:
     with pytest.raises(CalibrationError, match="too few"):
         judged(count=count)
+
+
+def test_sums_of_engines_with_several_threads_that_do_not_add_up_are_told() -> None:
+    """They are off by 9 %; with one thread that is no matter of pools."""
+
+    def names(threads: int) -> list[str]:
+        verdict = judged(threads=threads).validation.verdict
+        assert verdict is not None
+        return [reason.name for reason in verdict.reasons]
+
+    assert "threads" in names(2)
+    assert "threads" not in names(1)
