@@ -18,9 +18,9 @@ from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cp
 from profiler_service.findings import Finding, Outcome
 from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import ENVIRONMENT_PREFIX, Settings, unknown_settings
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 
 OLDEST_PYTHON = (3, 11)
 ENOUGH_DISK_BYTES = 2**30

@@ -10,11 +10,11 @@ from profiler_service.api.dependencies import AccessPolicy, Services, admit_ever
 from profiler_service.api.metrics import Metrics
 from profiler_service.api.middleware import BodyLimit, RequestContext
 from profiler_service.api.routes import health, jobs, tables, target
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.version import service_version
+from profiler_service.worker.protocol import BackendDescription
 
 DESCRIPTION = """Measures operators and networks of neural architecture search spaces on this machine's device, and serves
 the tables. It makes every graph from a specification: no ONNX file, pickle, engine, path or URL is accepted."""

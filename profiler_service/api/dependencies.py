@@ -13,10 +13,10 @@ from models.spec.errors import ErrorCode
 from models.spec.wire import JSON_MEDIA_TYPE
 from profiler_service.api.errors import RequestError
 from profiler_service.api.metrics import Metrics
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 
 AccessPolicy = Callable[[Request], None]
 """Raises for a request that may not pass; every call under `/v1` goes through one such function."""

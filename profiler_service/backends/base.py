@@ -19,9 +19,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BuildError
+from profiler_service.measure.throttling import DeviceReading
 
 FloatArray = NDArray[np.float32]
 

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from models.spec.errors import UnknownNameError
 from profiler_service.backends.registry import backend_names
 from profiler_service.conditions import look
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 
 
 def open_store(settings: Settings) -> Store:

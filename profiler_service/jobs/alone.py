@@ -15,14 +15,14 @@ from time import perf_counter
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.messages import AloneRequest, Failure
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.sifting import sifted_alone
 from profiler_service.jobs.warmup import sentinel_alone_ms
-from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.visits import Visit, disturbed
+from profiler_service.worker.protocol import AloneRequest, Failure
+from profiler_service.worker.sampling import HOT_RUNS
 
 
 def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], protocol: ProtocolName, *, seed: str) -> None:

@@ -12,13 +12,13 @@ from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.sifting import sifted_group
 from profiler_service.measure.groups import Group, Member
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import HostState, Visit, disturbed
+from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
 
 
 @dataclass(frozen=True)

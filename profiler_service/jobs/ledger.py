@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from models.spec.measurements import Measurement, Status
-from profiler_service.jobs.messages import BuildReport, Failure
 from profiler_service.jobs.planner import PlannedWorkload
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.results import Conditions, failed, measured
@@ -23,6 +22,7 @@ from profiler_service.measure.stopping import StoppingRule
 from profiler_service.measure.values import VisitMedian, round_values
 from profiler_service.measure.visits import Visit
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BuildReport, Failure
 
 _WORKLOADS_AT_ONCE = 32
 """Workloads whose samples are in memory while their measurements are made."""

@@ -12,12 +12,12 @@ from models.spec.measurements import Status
 from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes, build_key
 from profiler_service.jobs.rounds import OPERATORS_PER_SENTINEL
 from profiler_service.jobs.sifting import sifted_group
 from profiler_service.measure.rebuilds import BUILDS, Spread, spread_of
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
+from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, build_key
 
 
 @dataclass(frozen=True)

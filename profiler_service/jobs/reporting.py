@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from models.spec.wire import JobCounts, JobPublic
-from profiler_service.jobs.messages import AloneTimes, GroupTimes
 from profiler_service.jobs.progress import Throttle, WorkEstimate
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import AloneTimes, GroupTimes
 
 OnProgress = Callable[[JobPublic], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from profiler_service.jobs.messages import AloneTimes, GroupTimes
 from profiler_service.measure.throttling import ClockWatch, device_state
+from profiler_service.worker.protocol import AloneTimes, GroupTimes
 
 
 def sifted_group(times: GroupTimes, watch: ClockWatch) -> GroupTimes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.messages import AloneRequest, Failure
 from profiler_service.measure.statistics import median
+from profiler_service.worker.protocol import AloneRequest, Failure
 
 _RUNS = 50
 """Runs of the sentinel whose median is compared: about 15 ms on a CPU core."""

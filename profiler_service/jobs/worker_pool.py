@@ -16,8 +16,7 @@ from typing import Any, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from profiler_service.errors import JobError
-from profiler_service.jobs import worker_process
-from profiler_service.jobs.activity import Activity, ActivityFile, Phase
+from profiler_service.worker.process import Activity, ActivityFile, Phase, start
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,7 +57,7 @@ class WorkerPool:
 
     Args:
         size: processes.
-        cores, modules: see `worker_process.start`.
+        cores, modules: see `worker.process.start`.
         directory: where the workers note their activity; this pool's own.
         start_timeout_s: for a process to start and to import its modules.
     """
@@ -137,7 +136,7 @@ class WorkerPool:
                 self._stop()
                 self._pool = ProcessPool(
                     self.size,
-                    initializer=worker_process.start,
+                    initializer=start,
                     initargs=self._initargs,
                     context=multiprocessing.get_context("spawn"),
                 )

@@ -22,10 +22,10 @@ from profiler_service.backends.base import GraphArtifact, require_dtype
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.processor import usable_cores
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.jobs.activity import Phase
-from profiler_service.jobs.graph_cache import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.jobs.graph_worker import TORCH_MODULE, GraphWorker
-from profiler_service.jobs.messages import (
+from profiler_service.jobs.worker_pool import Death, WorkerPool
+from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, missing_files
+from profiler_service.worker.process import Phase
+from profiler_service.worker.protocol import (
     AloneRequest,
     AloneTimes,
     BackendDescription,
@@ -34,8 +34,7 @@ from profiler_service.jobs.messages import (
     GroupRequest,
     GroupTimes,
 )
-from profiler_service.jobs.timing_worker import TimingWorker
-from profiler_service.jobs.worker_pool import Death, WorkerPool
+from profiler_service.worker.timing import TimingWorker
 
 Seconds = Annotated[float, Field(gt=0)]
 

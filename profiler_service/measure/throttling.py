@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.measure.visits import DeviceState
 
 LEAST_SHARE = 0.93
@@ -16,6 +15,24 @@ LEAST_SHARE = 0.93
 
 LOW_CLOCK = "low_clock"
 """The reason of windows whose clock was far below the usual, where the device gives none."""
+
+
+@dataclass(frozen=True)
+class DeviceReading:
+    """Read between timed windows.
+
+    Attributes:
+        sm_clock_mhz, memory_clock_mhz: as they are. temperature_c: of the chip. power_w: drawn. None where not told.
+        throttling: why the clock is held down, sorted; empty where it is not, or not told.
+        other_processes: how many compute on the GPU besides this one, whoever owns them; None where not told.
+    """
+
+    sm_clock_mhz: int
+    memory_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    throttling: tuple[str, ...] = ()
+    other_processes: int | None = None
 
 
 @dataclass(frozen=True)

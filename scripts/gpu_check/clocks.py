@@ -25,9 +25,9 @@ from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import create_backend, device_kinds
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
 from profiler_service.settings import Settings
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
 from scripts.gpu_check.peaks import Limits, limits_of
 
 LONG_MS = 10.0

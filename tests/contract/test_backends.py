@@ -25,10 +25,10 @@ from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import backend_names, create_backend, device_kinds
 from profiler_service.errors import BuildError, RunError
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
-from profiler_service.jobs.output_check import TOLERANCES, output_problem, tolerance
-from profiler_service.measure.alone import HOT_RUNS, run_alone
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
+from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
+from profiler_service.worker.sampling import HOT_RUNS, run_alone
 from tests.in_force import OptionsInForce
 from tests.skips import create_or_skip
 

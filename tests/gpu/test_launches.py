@@ -16,9 +16,9 @@ from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.options import BackendOptions
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
-from profiler_service.jobs.output_check import output_problem
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
+from profiler_service.worker.output_check import output_problem
 from tests.in_force import OptionsInForce
 from tests.skips import create_or_skip
 

@@ -20,10 +20,10 @@ from nas_client.errors import ServiceError
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from profiler_service.api.app import create_app
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 from tests.client_command import Command, command_fixture
 from tests.fake_service import SPACE, TARGET, network_ms, operator_ms
 from tests.integration.local_service import running

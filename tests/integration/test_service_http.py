@@ -23,11 +23,11 @@ from models.spec.wire import ARROW_MEDIA_TYPE, JobCounts, JobCreate, JobPublic, 
 from profiler_service.admission import admit
 from profiler_service.api.app import create_app
 from profiler_service.errors import StorageError
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.database import PRAGMAS
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 from tests.integration.local_service import running, wait_until
 
 JOB = {"space": {"name": "fasterseg", "input_size": [64, 64]}, "budget": "quick"}

@@ -23,8 +23,8 @@ from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
 from profiler_service.backends.tensorrt.vendor import TENSORRT_RTX
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
 
 pytestmark = pytest.mark.skipif(
     not any(map(find_spec, TENSORRT_RTX.modules)),

@@ -25,9 +25,9 @@ from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.errors import JobError
-from profiler_service.jobs.graph_cache import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.jobs.messages import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.workers import Workers, WorkerSettings
+from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
+from profiler_service.worker.protocol import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
 from tests.integration import faults
 from tests.integration.faults import Fault, faulty, with_reference
 
@@ -288,7 +288,7 @@ ONE_PROCESS = WorkerSettings(processes=1)
 @pytest.fixture(scope="module")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the graphs of `REQUESTS` and `LARGE` are already, made in this process to save a torch process per test."""
-    from profiler_service.jobs.graph_files import make_files
+    from profiler_service.worker.graph_files import make_files
 
     cache = GraphCache.open(tmp_path_factory.mktemp("graphs"))
     for request in (*REQUESTS, LARGE):
@@ -376,7 +376,7 @@ class TestRealWorkers:
             import sys
             from pathlib import Path
             from profiler_service.jobs.workers import Workers
-            from profiler_service.jobs.messages import AloneRequest, GroupRequest
+            from profiler_service.worker.protocol import AloneRequest, GroupRequest
             from tests.integration.test_workers import OPERATOR, REQUESTS
             if __name__ == "__main__":
                 new = REQUESTS[0].model_copy(update={{"subject": OPERATOR.model_copy(update={{"out_channels": 8}})}})

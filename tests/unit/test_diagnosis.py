@@ -16,8 +16,8 @@ from profiler_service.conditions import CpuBounds
 from profiler_service.diagnosis import cpu_findings, diagnose, governor
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.findings import Finding, Outcome
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
+from profiler_service.worker.protocol import BackendDescription
 
 
 def describe(settings: Settings) -> BackendDescription:

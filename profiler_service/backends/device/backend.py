@@ -7,12 +7,12 @@ from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.capabilities import computed_in, require_tf32
 from profiler_service.backends.device.flushing import DeviceFlusher
 from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.flushing import flush_bytes
 from profiler_service.backends.head_start import HeadStartTimer, Timeline
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError
+from profiler_service.measure.throttling import DeviceReading
 
 
 class GpuBackend(Backend):

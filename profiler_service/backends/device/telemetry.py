@@ -9,8 +9,8 @@ from typing import Any, Self
 import pynvml
 
 from profiler_service.backends.device.nvml import other_processes, told
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.errors import BackendUnavailableError
+from profiler_service.measure.throttling import DeviceReading
 
 _SLOWING = {
     "hardware_slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,

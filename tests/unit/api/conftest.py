@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from models.spec.targets import TargetSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.api.app import create_app
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 
 with warnings.catch_warnings():  # it would rather have a package that nothing else here needs
     warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")

@@ -13,8 +13,8 @@ from models.spec.operators import OperatorSpec
 from profiler_service.backends import onnxruntime_cpu
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BuildError, DeviceMemoryError
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
 
 REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=8, width=8), in_context=True)
 

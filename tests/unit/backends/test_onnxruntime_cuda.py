@@ -24,9 +24,9 @@ from profiler_service.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
-from profiler_service.jobs.output_check import output_problem
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
+from profiler_service.worker.output_check import output_problem
 from tests.fake_device import HOPPER, STEADY, STREAM, FakeDevice, FakeTelemetry
 from tests.fake_onnxruntime import CPU, RUN_MS, FakeOnnxRuntime
 

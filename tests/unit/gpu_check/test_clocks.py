@@ -14,7 +14,7 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.options import BackendOptions
-from profiler_service.jobs.graph_cache import GraphCache
+from profiler_service.worker.graphs import GraphCache
 from scripts.gpu_check import clocks as module
 from scripts.gpu_check import copying
 from scripts.gpu_check.clocks import Clocks, flops, product

@@ -12,8 +12,8 @@ from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.device.reading import DeviceReading
-from profiler_service.jobs.messages import (
+from profiler_service.measure.throttling import DeviceReading, Window, windows_between
+from profiler_service.worker.protocol import (
     AloneRequest,
     AloneTimes,
     BackendDescription,
@@ -23,7 +23,6 @@ from profiler_service.jobs.messages import (
     GroupTimes,
     build_key,
 )
-from profiler_service.measure.throttling import Window, windows_between
 
 DESCRIPTION = BackendDescription(
     target=TargetSpec(device="imaginary", backend="fake", versions={"fake": "1"}, threads=1),

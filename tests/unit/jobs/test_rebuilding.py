@@ -15,14 +15,14 @@ from models.spec.architectures import SpaceSpec
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.wire import JobPublic, JobState
-from profiler_service.backends.device.reading import DeviceReading
 from profiler_service.errors import JobError
-from profiler_service.jobs.messages import Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
 from profiler_service.jobs.rebuilding import entries_to_rebuild
 from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.rebuilds import BUILDS
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.throttling import DeviceReading
+from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
 from tests.unit.jobs.conftest import SPACE, Bench
 from tests.unit.jobs.fake_workers import USUAL_MHZ
 from tests.unit.jobs.test_throttled_jobs import HOT

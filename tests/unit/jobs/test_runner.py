@@ -22,12 +22,12 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.plain_check import OPERATORS
 from profiler_service.jobs.planner import MIN_LIVE, graph_key
-from profiler_service.measure.alone import HOT_RUNS
 from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.worker.protocol import BackendDescription
+from profiler_service.worker.sampling import HOT_RUNS
 from tests.unit.jobs.conftest import SPACE, Bench
 from tests.unit.jobs.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms
 

@@ -6,8 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from profiler_service.backends.device.reading import DeviceReading
-from profiler_service.measure.throttling import ClockWatch, Window, device_state, sift, usual_clock_mhz, windows_between
+from profiler_service.measure.throttling import (
+    ClockWatch,
+    DeviceReading,
+    Window,
+    device_state,
+    sift,
+    usual_clock_mhz,
+    windows_between,
+)
 
 STEADY = DeviceReading(sm_clock_mhz=1980, memory_clock_mhz=3201, temperature_c=50, power_w=310.0)
 HOT = replace(STEADY, sm_clock_mhz=1500, throttling=("thermal",))

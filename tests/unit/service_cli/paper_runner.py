@@ -15,11 +15,11 @@ from models.spec.targets import TargetSpec
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.cli import measuring, quiet
 from profiler_service.conditions import Conditions, CpuBounds
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.planner import requested_workloads
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.measure.visits import HostState
 from profiler_service.storage.store import Store
+from profiler_service.worker.protocol import BackendDescription
 
 BACKEND = BackendDescription(
     target=TargetSpec(device="Test CPU", backend="onnxruntime", threads=1),

@@ -20,9 +20,9 @@ from profiler_service.backends.device import cuda_driver, opening, survey
 from profiler_service.backends.registry import create_backend
 from profiler_service.cli import doctor
 from profiler_service.findings import Finding
-from profiler_service.jobs.messages import BackendDescription
 from profiler_service.jobs.workers import Workers
 from profiler_service.settings import Settings
+from profiler_service.worker.protocol import BackendDescription
 from tests.ended import Command
 from tests.fake_device import FakeDevice
 from tests.fake_nvml import FakeGpu, FakeNvml

@@ -14,8 +14,8 @@ from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.tensorrt.backend import TensorRtBackend, TensorRtRtxBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor
-from profiler_service.jobs.graph_cache import GraphCache
-from profiler_service.jobs.graph_files import make_files
+from profiler_service.worker.graph_files import make_files
+from profiler_service.worker.graphs import GraphCache
 from tests.fake_device import FakeTelemetry
 from tests.fake_tensorrt import FakeTensorRt
 

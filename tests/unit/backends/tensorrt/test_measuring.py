@@ -15,14 +15,13 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
-from profiler_service.jobs import timing_worker
-from profiler_service.jobs.activity import ActivityFile
-from profiler_service.jobs.messages import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
 from profiler_service.jobs.sifting import sifted_group
-from profiler_service.jobs.timing_worker import TimingWorker
-from profiler_service.measure.alone import HOT_RUNS, run_alone
-from profiler_service.measure.passes import run_passes
 from profiler_service.measure.throttling import ClockWatch
+from profiler_service.worker import timing
+from profiler_service.worker.process import ActivityFile
+from profiler_service.worker.protocol import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
+from profiler_service.worker.sampling import HOT_RUNS, run_alone, run_passes
+from profiler_service.worker.timing import TimingWorker
 from tests.fake_device import HOPPER, STEADY, FakeDevice, FakeTelemetry
 from tests.fake_tensorrt import RUN_MS, FakeTensorRt
 from tests.unit.backends.tensorrt.conftest import MakeArtifact, backend_of
@@ -83,7 +82,7 @@ class _Process:
 
     def __init__(self, trt: FakeTensorRt, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trt, self.backend = trt, backend_of(trt)
-        monkeypatch.setattr(timing_worker, "_backend", lambda name, options: self.backend)
+        monkeypatch.setattr(timing, "_backend", lambda name, options: self.backend)
         self.worker = TimingWorker("tensorrt", BackendOptions(device="cuda"), build_timeout_s=60.0, run_timeout_s=60.0)
         self.activity = ActivityFile.create(directory / "activity", 60.0)
 

@@ -9,7 +9,7 @@ import pytest
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.errors import StorageError
-from profiler_service.jobs.graph_cache import GraphCache, missing_files
+from profiler_service.worker.graphs import GraphCache, missing_files
 
 REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4))
 
@@ -19,7 +19,7 @@ def test_names_files_by_key_and_exporter(tmp_path: Path, monkeypatch: pytest.Mon
     artifact = cache.artifact(REQUEST, reads_onnx=True)
     assert artifact.onnx_path is not None
     assert REQUEST.key() in artifact.onnx_path.name
-    monkeypatch.setattr("profiler_service.jobs.graph_cache.EXPORTER_VERSION", 999)
+    monkeypatch.setattr("profiler_service.worker.graphs.EXPORTER_VERSION", 999)
     assert cache.artifact(REQUEST, reads_onnx=True).onnx_path != artifact.onnx_path
 
 

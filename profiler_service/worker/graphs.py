@@ -1,4 +1,7 @@
-"""Graph files by key. Everything in here can be made again; files are whole or absent."""
+"""What a torch process does: from graph requests to files, kept by key. Imports torch when called, hence in the worker alone.
+
+Everything in the cache can be made again; files are whole or absent.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from pathlib import Path
 
 from models.export.version import EXPORTER_VERSION
 from models.spec.graphs import GraphRequest
+from models.spec.measurements import Status
+from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import StorageError
+from profiler_service.worker.process import ActivityFile, Phase
+from profiler_service.worker.protocol import Failure
 
 LARGE_REFERENCE_BYTES = 2**20
 """References above this size, those of whole networks, are deleted once they have been compared with."""
@@ -58,3 +65,37 @@ def _cannot_write(path: Path, error: OSError) -> StorageError:
         f"cannot write {path}: {error.strerror or error}",
         hint="Make room or set the rights there, or choose another directory with OPCLOCK_CACHE_DIR.",
     )
+
+
+TORCH_MODULE = "profiler_service.worker.graph_files"
+"""Imported by each worker when it starts, so that no graph's time includes torch's."""
+
+
+@dataclass(frozen=True)
+class GraphWorker:
+    """Makes the files of one graph after another; picklable, called in a worker.
+
+    Attributes:
+        cache: where the files go.
+        reads_onnx: whether the backend wants an ONNX file at all.
+        timeout_s: for one graph.
+    """
+
+    cache: GraphCache
+    reads_onnx: bool
+    timeout_s: float
+
+    def __call__(self, request: GraphRequest, activity: ActivityFile) -> GraphArtifact | Failure:
+        """The graph's files, or why they cannot be made. Raises StorageError."""
+        from profiler_service.worker.graph_files import make_files
+
+        activity.note(Phase.EXPORTING, request.key(), self.timeout_s)
+        artifact = self.cache.artifact(request, reads_onnx=self.reads_onnx)
+        try:
+            make_files(artifact, self.cache)
+        except StorageError:
+            raise
+        except Exception as error:  # whatever is wrong with one graph must not end the job
+            status = Status.OUT_OF_MEMORY if out_of_memory(error) else Status.BUILD_ERROR
+            return Failure(status, f"no graph could be made: {type(error).__name__}: {error}", request.key())
+        return artifact

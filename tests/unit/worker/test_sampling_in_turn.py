@@ -12,7 +12,7 @@ import numpy as np
 
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.measure.passes import SENTINEL, pass_order, run_passes
+from profiler_service.worker.sampling import SENTINEL, pass_order, run_passes
 
 
 class FixedEngine(Engine):

@@ -12,9 +12,9 @@ from models.spec.measurements import Status
 from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
 from profiler_service.backends.options import BackendOptions
-from profiler_service.jobs.activity import ActivityFile
-from profiler_service.jobs.output_check import TOLERANCES, output_problem, tolerance
-from profiler_service.jobs.timing_worker import TimingWorker
+from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
+from profiler_service.worker.process import ActivityFile
+from profiler_service.worker.timing import TimingWorker
 
 REFERENCE = np.random.default_rng(0).standard_normal((1, 8, 4, 4), dtype=np.float32)
 
@@ -67,7 +67,7 @@ class _Backend:
 def test_a_worker_holds_float32_to_what_its_options_allow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf32: bool, status: Status
 ) -> None:
-    monkeypatch.setattr("profiler_service.jobs.timing_worker._backend", _Backend)
+    monkeypatch.setattr("profiler_service.worker.timing._backend", _Backend)
     np.save(tmp_path / "reference.npy", REFERENCE)
     operator = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4)
     artifact = GraphArtifact(GraphRequest(subject=operator), reference_path=tmp_path / "reference.npy")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler_service.jobs.activity import ActivityFile, Phase
+from profiler_service.worker.process import ActivityFile, Phase
 
 KEY = "0123456789abcdef"
 

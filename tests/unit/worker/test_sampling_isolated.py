@@ -19,7 +19,7 @@ from profiler_service.backends.flushing import flush_bytes
 from profiler_service.backends.head_start import RUNS_AT_ONCE, HeadStartTimer
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import DeviceMemoryError, RunError
-from profiler_service.measure.alone import HOT_RUNS, run_alone
+from profiler_service.worker.sampling import HOT_RUNS, run_alone
 from tests.fake_device import HOPPER, FakeDevice
 
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from profiler_service.backends.options import BackendOptions
-from profiler_service.jobs import timing_worker
-from profiler_service.jobs.activity import ActivityFile
-from profiler_service.jobs.messages import BackendDescription
-from profiler_service.jobs.timing_worker import TimingWorker
+from profiler_service.worker import timing
+from profiler_service.worker.process import ActivityFile
+from profiler_service.worker.protocol import BackendDescription
+from profiler_service.worker.timing import TimingWorker
 from tests.unit.jobs.fake_workers import DESCRIPTION
 
 
@@ -26,7 +26,7 @@ def test_a_description_says_all_that_the_backend_says(tmp_path: Path, monkeypatc
         free_bytes=lambda: 34,
         queues_kernels=told,
     )
-    monkeypatch.setattr(timing_worker, "_backend", lambda name, options: backend)
+    monkeypatch.setattr(timing, "_backend", lambda name, options: backend)
     worker = TimingWorker("fake", BackendOptions(), build_timeout_s=1.0, run_timeout_s=1.0)
     assert worker.describe(None, ActivityFile(tmp_path / "activity")) == BackendDescription(
         DESCRIPTION.target,

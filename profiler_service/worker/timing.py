@@ -22,8 +22,10 @@ from profiler_service.backends.messages import one_line
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
-from profiler_service.jobs.activity import ActivityFile, Phase
-from profiler_service.jobs.messages import (
+from profiler_service.measure.throttling import windows_between
+from profiler_service.worker.output_check import output_problem
+from profiler_service.worker.process import ActivityFile, Phase
+from profiler_service.worker.protocol import (
     AloneRequest,
     AloneTimes,
     BackendDescription,
@@ -33,10 +35,7 @@ from profiler_service.jobs.messages import (
     GroupTimes,
     build_key,
 )
-from profiler_service.jobs.output_check import output_problem
-from profiler_service.measure.alone import run_alone
-from profiler_service.measure.passes import run_passes, run_plainly
-from profiler_service.measure.throttling import windows_between
+from profiler_service.worker.sampling import run_alone, run_passes, run_plainly
 
 DEVICE_BROKEN = 75
 """The exit code of a process that a failure has left unable to use the device."""

@@ -126,7 +126,7 @@ class GroupTimes:
 
     Attributes:
         samples_ms: graph key to one time per pass, in the order of the passes; failed graphs are absent.
-        sentinel_ms: every run of the sentinel that counts (see `measure.passes`), in order; `passes` times those per pass.
+        sentinel_ms: every run of the sentinel that counts (see `worker.sampling`), in order; `passes` times those per pass.
         failures: engines that could not be built or run; they were left out and the others timed without them.
         build_s: seconds to build all engines and run each once. warmup_s, sampling_s: seconds of the passes.
         peak_rss_bytes: most memory the process has held since it started.
@@ -151,7 +151,7 @@ class GroupTimes:
 
 @dataclass(frozen=True)
 class AloneRequest:
-    """One engine to be timed by itself; see `measure.alone.run_alone`.
+    """One engine to be timed by itself; see `worker.sampling.run_alone`.
 
     Attributes:
         artifact: the graph.

@@ -13,7 +13,7 @@ from models.spec.graphs import GraphRequest
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.modules import module_of
-from profiler_service.jobs.graph_cache import GraphCache, missing_files
+from profiler_service.worker.graphs import GraphCache, missing_files
 
 
 def make_files(artifact: GraphArtifact, cache: GraphCache) -> None:

@@ -9,7 +9,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.jobs.messages import AloneRequest, Failure, GroupRequest
+from profiler_service.worker.protocol import AloneRequest, Failure, GroupRequest
 
 GRAPH = GraphArtifact(GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4)))
 
