@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler_service.backends.blocking_kernel import Mark
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.head_start import Mark
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 from profiler_service.measure.throttling import DeviceReading
 

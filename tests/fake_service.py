@@ -41,7 +41,7 @@ from models.spec.wire import (
 )
 from tests.contract.toy_space import ToySpace
 
-SPACE = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(64, 128))).spec
+SPACE = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 128))).spec
 TARGET = TargetSpec(device="Paper CPU", backend="paper", versions={"paper": "1.0"}, threads=1)
 SCALE = Scale(reference_ms=0.25, stderr_ms=0.0005, visits=400, quiet=300)
 """Of every table, unless a test says otherwise: settled."""

@@ -58,7 +58,7 @@ class SearchSpace(ABC):
 
     @classmethod
     @abstractmethod
-    def settle(cls, spec: SpaceSpec) -> Self:
+    def from_spec(cls, spec: SpaceSpec) -> Self:
         """The space of that spec, its own defaults filled in, its bounds checked.
 
         Raises:
@@ -68,12 +68,12 @@ class SearchSpace(ABC):
     @classmethod
     def defaults(cls) -> Self:
         """The space as it is when nothing about it is stated."""
-        return cls.settle(SpaceSpec(name=cls.name, input_size=cls.default_input_size))
+        return cls.from_spec(SpaceSpec(name=cls.name, input_size=cls.default_input_size))
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
         """The space that the architecture belongs to, as far as it states its parameters."""
-        return cls.settle(
+        return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
                 input_size=architecture.input_size,
@@ -169,8 +169,8 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
         """
-        settled = self._settle_probabilities(probabilities, widest=widest)
-        return self._decode(settled, self._settle_branches(branches), keep_skips=keep_skips, widest=widest)
+        settled = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decode(settled, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
 
     def decoded_layers(
         self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
@@ -180,10 +180,10 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: as `decode`.
         """
-        settled = self._settle_probabilities(probabilities, widest=widest)
-        return self._decoded_layers(settled, self._settle_branches(branches))
+        settled = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decoded_layers(settled, self._resolve_branches(branches))
 
-    def _settle_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
+    def _resolve_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
         shapes = self.parameter_shapes()
         return settle_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
 
@@ -197,7 +197,7 @@ class SearchSpace(ABC):
         """As `decoded_layers`, whose arguments are checked."""
         return None
 
-    def _settle_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
+    def _resolve_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
         settled = tuple(sorted(set(branches)))
         if len(settled) == len(branches) and set(settled) <= set(self.branch_ends) and bool(settled) == bool(self.branch_ends):
             return settled

@@ -41,7 +41,7 @@ def space_class(name: str) -> type[SearchSpace]:
 
 def create_space(spec: SpaceSpec) -> SearchSpace:
     """The space of that spec, defaults filled in. Raises InvalidSpecError."""
-    return space_class(spec.name).settle(spec)
+    return space_class(spec.name).from_spec(spec)
 
 
 def usual_spec(spec: SpaceSpec) -> SpaceSpec:

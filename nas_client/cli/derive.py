@@ -55,7 +55,7 @@ def derive(
     """Decode searched parameters: architectures with their estimated latency, multiply-adds and parameters."""
     if branches is not None and accuracies is not None:
         raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
-    from nas_client.cli.evaluating import read_parameters
+    from nas_client.cli.latency_options import read_parameters
     from nas_client.search.derivation import derive as derive_one
 
     found = load_table(table)

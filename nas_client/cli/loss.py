@@ -35,14 +35,14 @@ def loss(
     json: Json = False,
 ) -> None:
     """The three terms, their weighted sum, and the relaxed latency with everything free. All in milliseconds."""
-    from nas_client.cli import evaluating
+    from nas_client.cli import latency_options
 
-    chosen = evaluating.parse_weights(weights)
+    chosen = latency_options.parse_weights(weights)
     latencies = load_table(table)
-    coefficients = evaluating.gather_from(latencies)
-    logits = evaluating.read_parameters(parameters, coefficients.shapes)
+    coefficients = latency_options.gather_from(latencies)
+    logits = latency_options.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
-    found = evaluating.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
+    found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
     document: dict[str, object] = {
         "operator_ms": found.operator_ms,
         "downsample_ms": found.downsample_ms,

@@ -16,7 +16,7 @@ from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import Place, Stream
+from nas_client.search.randomness import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.search.setup import build_supernet, combinations_of
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
@@ -54,7 +54,7 @@ class Learner:
                 shapes,
                 widest=role != self.searched,
                 deviation=config.search.architecture.deviation,
-                seed=Place(config.seed, step=index).seed_of(Stream.LOGITS),
+                seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
             )
             for index, role in enumerate(self.supernet.roles)
@@ -80,7 +80,7 @@ class Learner:
         )
         self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, wanted.clip_norm, self._processes)
 
-    def step(self, batches: Sequence[Batch], place: Place, where: str, *, step: int, steps: int) -> Losses:
+    def step(self, batches: Sequence[Batch], place: RngKey, where: str, *, step: int, steps: int) -> Losses:
         """All updates of a step, the teacher's before the student's.
 
         Args:
@@ -105,7 +105,7 @@ class Learner:
                 losses |= update(batches[1], place, where)
         return losses
 
-    def mixtures(self, role: str, place: Place) -> Iterator[Mixture]:
+    def mixtures(self, role: str, place: RngKey) -> Iterator[Mixture]:
         """Those that a role's weights are trained with: the widest, and where widths are searched the narrowest and others."""
         network = self.networks[role]
         yield network.broadest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from nas_client.search.epochs import Phase, SearchEpoch
-from nas_client.search.randomness import Place
+from nas_client.search.randomness import RngKey
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -51,9 +51,9 @@ class Position:
         """The phase, or the last one where the search is over."""
         return PHASES[min(self.phase, len(PHASES) - 1)]
 
-    def place(self, seed: int) -> Place:
+    def place(self, seed: int) -> RngKey:
         """For the random numbers of the step."""
-        return Place(seed, self.phase, self.epoch, self.step)
+        return RngKey(seed, self.phase, self.epoch, self.step)
 
     def where(self) -> str:
         """For people."""

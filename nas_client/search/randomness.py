@@ -21,7 +21,7 @@ class Stream(IntEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class RngKey:
     """Where a search is: the run's seed, the phase (0 or 1), the epoch, and the step in it."""
 
     seed: int

@@ -21,7 +21,7 @@ from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransfor
 from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import Crop, SearchConfig
-from nas_client.search.randomness import Place, Stream
+from nas_client.search.randomness import RngKey, Stream
 from nas_client.table import LookupTable
 
 
@@ -66,7 +66,7 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
 def build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     """The space's supernet; its weights follow from the seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(Place(config.seed).seed_of(Stream.WEIGHTS))
+        torch.manual_seed(RngKey(config.seed).seed_of(Stream.WEIGHTS))
         supernet = space.supernet()
     if config.compile:
         supernet.compile_operators()

@@ -24,7 +24,7 @@ from nas_client.runs.divergence import require_finite
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import Place, Stream
+from nas_client.search.randomness import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.train.config import HardPixels
 from nas_client.train.losses import hard_pixel_cross_entropy
@@ -154,7 +154,7 @@ class ArchitectureUpdate:
         self.latency_s = 0.0
         """Time spent so far on the latency loss, forward and backward."""
 
-    def __call__(self, batch: Batch, place: Place, where: str) -> Losses:
+    def __call__(self, batch: Batch, place: RngKey, where: str) -> Losses:
         """One step; the mean segmentation loss of one prediction, and the latency loss in ms.
 
         Raises:
@@ -178,7 +178,7 @@ class ArchitectureUpdate:
         return {key: float(value) for key, value in terms.items()}
 
     def _latency_gradients(
-        self, latency: LatencyLoss, logits: ArchitectureParameters, place: Place
+        self, latency: LatencyLoss, logits: ArchitectureParameters, place: RngKey
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         started = clock(logits.alpha.device)
         loss = latency(logits, place.seed_of(Stream.LATENCY))
@@ -187,7 +187,7 @@ class ArchitectureUpdate:
         return loss.detach(), gradients
 
 
-def seeded(gumbel: Gumbel, place: Place, stream: Stream) -> Gumbel:
+def seeded(gumbel: Gumbel, place: RngKey, stream: Stream) -> Gumbel:
     """The sampler with the noise of that place."""
     assert gumbel.generator is not None
     gumbel.generator.manual_seed(place.seed_of(stream))

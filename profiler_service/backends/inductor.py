@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from profiler_service.backends.kept import Kept
+from profiler_service.backends.compiled_cache import Kept
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendUnavailableError
 

@@ -19,13 +19,13 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device.backend import GpuBackend
 from profiler_service.backends.device.capabilities import computed_in, require_supported, require_tf32, said
 from profiler_service.backends.device.cuda_driver import pci_bus_id
 from profiler_service.backends.device.survey import why_unavailable
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.flushing import Flusher
-from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.launches import time_runs
 from profiler_service.backends.modules import module_of, with_norms_folded
@@ -167,7 +167,7 @@ class TorchCudaBackend(GpuBackend):
             self._stream = torch.cuda.Stream(self._device)
             bus_id = pci_bus_id(options.device_index)
         self._timeline = _TorchTimeline(self._stream)
-        self._timer = HeadStartTimer(self._timeline)
+        self._timer = BlockingKernelTimer(self._timeline)
         self._telemetry = Telemetry(bus_id)
         self._l2_cache_bytes = self._properties.L2_cache_size
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from profiler_service.cli import diff, doctor, entries, exchange, lint, operators, profile, publish, published, samples, serve
+from profiler_service.cli import (
+    diff,
+    doctor,
+    entries,
+    exchange,
+    import_fasterseg,
+    lint,
+    profile,
+    publish,
+    samples,
+    serve,
+    table1,
+)
 
 app = typer.Typer(
     name="profiler-service",
@@ -25,5 +37,5 @@ app.command("publish")(publish.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
 app.command("doctor")(doctor.doctor)
-published.add_commands(app)
-operators.add_commands(app)
+import_fasterseg.add_commands(app)
+table1.add_commands(app)

@@ -63,7 +63,7 @@ class _Building:
         self._job.seconds.graphs_s += perf_counter() - start_s
 
     def _checked(self, report: BuildReport) -> None:
-        self._job.ledger.note_build(report)
+        self._job.tracker.note_build(report)
         if report.status is Status.OK:
             self._good[report.key] = self._made[report.key]
             self._done()
@@ -76,7 +76,7 @@ class _Building:
                 f"the sentinel cannot be built: {failure.message}",
                 hint="Nothing can be measured without it: see what `profiler-service doctor` says of the backend.",
             )
-        self._job.ledger.fail(failure)
+        self._job.tracker.fail(failure)
         self._done()
 
     def _done(self) -> None:

@@ -13,7 +13,7 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.progress import Work
-from profiler_service.jobs.sifting import sifted_group
+from profiler_service.jobs.throttle_filter import filtered_group
 from profiler_service.measure.groups import Group, Member
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
@@ -72,7 +72,7 @@ class GroupVisits:
     """One round.
 
     Args:
-        job: what is measured; visits and failures go to its ledger.
+        job: what is measured; visits and failures go to its tracker.
         artifacts: graph key to artifact. Graphs that fail are removed.
         units: graph key to units of work, of the graphs that may be due.
         number: of the round.
@@ -124,7 +124,7 @@ class GroupVisits:
                 self._failed_whole(outcome, attempt.group)
                 units = 0
             else:
-                units = self._timed(_Timed(sifted_group(outcome, self._job.clock), host), attempt, settings)
+                units = self._timed(_Timed(filtered_group(outcome, self._job.clock), host), attempt, settings)
             self._job.reporter.estimate.did(Work.VISIT, units, perf_counter() - start_s)
             self._job.reporter.tick()
 
@@ -146,7 +146,7 @@ class GroupVisits:
 
     def _save(self, group: Group, timed: _Timed, *, accepted: bool) -> None:
         times = timed.times
-        self._job.ledger.save_visits(
+        self._job.tracker.save_visits(
             [
                 Visit(
                     graph_key=member.key,
@@ -197,7 +197,7 @@ class GroupVisits:
 
     def _blame(self, failure: Failure) -> None:
         self._artifacts.pop(str(failure.key), None)
-        self._job.ledger.fail(failure)
+        self._job.tracker.fail(failure)
 
     def _able(self, member: Member) -> bool:
         """Whether it can be timed: neither it nor its base has failed."""

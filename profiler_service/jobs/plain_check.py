@@ -81,7 +81,7 @@ def time_plainly(
             subjects[request.key()] = (architecture.key(), architecture.label())
     others = [key for key in artifacts if key not in subjects and key != SENTINEL_GRAPH.key()]
     keys = [*subjects, *rng.sample(others, min(COMPANY, len(others)))]
-    number = job.ledger.begin_round()
+    number = job.tracker.begin_round()
     visits: list[GroupTimes] = []
     while subjects and len(visits) < VISITS and not job.stopped():
         job.host.begin()
@@ -98,7 +98,7 @@ def time_plainly(
         if isinstance(times, Failure):
             break
         visit = _sentinel_visit(times, host, number, len(visits))
-        job.ledger.save_visits([visit])
+        job.tracker.save_visits([visit])
         visits.append(times)
     return PlainVisits(subjects, tuple(visits))
 

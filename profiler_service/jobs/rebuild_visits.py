@@ -12,8 +12,8 @@ from models.spec.measurements import Status
 from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.rounds import OPERATORS_PER_SENTINEL
-from profiler_service.jobs.sifting import sifted_group
+from profiler_service.jobs.round_robin import OPERATORS_PER_SENTINEL
+from profiler_service.jobs.throttle_filter import filtered_group
 from profiler_service.measure.rebuilds import BUILDS, Spread, spread_of
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
@@ -92,7 +92,7 @@ class RebuildVisits:
 
     def _timed(self, times: GroupTimes, group: Sequence[Rebuild], *, at: datetime) -> None:
         """Tell how builds differ, and what failed while the others were timed; out of memory, it is tried by itself."""
-        rounds = [sifted_group(part, self._job.clock) for part in _parts(times, self._rounds)]
+        rounds = [filtered_group(part, self._job.clock) for part in _parts(times, self._rounds)]
         free = [part for part in rounds if part.device is None or not part.device.throttled]
         counted = free if len(free) >= 2 else rounds
         failed = {failure.key: failure for failure in times.failures}

@@ -22,7 +22,7 @@ from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload
 from profiler_service.jobs.rebuild_visits import Rebuild, RebuildVisits
-from profiler_service.jobs.rounds import LiveLimits
+from profiler_service.jobs.round_robin import LiveLimits
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.rebuilds import BUILDS, chosen_keys
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
@@ -119,6 +119,6 @@ def _group_limits(limits: LiveLimits) -> GroupLimits:
 def _lost(entry: Measurement, job: JobContext, graph_key: str) -> FailedRebuild:
     """That an entry's graph, of which there was an engine once, is not to be had now."""
     message = "its graph could not be made, built and checked again"
-    if reason := job.ledger.why_failed(graph_key):
+    if reason := job.tracker.why_failed(graph_key):
         message += f": {reason}"
     return FailedRebuild(key=entry.key(), label=entry.workload.label(), message=message)

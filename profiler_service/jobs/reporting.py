@@ -9,7 +9,7 @@ from time import monotonic
 from models.spec.wire import JobCounts, JobPublic
 from profiler_service.jobs.progress import Throttle, WorkEstimate
 from profiler_service.storage.store import Store
-from profiler_service.worker.protocol import AloneTimes, GroupTimes
+from profiler_service.worker.protocol import GroupTimes, IsolatedTimes
 
 OnProgress = Callable[[JobPublic], None]
 
@@ -84,7 +84,7 @@ class PhaseSeconds:
     repeats: int = 0
     peak_rss_bytes: int = 0
 
-    def add(self, times: GroupTimes | AloneTimes, *, repeat: bool = False) -> None:
+    def add(self, times: GroupTimes | IsolatedTimes, *, repeat: bool = False) -> None:
         """Count one visit."""
         self.builds_s += times.build_s
         self.warmup_s += times.warmup_s

@@ -20,17 +20,17 @@ from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobConflictError, StorageError
-from profiler_service.jobs.alone import measure_alone
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
-from profiler_service.jobs.ledger import Ledger
+from profiler_service.jobs.isolated import measure_isolated
 from profiler_service.jobs.plain_check import compare, time_plainly
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
 from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds, rebuild_wanted
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
-from profiler_service.jobs.rounds import LiveLimits, measure_in_turn
+from profiler_service.jobs.round_robin import LiveLimits, measure_round_robin
+from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.warmup import warm_up
 from profiler_service.jobs.workers import Workers
 from profiler_service.measure.budgets import BUDGETS
@@ -213,41 +213,41 @@ class JobRunner:
         request, plan = job.request, outstanding.plan
         in_turn = request.protocol is ProtocolName.IN_CONTEXT
         budget = BUDGETS[request.budget]
-        ledger = Ledger(self._store, job.table_id, plan.workloads, budget, normalised=in_turn)
+        tracker = JobTracker(self._store, job.table_id, plan.workloads, budget, normalised=in_turn)
 
         def counts() -> JobCounts:
             before = job.counts
             return before.model_copy(
-                update={"measured": before.measured + ledger.measured, "failed": before.failed + ledger.failed}
+                update={"measured": before.measured + tracker.measured, "failed": before.failed + tracker.failed}
             )
 
         reporter = Reporter(self._store, job.id, counts, run.on_progress)
-        context = JobContext(workers, ledger, budget, reporter, run.seconds, run.stopped, host=self._watch_host())
+        context = JobContext(workers, tracker, budget, reporter, run.seconds, run.stopped, host=self._watch_host())
         context.expect_visits()
         limits = LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction))
         artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
-        if (ledger.pending or outstanding.rebuild) and not context.stopped():
+        if (tracker.pending or outstanding.rebuild) and not context.stopped():
             warm_up(context, artifacts[SENTINEL_GRAPH.key()])
-        if ledger.pending and not context.stopped():
+        if tracker.pending and not context.stopped():
             if in_turn:
-                measure_in_turn(context, artifacts, plan.fillers, limits=limits, seed=job.id)
+                measure_round_robin(context, artifacts, plan.fillers, limits=limits, seed=job.id)
             else:
-                measure_alone(context, artifacts, request.protocol, seed=job.id)
-        done = not ledger.pending
+                measure_isolated(context, artifacts, request.protocol, seed=job.id)
+        done = not tracker.pending
         if in_turn:
-            self._confirm(job, plan, ledger, context, artifacts)
+            self._confirm(job, plan, tracker, context, artifacts)
         if done and outstanding.rebuild:
             done = self._rebuild(job, outstanding.since, context, artifacts, limits)
         reporter.finish()
         return done
 
     def _confirm(
-        self, job: JobPublic, plan: JobPlan, ledger: Ledger, context: JobContext, artifacts: Mapping[str, GraphArtifact]
+        self, job: JobPublic, plan: JobPlan, tracker: JobTracker, context: JobContext, artifacts: Mapping[str, GraphArtifact]
     ) -> None:
         """Time some engines by the wall clock, learn the target's scale from all that was seen, and see whether they agree."""
         keys = [planned.key for planned in plan.workloads]
         timed = None
-        if ledger.measured and self._settings.plain_check and not context.stopped():
+        if tracker.measured and self._settings.plain_check and not context.stopped():
             entries = list(self._store.measurements(job.table_id, keys).values())
             timed = time_plainly(context, create_space(job.request.space), entries, artifacts, seed=job.id)
         scale = self._store.learn_scale(job.table_id)

@@ -6,7 +6,7 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
 from profiler_service.measure.statistics import median
-from profiler_service.worker.protocol import AloneRequest, Failure
+from profiler_service.worker.protocol import Failure, IsolatedRequest
 
 _RUNS = 50
 """Runs of the sentinel whose median is compared: about 15 ms on a CPU core."""
@@ -25,17 +25,17 @@ def warm_up(job: JobContext, sentinel: GraphArtifact) -> None:
         JobError: the sentinel failed.
     """
     job.reporter.phase("warming up")
-    previous_ms = sentinel_alone_ms(job, sentinel)
+    previous_ms = sentinel_isolated_ms(job, sentinel)
     for _ in range(_MOST_ATTEMPTS):
-        present_ms = sentinel_alone_ms(job, sentinel)
+        present_ms = sentinel_isolated_ms(job, sentinel)
         if abs(present_ms / previous_ms - 1) <= _STEADY or job.stopped():
             return
         previous_ms = present_ms
 
 
-def sentinel_alone_ms(job: JobContext, sentinel: GraphArtifact) -> float:
+def sentinel_isolated_ms(job: JobContext, sentinel: GraphArtifact) -> float:
     """The sentinel's median by itself, back to back. Counts as time for warming up. Raises JobError if it fails."""
-    times = job.workers.time_alone(AloneRequest(sentinel, runs=_RUNS))
+    times = job.workers.time_isolated(IsolatedRequest(sentinel, runs=_RUNS))
     if isinstance(times, Failure):
         raise JobError(f"the sentinel cannot be timed: {times.message}", hint="Nothing can be measured without it.")
     job.seconds.builds_s += times.build_s

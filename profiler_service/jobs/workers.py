@@ -26,13 +26,13 @@ from profiler_service.jobs.worker_pool import Death, WorkerPool
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, missing_files
 from profiler_service.worker.process import Phase
 from profiler_service.worker.protocol import (
-    AloneRequest,
-    AloneTimes,
     BackendDescription,
     BuildReport,
     Failure,
     GroupRequest,
     GroupTimes,
+    IsolatedRequest,
+    IsolatedTimes,
 )
 from profiler_service.worker.timing import TimingWorker
 
@@ -148,9 +148,9 @@ class Workers:
         outcome = self._timing.call(self._worker.time_group, request)
         return _failure(outcome, [request.sentinel, *request.artifacts]) if isinstance(outcome, Death) else outcome
 
-    def time_alone(self, request: AloneRequest) -> AloneTimes | Failure:
+    def time_isolated(self, request: IsolatedRequest) -> IsolatedTimes | Failure:
         """Time one engine by itself, back to back; otherwise as `time_group`."""
-        outcome = self._timing.call(self._worker.time_alone, request)
+        outcome = self._timing.call(self._worker.time_isolated, request)
         return _failure(outcome, [request.artifact]) if isinstance(outcome, Death) else outcome
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ class BudgetSettings:
         passes: timed runs of an operator in one visit. The median of a visit is far better known than rounds differ, so
             further rounds are worth more than further passes.
         network_passes: the same for a network, which is tens of operators long.
-        alone_runs: the same for protocol `isolated`, where a visit is one engine back to back.
+        isolated_runs: the same for protocol `isolated`, where a visit is one engine back to back.
         warmup_passes: runs of each engine before a visit is timed, besides the one that shows that it runs at all.
         target_relative_stderr: standard error of the value that is good enough, as a fraction of the value.
         floor_ms: standard error that is always good enough. A network has tens of operators, so that 1 µs each is
@@ -46,7 +46,7 @@ class BudgetSettings:
     max_rounds: int
     passes: int
     network_passes: int
-    alone_runs: int
+    isolated_runs: int
     warmup_passes: int
     target_relative_stderr: float
     floor_ms: float = 0.001
@@ -59,18 +59,18 @@ class BudgetSettings:
 
     @property
     def hot_windows(self) -> int:
-        """As `alone_runs`, for protocol `isolated_hot`; each window holds several runs."""
-        return ceil(self.alone_runs / 5)
+        """As `isolated_runs`, for protocol `isolated_hot`; each window holds several runs."""
+        return ceil(self.isolated_runs / 5)
 
     @property
     def cold_runs(self) -> int:
-        """As `alone_runs`, for protocol `isolated_cold`: emptying a large cache takes a CPU longer than most operators do."""
-        return ceil(self.alone_runs / 3)
+        """As `isolated_runs`, for `isolated_cold`: emptying a large cache takes a CPU longer than most operators do."""
+        return ceil(self.isolated_runs / 3)
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_rounds <= self.max_rounds:
             raise InvalidSpecError(f"rounds must satisfy 2 ≤ min ≤ max, not {self.min_rounds} and {self.max_rounds}")
-        if min(self.passes, self.network_passes, self.alone_runs) < 1 or self.warmup_passes < 0:
+        if min(self.passes, self.network_passes, self.isolated_runs) < 1 or self.warmup_passes < 0:
             raise InvalidSpecError("a visit needs at least one pass, and no negative number of them for warming up")
         if min(self.target_relative_stderr, self.floor_ms, self.repeat_share) < 0:
             raise InvalidSpecError("targets, floors and shares must not be negative")
@@ -82,20 +82,26 @@ BUDGETS: Mapping[Budget, BudgetSettings] = {
         max_rounds=6,
         passes=12,
         network_passes=8,
-        alone_runs=30,
+        isolated_runs=30,
         warmup_passes=1,
         target_relative_stderr=0.02,
         repeat_share=0.2,
     ),
     Budget.NORMAL: BudgetSettings(
-        min_rounds=6, max_rounds=16, passes=20, network_passes=12, alone_runs=50, warmup_passes=3, target_relative_stderr=0.01
+        min_rounds=6,
+        max_rounds=16,
+        passes=20,
+        network_passes=12,
+        isolated_runs=50,
+        warmup_passes=3,
+        target_relative_stderr=0.01,
     ),
     Budget.THOROUGH: BudgetSettings(
         min_rounds=10,
         max_rounds=40,
         passes=30,
         network_passes=20,
-        alone_runs=100,
+        isolated_runs=100,
         warmup_passes=3,
         target_relative_stderr=0.005,
     ),

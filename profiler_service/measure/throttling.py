@@ -60,7 +60,7 @@ def windows_between(readings: Sequence[DeviceReading | None]) -> tuple[Window, .
 
 
 @dataclass(frozen=True)
-class Sifted:
+class FilteredWindows:
     """What became of some windows.
 
     Attributes:
@@ -80,7 +80,7 @@ def usual_clock_mhz(windows: Sequence[Window]) -> float:
     return median(free or [window.sm_clock_mhz for window in windows])
 
 
-def sift(windows: Sequence[Window], *, usual_mhz: float | None = None, least_share: float = LEAST_SHARE) -> Sifted:
+def sift(windows: Sequence[Window], *, usual_mhz: float | None = None, least_share: float = LEAST_SHARE) -> FilteredWindows:
     """Set aside the windows under a throttle, or with a clock below that share of the usual one.
 
     Args:
@@ -89,12 +89,12 @@ def sift(windows: Sequence[Window], *, usual_mhz: float | None = None, least_sha
         least_share: of the usual clock, 0 to 1.
     """
     if not windows:
-        return Sifted((), {}, throttled=False)
+        return FilteredWindows((), {}, throttled=False)
     usual = usual_clock_mhz(windows) if usual_mhz is None else usual_mhz
     slow = {index: why for index, window in enumerate(windows) if (why := _why_slow(window, least_share * usual))}
     if len(slow) == len(windows):
-        return Sifted(tuple(range(len(windows))), {}, throttled=True)
-    return Sifted(tuple(index for index in range(len(windows)) if index not in slow), slow, throttled=False)
+        return FilteredWindows(tuple(range(len(windows))), {}, throttled=True)
+    return FilteredWindows(tuple(index for index in range(len(windows)) if index not in slow), slow, throttled=False)
 
 
 def _why_slow(window: Window, least_mhz: float) -> str:
@@ -103,7 +103,7 @@ def _why_slow(window: Window, least_mhz: float) -> str:
     return f"{window.sm_clock_mhz} MHz, less than {least_mhz:.0f}" if window.sm_clock_mhz < least_mhz else ""
 
 
-def device_state(windows: Sequence[Window], sifted: Sifted, *, samples_per_window: int) -> DeviceState:
+def device_state(windows: Sequence[Window], sifted: FilteredWindows, *, samples_per_window: int) -> DeviceState:
     """What a visit says of its device. At least one window.
 
     Args:
@@ -143,7 +143,7 @@ class ClockWatch:
     def __init__(self, remembered: int = 2_000) -> None:
         self._free: deque[int] = deque(maxlen=remembered)
 
-    def judge(self, windows: Sequence[Window]) -> Sifted:
+    def judge(self, windows: Sequence[Window]) -> FilteredWindows:
         """What becomes of a visit's windows."""
         usual = median(self._free) if self._free else None
         sifted = sift(windows, usual_mhz=usual)

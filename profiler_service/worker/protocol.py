@@ -150,31 +150,32 @@ class GroupTimes:
 
 
 @dataclass(frozen=True)
-class AloneRequest:
-    """One engine to be timed by itself; see `worker.sampling.run_alone`.
+class IsolatedRequest:
+    """One engine to be timed by itself; see `worker.sampling.run_isolated`.
 
     Attributes:
         artifact: the graph.
         runs: timed runs, or windows of several. warmup_runs: runs before them, not timed.
-        together: runs between one pair of marks.
+        runs_per_interval: runs between one pair of timing events.
         cold: whether the caches are emptied before each window, outside it.
     """
 
     artifact: GraphArtifact
     runs: int
     warmup_runs: int = 5
-    together: int = 1
+    runs_per_interval: int = 1
     cold: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.runs, self.together) < 1 or self.warmup_runs < 0:
+        if min(self.runs, self.runs_per_interval) < 1 or self.warmup_runs < 0:
             raise InvalidSpecError(
-                f"runs and together must be ≥ 1 and warmup_runs ≥ 0, not {self.runs}, {self.together} and {self.warmup_runs}"
+                f"runs and runs_per_interval must be ≥ 1 and warmup_runs ≥ 0, not {self.runs}, {self.runs_per_interval} and "
+                f"{self.warmup_runs}"
             )
 
 
 @dataclass(frozen=True)
-class AloneTimes:
+class IsolatedTimes:
     """Samples of one engine timed by itself.
 
     Attributes:

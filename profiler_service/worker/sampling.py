@@ -16,7 +16,7 @@ from itertools import pairwise
 from time import perf_counter
 
 from profiler_service.backends.base import Backend, Engine, FloatArray
-from profiler_service.backends.head_start import RUNS_AT_ONCE
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE
 from profiler_service.measure.throttling import Window, windows_between
 
 HOT_RUNS = 10
@@ -54,27 +54,30 @@ class Repeated(Engine):
         """See `Engine.close`."""
 
 
-def run_alone(backend: Backend, engine: Engine, windows: int, *, together: int = 1, cold: bool = False) -> list[float]:
+def run_isolated(
+    backend: Backend, engine: Engine, windows: int, *, runs_per_interval: int = 1, cold: bool = False
+) -> list[float]:
     """Milliseconds per run, one value for each window, garbage collector off.
 
     Args:
         backend: runs the engine.
         engine: what is timed.
         windows: pairs of marks.
-        together: runs between one pair; a window's time is divided by it.
+        runs_per_interval: runs between one pair; a window's time is divided by it.
         cold: whether the caches are emptied before each window, outside it.
 
     Raises:
         RunError, DeviceMemoryError: the engine failed, or there is no room to empty the caches.
         InvalidSpecError: the backend cannot empty the caches.
     """
-    repeated = engine if together == 1 else Repeated(engine, together)
+    repeated = engine if runs_per_interval == 1 else Repeated(engine, runs_per_interval)
+    launches = runs_per_interval + 2
     with garbage_collector_off():
         if not cold:
-            return [time_ms / together for time_ms in _in_portions(backend, [repeated] * windows, together + 2)]
+            return [time_ms / runs_per_interval for time_ms in _in_portions(backend, [repeated] * windows, launches)]
         with closing(backend.flusher()) as flusher:
-            times_ms = _in_portions(backend, [flusher, repeated] * windows, together + 2)
-            return [time_ms / together for time_ms in times_ms[1::2]]
+            times_ms = _in_portions(backend, [flusher, repeated] * windows, launches)
+            return [time_ms / runs_per_interval for time_ms in times_ms[1::2]]
 
 
 def _in_portions(backend: Backend, engines: Sequence[Engine], launches: int) -> list[float]:

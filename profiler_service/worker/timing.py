@@ -26,16 +26,16 @@ from profiler_service.measure.throttling import windows_between
 from profiler_service.worker.output_check import output_problem
 from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import (
-    AloneRequest,
-    AloneTimes,
     BackendDescription,
     BuildReport,
     Failure,
     GroupRequest,
     GroupTimes,
+    IsolatedRequest,
+    IsolatedTimes,
     build_key,
 )
-from profiler_service.worker.sampling import run_alone, run_passes, run_plainly
+from profiler_service.worker.sampling import run_isolated, run_passes, run_plainly
 
 DEVICE_BROKEN = 75
 """The exit code of a process that a failure has left unable to use the device."""
@@ -155,8 +155,8 @@ class TimingWorker:
                 plain_ms=dict(zip(group.engines, plain, strict=True)),
             )
 
-    def time_alone(self, request: AloneRequest, activity: ActivityFile) -> AloneTimes | Failure:
-        """Time one engine by itself; see `AloneRequest`."""
+    def time_isolated(self, request: IsolatedRequest, activity: ActivityFile) -> IsolatedTimes | Failure:
+        """Time one engine by itself; see `IsolatedRequest`."""
         backend = self._backend
         started_at = datetime.now(UTC)
         watch = _StopWatch()
@@ -167,17 +167,19 @@ class TimingWorker:
                 return alone.failures[0]
             build_s = watch.lap()
             (engine,) = alone.engines.values()
-            runs = request.warmup_runs + request.runs * request.together
+            runs = request.warmup_runs + request.runs * request.runs_per_interval
             activity.note(Phase.RUNNING, key, self._allowance_s(runs, alone.run_s))
             try:
-                run_alone(backend, engine, request.warmup_runs)
+                run_isolated(backend, engine, request.warmup_runs)
                 warmup_s = watch.lap()
                 before = backend.read_device()
-                samples_ms = run_alone(backend, engine, request.runs, together=request.together, cold=request.cold)
+                samples_ms = run_isolated(
+                    backend, engine, request.runs, runs_per_interval=request.runs_per_interval, cold=request.cold
+                )
                 after = backend.read_device()
             except Exception as error:
                 return _failure(backend, error, key, activity)
-            return AloneTimes(
+            return IsolatedTimes(
                 key,
                 samples_ms=tuple(samples_ms),
                 build_s=build_s,

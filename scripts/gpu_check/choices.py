@@ -114,7 +114,7 @@ REHEARSAL = replace(
 """Every part that makes sense on a CPU, in a space of some 80 operators, each well below a tenth of a millisecond."""
 
 
-def settle(choices: Choices) -> Choices:
+def resolve(choices: Choices) -> Choices:
     """The same with backends filled in, checked.
 
     Raises:

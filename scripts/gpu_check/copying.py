@@ -20,9 +20,9 @@ from statistics import median
 from typing import Any
 
 from models.spec.errors import OpclockError
+from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import RunError
 from profiler_service.settings import Settings
 from scripts.gpu_check.peaks import Limits, limits_of
@@ -65,7 +65,7 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
 
     graphs = [device.capture(partial(copies, count)) for count in (1, 2)]
     try:
-        timer = HeadStartTimer(device)
+        timer = BlockingKernelTimer(device)
         launches = [graph.launch for graph in graphs]
         timer.time(launches * 3)
         times = timer.time(launches * RUNS)

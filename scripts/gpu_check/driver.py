@@ -27,7 +27,7 @@ from profiler_service.errors import BackendUnavailableError
 from profiler_service.settings import Settings, require_known_settings
 from profiler_service.version import service_version
 from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError, scrubbed
-from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settings_in_force, settings_that_count, settle
+from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, resolve, settings_in_force, settings_that_count
 from scripts.gpu_check.plan import Part, plan
 from scripts.gpu_check.results import Outcome, PartResult, read_result, write_result
 
@@ -49,7 +49,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         require_known_settings(os.environ)
-        choices = settle(_choices(options))
+        choices = resolve(_choices(options))
         parts = plan(choices, reference=options.reference, tables=options.tables.resolve())
         output = (options.output or Path("build") / ("gpu-check-rehearsal" if options.rehearse else "gpu-check")).resolve()
         wanted = _wanted(parts, options.part)

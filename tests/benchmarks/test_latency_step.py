@@ -35,7 +35,7 @@ WIDTHS = [pytest.param(Gumbel, sampled, id="Gumbel"), pytest.param(lambda: expec
 
 @pytest.fixture(scope="module")
 def space() -> FasterSegSpace:
-    return FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(1024, 2048)))
+    return FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(1024, 2048)))
 
 
 @pytest.fixture(scope="module")

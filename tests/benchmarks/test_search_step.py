@@ -11,7 +11,7 @@ import torch
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from nas_client.data.transforms import Batch
-from nas_client.search.randomness import Place
+from nas_client.search.randomness import RngKey
 from tests.searches import prepared, small, small_table
 
 MOST_SHARE = 0.01
@@ -31,7 +31,7 @@ def test_the_latency_loss_is_a_small_part_of_a_step(mode: str) -> None:
     shares = []
     for step in range(STEPS + 1):
         before, started = run.latency_s, time.perf_counter()
-        run.step([batch, batch], Place(0, 1, 0, step), "here", step=step, steps=STEPS + 1)
+        run.step([batch, batch], RngKey(0, 1, 0, step), "here", step=step, steps=STEPS + 1)
         shares.append((run.latency_s - before) / (time.perf_counter() - started))
     share = statistics.median(shares[1:])  # the first fills caches
     print(f"\nlatency loss ({mode}), share of a search step with two images of 64×128: {share:.3%} (at most {MOST_SHARE:.0%})")

@@ -28,7 +28,7 @@ from profiler_service.errors import BuildError, RunError
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
-from profiler_service.worker.sampling import HOT_RUNS, run_alone
+from profiler_service.worker.sampling import HOT_RUNS, run_isolated
 from tests.in_force import OptionsInForce
 from tests.skips import create_or_skip
 
@@ -261,13 +261,13 @@ def test_a_rebuilt_engine_computes_the_same(backend: Backend, cache: GraphCache)
 
 def test_every_protocol_of_one_engine_alone(backend: Backend, engine: Engine) -> None:
     """A flush of many megabytes takes its turn in a pass, and its time is not the engine's."""
-    assert all(time_ms > 0 for time_ms in run_alone(backend, engine, 3))
-    assert len(run_alone(backend, engine, 2, together=HOT_RUNS)) == 2
+    assert all(time_ms > 0 for time_ms in run_isolated(backend, engine, 3))
+    assert len(run_isolated(backend, engine, 2, runs_per_interval=HOT_RUNS)) == 2
     if backend.flush_bytes() is None:
         with pytest.raises(InvalidSpecError, match="isolated_cold"):
             backend.flusher()
         return
-    cold_ms = run_alone(backend, engine, 5, cold=True)
+    cold_ms = run_isolated(backend, engine, 5, cold=True)
     with closing(backend.flusher()) as flusher:
         flush_ms, _ = backend.time_pass([flusher, engine])
     assert len(cold_ms) == 5

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device import cuda_driver
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.head_start import HeadStartTimer
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests import fake_cuda_core
 from tests.fake_device import FakeDevice
@@ -173,7 +173,7 @@ def test_sleeps_at_least_as_long_as_asked(device: Device) -> None:
 
 def test_a_timer_runs_on_it(device: Device, buffer: Buffer) -> None:
     graph = device.capture(lambda stream: device.fill(buffer, 9))
-    times_ms = HeadStartTimer(device).time([graph.launch] * 3)
+    times_ms = BlockingKernelTimer(device).time([graph.launch] * 3)
     assert len(times_ms) == 3
     assert min(times_ms) >= 0
     assert (_content(device, buffer) == 9).all()

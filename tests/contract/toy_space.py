@@ -31,7 +31,7 @@ class ToySpace(ToySearch):
     size_multiple: ClassVar[int] = 2
 
     @classmethod
-    def settle(cls, spec: SpaceSpec) -> Self:
+    def from_spec(cls, spec: SpaceSpec) -> Self:
         for name in spec.parameters:
             raise InvalidSpecError(f"unknown parameter {name!r}; this space has none")
         if any(side % cls.size_multiple for side in spec.input_size):

@@ -9,10 +9,10 @@ from time import perf_counter
 
 import pytest
 
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.head_start import RUNS_AT_ONCE, HeadStartTimer
 from profiler_service.errors import BackendUnavailableError
 from tests.in_force import OptionsInForce
 from tests.skips import why_skipped
@@ -58,14 +58,14 @@ def test_agrees_with_the_hosts_clock(device: Device) -> None:
         return (perf_counter() - start) * 1e3
 
     on_the_host()
-    device_ms = median(HeadStartTimer(device).time([partial(device.sleep, LONG_S)] * 5))
+    device_ms = median(BlockingKernelTimer(device).time([partial(device.sleep, LONG_S)] * 5))
     host_ms = median(on_the_host() for _ in range(5))
     assert device_ms == pytest.approx(host_ms, rel=0.02)
 
 
 def test_twice_the_work_takes_twice_the_time(device: Device, buffer: Buffer) -> None:
     once, twice = _fills(device, buffer, 8), _fills(device, buffer, 16)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     timer.time([once.launch, twice.launch] * 5)
     times_ms = timer.time([once.launch, twice.launch] * 25)
     assert median(times_ms[1::2]) == pytest.approx(2 * median(times_ms[::2]), rel=0.1)
@@ -74,7 +74,7 @@ def test_twice_the_work_takes_twice_the_time(device: Device, buffer: Buffer) -> 
 def test_graphs_of_a_whole_network_queue_up_and_take_as_long_each_as_few_of_them(device: Device) -> None:
     """Whatever the driver makes of a launch of two hundred kernels; `runs_at_once` says how many of them it queued."""
     small = device.allocate(2**16)
-    graph, timer = _fills(device, small, 200), HeadStartTimer(device)
+    graph, timer = _fills(device, small, 200), BlockingKernelTimer(device)
     timer.time([graph.launch] * 5)
     few_ms = median(timer.time([graph.launch] * 4))
     many_ms = median(timer.time([graph.launch] * RUNS_AT_ONCE))
@@ -86,7 +86,7 @@ def test_a_short_run_is_not_timed_as_its_launch(device: Device) -> None:
     """Behind a head start, a tiny graph takes the device less than launching it and waiting for it takes the host."""
     tiny = device.allocate(4)
     graph = _fills(device, tiny, 1)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     timer.time([graph.launch] * 20)
     device_ms = median(timer.time([graph.launch] * 100))
     device.synchronize()

@@ -19,7 +19,7 @@ class KillingSpace(SearchSpace):
     description = "kills"
 
     @classmethod
-    def settle(cls, spec: SpaceSpec) -> Self:
+    def from_spec(cls, spec: SpaceSpec) -> Self:
         return cls(spec)
 
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:

@@ -9,7 +9,7 @@ import pytest
 from models.spaces.registry import published_readers
 from models.spec.table_files import TableFormat, read_table, table_etag, write_table
 from models.spec.tables import Table
-from profiler_service.cli.published import imported_table
+from profiler_service.cli.import_fasterseg import imported_table
 from profiler_service.storage.store import Store
 from tests.reference import reference_file
 

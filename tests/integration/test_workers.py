@@ -27,7 +27,7 @@ from profiler_service.backends.inputs import seeded_input
 from profiler_service.errors import JobError
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.worker.protocol import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
+from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, IsolatedRequest, IsolatedTimes
 from tests.integration import faults
 from tests.integration.faults import Fault, faulty, with_reference
 
@@ -86,7 +86,7 @@ class TestDeaths:
 
     def test_of_an_engine_alone(self, workers: Workers) -> None:
         culprit = faulty(Fault.KILLED_IN_PASSES)
-        outcome = workers.time_alone(AloneRequest(culprit, runs=3))
+        outcome = workers.time_isolated(IsolatedRequest(culprit, runs=3))
         assert isinstance(outcome, Failure)
         assert (outcome.status, outcome.key) == (Status.CRASHED, culprit.request.key())
 
@@ -135,7 +135,7 @@ class TestErrors:
         times = _timed(workers.time_group(_group(*HEALTHY, culprit)))
         assert times.failures == (Failure(status, message, culprit.request.key()),)
         assert times.samples_ms.keys() == {a.request.key() for a in HEALTHY}
-        assert workers.time_alone(AloneRequest(culprit, runs=1)) == times.failures[0]
+        assert workers.time_isolated(IsolatedRequest(culprit, runs=1)) == times.failures[0]
         (report,) = workers.check([culprit])
         assert (report.status, report.message) == (status, message)
 
@@ -187,8 +187,8 @@ class TestLiveEngines:
             times = _timed(workers.time_group(_group(*HEALTHY)))
             assert set(times.samples_ms.values()) == {(4.0, 4.0, 4.0)}  # three and the sentinel
             assert times.sentinel_ms == (4.0, 4.0, 4.0)
-        alone = workers.time_alone(AloneRequest(HEALTHY[0], runs=5, warmup_runs=2))
-        assert isinstance(alone, AloneTimes)
+        alone = workers.time_isolated(IsolatedRequest(HEALTHY[0], runs=5, warmup_runs=2))
+        assert isinstance(alone, IsolatedTimes)
         assert alone.samples_ms == (1.0,) * 5
 
     def test_those_that_failed_are_closed_too(self, workers: Workers) -> None:
@@ -323,8 +323,8 @@ class TestRealWorkers:
             assert min(min(samples) for samples in times.samples_ms.values()) > 0
             assert min(times.build_s, times.warmup_s, times.sampling_s) > 0
             assert times.peak_rss_bytes > 2**20
-            alone = workers.time_alone(AloneRequest(sentinel, runs=7))
-            assert isinstance(alone, AloneTimes)
+            alone = workers.time_isolated(IsolatedRequest(sentinel, runs=7))
+            assert isinstance(alone, IsolatedTimes)
             assert len(alone.samples_ms) == 7
 
     def test_what_is_in_the_cache_is_not_made_again(self, cache_dir: Path) -> None:
@@ -376,7 +376,7 @@ class TestRealWorkers:
             import sys
             from pathlib import Path
             from profiler_service.jobs.workers import Workers
-            from profiler_service.worker.protocol import AloneRequest, GroupRequest
+            from profiler_service.worker.protocol import IsolatedRequest, GroupRequest
             from tests.integration.test_workers import OPERATOR, REQUESTS
             if __name__ == "__main__":
                 new = REQUESTS[0].model_copy(update={{"subject": OPERATOR.model_copy(update={{"out_channels": 8}})}})
@@ -384,7 +384,7 @@ class TestRealWorkers:
                     *group, sentinel = [artifact for _, artifact in workers.prepare([*REQUESTS[:2], new])]
                     list(workers.check(group))
                     workers.time_group(GroupRequest(tuple(group), sentinel, passes=1))
-                    workers.time_alone(AloneRequest(sentinel, runs=1))
+                    workers.time_isolated(IsolatedRequest(sentinel, runs=1))
                 print(sorted({{"torch", "onnx", "onnxruntime"}} & sys.modules.keys()))
             """
         output, _ = _python(script, tmp_path).communicate()

@@ -22,7 +22,7 @@ from nas_client.search.derivation import probabilities
 from tests.contract.graph_reference import made_up_ms
 
 SPACES = {
-    layers: FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))
+    layers: FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))
     for layers in (3, 4, 5, 7, 12, 16)
 }
 GRIDS = {layers: {operator.key() for operator in space.operators()} for layers, space in SPACES.items()}

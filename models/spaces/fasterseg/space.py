@@ -55,7 +55,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         self._catalogue = Catalogue(spec, parameters)
 
     @classmethod
-    def settle(cls, spec: SpaceSpec) -> Self:
+    def from_spec(cls, spec: SpaceSpec) -> Self:
         coarsest = cls.size_multiple
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
             if side % coarsest:
@@ -81,7 +81,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         used = {width for branch in architecture.branches for width in branch.widths}
         longest = max(len(branch.operators) for branch in architecture.branches)
         stated = {"stem_width": architecture.stem_width, "head_width": architecture.head_width}
-        return cls.settle(
+        return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
                 input_size=architecture.input_size,
@@ -159,7 +159,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
         try:
-            space = cls.settle(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+            space = cls.from_spec(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from profiler_service.backends.base import Backend, Engine
+from profiler_service.backends.blocking_kernel import BlockingKernelTimer, Timeline
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.capabilities import computed_in, require_tf32
 from profiler_service.backends.device.flushing import DeviceFlusher
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.backends.flushing import flush_bytes
-from profiler_service.backends.head_start import HeadStartTimer, Timeline
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import BackendError
 from profiler_service.measure.throttling import DeviceReading
@@ -68,7 +68,7 @@ class DeviceBackend(GpuBackend):
         self._driver = driver or driver_version()
         self._telemetry = telemetry or Telemetry(device.info.pci_bus_id)
         self._l2_cache_bytes = device.info.l2_cache_bytes
-        self._timer = HeadStartTimer(device)
+        self._timer = BlockingKernelTimer(device)
 
     def free_bytes(self) -> int | None:
         """See `Backend.free_bytes`."""

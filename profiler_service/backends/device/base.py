@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler_service.backends.head_start import Mark
+from profiler_service.backends.blocking_kernel import Mark
 
 Enqueue = Callable[[int], None]
 """Enqueues work on the CUDA stream of that handle."""

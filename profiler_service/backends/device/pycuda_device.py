@@ -10,13 +10,13 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import NDArray
 
+from profiler_service.backends.blocking_kernel import Mark
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
 from profiler_service.backends.device.capabilities import require_supported
 from profiler_service.backends.device.cuda_driver import DriverGraph, DriverGraphs, driver_library
 from profiler_service.backends.device.failures import translated
 from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
 from profiler_service.backends.device.survey import why_unavailable
-from profiler_service.backends.head_start import Mark
 from profiler_service.errors import BackendUnavailableError, BuildError
 
 

@@ -18,13 +18,13 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
+from profiler_service.backends.compiled_cache import Kept
 from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.failures import unavailable
 from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
 from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.kept import Kept
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.tensorrt.building import Plan, PlanBuilder, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
@@ -130,7 +130,7 @@ class TensorRtBackend(DeviceBackend):
         return engine
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `HeadStartTimer` does."""
+        """See `Backend.time_pass`; timed as `BlockingKernelTimer` does."""
         return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
 
     def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:

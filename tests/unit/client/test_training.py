@@ -21,7 +21,7 @@ from tests.contract.toy_space import ToySpace
 from tests.fake_service import SPACE, FakeService, network_ms, serving
 from tests.trainings import small_architecture
 
-TOY = ToySpace.settle(SPACE).sample(np.random.default_rng(0))
+TOY = ToySpace.from_spec(SPACE).sample(np.random.default_rng(0))
 SMALL = {
     "data": {"image_size": [64, 64], "train_images": 8, "val_images": 2},
     "crop": [32, 64],

@@ -65,7 +65,7 @@ def test_an_unknown_format_is_refused(nas_client: Command, tmp_path: Path, file:
 
 
 def test_a_network_that_has_no_place_on_the_grid_is_refused(nas_client: Command, tmp_path: Path) -> None:
-    toy = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
     path = tmp_path / "toy.json"
     path.write_text(toy.model_dump_json())
     ended = nas_client("draw", "--architecture", path, "-o", tmp_path / "toy.svg")

@@ -87,7 +87,7 @@ def test_all_steps_of_the_plan_stand_somewhere_and_are_connected() -> None:
 
 
 def test_a_space_without_scales_is_refused() -> None:
-    toy = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
     with pytest.raises(ParameterError, match="'toy_dag' has no branches of cells at downsample rates"):
         place(toy)
 

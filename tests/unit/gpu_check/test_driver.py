@@ -17,7 +17,7 @@ from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.settings import Settings
 from scripts.gpu_check import choices, driver
 from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
-from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, settle
+from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, resolve
 from scripts.gpu_check.plan import Part, plan
 from scripts.gpu_check.results import Outcome, PartResult, read_result
 
@@ -321,7 +321,7 @@ def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:
 
 
 def _parts(choices: Choices) -> list[Part]:
-    return plan(settle(choices), reference=Path("reference"), tables=Path("tables"))
+    return plan(resolve(choices), reference=Path("reference"), tables=Path("tables"))
 
 
 def test_every_backend_dtype_and_protocol_has_its_parts() -> None:
@@ -339,7 +339,7 @@ def test_every_backend_dtype_and_protocol_has_its_parts() -> None:
 
 def test_tables_come_before_what_needs_them() -> None:
     names = [part.name for part in _parts(ON_A_GPU)]
-    for backend in settle(ON_A_GPU).backends:
+    for backend in resolve(ON_A_GPU).backends:
         validation = names.index(f"validation-{backend}-float16")
         tables = [names.index(name) for name in names if name.startswith(f"table-{backend}-float16")]
         assert max(tables) < names.index(f"student-{backend}-float16") < validation

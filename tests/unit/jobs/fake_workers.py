@@ -14,13 +14,13 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.measure.throttling import DeviceReading, Window, windows_between
 from profiler_service.worker.protocol import (
-    AloneRequest,
-    AloneTimes,
     BackendDescription,
     BuildReport,
     Failure,
     GroupRequest,
     GroupTimes,
+    IsolatedRequest,
+    IsolatedTimes,
     build_key,
 )
 
@@ -96,7 +96,7 @@ class FakeWorkers:
 
     def __post_init__(self) -> None:
         self.groups: list[GroupRequest] = []
-        self.alone: list[AloneRequest] = []
+        self.alone: list[IsolatedRequest] = []
         self.prepared: list[GraphRequest] = []
         self.opened = self.closed = self._read = 0
         self._rng = random.Random(0)
@@ -172,13 +172,13 @@ class FakeWorkers:
             failures=tuple(leaving.values()),
         )
 
-    def time_alone(self, request: AloneRequest) -> AloneTimes | Failure:
+    def time_isolated(self, request: IsolatedRequest) -> IsolatedTimes | Failure:
         self.alone.append(request)
         key = request.artifact.request.key()
         if key in self.crashing:
             return Failure(Status.CRASHED, "its process was killed", key)
         windows = self._windows(1)
-        return AloneTimes(
+        return IsolatedTimes(
             key,
             samples_ms=self._samples(true_ms(request.artifact.request), request.runs, windows * request.runs),
             windows=windows,

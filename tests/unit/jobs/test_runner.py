@@ -743,7 +743,7 @@ class TestAlone:
         assert worst_error(found) < 1e-5
         for entry in found.values():
             assert (entry.base_ms, entry.sentinel_ratio) == (0.0, None)
-            assert entry.samples == QUICK.min_rounds * QUICK.alone_runs
+            assert entry.samples == QUICK.min_rounds * QUICK.isolated_runs
         assert bench.workers.groups == []
         assert bench.store.table_info(job.table_id).scale is None
         assert bench.store.job(job.id).counts.measured == 5
@@ -756,15 +756,15 @@ class TestAlone:
         assert bench.store.job(job.id).counts.measured == 4
 
     @pytest.mark.parametrize(
-        ("protocol", "runs", "together", "cold"),
+        ("protocol", "runs", "runs_per_interval", "cold"),
         [
-            (ProtocolName.ISOLATED, QUICK.alone_runs, 1, False),
+            (ProtocolName.ISOLATED, QUICK.isolated_runs, 1, False),
             (ProtocolName.ISOLATED_HOT, QUICK.hot_windows, HOT_RUNS, False),
             (ProtocolName.ISOLATED_COLD, QUICK.cold_runs, 1, True),
         ],
     )
     def test_each_protocol_times_networks_and_operators_its_own_way(
-        self, bench: Bench, protocol: ProtocolName, runs: int, together: int, *, cold: bool
+        self, bench: Bench, protocol: ProtocolName, runs: int, runs_per_interval: int, *, cold: bool
     ) -> None:
         network = create_space(SPACE).sample(np.random.default_rng(0))
         job = bench.submit(protocol=protocol, workloads=(network, *GRID[:2]))
@@ -772,7 +772,7 @@ class TestAlone:
         assert bench.store.job(job.id).counts.measured == 3
         graphs = {graph_key(workload, protocol) for workload in (network, *GRID[:2])}
         asked = [request for request in bench.workers.alone if request.artifact.request.key() in graphs]
-        assert {(a.runs, a.together, a.cold) for a in asked} == {(runs, together, cold)}
+        assert {(a.runs, a.runs_per_interval, a.cold) for a in asked} == {(runs, runs_per_interval, cold)}
         assert len(asked) == 3 * QUICK.min_rounds
 
     def test_no_two_protocols_share_a_table(self, bench: Bench) -> None:

@@ -17,7 +17,7 @@ SETTINGS = BudgetSettings(
     max_rounds=40,
     passes=10,
     network_passes=5,
-    alone_runs=9,
+    isolated_runs=9,
     warmup_passes=1,
     target_relative_stderr=0.01,
     floor_ms=0.001,
@@ -111,9 +111,9 @@ def test_budgets_grow_from_quick_to_thorough() -> None:
 def test_nonsensical_budgets_are_refused() -> None:
     with pytest.raises(InvalidSpecError, match="2 ≤ min ≤ max, not 5 and 4"):
         BudgetSettings(
-            min_rounds=5, max_rounds=4, passes=1, network_passes=1, alone_runs=9, warmup_passes=0, target_relative_stderr=0.1
+            min_rounds=5, max_rounds=4, passes=1, network_passes=1, isolated_runs=9, warmup_passes=0, target_relative_stderr=0.1
         )
     with pytest.raises(InvalidSpecError, match="at least one pass"):
         BudgetSettings(
-            min_rounds=2, max_rounds=4, passes=0, network_passes=1, alone_runs=9, warmup_passes=0, target_relative_stderr=0.1
+            min_rounds=2, max_rounds=4, passes=0, network_passes=1, isolated_runs=9, warmup_passes=0, target_relative_stderr=0.1
         )

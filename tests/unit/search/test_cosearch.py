@@ -312,7 +312,7 @@ def test_the_journal_is_plain_json(finished: tuple[Path, SearchResult]) -> None:
 
 def test_a_space_without_branches_or_downsampling_is_searched_too(tmp_path: Path) -> None:
     """The search knows no space by name."""
-    toy = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(64, 128), classes=19)).spec
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 128), classes=19)).spec
     config = small(pretrain__epochs=0, search__epochs=1, data__image_size=(64, 128), search__crop=(64, 128))
     result = search(config, small_table(toy), tmp_path)
     assert result.finished

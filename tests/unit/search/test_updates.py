@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nas_client.data.transforms import Batch
 from nas_client.search.learner import Learner
-from nas_client.search.randomness import Place, Stream
+from nas_client.search.randomness import RngKey, Stream
 from tests.searches import prepared, small
 
-PLACE = Place(seed=5, phase=1)
+PLACE = RngKey(seed=5, phase=1)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ Place = tuple[int, int]
 
 
 def space(layers: int = LAYERS) -> FasterSegSpace:
-    return FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": layers}))
+    return FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": layers}))
 
 
 def probabilities(

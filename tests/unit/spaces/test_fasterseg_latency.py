@@ -12,7 +12,7 @@ from tests.unit.spaces.fasterseg_recursion import Recursion
 
 
 def test_shapes_of_sixteen_layers_are_those_of_the_published_checkpoints() -> None:
-    shapes = FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(128, 256))).parameter_shapes()
+    shapes = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256))).parameter_shapes()
     assert {name: list(groups.items()) for name, groups in shapes.items()} == {
         "alpha": [("8", (16, 5)), ("16", (15, 5)), ("32", (14, 5))],
         "beta": [("16", (14, 2)), ("32", (13, 2))],
@@ -24,7 +24,7 @@ def test_shapes_of_sixteen_layers_are_those_of_the_published_checkpoints() -> No
 @pytest.mark.parametrize("branches", [(0,), (1,), (2,), (0, 1, 2)])
 def test_the_graph_says_what_the_recursion_says(layers: int, branches: tuple[int, ...]) -> None:
     """Rows in their order, edges, widths, stem: a wrong index anywhere changes a sum of different made-up times."""
-    space = FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(64, 96), parameters={"layers": layers}))
+    space = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(64, 96), parameters={"layers": layers}))
     rng = np.random.default_rng(layers)
     grouped = {
         name: {group: rng.dirichlet(np.ones(choices), size=rows).tolist() for group, (rows, choices) in groups.items()}
@@ -41,7 +41,7 @@ def test_the_graph_says_what_the_recursion_says(layers: int, branches: tuple[int
 def test_the_graph_grows_linearly_with_the_layers() -> None:
     sizes = {
         layers: len(
-            FasterSegSpace.settle(
+            FasterSegSpace.from_spec(
                 SpaceSpec(name="fasterseg", input_size=(32, 32), parameters={"layers": layers, "widths": (4, 12)})
             )
             .latency_graph()

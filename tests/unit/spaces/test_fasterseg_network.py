@@ -25,7 +25,7 @@ def branch(scales: list[int], widths: list[int], operators: list[str] | None = N
 
 
 def planned(*branches: dict[str, Any], **fields: Any) -> NetworkPlan:
-    return FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=SIZE)).plan(architecture(*branches, **fields))
+    return FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=SIZE)).plan(architecture(*branches, **fields))
 
 
 def cells(plan: NetworkPlan) -> list[str]:

@@ -13,7 +13,7 @@ from models.spaces.fasterseg.sampling import minimum_cells
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 
-SPACE = FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(128, 256), classes=11))
+SPACE = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), classes=11))
 
 
 @pytest.fixture(scope="module")

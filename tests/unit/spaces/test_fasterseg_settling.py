@@ -13,7 +13,7 @@ from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLa
 
 
 def settled(input_size: tuple[int, int] = (128, 256), **parameters: Any) -> FasterSegSpace:
-    return FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=input_size, parameters=parameters))
+    return FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=input_size, parameters=parameters))
 
 
 def test_defaults_are_the_papers() -> None:
@@ -110,7 +110,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
 
 def test_a_grid_of_another_release_is_refused() -> None:
     with pytest.raises(InvalidSpecError, match=r"version: 2 .* is not 1"):
-        FasterSegSpace.settle(SpaceSpec(name="fasterseg", input_size=(128, 256), version=2))
+        FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), version=2))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_grid_of_another_release_is_refused() -> None:
 )
 def test_spaces_beyond_the_limits_of_a_workload(spec: SpaceSpec) -> None:
     with pytest.raises(WorkloadTooLargeError, match=f"{spec.input_size[0]}×.*the limit is") as caught:
-        FasterSegSpace.settle(spec)
+        FasterSegSpace.from_spec(spec)
     assert caught.value.hint
 
 

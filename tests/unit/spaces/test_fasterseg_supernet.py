@@ -22,7 +22,7 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="module")
 def space() -> FasterSegSpace:
-    return FasterSegSpace.settle(
+    return FasterSegSpace.from_spec(
         SpaceSpec(name="fasterseg", input_size=SIZE, classes=3, parameters={"layers": 4, "base_channels": 3, "widths": (4, 8)})
     )
 
@@ -84,7 +84,7 @@ def test_what_does_not_belong_is_refused(space: FasterSegSpace, supernet: MultiR
     network = _network(space, architecture)
     with pytest.raises(UnknownNameError, match="'nobody'"):
         space.copy_weights(supernet, "nobody", architecture, network)
-    toy = ToySpace.settle(SpaceSpec(name="toy_dag", input_size=(16, 24), classes=5)).supernet()
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(16, 24), classes=5)).supernet()
     with pytest.raises(InvalidSpecError, match="ToySupernet"):
         space.copy_weights(toy, "student", architecture, network)
     three = tuple(full.model_copy(update={"scales": scales}) for scales in ((8, 8, 8, 8), (8, 8, 8, 16), (8, 8, 16, 32)))

@@ -29,7 +29,7 @@ from tests.fake_service import SPACE, TARGET, FakeService, network_ms, transport
 from tests.trainings import small_architecture, small_config
 
 ARCHITECTURE = small_architecture()
-TOY = ToySpace.settle(SPACE).sample(np.random.default_rng(0))
+TOY = ToySpace.from_spec(SPACE).sample(np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.worker.protocol import AloneRequest, Failure, GroupRequest
+from profiler_service.worker.protocol import Failure, GroupRequest, IsolatedRequest
 
 GRAPH = GraphArtifact(GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4)))
 
@@ -33,4 +33,4 @@ def test_a_group_needs_passes(counts: dict[str, int]) -> None:
 
 def test_an_engine_alone_needs_runs() -> None:
     with pytest.raises(InvalidSpecError, match="runs and together must be"):
-        AloneRequest(GRAPH, runs=0)
+        IsolatedRequest(GRAPH, runs=0)

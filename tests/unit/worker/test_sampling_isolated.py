@@ -13,13 +13,13 @@ from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
 from profiler_service.backends.device.flushing import DeviceFlusher
 from profiler_service.backends.flushing import flush_bytes
-from profiler_service.backends.head_start import RUNS_AT_ONCE, HeadStartTimer
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import DeviceMemoryError, RunError
-from profiler_service.worker.sampling import HOT_RUNS, run_alone
+from profiler_service.worker.sampling import HOT_RUNS, run_isolated
 from tests.fake_device import HOPPER, FakeDevice
 
 
@@ -53,7 +53,7 @@ class _OnDevice(Backend):
 
     def __init__(self, device: FakeDevice) -> None:
         super().__init__(BackendOptions())
-        self.device, self._timer = device, HeadStartTimer(device)
+        self.device, self._timer = device, BlockingKernelTimer(device)
         self.collecting = set[bool]()
 
     def target(self) -> TargetSpec:
@@ -79,18 +79,18 @@ def backend() -> _OnDevice:
 
 
 def test_plain_runs_have_marks_of_their_own(backend: _OnDevice) -> None:
-    assert run_alone(backend, _Enqueued(backend.device), 3) == [1.0] * 3
+    assert run_isolated(backend, _Enqueued(backend.device), 3) == [1.0] * 3
     assert backend.device.calls == ["sleep", "mark", *["mark", "run", "mark"] * 3, "synchronize"]
     assert backend.collecting == {False}
 
 
 def test_hot_runs_share_one_pair_of_marks(backend: _OnDevice) -> None:
-    assert run_alone(backend, _Enqueued(backend.device), 2, together=HOT_RUNS) == [1.0] * 2
+    assert run_isolated(backend, _Enqueued(backend.device), 2, runs_per_interval=HOT_RUNS) == [1.0] * 2
     assert backend.device.calls == ["sleep", "mark", *["mark", *["run"] * HOT_RUNS, "mark"] * 2, "synchronize"]
 
 
 def test_cold_runs_follow_a_flush_that_no_window_contains(backend: _OnDevice) -> None:
-    assert run_alone(backend, _Enqueued(backend.device), 2, cold=True) == [1.0] * 2
+    assert run_isolated(backend, _Enqueued(backend.device), 2, cold=True) == [1.0] * 2
     flushed = [*["mark", "fill", "mark"], *["mark", "run", "mark"]]
     assert backend.device.calls == [f"allocate {2 * HOPPER.l2_cache_bytes}", "sleep", "mark", *flushed * 2, "synchronize"]
     assert backend.device.memory == {}, "what the caches were flushed with is still there"
@@ -99,7 +99,7 @@ def test_cold_runs_follow_a_flush_that_no_window_contains(backend: _OnDevice) ->
 @pytest.mark.parametrize("how", [{}, {"together": HOT_RUNS}, {"cold": True}])
 def test_never_enqueues_more_than_the_driver_queues(backend: _OnDevice, how: dict[str, Any]) -> None:
     windows = 3 * RUNS_AT_ONCE
-    assert run_alone(backend, _Enqueued(backend.device), windows, **how) == [1.0] * windows
+    assert run_isolated(backend, _Enqueued(backend.device), windows, **how) == [1.0] * windows
     calls = [call for call in backend.device.calls if not call.startswith("allocate")]
     portions = " ".join(calls).split("synchronize")
     assert max(len(portion.split()) for portion in portions) <= 3 * RUNS_AT_ONCE + 2
@@ -108,13 +108,13 @@ def test_never_enqueues_more_than_the_driver_queues(backend: _OnDevice, how: dic
 
 
 def test_an_engine_that_is_repeated_stays_open(backend: _OnDevice) -> None:
-    run_alone(backend, _Enqueued(backend.device), 1, together=2)
+    run_isolated(backend, _Enqueued(backend.device), 1, runs_per_interval=2)
     assert "close" not in backend.device.calls
 
 
 def test_no_room_to_flush_with_is_out_of_memory() -> None:
     with pytest.raises(DeviceMemoryError):
-        run_alone(_OnDevice(FakeDevice(memory_bytes=2**20)), _Enqueued(FakeDevice()), 1, cold=True)
+        run_isolated(_OnDevice(FakeDevice(memory_bytes=2**20)), _Enqueued(FakeDevice()), 1, cold=True)
 
 
 def test_a_closed_flusher_stays_closed() -> None:
@@ -165,8 +165,8 @@ def test_a_cpu_reads_from_memory_what_was_flushed() -> None:
     engine = _Reading()
     hot_ms, cold_ms = [], []
     for _ in range(5):  # in turn, so that a slow phase falls on both
-        hot_ms += run_alone(backend, engine, 5, together=HOT_RUNS)
-        cold_ms += run_alone(backend, engine, 3, cold=True)
+        hot_ms += run_isolated(backend, engine, 5, runs_per_interval=HOT_RUNS)
+        cold_ms += run_isolated(backend, engine, 3, cold=True)
     assert median(cold_ms) > 1.2 * median(hot_ms)
 
 
@@ -175,5 +175,5 @@ def test_a_cpu_that_does_not_tell_its_caches_refuses(monkeypatch: pytest.MonkeyP
     backend = _Cpu(BackendOptions())
     assert backend.flush_bytes() is None
     with pytest.raises(InvalidSpecError, match="cannot measure protocol 'isolated_cold'") as caught:
-        run_alone(backend, _Reading(), 1, cold=True)
+        run_isolated(backend, _Reading(), 1, cold=True)
     assert "isolated_hot" in caught.value.hint

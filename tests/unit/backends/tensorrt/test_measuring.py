@@ -15,12 +15,12 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
-from profiler_service.jobs.sifting import sifted_group
+from profiler_service.jobs.throttle_filter import filtered_group
 from profiler_service.measure.throttling import ClockWatch
 from profiler_service.worker import timing
 from profiler_service.worker.process import ActivityFile
-from profiler_service.worker.protocol import AloneRequest, AloneTimes, Failure, GroupRequest, GroupTimes
-from profiler_service.worker.sampling import HOT_RUNS, run_alone, run_passes
+from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, IsolatedRequest, IsolatedTimes
+from profiler_service.worker.sampling import HOT_RUNS, run_isolated, run_passes
 from profiler_service.worker.timing import TimingWorker
 from tests.fake_device import HOPPER, STEADY, FakeDevice, FakeTelemetry
 from tests.fake_tensorrt import RUN_MS, FakeTensorRt
@@ -43,7 +43,7 @@ def test_hot_runs_replay_k_times_between_one_pair_of_events(trt: FakeTensorRt, a
     backend = backend_of(trt)
     engine = backend.build(artifact)
     trt.device.calls.clear()
-    assert run_alone(backend, engine, 2, together=HOT_RUNS) == pytest.approx([RUN_MS] * 2)
+    assert run_isolated(backend, engine, 2, runs_per_interval=HOT_RUNS) == pytest.approx([RUN_MS] * 2)
     assert trt.device.calls == ["sleep", "mark", *["mark", *["launch"] * HOT_RUNS, "mark"] * 2, "synchronize"]
 
 
@@ -52,7 +52,7 @@ def test_cold_runs_replay_after_writing_twice_the_l2_outside_the_events(trt: Fak
     engine = backend.build(artifact)
     trt.device.calls.clear()
     assert backend.flush_bytes() == 2 * HOPPER.l2_cache_bytes
-    assert run_alone(backend, engine, 2, cold=True) == [RUN_MS] * 2
+    assert run_isolated(backend, engine, 2, cold=True) == [RUN_MS] * 2
     assert trt.device.calls[0] == f"allocate {2 * HOPPER.l2_cache_bytes}"
     turn = ["mark", "fill", "mark", "mark", "launch", "mark"]
     assert _marked(trt.device.calls) == ["sleep", "mark", *turn * 2, "synchronize"]
@@ -63,7 +63,7 @@ def test_cold_needs_a_device_that_tells_its_l2(artifact: GraphArtifact) -> None:
     backend = backend_of(trt)
     assert backend.flush_bytes() is None
     with pytest.raises(InvalidSpecError, match="'tensorrt' cannot measure protocol 'isolated_cold'"):
-        run_alone(backend, backend.build(artifact), 1, cold=True)
+        run_isolated(backend, backend.build(artifact), 1, cold=True)
 
 
 def test_the_device_is_read_between_passes_and_never_within_one(trt: FakeTensorRt, make_artifact: MakeArtifact) -> None:
@@ -112,7 +112,7 @@ def test_passes_under_a_throttle_are_told_apart_in_the_service(process: _Process
     request = GroupRequest(graphs, sentinel, passes=5, warmup_passes=0)
     times = process.worker.time_group(request, process.activity)
     assert isinstance(times, GroupTimes)
-    sifted = sifted_group(times, ClockWatch())
+    sifted = filtered_group(times, ClockWatch())
     assert {len(samples) for samples in times.samples_ms.values()} == {5}
     assert {len(samples) for samples in sifted.samples_ms.values()} == {2}
     assert len(sifted.sentinel_ms) == len(times.sentinel_ms) * 2 // 5
@@ -120,13 +120,15 @@ def test_passes_under_a_throttle_are_told_apart_in_the_service(process: _Process
     assert (sifted.device.set_aside, sifted.device.reasons, sifted.device.throttled) == (3, ("power_cap",), False)
 
 
-@pytest.mark.parametrize(("together", "cold"), [(1, False), (HOT_RUNS, False), (1, True)])
+@pytest.mark.parametrize(("runs_per_interval", "cold"), [(1, False), (HOT_RUNS, False), (1, True)])
 def test_an_engine_alone_lies_between_two_readings(
-    process: _Process, artifact: GraphArtifact, together: int, *, cold: bool
+    process: _Process, artifact: GraphArtifact, runs_per_interval: int, *, cold: bool
 ) -> None:
     _telemetry(process, STEADY, HOT)
-    times = process.worker.time_alone(AloneRequest(artifact, runs=3, together=together, cold=cold), process.activity)
-    assert isinstance(times, AloneTimes)
+    times = process.worker.time_isolated(
+        IsolatedRequest(artifact, runs=3, runs_per_interval=runs_per_interval, cold=cold), process.activity
+    )
+    assert isinstance(times, IsolatedTimes)
     assert times.samples_ms == pytest.approx((RUN_MS,) * 3)
     ((before, after),) = [(window.before, window.after) for window in times.windows]
     assert (before, after) == (STEADY, HOT)
@@ -141,7 +143,7 @@ def test_no_room_to_flush_with_is_a_result_of_that_engine(
         raise DeviceMemoryError(f"no {nbytes} bytes of device memory")
 
     monkeypatch.setattr(process.backend, "flusher", lambda: full(2**21))
-    outcome = process.worker.time_alone(AloneRequest(artifact, runs=1, cold=True), process.activity)
+    outcome = process.worker.time_isolated(IsolatedRequest(artifact, runs=1, cold=True), process.activity)
     assert isinstance(outcome, Failure)
     assert (outcome.status.value, outcome.key) == ("out_of_memory", artifact.request.key())
 

@@ -12,7 +12,7 @@ import pytest
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.kept import Kept
+from profiler_service.backends.compiled_cache import Kept
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
 from profiler_service.backends.tensorrt.request import EngineRequest

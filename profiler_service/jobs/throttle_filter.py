@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from profiler_service.measure.throttling import ClockWatch, device_state
-from profiler_service.worker.protocol import AloneTimes, GroupTimes
+from profiler_service.worker.protocol import GroupTimes, IsolatedTimes
 
 
-def sifted_group(times: GroupTimes, watch: ClockWatch) -> GroupTimes:
+def filtered_group(times: GroupTimes, watch: ClockWatch) -> GroupTimes:
     """The passes that count, of the engines and of the sentinel, and the state of the device; as it is where nobody tells."""
     if not times.windows:
         return times
@@ -23,7 +23,7 @@ def sifted_group(times: GroupTimes, watch: ClockWatch) -> GroupTimes:
     )
 
 
-def sifted_alone(times: AloneTimes, watch: ClockWatch) -> AloneTimes:
+def filtered_isolated(times: IsolatedTimes, watch: ClockWatch) -> IsolatedTimes:
     """The runs that count, and the state of the device; as it is where nobody tells."""
     if not times.windows:
         return times

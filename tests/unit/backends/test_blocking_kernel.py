@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from profiler_service.backends.head_start import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, HeadStartTimer, Mark
+from profiler_service.backends.blocking_kernel import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, BlockingKernelTimer, Mark
 from profiler_service.errors import RunError
 from tests.fake_device import FakeDevice
 
@@ -37,7 +37,7 @@ def _run(device: FakeDevice, milliseconds: float) -> Callable[[], None]:
 
 def test_each_run_has_its_own_marks_behind_one_head_start() -> None:
     device = FakeDevice()
-    times = HeadStartTimer(device).time([_run(device, 1.0), _run(device, 3.0), _run(device, 1.0)])
+    times = BlockingKernelTimer(device).time([_run(device, 1.0), _run(device, 3.0), _run(device, 1.0)])
     assert times == [1.0, 3.0, 1.0]
     runs = [call for value in (1.0, 3.0, 1.0) for call in ("mark", f"run {value}", "mark")]
     assert device.calls == ["sleep", "mark", *runs, "synchronize"]
@@ -45,20 +45,20 @@ def test_each_run_has_its_own_marks_behind_one_head_start() -> None:
 
 def test_no_runs_take_no_time_and_touch_nothing() -> None:
     device = FakeDevice()
-    assert HeadStartTimer(device).time([]) == []
+    assert BlockingKernelTimer(device).time([]) == []
     assert device.calls == []
 
 
 def test_never_enqueues_more_than_the_driver_queues() -> None:
     device = FakeDevice()
-    times = HeadStartTimer(device).time([_run(device, float(k)) for k in range(RUNS_AT_ONCE + 5)])
+    times = BlockingKernelTimer(device).time([_run(device, float(k)) for k in range(RUNS_AT_ONCE + 5)])
     assert times == [float(k) for k in range(RUNS_AT_ONCE + 5)]
     assert device.calls.count("sleep") == device.calls.count("synchronize") == 2
 
 
 def test_repeats_a_pass_in_which_the_device_waited_for_the_host_and_remembers() -> None:
     device = FakeDevice(catches_up=2)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     assert timer.time([_run(device, 1.0)]) == [1.0]
     assert device.calls.count("run 1.0") == 3
     assert device.slept_s == sorted(device.slept_s)
@@ -70,7 +70,7 @@ def test_repeats_a_pass_in_which_the_device_waited_for_the_host_and_remembers() 
 def test_gives_up_on_a_host_that_is_always_slower() -> None:
     device = FakeDevice(catches_up=10**6)
     with pytest.raises(RunError, match="kept catching up with the host") as caught:
-        HeadStartTimer(device).time([_run(device, 1.0)])
+        BlockingKernelTimer(device).time([_run(device, 1.0)])
     assert "more launches than the driver queues" in caught.value.message
     assert caught.value.hint
     assert device.calls.count("sleep") == MOST_ATTEMPTS
@@ -78,7 +78,7 @@ def test_gives_up_on_a_host_that_is_always_slower() -> None:
 
 def test_runs_that_the_driver_does_not_queue_at_once_are_halved_until_it_does_and_that_is_remembered() -> None:
     device = ShortQueue(40)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     runs = [_run(device, float(k)) for k in range(100)]
     assert timer.time(runs) == [float(k) for k in range(100)]
     assert timer.runs_at_once == 25
@@ -89,7 +89,7 @@ def test_runs_that_the_driver_does_not_queue_at_once_are_halved_until_it_does_an
 
 def test_a_run_that_no_halving_makes_queue_leaves_the_others_as_they_were() -> None:
     device = ShortQueue(0)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     with pytest.raises(RunError, match="kept catching up"):
         timer.time([_run(device, 1.0)] * 4)
     assert device.calls.count("sleep") == 3 * MOST_ATTEMPTS, "of four, two and one"
@@ -98,7 +98,7 @@ def test_a_run_that_no_halving_makes_queue_leaves_the_others_as_they_were() -> N
 
 def test_a_run_that_always_waits_makes_the_next_ones_sleep_no_longer() -> None:
     device = FakeDevice(catches_up=MOST_ATTEMPTS)
-    timer = HeadStartTimer(device)
+    timer = BlockingKernelTimer(device)
     with pytest.raises(RunError) as caught:
         timer.time([_run(device, 1.0)])
     assert f"with a head start of {device.slept_s[-1]:.3f} s at last" in caught.value.message

@@ -16,16 +16,16 @@ from models.spec.measurements import ProtocolName
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.progress import Work
-from profiler_service.jobs.sifting import sifted_alone
-from profiler_service.jobs.warmup import sentinel_alone_ms
+from profiler_service.jobs.throttle_filter import filtered_isolated
+from profiler_service.jobs.warmup import sentinel_isolated_ms
 from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.visits import Visit, disturbed
-from profiler_service.worker.protocol import AloneRequest, Failure
+from profiler_service.worker.protocol import Failure, IsolatedRequest
 from profiler_service.worker.sampling import HOT_RUNS
 
 
-def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], protocol: ProtocolName, *, seed: str) -> None:
+def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact], protocol: ProtocolName, *, seed: str) -> None:
     """Add rounds until nothing of the job is pending, or it is stopped.
 
     The sentinel is timed at the start of each round, for the record: nothing is normalised with it.
@@ -39,24 +39,24 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
     Raises:
         JobError: the sentinel failed.
     """
-    job.ledger.settle()
-    while job.ledger.pending and not job.stopped():
+    job.tracker.finalize()
+    while job.tracker.pending and not job.stopped():
         number = job.begin_round()
-        sentinel_ms = sentinel_alone_ms(job, artifacts[SENTINEL_GRAPH.key()])
-        due = list(job.ledger.pending)
+        sentinel_ms = sentinel_isolated_ms(job, artifacts[SENTINEL_GRAPH.key()])
+        due = list(job.tracker.pending)
         random.Random(f"{seed} {number}").shuffle(due)  # noqa: S311 - repeatable, not secret
         for planned in due:
             if job.stopped():
                 return
             start_s = perf_counter()
             job.host.begin()
-            times = job.workers.time_alone(alone_request(artifacts[planned.graph.key], protocol, job.budget))
+            times = job.workers.time_isolated(isolated_request(artifacts[planned.graph.key], protocol, job.budget))
             host = job.host.end()
             if isinstance(times, Failure):
-                job.ledger.fail(times if times.key is not None else replace(times, key=planned.graph.key))
+                job.tracker.fail(times if times.key is not None else replace(times, key=planned.graph.key))
             else:
                 job.seconds.add(times)
-                times = sifted_alone(times, job.clock)
+                times = filtered_isolated(times, job.clock)
                 visit = Visit(
                     graph_key=planned.graph.key,
                     round=number,
@@ -69,16 +69,16 @@ def measure_alone(job: JobContext, artifacts: Mapping[str, GraphArtifact], proto
                     device=times.device,
                     host=host,
                 )
-                job.ledger.save_visits([visit], host_load=host.load)
+                job.tracker.save_visits([visit], host_load=host.load)
             job.reporter.estimate.did(Work.VISIT, planned.operators, perf_counter() - start_s)
             job.reporter.tick()
-        job.ledger.settle()
+        job.tracker.finalize()
 
 
-def alone_request(artifact: GraphArtifact, protocol: ProtocolName, budget: BudgetSettings) -> AloneRequest:
+def isolated_request(artifact: GraphArtifact, protocol: ProtocolName, budget: BudgetSettings) -> IsolatedRequest:
     """How one of the isolated protocols times an engine."""
     if protocol is ProtocolName.ISOLATED_HOT:
-        return AloneRequest(artifact, runs=budget.hot_windows, together=HOT_RUNS)
+        return IsolatedRequest(artifact, runs=budget.hot_windows, runs_per_interval=HOT_RUNS)
     if protocol is ProtocolName.ISOLATED_COLD:
-        return AloneRequest(artifact, runs=budget.cold_runs, cold=True)
-    return AloneRequest(artifact, runs=budget.alone_runs)
+        return IsolatedRequest(artifact, runs=budget.cold_runs, cold=True)
+    return IsolatedRequest(artifact, runs=budget.isolated_runs)

@@ -30,7 +30,7 @@ class LiveLimits:
     memory_bytes: int
 
 
-def measure_in_turn(
+def measure_round_robin(
     job: JobContext,
     artifacts: dict[str, GraphArtifact],
     fillers: Sequence[PlannedGraph],
@@ -54,25 +54,25 @@ def measure_in_turn(
         JobError: the sentinel failed.
     """
     budget = job.budget
-    gates = [SentinelGate(repeat_share=budget.repeat_share, reference_ms=job.ledger.reference_ms) for _ in range(2)]
+    gates = [SentinelGate(repeat_share=budget.repeat_share, reference_ms=job.tracker.reference_ms) for _ in range(2)]
     operators = VisitSettings(budget.passes, OPERATORS_PER_SENTINEL, gates[0])
     networks = VisitSettings(budget.network_passes, _NETWORKS_PER_SENTINEL, gates[1])
     operator_limits = GroupLimits(min(MIN_LIVE, limits.engines), limits.engines, limits.memory_bytes)
     network_limits = GroupLimits(0, limits.engines, limits.memory_bytes)
-    units = {planned.graph.key: planned.operators for planned in job.ledger.pending}
-    company = [*fillers, *(planned.graph for planned in job.ledger.pending if not planned.is_network)]
+    units = {planned.graph.key: planned.operators for planned in job.tracker.pending}
+    company = [*fillers, *(planned.graph for planned in job.tracker.pending if not planned.is_network)]
 
-    job.ledger.settle()
-    while job.ledger.pending and not job.stopped():
+    job.tracker.finalize()
+    while job.tracker.pending and not job.stopped():
         number = job.begin_round()
         rng = random.Random(f"{seed} {number}")  # noqa: S311 - repeatable, not secret
         visits = GroupVisits(job, artifacts, units, number=number, rng=rng)
-        due = job.ledger.pending
+        due = job.tracker.pending
         members = [_member(job, graph) for graph in company if graph.key in artifacts]
         visits.visit(draw_groups(_members(job, due, networks=False), members, operator_limits, rng), operators)
         visits.visit(draw_groups(_members(job, due, networks=True), [], network_limits, rng), networks)
         if not job.stopped():
-            job.ledger.settle()
+            job.tracker.finalize()
 
 
 def _members(job: JobContext, due: Iterable[PlannedWorkload], *, networks: bool) -> list[Member]:

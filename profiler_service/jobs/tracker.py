@@ -28,7 +28,7 @@ _WORKLOADS_AT_ONCE = 32
 """Workloads whose samples are in memory while their measurements are made."""
 
 
-class Ledger:
+class JobTracker:
     """The books of one running job.
 
     Args:
@@ -115,7 +115,7 @@ class Ledger:
             for visit in visits:
                 self._loads[visit.graph_key].append(host_load)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Save the measurement of everything pending that needs no further round."""
         candidates = [planned for planned in self.pending if self._rounds(planned) >= self._budget.min_rounds]
         if not candidates:

@@ -41,7 +41,7 @@ class Timeline(Protocol):
         """Wait until everything enqueued is done."""
 
 
-class HeadStartTimer:
+class BlockingKernelTimer:
     """Times runs on one timeline. Remembers how long a head start its host needs, and how many runs the driver queues."""
 
     def __init__(self, timeline: Timeline, *, head_start_s: float = FIRST_HEAD_START_S) -> None:
