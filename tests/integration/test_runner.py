@@ -53,7 +53,13 @@ class Site:
         return self.store.create_job(admitted.request, self.store.ensure_table(admitted.info))
 
     def run(self, job: JobPublic) -> JobPublic:
-        runner = JobRunner(self.store, self.settings, lambda: open_workers(self.settings), lock_directory=self._directory)
+        runner = JobRunner(
+            self.store,
+            self.settings,
+            lambda: open_workers(self.settings),
+            lock_directory=self._directory,
+            is_quiet=lambda: False,  # whatever the machine does meanwhile, no later test measures again
+        )
         runner.run(job.id, lambda state: None, Event())
         return self.store.job(job.id)
 
@@ -144,7 +150,8 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     (new,) = both.known_keys() - first.known_keys()
     assert new in {operator.key() for operator in GRID[2:5]}
     (still,) = (entry for entry in both.entries if entry.key == kept.key)
-    assert (still.between_ms, still.within_ms, still.measured_at) == (kept.between_ms, kept.within_ms, first.measured_at)
+    assert still.measured_at == first.measured_at
+    assert (still.between, still.within) == pytest.approx((kept.between, kept.within))  # the second job may move the scale
     site.store.close()
 
 
