@@ -13,6 +13,7 @@ from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import create_space
 from models.spec.errors import MissingEntryError
 from models.spec.operators import OperatorSpec
+from models.spec.tables import Table
 from nas_client.latency.coefficients import coefficients_of, gather
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
@@ -125,6 +126,6 @@ def test_a_latency_for_a_table_has_weights_that_balance_it() -> None:
 
 def test_a_latency_for_a_table_that_lacks_an_operator_names_it() -> None:
     table = load_table("intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32").table
-    lacking = LookupTable(table.model_copy(update={"entries": table.entries[:100]}))
+    lacking = LookupTable(Table(info=table.info, entries=table.entries[:100]))
     with pytest.raises(MissingEntryError, match="it was never measured"):
         DecoupledLatency.for_table(lacking)
