@@ -16,7 +16,7 @@ from models.spec.errors import OpclockError
 from models.spec.measurements import Budget
 from models.spec.wire import JobCreate
 from nas_client.errors import ServiceError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.jobs import finish_job
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
