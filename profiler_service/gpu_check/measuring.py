@@ -16,6 +16,7 @@ from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from models.spec.verdicts import judge_table
+from models.spec.wire import Rebuild
 from profiler_service.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from profiler_service.gpu_check.results import Outcome, read_result
 from profiler_service.publishing import validations, without_host
@@ -143,8 +144,8 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
         if progress.has(share):
             continue
         options = ("--dtype", dtype, "--protocol", protocol, "--budget", choices.budget, "--share", share, "--json")
-        rebuild = "--rebuild" if protocol == USUAL and not progress.has_values(share) else "--no-rebuild"
-        arguments = ("profiler-service", "profile", *choices.space_options(), *options, rebuild)
+        rebuild = Rebuild.ALWAYS if protocol == USUAL and not progress.has_values(share) else Rebuild.NEVER
+        arguments = ("profiler-service", "profile", *choices.space_options(), *options, "--rebuild", rebuild.value)
         try:
             ended = bench.run(f"share-{number}", *arguments, environment=settings, accepts=MEASURED)
         except OutOfTimeError as late:

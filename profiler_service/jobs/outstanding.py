@@ -9,7 +9,7 @@ from datetime import datetime
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.measurements import Flag, Measurement, Status
-from models.spec.wire import JobCounts, JobPublic
+from models.spec.wire import JobCounts, JobPublic, Rebuild
 from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
 from profiler_service.jobs.rebuilding import entries_to_rebuild, rebuild_wanted
 from profiler_service.storage.store import Store
@@ -93,7 +93,7 @@ def to_rebuild(job: JobPublic, entries: Iterable[Measurement], since: datetime, 
     What is known stands, unless the job measures everything again or asks for just this: then what is from before `since`
     does not.
     """
-    again = job.request.remeasure or job.request.rebuild
+    again = job.request.remeasure or job.request.rebuild is Rebuild.ALWAYS
     known = store.table_info(job.table_id).rebuild_spread
     return entries_to_rebuild(entries, known, seed=job.table_id, since=since if again else None)
 

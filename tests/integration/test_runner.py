@@ -126,7 +126,7 @@ def test_a_few_operators_can_be_measured_alone(measured: tuple[Site, JobPublic])
 
 def test_builds_of_a_twentieth_are_told_apart_from_their_runs(measured: tuple[Site, JobPublic]) -> None:
     site, grid_job = measured
-    job = site.run(site.submit(rebuild=True))
+    job = site.run(site.submit(rebuild="always"))
     assert (job.table_id, job.state, job.counts.reused) == (grid_job.table_id, JobState.DONE, len(GRID))
     spread = site.store.table_info(job.table_id).rebuild_spread
     assert spread is not None
@@ -139,7 +139,7 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     site = Site(tmp_path)
     told = []
     for share in (GRID[:2], GRID[2:5]):
-        job = site.run(site.submit(workloads=share, rebuild=True))
+        job = site.run(site.submit(workloads=share, rebuild="always"))
         spread = site.store.table_info(job.table_id).rebuild_spread
         assert spread is not None
         assert (job.state, spread.failed) == (JobState.DONE, 0)
