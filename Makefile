@@ -40,8 +40,9 @@ check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's
 docs: $(STAMP)  ## the documentation as a site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-reference: $(STAMP)  ## write the pages of docs/reference and docs/columns.md from the code
+reference: $(STAMP)  ## write docs/reference, docs/columns.md and docs/api.md from the code
 	$(BIN)/python -m scripts.column_docs
+	$(BIN)/python -m scripts.api_docs
 	$(BIN)/python -m scripts.reference_docs
 
 format: $(STAMP)  ## let ruff mend what it can
@@ -58,10 +59,10 @@ noise-trial: $(STAMP)  ## what a busy neighbour does to a table; on a quiet mach
 	$(BIN)/python -m scripts.noise_trial $(ARGS)
 
 gpu-check: $(STAMP)  ## what a GPU box has to show, in parts; PART=NAME runs one; results in build/gpu-check (docs/gpu.md)
-	$(BIN)/python -m scripts.gpu_check $(addprefix --part ,$(PART)) $(ARGS)
+	$(BIN)/profiler-service gpu-check $(addprefix --part ,$(PART)) $(ARGS)
 
 gpu-check-rehearsal: $(STAMP)  ## the same on the CPU, in a small space: is everything in place?
-	$(BIN)/python -m scripts.gpu_check --rehearse $(addprefix --part ,$(PART)) $(ARGS)
+	$(BIN)/profiler-service gpu-check --rehearse $(addprefix --part ,$(PART)) $(ARGS)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -20,7 +20,11 @@ ENVIRONMENT_PREFIX = "OPCLOCK_CLIENT_"
 
 
 class ClientSettings(BaseSettings):
-    """The settings of one client. Times in seconds."""
+    """The settings of one client. Times in seconds.
+
+    >>> ClientSettings.load(attempts=2).attempts
+    2
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

@@ -32,7 +32,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class Settings(BaseSettings):
-    """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes."""
+    """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes.
+
+    >>> Settings.load(threads=4, database=Path("lut.sqlite")).cache_path.name
+    'lut.sqlite.cache'
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

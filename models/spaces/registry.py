@@ -40,7 +40,14 @@ def space_class(name: str) -> type[SearchSpace]:
 
 
 def create_space(spec: SpaceSpec) -> SearchSpace:
-    """The space of that spec, defaults filled in. Raises InvalidSpecError."""
+    """The space of that spec, defaults filled in. Raises InvalidSpecError.
+
+    >>> space = create_space(SpaceSpec(name="fasterseg", input_size=(256, 512)))
+    >>> len(space.operators())
+    666
+    >>> space.parameter_shapes()["beta"]
+    {'16': (14, 2), '32': (13, 2)}
+    """
     return space_class(spec.name).from_spec(spec)
 
 

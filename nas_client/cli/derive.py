@@ -16,7 +16,7 @@ from models.terminal import Json, emit, warn
 from nas_client.cli.estimate import document, explain_missing
 from nas_client.cli.options import TableSource, ValidationFolder, known_bias
 from nas_client.errors import ParameterError
-from nas_client.estimate import Estimate
+from nas_client.estimates import Estimate
 from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
 from nas_client.table import LookupTable, load_table
 

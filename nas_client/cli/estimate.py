@@ -14,7 +14,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.terminal import Json, Require, emit, end_unless, people, warn
 from nas_client.cli.options import TableSource, ValidationFolder, known_bias, say
-from nas_client.estimate import Estimate, estimate, read_calibration
+from nas_client.estimates import Estimate, estimate, read_calibration
 from nas_client.table import LookupTable, Term, load_table
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 import torch
 
 from models.spaces.base import ParameterShapes
-from models.spaces.registry import create_space
 from nas_client.errors import ParameterError
-from nas_client.latency.coefficients import Coefficients, gather
+from nas_client.latency.coefficients import Coefficients
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights
-from nas_client.table import LookupTable
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; the first fill caches and allocate."""
@@ -43,12 +41,6 @@ class Loss:
     weights: Weights
     relaxed_ms: float
     step_ms: float | None = None
-
-
-def gather_from(table: LookupTable) -> Coefficients:
-    """The table's coefficients for the latency terms of its search space. Raises what `create_space` and `gather` raise."""
-    space = create_space(table.info.space)
-    return gather(space.latency_graph(), space.parameter_shapes(), table.lookup)
 
 
 def evaluate_loss(

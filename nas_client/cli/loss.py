@@ -36,10 +36,11 @@ def loss(
 ) -> None:
     """The three terms, their weighted sum, and the relaxed latency with everything free. All in milliseconds."""
     from nas_client.cli import latency_options
+    from nas_client.latency.coefficients import coefficients_of
 
     chosen = latency_options.parse_weights(weights)
     latencies = load_table(table)
-    coefficients = latency_options.gather_from(latencies)
+    coefficients = coefficients_of(latencies)
     logits = latency_options.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)

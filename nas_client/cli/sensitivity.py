@@ -11,12 +11,12 @@ from nas_client.table import load_table
 
 def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:
     """The gap between the slowest and the fastest choice of operators, downsampling and expansion, and balanced weights."""
-    from nas_client.cli import latency_options
+    from nas_client.latency.coefficients import coefficients_of
     from nas_client.latency.sensitivity import sensitivity as gaps_of
     from nas_client.latency.weights import solve_weights
 
     found = load_table(table)
-    gaps = gaps_of(latency_options.gather_from(found))
+    gaps = gaps_of(coefficients_of(found))
     weights = solve_weights(gaps)
 
     def show(console: Console) -> None:

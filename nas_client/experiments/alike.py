@@ -13,7 +13,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from nas_client.errors import ExperimentError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.table import LookupTable
 
 Baseline = Literal["sampled", "decoded"]

@@ -15,15 +15,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
 from nas_client.experiments.folder import TABLE, begin, flat
 from nas_client.experiments.spread import Spread
-from nas_client.latency.coefficients import gather
+from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
-from nas_client.latency.relaxation import expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.runs.config import read_config, write_config
 from nas_client.runs.journal import read_journal
@@ -204,10 +202,8 @@ def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:
 
 def untrained_ms(table: LookupTable) -> float:
     """Latency of the supernet with all choices equally likely, all branches summed. Raises MissingEntryError."""
-    space = create_space(table.info.space)
-    shapes = space.parameter_shapes()
-    relaxed = RelaxedLatency(gather(space.latency_graph(), shapes, table.lookup), widths=expected, dtype=torch.float64)
-    return float(relaxed(ArchitectureParameters.zeros(shapes, dtype=torch.float64)))
+    relaxed = RelaxedLatency(coefficients_of(table), dtype=torch.float64)
+    return float(relaxed(ArchitectureParameters.zeros(relaxed.shapes, dtype=torch.float64)))
 
 
 def _commands(folder: Path, config: SearchConfig, seeds: int, modes: Sequence[Mode]) -> Iterator[Command]:

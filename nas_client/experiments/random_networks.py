@@ -19,7 +19,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
 from nas_client.errors import ExperimentError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.experiments.alike import BASELINES, Baseline, alike
 from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
 from nas_client.experiments.folder import begin, flat

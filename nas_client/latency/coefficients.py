@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
+from models.spaces.registry import create_space
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from nas_client.latency.parameters import Granularity, choice_counts, settle_shapes, stacked_shape
+
+if TYPE_CHECKING:
+    from nas_client.table import LookupTable  # which knows HTTP; a loss needs none
 
 Lookup = Callable[[OperatorSpec], float]
 """An operator's table value in ms. Raises MissingEntryError where there is none."""
@@ -47,6 +52,17 @@ class Coefficients:
     nodes: int
     outputs: Tensor | None
     fixed_ms: float
+
+
+def coefficients_of(table: LookupTable) -> Coefficients:
+    """The coefficients of a table for the whole of its search space; `gather` with all of it.
+
+    Raises:
+        MissingEntryError: the table lacks an operator.
+        InvalidSpecError: its search space is not known here.
+    """
+    space = create_space(table.info.space)
+    return gather(space.latency_graph(), space.parameter_shapes(), table.lookup)
 
 
 def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coefficients:

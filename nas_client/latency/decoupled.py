@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
 from nas_client.latency.base import LatencyModule
-from nas_client.latency.coefficients import Coefficients
+from nas_client.latency.coefficients import Coefficients, coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Relaxation, expected
-from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights
+from nas_client.latency.sensitivity import sensitivity
+from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights, solve_weights
+
+if TYPE_CHECKING:
+    from nas_client.table import LookupTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,31 @@ class DecoupledLatency(LatencyModule):
         self.keep("constant_ms", c.fixed_ms + torch.tensor([0, 0, fixed_widths_ms], dtype=torch.float64))
         self.keep("weights", torch.tensor(weights, dtype=torch.float64))
         self.to(dtype or torch.get_default_dtype())
+
+    @classmethod
+    def for_table(
+        cls,
+        table: LookupTable,
+        *,
+        weights: Weights | None = None,
+        widths: Relaxation = expected,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """The decoupled latency of a table's search space.
+
+        Args:
+            table: has a value for every operator of its space.
+            weights: of the three terms; those that `solve_weights` finds for this table where none are given.
+            widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
+            dtype: of the computation and the parameters; torch's default where not given.
+
+        Raises:
+            MissingEntryError: the table lacks an operator.
+            SensitivityError: no weights are given, and a granularity makes no difference in this table.
+        """
+        coefficients = coefficients_of(table)
+        solved = solve_weights(sensitivity(coefficients)) if weights is None else weights
+        return cls(coefficients, weights=solved, widths=widths, dtype=dtype)
 
     def forward(self, parameters: ArchitectureParameters) -> Terms:
         """The three terms and their weighted sum.

@@ -47,6 +47,12 @@ class ArchitectureParameters:
     optimiser sees three tensors, and a training step joins nothing. Where groups differ in their number of choices, the rows of
     the smaller ones are filled up with zeros that mean nothing and get no gradient.
 
+    >>> parameters = ArchitectureParameters.zeros({"alpha": {"8": (2, 3), "16": (1, 2)}, "gamma": {"8": (1, 4)}})
+    >>> parameters.alpha.shape, parameters.group("alpha", "16").shape
+    (torch.Size([3, 3]), torch.Size([1, 2]))
+    >>> [tensor.shape for tensor in parameters.tensors()]  # the space has no β
+    [torch.Size([3, 3]), torch.Size([1, 4])]
+
     Attributes:
         shapes: of each granularity's groups, as the search space states them.
         alpha, beta, gamma: logits; shape (rows of all groups, most choices of any group).

@@ -27,6 +27,10 @@ class Gumbel:
         temperature: τ of the softmax that the gradient sees; a small one is closer to the sample and noisier.
         generator: where the noise comes from, on the logits' device; torch's own by default.
 
+    >>> sample = Gumbel(generator=torch.Generator().manual_seed(0))(torch.zeros(2, 5))
+    >>> sample.sum(dim=1).tolist(), sample.max().item()
+    ([1.0, 1.0], 1.0)
+
     Source: Jang et al., ICLR 2017; FasterSeg, Appendix F (τ = 1).
 
     Raises:

@@ -11,7 +11,11 @@ from nas_client.latency.sensitivity import Sensitivity
 
 
 class Weights(NamedTuple):
-    """w1, w2 and w3 of FasterSeg eq. 3."""
+    """w1, w2 and w3 of FasterSeg eq. 3.
+
+    >>> Weights.of([0.001, 0.997, 0.002])
+    Weights(operator=0.001, downsample=0.997, expansion=0.002)
+    """
 
     operator: float
     downsample: float
@@ -34,6 +38,10 @@ PUBLISHED_WEIGHTS = Weights(0.001, 0.997, 0.002)
 
 def solve_weights(sensitivity: Sensitivity) -> Weights:
     """The weights with w1·ΔO = w2·Δs = w3·Δχ and Σw = 1; zero for a granularity that the space lacks.
+
+    >>> weights = solve_weights(Sensitivity(operator_ms=10.0, downsample_ms=0.1, expansion_ms=5.0))
+    >>> [round(weight, 4) for weight in weights]
+    [0.0097, 0.9709, 0.0194]
 
     Source: FasterSeg §3.2, footnote 1.
 

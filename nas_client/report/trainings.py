@@ -8,7 +8,7 @@ from models.networks.module import network_costs
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import SpecError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.report.blocks import Block, Fold, Grid, Section, Text, drawn, embedded
 from nas_client.report.curves import panels
 from nas_client.report.folder import EvaluationFiles, RunFolder, TrainingRun

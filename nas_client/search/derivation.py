@@ -11,7 +11,7 @@ from models.operators.costs import Costs
 from models.spaces.probabilities import Probabilities
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
-from nas_client.estimate import Estimate, estimate
+from nas_client.estimates import Estimate, estimate
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.table import LookupTable
 from nas_client.uncertainty import SumBias

@@ -16,7 +16,7 @@ from time import perf_counter
 from models.spec.measurements import Budget, Flag, Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import FailedRebuild, RebuildSpread
-from models.spec.wire import JobCreate
+from models.spec.wire import JobCreate, Rebuild
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
@@ -30,9 +30,9 @@ from profiler_service.measure.sentinel import SENTINEL_GRAPH
 
 def rebuild_wanted(request: JobCreate) -> bool:
     """Whether the job is to tell how much builds differ: as asked for, or, where the whole grid is, by budget."""
-    if request.rebuild is None:
+    if request.rebuild is Rebuild.AUTO:
         return request.workloads is None and request.budget is not Budget.QUICK
-    return request.rebuild
+    return request.rebuild is Rebuild.ALWAYS
 
 
 def entries_to_rebuild(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,19 +11,13 @@ from models.spec.base import Record
 from models.spec.measurements import Flag, Status
 from models.spec.table_files.columns import COLUMN_BY_NAME
 from profiler_service.sample_files import column_names
+from tests.scripts import load_script
 
 
-@pytest.fixture(scope="module")
-def column_docs() -> Iterator[ModuleType]:
-    path = Path(__file__).parents[2] / "scripts" / "column_docs.py"
-    spec = importlib.util.spec_from_file_location("column_docs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["column_docs"] = module  # where `inspect` looks for the source of its classes
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["column_docs"]
+@pytest.fixture(name="column_docs", scope="module")
+def column_docs_fixture() -> Iterator[ModuleType]:
+    with load_script("column_docs") as module:
+        yield module
 
 
 def test_the_page_is_what_the_script_writes(column_docs: ModuleType) -> None:

@@ -15,7 +15,7 @@ from models.spec.measurements import Flag, Measurement, ProtocolName
 from models.spec.scale import Scale
 from models.spec.tables import OLD_SCALE, Table, TableInfo
 from nas_client.errors import CalibrationError
-from nas_client.estimate import estimate, read_calibration
+from nas_client.estimates import estimate, read_calibration
 from nas_client.table import LookupTable
 from nas_client.validation.calibration import Calibration, CalibrationFile, Features, fit
 from tests.fake_service import SCALE, SPACE, TARGET, make_table, network_ms, operator_ms

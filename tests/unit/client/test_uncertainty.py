@@ -14,7 +14,7 @@ from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.scale import Scale
 from models.spec.tables import Table
 from nas_client.errors import CalibrationError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.table import LookupTable
 from nas_client.uncertainty import (
     BASE_SHARE,

@@ -12,7 +12,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.errors import ExperimentError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.experiments.alike import BASELINES, Baseline, alike
 from nas_client.experiments.files import random_sentence
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config

@@ -11,13 +11,16 @@ import torch
 from models.spaces.base import SearchSpace
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import create_space
+from models.spec.errors import MissingEntryError
 from models.spec.operators import OperatorSpec
-from nas_client.latency.coefficients import gather
+from models.spec.tables import Table
+from nas_client.latency.coefficients import coefficients_of, gather
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import sensitivity
-from nas_client.latency.weights import solve_weights
+from nas_client.latency.weights import Weights, solve_weights
+from nas_client.table import LookupTable, load_table
 from tests.reference import reference_file
 from tests.unit.spaces.fasterseg_recursion import Groups, Recursion
 
@@ -106,3 +109,23 @@ def test_sensitivities_of_the_published_table(published: tuple[SearchSpace, Look
     assert gaps.operator_ms > gaps.expansion_ms > gaps.downsample_ms > 0
     weights = solve_weights(gaps)
     assert weights.downsample > weights.expansion > weights.operator > 0
+
+
+def test_a_latency_for_a_table_has_weights_that_balance_it() -> None:
+    table = load_table("intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32")
+    gaps = sensitivity(coefficients_of(table))
+    assert gaps.operator_ms is not None
+    assert gaps.downsample_ms is not None
+    latency = DecoupledLatency.for_table(table, dtype=torch.float64)
+    operator, downsample, _ = latency.weights.tolist()
+    assert operator * gaps.operator_ms == pytest.approx(downsample * gaps.downsample_ms)
+    assert latency.weights.sum().item() == pytest.approx(1)
+    chosen = Weights(0.0, 1.0, 0.0)
+    assert DecoupledLatency.for_table(table, weights=chosen).weights.tolist() == list(chosen)
+
+
+def test_a_latency_for_a_table_that_lacks_an_operator_names_it() -> None:
+    table = load_table("intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32").table
+    lacking = LookupTable(Table(info=table.info, entries=table.entries[:100]))
+    with pytest.raises(MissingEntryError, match="it was never measured"):
+        DecoupledLatency.for_table(lacking)

@@ -12,7 +12,7 @@ from models.networks.module import network_costs
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.verdicts import Reason, TrustLevel, Verdict
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.experiments.collapse import collapse
 from nas_client.experiments.files import write_collapse
 from nas_client.report.blocks import Grid, Section, Text

@@ -18,7 +18,7 @@ from models.spec.tables import Table
 from models.spec.verdicts import TrustLevel
 from models.spec.wire import JobPublic
 from nas_client.errors import CalibrationError
-from nas_client.estimate import estimate
+from nas_client.estimates import estimate
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
