@@ -31,8 +31,8 @@ def profile(
     rebuild: Annotated[
         Rebuild,
         typer.Option(
-            help="Whether 5 % of the entries are built three times from scratch, to report how much builds differ; auto: unless the "
-            "budget is quick."
+            help="Whether 5 % of the entries are built three times from scratch, to report how much builds differ; auto: "
+            "unless the budget is quick."
         ),
     ] = Rebuild.AUTO,
     require: Require = None,

@@ -20,8 +20,8 @@ RebuildOption = Annotated[
     Rebuild,
     typer.Option(
         "--rebuild",
-        help="Whether 5 % of the entries asked for are built three times from scratch, to report how much builds differ; auto: for "
-        "a whole grid, unless the budget is quick.",
+        help="Whether 5 % of the entries asked for are built three times from scratch, to report how much builds differ; "
+        "auto: for a whole grid, unless the budget is quick.",
     ),
 ]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]

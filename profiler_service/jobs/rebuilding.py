@@ -21,7 +21,7 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload
-from profiler_service.jobs.rebuild_visits import Rebuild, RebuildVisits
+from profiler_service.jobs.rebuild_visits import RebuildSubject, RebuildVisits
 from profiler_service.jobs.round_robin import LiveLimits
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.rebuilds import BUILDS, chosen_keys
@@ -95,7 +95,7 @@ def measure_rebuilds(
     try:
         visits.fail([_lost(entry, job, key) for key, entry in by_graph.items() if key not in built], at=datetime.now(UTC))
         rebuilds = {
-            key: Rebuild(entry.key(), entry.workload.label(), entry.value_ms, built[key])
+            key: RebuildSubject(entry.key(), entry.workload.label(), entry.value_ms, built[key])
             for key, entry in by_graph.items()
             if key in built and entry.value_ms is not None
         }
