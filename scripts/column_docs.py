@@ -193,7 +193,7 @@ def page() -> str:
         f"`profiler-service export-samples TABLE` writes one Parquet file, version {sample_files.VERSION}, "
         "with one row per visit. The schema's metadata hold the version, the table's id and its info as JSON "
         f"under `{sample_files.METADATA.decode()}`. Samples are single-precision, as the database keeps them. "
-        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nobody told.",
+        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nothing was reported.",
         grid(headings, sample_columns()),
     ]
     return "\n\n".join(parts) + "\n"
