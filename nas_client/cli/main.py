@@ -21,8 +21,6 @@ from nas_client.cli import (
     train,
     validate,
 )
-from nas_client.cli.options import say
-from nas_client.transport import announce_retries
 
 app = typer.Typer(
     name="nas-client",
@@ -48,5 +46,4 @@ app.command("validate")(validate.validate)
 
 def main() -> None:
     """The console script."""
-    announce_retries(say)
     run(app)

@@ -25,6 +25,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _quieten() -> None:
+    # Before any command, and no docstring, which would be the help.
+    from profiler_service.logs import configure_logs
+
+    configure_logs("warning")
+
+
 app.command("serve")(serve.serve)
 app.command("profile")(profile.profile)
 app.command("tables")(exchange.tables)
