@@ -51,10 +51,10 @@ noise-trial: $(STAMP)  ## what a busy neighbour does to a table; on a quiet mach
 	$(BIN)/python -m scripts.noise_trial $(ARGS)
 
 gpu-check: $(STAMP)  ## what a GPU box has to show, in parts; PART=NAME runs one; results in build/gpu-check (docs/gpu.md)
-	$(BIN)/python -m scripts.gpu_check $(addprefix --part ,$(PART)) $(ARGS)
+	$(BIN)/profiler-service gpu-check $(addprefix --part ,$(PART)) $(ARGS)
 
 gpu-check-rehearsal: $(STAMP)  ## the same on the CPU, in a small space: is everything in place?
-	$(BIN)/python -m scripts.gpu_check --rehearse $(addprefix --part ,$(PART)) $(ARGS)
+	$(BIN)/profiler-service gpu-check --rehearse $(addprefix --part ,$(PART)) $(ARGS)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

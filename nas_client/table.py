@@ -93,10 +93,7 @@ class LookupTable:
                 "The table was imported, and nothing here can measure for it. "
                 f"Measure a table of your own device instead: {self._profiling()}"
             )
-        settings = [
-            *(["OPCLOCK_DEVICE=cuda"] if target.options.get("device") == "cuda" else []),
-            *(["OPCLOCK_TF32=true"] if target.precision.get("tf32") == "on" else []),
-        ]
+        settings = [f"{name}={value}" for name, value in target.settings().items()]
         options = [f"--backend {target.backend}"]
         if target.threads > 1:
             options.append(f"--threads {target.threads}")

@@ -44,6 +44,10 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
+REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
+"""What a command or the service says of something that this backend does not do at all."""
+
+
 class ExitCode(IntEnum):
     """How every command of this project ends."""
 

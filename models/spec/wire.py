@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.spec import limits
 from models.spec.architectures import SpaceSpec
@@ -40,6 +40,20 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
+class Rebuild(StrEnum):
+    """Whether a job reports how much builds differ (docs/measurement.md)."""
+
+    AUTO = "auto"
+    """Where the whole grid is asked for, unless the budget is quick."""
+    ALWAYS = "always"
+    """Whatever is asked for; what is known is reported anew."""
+    NEVER = "never"
+
+
+_EARLIER_REBUILD = {None: Rebuild.AUTO, True: Rebuild.ALWAYS, False: Rebuild.NEVER}
+"""What requests of earlier databases say."""
+
+
 class JobCreate(Record):
     """A request to measure: the whole grid of `space`, or the listed workloads in that space's table.
 
@@ -48,9 +62,8 @@ class JobCreate(Record):
         workloads: operators and architectures; None for the space's whole grid.
         protocol, budget: how, and how long.
         remeasure: measure again what the table already holds.
-        rebuild: whether 5 % of the operators asked for are built three times from scratch at the end, to tell how much builds
-            differ. True has what is known told again; None is for what the budget says: not if it is quick, and only where the
-            whole grid is asked for.
+        rebuild: whether 5 % of the operators asked for are built three times from scratch at the end, to report how much builds
+            differ.
     """
 
     space: SpaceSpec
@@ -58,7 +71,12 @@ class JobCreate(Record):
     protocol: ProtocolName = ProtocolName.IN_CONTEXT
     budget: Budget = Budget.NORMAL
     remeasure: bool = False
-    rebuild: bool | None = None
+    rebuild: Rebuild = Rebuild.AUTO
+
+    @field_validator("rebuild", mode="before")
+    @classmethod
+    def _rebuild_of_earlier_databases(cls, value: Any) -> Any:
+        return _EARLIER_REBUILD[value] if value is None or isinstance(value, bool) else value
 
 
 class JobCounts(Record):

@@ -13,6 +13,7 @@ from nas_client.cli import (
     experiment,
     export,
     loss,
+    measure,
     profile,
     pull,
     report,
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("profile")(profile.profile)
 app.command("pull")(pull.pull)
 app.command("estimate")(estimate.command)
+app.command("measure")(measure.measure)
 app.command("loss")(loss.loss)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)

@@ -11,7 +11,7 @@ from rich.console import Console
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
-from models.spec.wire import JobCreate, JobPublic
+from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
 from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
 from nas_client.cli.watching import watching
@@ -28,13 +28,12 @@ def profile(
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what the table already holds.")] = False,
     rebuild: Annotated[
-        bool | None,
+        Rebuild,
         typer.Option(
-            "--rebuild/--no-rebuild",
-            help="Build 5 % of the entries three times from scratch, and tell how much builds differ.",
-            show_default="unless the budget is quick",
+            help="Whether 5 % of the entries are built three times from scratch, to report how much builds differ; auto: "
+            "unless the budget is quick."
         ),
-    ] = None,
+    ] = Rebuild.AUTO,
     require: Require = None,
     json: Json = False,
 ) -> None:

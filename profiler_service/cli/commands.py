@@ -9,6 +9,7 @@ from profiler_service.cli import (
     doctor,
     entries,
     exchange,
+    gpu_check,
     import_fasterseg,
     lint,
     profile,
@@ -47,5 +48,6 @@ app.command("publish")(publish.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
 app.command("doctor")(doctor.doctor)
+app.command("gpu-check")(gpu_check.gpu_check)
 import_fasterseg.add_commands(app)
 table1.add_commands(app)

@@ -14,7 +14,7 @@ import typer
 from models.spec.errors import ExitCode
 from models.spec.measurements import Measurement
 from models.spec.tables import Table
-from models.spec.wire import JobCreate, JobPublic, JobState
+from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from models.terminal import job_progress, people
 from profiler_service.cli.quiet import Start
 from profiler_service.cli.runtime import open_runner, open_store, open_workers
@@ -92,7 +92,7 @@ def require_done(measured: Measured) -> None:
 def _kept(measured: Measured) -> str:
     """What an interrupted job leaves, for people. Its values alone would look like nothing: most come with the last rounds."""
     request = measured.job.request
-    within = " within a day" if request.remeasure or request.rebuild else ""
+    within = " within a day" if request.remeasure or request.rebuild is Rebuild.ALWAYS else ""
     visits = f", {measured.visits} visits: a value comes when all its rounds are done" if measured.visits else ""
     return f"what was measured is kept{visits}; the same command goes on with the rest{within}"
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from models.spec.measurements import Budget
+from models.spec.wire import Rebuild
 
 Database = Annotated[
     Path | None, typer.Option(metavar="F", help="SQLite file of tables and jobs.", show_default="lut_data/opclock.sqlite")
@@ -15,12 +16,12 @@ Database = Annotated[
 Backend = Annotated[str | None, typer.Option(metavar="NAME", help="Runtime that measures.", show_default="onnxruntime")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads of one engine.", show_default="1")]
 Core = Annotated[int | None, typer.Option(min=0, help="CPU core to pin timing to.", show_default="the last one")]
-Rebuild = Annotated[
-    bool | None,
+RebuildOption = Annotated[
+    Rebuild,
     typer.Option(
-        "--rebuild/--no-rebuild",
-        help="Build 5 % of the entries asked for three times from scratch, and tell how much builds differ.",
-        show_default="for a whole grid, unless the budget is quick",
+        "--rebuild",
+        help="Whether 5 % of the entries asked for are built three times from scratch, to report how much builds differ; "
+        "auto: for a whole grid, unless the budget is quick.",
     ),
 ]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]

@@ -18,11 +18,11 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table
 from models.spec.verdicts import TrustLevel, Verdict, judge_table
-from models.spec.wire import JobCreate, JobPublic, JobState
+from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size
 from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Rebuild, Remeasure, Threads, WaitForQuiet
+from profiler_service.cli.options import Backend, BudgetOption, Core, Database, RebuildOption, Remeasure, Threads, WaitForQuiet
 from profiler_service.cli.quiet import Start
 from profiler_service.cli.runtime import measuring_settings
 
@@ -56,7 +56,7 @@ def profile(
         typer.Option(metavar="I/N", help="Only one of N equal shares, which together are all: 2/4.", show_default="all"),
     ] = None,
     remeasure: Remeasure = False,
-    rebuild: Rebuild = None,
+    rebuild: RebuildOption = Rebuild.AUTO,
     wait_for_quiet: WaitForQuiet = None,
     require: Require = None,
     json: Json = False,

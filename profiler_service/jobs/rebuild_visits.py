@@ -21,7 +21,7 @@ from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, 
 
 
 @dataclass(frozen=True)
-class Rebuild:
+class RebuildSubject:
     """An entry that is built several times.
 
     Attributes:
@@ -55,9 +55,9 @@ class RebuildVisits:
         self, job: JobContext, sentinel: GraphArtifact, keep: Callable[[RebuildSpread], None], *, rng: random.Random
     ) -> None:
         self._job, self._sentinel, self._keep, self._rng = job, sentinel, keep, rng
-        self._queue: deque[Sequence[Rebuild]] = deque()
+        self._queue: deque[Sequence[RebuildSubject]] = deque()
 
-    def visit(self, groups: Iterable[Sequence[Rebuild]]) -> bool:
+    def visit(self, groups: Iterable[Sequence[RebuildSubject]]) -> bool:
         """Visit the groups, and whatever they are divided into; whether all was told before the job was stopped."""
         self._queue.extend(groups)
         while self._queue:
@@ -71,7 +71,7 @@ class RebuildVisits:
         """Keep that these could not be built or timed."""
         self._tell([], failures, at=at)
 
-    def _visit(self, group: Sequence[Rebuild]) -> None:
+    def _visit(self, group: Sequence[RebuildSubject]) -> None:
         """Build and time a group, all rounds in one go: an engine lives no longer than that."""
         started_at = datetime.now(UTC)
         outcome = self._job.workers.time_group(
@@ -90,7 +90,7 @@ class RebuildVisits:
         else:
             self._timed(outcome, group, at=started_at)
 
-    def _timed(self, times: GroupTimes, group: Sequence[Rebuild], *, at: datetime) -> None:
+    def _timed(self, times: GroupTimes, group: Sequence[RebuildSubject], *, at: datetime) -> None:
         """Tell how builds differ, and what failed while the others were timed; out of memory, it is tried by itself."""
         rounds = [filtered_group(part, self._job.clock) for part in _parts(times, self._rounds)]
         free = [part for part in rounds if part.device is None or not part.device.throttled]
@@ -107,7 +107,7 @@ class RebuildVisits:
                 failures.append(_failure(member, failed.get(member.graph_key)))
         self._tell(rebuilt, failures, at=at, throttled=counted is not free)
 
-    def _failed_whole(self, failure: Failure, group: Sequence[Rebuild], *, at: datetime) -> None:
+    def _failed_whole(self, failure: Failure, group: Sequence[RebuildSubject], *, at: datetime) -> None:
         """Nothing was timed: go on without the entry that is to blame, or find it by halving the group."""
         culprits = [member for member in group if member.graph_key == failure.key]
         if len(group) == 1 or failure.key == SENTINEL_GRAPH.key():  # without the sentinel no part of the group can be timed
@@ -157,7 +157,7 @@ def _spread(key: str, rounds: Sequence[GroupTimes]) -> Spread | None:
     )
 
 
-def _rebuilt(member: Rebuild, spread: Spread) -> RebuiltEntry:
+def _rebuilt(member: RebuildSubject, spread: Spread) -> RebuiltEntry:
     return RebuiltEntry(
         key=member.key,
         label=member.label,
@@ -167,7 +167,7 @@ def _rebuilt(member: Rebuild, spread: Spread) -> RebuiltEntry:
     )
 
 
-def _failure(member: Rebuild, failure: Failure | None) -> FailedRebuild:
+def _failure(member: RebuildSubject, failure: Failure | None) -> FailedRebuild:
     return FailedRebuild(key=member.key, label=member.label, message="" if failure is None else failure.message)
 
 

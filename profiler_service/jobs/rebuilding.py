@@ -16,12 +16,12 @@ from time import perf_counter
 from models.spec.measurements import Budget, Flag, Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import FailedRebuild, RebuildSpread
-from models.spec.wire import JobCreate
+from models.spec.wire import JobCreate, Rebuild
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload
-from profiler_service.jobs.rebuild_visits import Rebuild, RebuildVisits
+from profiler_service.jobs.rebuild_visits import RebuildSubject, RebuildVisits
 from profiler_service.jobs.round_robin import LiveLimits
 from profiler_service.measure.groups import GroupLimits, Member, draw_groups
 from profiler_service.measure.rebuilds import BUILDS, chosen_keys
@@ -30,9 +30,9 @@ from profiler_service.measure.sentinel import SENTINEL_GRAPH
 
 def rebuild_wanted(request: JobCreate) -> bool:
     """Whether the job is to tell how much builds differ: as asked for, or, where the whole grid is, by budget."""
-    if request.rebuild is None:
+    if request.rebuild is Rebuild.AUTO:
         return request.workloads is None and request.budget is not Budget.QUICK
-    return request.rebuild
+    return request.rebuild is Rebuild.ALWAYS
 
 
 def entries_to_rebuild(
@@ -95,7 +95,7 @@ def measure_rebuilds(
     try:
         visits.fail([_lost(entry, job, key) for key, entry in by_graph.items() if key not in built], at=datetime.now(UTC))
         rebuilds = {
-            key: Rebuild(entry.key(), entry.workload.label(), entry.value_ms, built[key])
+            key: RebuildSubject(entry.key(), entry.workload.label(), entry.value_ms, built[key])
             for key, entry in by_graph.items()
             if key in built and entry.value_ms is not None
         }

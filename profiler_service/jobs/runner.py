@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +13,8 @@ from time import perf_counter
 
 import structlog
 
-from models.spaces.registry import create_space
 from models.spec.errors import OpclockError, TableMismatchError
-from models.spec.measurements import Flag, Measurement, ProtocolName, Status
+from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
@@ -25,9 +24,10 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.isolated import measure_isolated
+from profiler_service.jobs.outstanding import Outstanding, outstanding_of, to_rebuild
 from profiler_service.jobs.plain_check import compare, time_plainly
-from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
-from profiler_service.jobs.rebuilding import entries_to_rebuild, measure_rebuilds, rebuild_wanted
+from profiler_service.jobs.planner import plan_job
+from profiler_service.jobs.rebuilding import measure_rebuilds
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
 from profiler_service.jobs.round_robin import LiveLimits, measure_round_robin
 from profiler_service.jobs.tracker import JobTracker
@@ -53,34 +53,6 @@ class _Run:
 
     def stopped(self) -> bool:
         return self.cancelled.is_set() or self.interrupted.is_set()
-
-
-@dataclass(frozen=True)
-class _Outstanding:
-    """What is left of a job.
-
-    Attributes:
-        counts: of its workloads, as the table stands.
-        plan: of those that need work.
-        since: from when on results count as this job's, where it measures or rebuilds again.
-        stale: keys of their graphs whose visits from before that must not enter the new values.
-        retried: keys of those that failed, whose visits from before the job must not either.
-        rebuild: whether it is still to be told how much builds differ.
-        contaminated: keys of graphs whose slow visits from before that make room, since the machine was busy then.
-    """
-
-    counts: JobCounts
-    plan: JobPlan
-    since: datetime
-    stale: tuple[str, ...]
-    retried: tuple[str, ...]
-    rebuild: bool = False
-    contaminated: tuple[str, ...] = ()
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is left."""
-        return bool(self.plan.workloads) or self.rebuild
 
 
 class JobRunner:
@@ -155,38 +127,38 @@ class JobRunner:
             workers.close()
 
     def _run(self, job: JobPublic, run: _Run) -> None:
-        outstanding = self._outstanding(job)
+        """Plan, hold the device, measure, judge."""
+        outstanding = outstanding_of(job, self._store, self._is_quiet)
         if outstanding.any:
-            done = self._hold_device_and_measure(job, run)
+            done = self._hold_device_and_measure(job, outstanding, run)
         else:  # nothing to time: whoever holds the device is not waited for
             self._begin(job, outstanding, run)
             done = True
-        verdict = self._store.judge(job.table_id)
-        if done:
-            changes = {"state": JobState.DONE, "fraction": 1.0}
-        elif run.cancelled.is_set():
-            changes = {"state": JobState.CANCELLED}
-        else:
-            return
-        run.on_progress(self._store.update_job(job.id, **changes, phase="", eta_s=None, verdict=verdict))
+        if done or run.cancelled.is_set():
+            state, fraction = (JobState.DONE, {"fraction": 1.0}) if done else (JobState.CANCELLED, {})
+            verdict = self._store.judge(job.table_id)
+            run.on_progress(self._store.update_job(job.id, state=state, **fraction, phase="", eta_s=None, verdict=verdict))
 
-    def _hold_device_and_measure(self, job: JobPublic, run: _Run) -> bool:
+    def _hold_device_and_measure(self, job: JobPublic, outstanding: Outstanding, run: _Run) -> bool:
         """Wait for the device and do what is left of the job; whether nothing is left then."""
-        info = self._store.table_info(job.table_id)
+        info, waited = self._store.table_info(job.table_id), Event()
 
         def on_wait() -> None:
+            waited.set()
             run.on_progress(self._store.update_job(job.id, phase="waiting for the device"))
 
         start_s = perf_counter()
         with device_lock(info.target.device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
-            return held and self._measure(job.id, info, run)
+            if not held:
+                return False
+            if waited.is_set():  # who held the device may have measured some of it
+                job = self._store.job(job.id)
+                outstanding = outstanding_of(job, self._store, self._is_quiet)
+            return self._measure(self._begin(job, outstanding, run), info, outstanding, run)
 
-    def _measure(self, job_id: str, info: TableInfo, run: _Run) -> bool:
+    def _measure(self, job: JobPublic, info: TableInfo, outstanding: Outstanding, run: _Run) -> bool:
         """Do what is left of the job, with the device held; whether nothing is left then."""
-        job = self._store.job(job_id)
-        outstanding = self._outstanding(job)  # once more: who held the device may have measured some of it
-        job = self._begin(job, outstanding, run)
         if not outstanding.any:
             return True
         with self._open_workers() as workers:
@@ -194,21 +166,22 @@ class JobRunner:
             try:
                 run.on_progress(self._store.update_job(job.id, phase="starting"))
                 _require_target(info, workers)
-                self._store.forget_visits(job.table_id, outstanding.stale, before=outstanding.since)
-                self._store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
-                self._forget_slow_visits(job.table_id, outstanding)
+                self._make_room(job, outstanding)
                 return self._build_and_time(job, outstanding, workers, run)
             finally:
                 self._workers = None
 
-    def _forget_slow_visits(self, table_id: str, outstanding: _Outstanding) -> None:
-        """What was timed while the machine was busy makes room for better visits; what was good is kept."""
+    def _make_room(self, job: JobPublic, outstanding: Outstanding) -> None:
+        """Forget the visits that must not enter new values. Of those made while the machine was busy, good ones are kept."""
+        table_id = job.table_id
+        self._store.forget_visits(table_id, outstanding.stale, before=outstanding.since)
+        self._store.forget_visits(table_id, outstanding.retried, before=job.created_at)
         if outstanding.contaminated and (scale := self._store.table_info(table_id).scale) is not None:
             limit_ms = (1 + SLOW) * scale.reference_ms
             graphs = outstanding.contaminated
             self._store.forget_visits(table_id, graphs, before=outstanding.since, slower_than_ms=limit_ms)
 
-    def _build_and_time(self, job: JobPublic, outstanding: _Outstanding, workers: Workers, run: _Run) -> bool:
+    def _build_and_time(self, job: JobPublic, outstanding: Outstanding, workers: Workers, run: _Run) -> bool:
         """Measure what is outstanding, on workers of the table's target; whether nothing is left then."""
         request, plan = job.request, outstanding.plan
         in_turn = request.protocol is ProtocolName.IN_CONTEXT
@@ -235,21 +208,21 @@ class JobRunner:
                 measure_isolated(context, artifacts, request.protocol, seed=job.id)
         done = not tracker.pending
         if in_turn:
-            self._confirm(job, plan, tracker, context, artifacts)
+            self._confirm(job, outstanding, context, artifacts)
         if done and outstanding.rebuild:
-            done = self._rebuild(job, outstanding.since, context, artifacts, limits)
+            done = self._rebuild(job, outstanding, context, artifacts, limits)
         reporter.finish()
         return done
 
     def _confirm(
-        self, job: JobPublic, plan: JobPlan, tracker: JobTracker, context: JobContext, artifacts: Mapping[str, GraphArtifact]
+        self, job: JobPublic, outstanding: Outstanding, context: JobContext, artifacts: Mapping[str, GraphArtifact]
     ) -> None:
         """Time some engines by the wall clock, learn the target's scale from all that was seen, and see whether they agree."""
-        keys = [planned.key for planned in plan.workloads]
+        keys = [planned.key for planned in outstanding.plan.workloads]
         timed = None
-        if tracker.measured and self._settings.plain_check and not context.stopped():
+        if context.tracker.measured and self._settings.plain_check and not context.stopped():
             entries = list(self._store.measurements(job.table_id, keys).values())
-            timed = time_plainly(context, create_space(job.request.space), entries, artifacts, seed=job.id)
+            timed = time_plainly(context, outstanding.space, entries, artifacts, seed=job.id)
         scale = self._store.learn_scale(job.table_id)
         if timed is not None and timed.visits and scale is not None:
             entries = list(self._store.measurements(job.table_id, keys).values())
@@ -261,69 +234,20 @@ class JobRunner:
     def _rebuild(
         self,
         job: JobPublic,
-        since: datetime,
+        outstanding: Outstanding,
         context: JobContext,
         artifacts: Mapping[str, GraphArtifact],
         limits: LiveLimits,
     ) -> bool:
-        """Tell how much builds of the job's entries differ; whether that is known then."""
-        request, space = job.request, create_space(job.request.space)
-        requested = [workload.key() for workload in requested_workloads(request, space)]
-        entries = self._to_rebuild(job, self._store.measurements(job.table_id, requested).values(), since)
-        planned = plan_job([entry.workload for entry in entries], space, request.protocol, finished=(), seed=job.id).workloads
+        """Report how much builds of the job's entries differ; whether that is known then."""
+        measured = self._store.measurements(job.table_id, outstanding.requested).values()
+        entries = to_rebuild(job, measured, outstanding.since, self._store)
+        workloads = [entry.workload for entry in entries]
+        planned = plan_job(workloads, outstanding.space, job.request.protocol, finished=(), seed=job.id).workloads
         keep = partial(self._store.add_rebuild_spread, job.table_id)
         return measure_rebuilds(context, entries, planned, artifacts, limits=limits, seed=job.id, keep=keep)
 
-    def _to_rebuild(self, job: JobPublic, entries: Iterable[Measurement], since: datetime) -> list[Measurement]:
-        """What the job has still to build anew of its entries.
-
-        What is known stands, unless the job measures everything again or asks for just this: then what is from before `since`
-        does not.
-        """
-        again = job.request.remeasure or job.request.rebuild
-        known = self._store.table_info(job.table_id).rebuild_spread
-        return entries_to_rebuild(entries, known, seed=job.table_id, since=since if again else None)
-
-    def _outstanding(self, job: JobPublic) -> _Outstanding:
-        """What is left of a job, whether it starts or goes on.
-
-        What is measured again keeps its old value until it has a new one. What the job told stands, before it was interrupted
-        or when it was submitted before and did not come to its end (`Store.attempted_since`).
-        """
-        request, space = job.request, create_space(job.request.space)
-        workloads = {workload.key(): workload for workload in requested_workloads(request, space)}
-        entries = self._store.measurements(job.table_id, workloads)
-        since = self._store.attempted_since(job.id)
-        finished = {key: entry for key, entry in entries.items() if not _due_again(entry, job, since)}
-        contaminated = self._to_improve(finished.values(), since)
-        finished = {key: entry for key, entry in finished.items() if key not in contaminated}
-        good = sum(entry.status is Status.OK for entry in finished.values())
-        reused = good if job.started_at is None else min(job.counts.reused, good)
-        counts = JobCounts(total=len(workloads), reused=reused, measured=good - reused, failed=len(finished) - good)
-        retried = {key for key, entry in entries.items() if key not in finished and entry.status is not Status.OK}
-        again = set(workloads) - finished.keys() - retried - contaminated if request.remeasure else set()
-        plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
-        rebuild = rebuild_wanted(request) and bool(plan.workloads or self._to_rebuild(job, finished.values(), since))
-
-        def graphs(keys: Collection[str]) -> tuple[str, ...]:
-            return tuple(graph_key(workload, request.protocol) for key, workload in workloads.items() if key in keys)
-
-        return _Outstanding(
-            counts,
-            plan,
-            since,
-            stale=graphs(again),
-            retried=graphs(retried),
-            rebuild=rebuild,
-            contaminated=graphs(contaminated),
-        )
-
-    def _to_improve(self, entries: Iterable[Measurement], since: datetime) -> set[str]:
-        """Keys of values that were measured while the machine was busy, if it is quiet now."""
-        found = {entry.key() for entry in entries if Flag.CONTAMINATED in entry.flags and _is_before(entry, since)}
-        return found if found and self._is_quiet() else set()
-
-    def _begin(self, job: JobPublic, outstanding: _Outstanding, run: _Run) -> JobPublic:
+    def _begin(self, job: JobPublic, outstanding: Outstanding, run: _Run) -> JobPublic:
         """The job as running, with its counts."""
         running = self._store.update_job(job.id, state=JobState.RUNNING, counts=outstanding.counts)
         run.on_progress(running)
@@ -336,19 +260,6 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to tell
             run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))
-
-
-def _due_again(entry: Measurement, job: JobPublic, since: datetime) -> bool:
-    """Whether an entry is to be replaced: a failure from before the job; a value if the job measures again, where it is from
-    before `since`.
-    """
-    if entry.status is Status.OK:
-        return job.request.remeasure and _is_before(entry, since)
-    return _is_before(entry, job.created_at)
-
-
-def _is_before(entry: Measurement, instant: datetime) -> bool:
-    return entry.measured_at is None or entry.measured_at < instant
 
 
 def _free_bytes(workers: Workers) -> int:

@@ -215,7 +215,7 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
             "failures": [],
         }
         assert (job.request.space, job.request.workloads, job.request.rebuild) == (SPACE, None, None)
-        nas_client(*arguments, "--no-rebuild", "--protocol", "isolated_hot")
+        nas_client(*arguments, "--rebuild", "never", "--protocol", "isolated_hot")
         asked = list(service.created.values())[-1].request
         assert (asked.rebuild, asked.protocol) == (False, ProtocolName.ISOLATED_HOT)
         assert job.table_id == TABLE_ID

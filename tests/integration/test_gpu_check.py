@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def gpu_check(output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The command on ONNX Runtime, to its end."""
+    return subprocess.run(command_line(output, *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def command_line(output: Path, *arguments: object) -> list[str]:
     options = ("--rehearse", "--backend", "onnxruntime", "--output", output, *arguments)
-    command = [sys.executable, "-m", "scripts.gpu_check", *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return [sys.executable, "-m", "profiler_service.gpu_check", *map(str, options)]
 
 
 def parts(*names: str) -> list[str]:
@@ -54,6 +61,34 @@ def test_a_table_is_measured_share_by_share(measured: Path) -> None:
     assert found["summary"]["entries"] == len(table.values_ms()) > 50
     assert found["summary"]["entries_per_s"] > 0
     assert found["provenance"]["commit"]
+
+
+def _visits(output: Path) -> set[tuple[object, ...]]:
+    """What identifies each visit that the folder's database holds, and when it was made."""
+    path = output / "opclock.sqlite"
+    if not path.exists():
+        return set()
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=30)) as database:
+        return set(database.execute("SELECT graph_key, round, visit, started_at FROM visits"))
+    return set()
+
+
+def test_a_table_that_one_command_measures_goes_on_within_its_share(tmp_path: Path) -> None:
+    arguments = (*parts(TABLE), "--shares", "1")
+    process = subprocess.Popen(command_line(tmp_path, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not _visits(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    before = _visits(tmp_path)
+    assert before
+    assert not (tmp_path / TABLE / "result.json").exists()
+    whole = gpu_check(tmp_path, *arguments)
+    assert whole.returncode == 0, whole.stdout
+    assert [command["name"] for command in result(tmp_path, TABLE)["commands"]] == ["share-1", "export-table"]
+    assert before < _visits(tmp_path), "no visit was forgotten, and none made again"
 
 
 def test_how_much_builds_differ_is_told_share_by_share(measured: Path) -> None:
@@ -100,6 +135,16 @@ def test_processes_are_compared_with_each_other(measured: Path) -> None:
     assert summary["median_relative_difference"] >= 0
     checks = {check["name"] for check in result(measured, "clocks-onnxruntime")["checks"]}
     assert checks == {"float32: floor", "float32: twice the product", "float32: independent clock"}
+
+
+@pytest.mark.parametrize(
+    "called", [("-m", "scripts.gpu_check"), ("-c", "from profiler_service.cli.main import main; main()", "gpu-check")]
+)
+def test_every_way_to_call_it_lists_the_parts(measured: Path, called: tuple[str, ...]) -> None:
+    command = [sys.executable, *called, "--rehearse", "--list", "--output", str(measured)]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0, listed.stderr
+    assert any(line.startswith(TABLE) and " done " in line for line in listed.stdout.splitlines())
 
 
 def test_what_needs_a_gpu_says_so(measured: Path) -> None:

@@ -174,3 +174,9 @@ def test_the_example_is_what_this_release_writes(tmp_path: Path) -> None:
     write_example(tmp_path / "new.sqlite")
     with Store.open(tmp_path / "new.sqlite") as store:
         check_example(store)
+
+
+@pytest.mark.parametrize(("stored", "expected"), [("true", "always"), ("false", "never"), ("null", "auto")])
+def test_requests_of_earlier_databases_say_whether_to_rebuild(stored: str, expected: str) -> None:
+    text = REQUEST.model_dump_json().replace('"rebuild":"auto"', f'"rebuild":{stored}')
+    assert JobCreate.parse_json(text, source="job").rebuild == expected

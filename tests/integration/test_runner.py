@@ -53,7 +53,13 @@ class Site:
         return self.store.create_job(admitted.request, self.store.ensure_table(admitted.info))
 
     def run(self, job: JobPublic) -> JobPublic:
-        runner = JobRunner(self.store, self.settings, lambda: open_workers(self.settings), lock_directory=self._directory)
+        runner = JobRunner(
+            self.store,
+            self.settings,
+            lambda: open_workers(self.settings),
+            lock_directory=self._directory,
+            is_quiet=lambda: False,  # whatever the machine does meanwhile, no later test measures again
+        )
         runner.run(job.id, lambda state: None, Event())
         return self.store.job(job.id)
 
@@ -120,7 +126,7 @@ def test_a_few_operators_can_be_measured_alone(measured: tuple[Site, JobPublic])
 
 def test_builds_of_a_twentieth_are_told_apart_from_their_runs(measured: tuple[Site, JobPublic]) -> None:
     site, grid_job = measured
-    job = site.run(site.submit(rebuild=True))
+    job = site.run(site.submit(rebuild="always"))
     assert (job.table_id, job.state, job.counts.reused) == (grid_job.table_id, JobState.DONE, len(GRID))
     spread = site.store.table_info(job.table_id).rebuild_spread
     assert spread is not None
@@ -133,7 +139,7 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     site = Site(tmp_path)
     told = []
     for share in (GRID[:2], GRID[2:5]):
-        job = site.run(site.submit(workloads=share, rebuild=True))
+        job = site.run(site.submit(workloads=share, rebuild="always"))
         spread = site.store.table_info(job.table_id).rebuild_spread
         assert spread is not None
         assert (job.state, spread.failed) == (JobState.DONE, 0)
@@ -144,7 +150,8 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     (new,) = both.known_keys() - first.known_keys()
     assert new in {operator.key() for operator in GRID[2:5]}
     (still,) = (entry for entry in both.entries if entry.key == kept.key)
-    assert (still.between_ms, still.within_ms, still.measured_at) == (kept.between_ms, kept.within_ms, first.measured_at)
+    assert still.measured_at == first.measured_at
+    assert (still.between, still.within) == pytest.approx((kept.between, kept.within))  # the second job may move the scale
     site.store.close()
 
 

@@ -41,8 +41,8 @@ def test_two_processes_see_the_losses_of_one(tmp_path: Path) -> None:
     one, two = (read_journal(tmp_path / name, EpochRecord) for name in ("one", "two"))
     assert len(two) == 3
     for mine, theirs in zip(one, two, strict=True):
-        for term in ("segmentation", "auxiliary", "gradient_norm"):
-            assert getattr(theirs, term) == pytest.approx(getattr(mine, term), rel=1e-2), (mine.epoch, term)
+        for term, allowed in (("segmentation", 1e-2), ("auxiliary", 1e-2), ("gradient_norm", 3e-2)):
+            assert getattr(theirs, term) == pytest.approx(getattr(mine, term), rel=allowed), (mine.epoch, term)
     assert two[0].segmentation == pytest.approx(one[0].segmentation, rel=1e-4)
     assert two[0].validation is not None
     assert one[0].validation is not None

@@ -25,6 +25,7 @@ FORBIDDEN = {
     "models.spaces.fasterseg.space": RUNTIMES | HTTP | SERVERS | {"pyarrow", "onnx"},
     "profiler_service.api.app": RUNTIMES | HTTP | {"nas_client"},
     "profiler_service.cli.commands": RUNTIMES | HTTP | {"nas_client"},
+    "profiler_service.cli.gpu_check": RUNTIMES | HTTP | TABLES | {"nas_client", "fastapi", "sqlalchemy"},
     "nas_client.table": RUNTIMES | {"fastapi", "sqlalchemy", "profiler_service"},
     "nas_client.cli.main": RUNTIMES | {"fastapi", "sqlalchemy", "profiler_service"},
     "nas_client.latency.decoupled": HTTP | {"onnxruntime", "profiler_service"},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from scripts.gpu_check import bench as module
-from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError
-from scripts.gpu_check.choices import REHEARSAL
+from profiler_service.gpu_check import bench as module
+from profiler_service.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError
+from profiler_service.gpu_check.choices import REHEARSAL
 
 HANGING = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 TELLING_AT_THE_END = """
@@ -52,6 +54,26 @@ def test_our_commands_need_not_be_installed(bench: Bench, monkeypatch: pytest.Mo
     refused = bench.run("refused", "profiler-service", "table1", "--dtype", "float17", "--json")
     assert refused.refusal is not None
     assert "Usage" in (bench.run("help", "nas-client", "--help").stderr + (bench.folder / "help.out").read_text())
+
+
+def test_commands_of_an_installed_package_run_where_the_user_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench.run("checkout", "-c", f"import os; assert os.getcwd() == {str(ROOT)!r}")
+    monkeypatch.setattr(module, "ROOT", tmp_path / "site-packages")
+    bench.run("installed", "-c", f"import os; assert os.getcwd() == {str(tmp_path.resolve())!r}")
+
+
+def test_visits_of_all_databases_of_a_part_are_counted(bench: Bench) -> None:
+    assert bench.count_visits() == 0
+    for path, visits in ((bench.database, 3), (bench.folder / "process-1.sqlite", 2)):
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE visits (graph_key)")
+            database.executemany("INSERT INTO visits VALUES (?)", [("key",)] * visits)
+            database.commit()
+    (bench.folder / "damaged.sqlite").write_bytes(b"no database")
+    assert bench.count_visits() == 5
 
 
 def test_an_error_of_another_kind_is_no_refusal(bench: Bench, tmp_path: Path) -> None:

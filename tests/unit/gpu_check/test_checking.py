@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from scripts.gpu_check import bench as bench_module
-from scripts.gpu_check import checking
-from scripts.gpu_check.bench import Bench, Ended
-from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices
-from scripts.gpu_check.driver import run_part
-from scripts.gpu_check.plan import Part
-from scripts.gpu_check.results import Outcome, PartResult
+from profiler_service.gpu_check import bench as bench_module
+from profiler_service.gpu_check import checking
+from profiler_service.gpu_check.bench import Bench, Ended
+from profiler_service.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices
+from profiler_service.gpu_check.driver import run_part
+from profiler_service.gpu_check.plan import Part
+from profiler_service.gpu_check.results import Outcome, PartResult
 
 RAISING = """
 import sys
 from models.spec.errors import InvalidSpecError
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
-from scripts.gpu_check import {module} as module
+from profiler_service.gpu_check import {module} as module
 
 def fail(*_):
     raise {error}
@@ -71,7 +71,7 @@ def ended(output: Path, run: Callable[[Bench], None], choices: Choices = REHEARS
 def test_a_clock_that_crashes_fails_its_part(
     tmp_path: Path, injecting: Injecting, error: str, outcome: Outcome, reason: str
 ) -> None:
-    injecting({"scripts.gpu_check.clocks": RAISING.format(module="clocks", function="measure", error=error)})
+    injecting({"profiler_service.gpu_check.clocks": RAISING.format(module="clocks", function="measure", error=error)})
     result = ended(tmp_path, partial(checking.clocks, backend="onnxruntime"))
     assert result.outcome is outcome
     assert result.reason.startswith(reason)
@@ -82,6 +82,24 @@ def copying(error: str) -> str:
 
 
 ABSENT = copying("BackendUnavailableError('it is not installed')")
+
+
+@pytest.mark.parametrize(
+    ("run", "lacking"),
+    [
+        (partial(checking.contract, backend="onnxruntime"), "tests/contract/test_backends.py"),
+        (checking.device_contract, "tests/contract/test_devices.py"),
+        (checking.probe, "scripts/probe_tensorrt_rtx.py"),
+    ],
+)
+def test_what_only_the_repository_has_is_skipped_where_the_package_is_installed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[Bench], None], lacking: str
+) -> None:
+    monkeypatch.setattr(bench_module, "ROOT", tmp_path / "site-packages")
+    result = ended(tmp_path / "output", run)
+    assert (result.outcome, result.commands) == (Outcome.SKIPPED, ())
+    assert result.reason.startswith(f"it needs {lacking} of the repository")
+    assert "in a clone, `make gpu-check`" in result.reason
 
 
 @pytest.mark.parametrize("error", ["RunError('cuMemcpyDtoDAsync returned 700')", "BuildError('no capture')"])

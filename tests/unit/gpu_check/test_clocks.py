@@ -14,12 +14,12 @@ from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.options import BackendOptions
+from profiler_service.gpu_check import clocks as module
+from profiler_service.gpu_check import copying
+from profiler_service.gpu_check.clocks import Clocks, flops, product
+from profiler_service.gpu_check.copying import measure
+from profiler_service.gpu_check.peaks import Limits
 from profiler_service.worker.graphs import GraphCache
-from scripts.gpu_check import clocks as module
-from scripts.gpu_check import copying
-from scripts.gpu_check.clocks import Clocks, flops, product
-from scripts.gpu_check.copying import measure
-from scripts.gpu_check.peaks import Limits
 from tests.fake_device import FakeDevice
 
 H100 = Limits(sm_clock_mhz=1830.0, memory_clock_mhz=2619.0, bus_bits=5120)

@@ -14,12 +14,13 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.gpu_check import choices, driver
+from profiler_service.gpu_check.__main__ import main
+from profiler_service.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
+from profiler_service.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, resolve
+from profiler_service.gpu_check.plan import Part, plan
+from profiler_service.gpu_check.results import Outcome, PartResult, read_result
 from profiler_service.settings import Settings
-from scripts.gpu_check import choices, driver
-from scripts.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
-from scripts.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, keep, resolve
-from scripts.gpu_check.plan import Part, plan
-from scripts.gpu_check.results import Outcome, PartResult, read_result
 
 Run = Callable[[Bench], None]
 
@@ -111,6 +112,15 @@ def test_a_traceback_does_not_tell_where_the_box_keeps_things(tmp_path: Path) ->
 Command = Callable[..., int]
 
 
+def ended_with(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of the command."""
+    monkeypatch.setattr(sys, "argv", ["gpu-check", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
 @pytest.fixture
 def pretending(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], Command]:
     """The command, of one part that runs what is given, and one that must be named."""
@@ -120,8 +130,7 @@ def pretending(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run
         monkeypatch.setattr(driver, "plan", lambda *_args, **_kwargs: parts)
 
         def command(*arguments: str) -> int:
-            monkeypatch.setattr(sys, "argv", ["gpu_check", "--rehearse", "--output", str(tmp_path), *arguments])
-            return driver.main()
+            return ended_with(monkeypatch, "--rehearse", "--output", str(tmp_path), *arguments)
 
         return command
 
@@ -157,6 +166,22 @@ def test_all_parts_go_on_with_an_unfinished_one_while_it_comes_forward(pretendin
 
     assert pretending(run)() == driver.UNFINISHED
     assert len(runs) == 4 + driver.CALLS_IN_VAIN
+
+
+def test_visits_within_one_command_are_coming_forward(
+    pretending: Callable[[Run], Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that one command measures has no finished share to show for a long time."""
+    runs: list[int] = []
+
+    def run(bench: Bench) -> None:
+        runs.append(1)
+        bench.summary = {"shares_done": 0, "shares": 1}
+        raise OutOfTimeError("late")
+
+    monkeypatch.setattr(Bench, "count_visits", lambda _bench: 96 * min(len(runs), 6))
+    assert pretending(run)() == driver.UNFINISHED
+    assert len(runs) == 6 + driver.CALLS_IN_VAIN
 
 
 def test_a_named_part_runs_once(pretending: Callable[[Run], Command]) -> None:
@@ -201,8 +226,7 @@ def test_an_unknown_part_offers_the_nearest(pretending: Callable[[Run], Command]
 def test_of_many_parts_only_the_nearest_are_offered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["gpu_check", "--list", "--part", "clock"])
-    assert driver.main() == 3
+    assert ended_with(monkeypatch, "--list", "--part", "clock") == 3
     told = capsys.readouterr().out
     assert "clocks-torch" in told
     assert "--list names all parts" in told
@@ -305,9 +329,8 @@ def test_a_damaged_note_of_choices_is_told_and_kept(
 
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "soon"])
 def test_a_limit_is_a_time(limit: str, pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        pretending(raising(AssertionError("it must not run")))("--limit", limit)
-    assert f"--limit: must be a number of seconds above 0, not {limit!r}" in capsys.readouterr().err
+    assert pretending(raising(AssertionError("it must not run")))("--limit", limit) == 2
+    assert f"'--limit': must be a number of seconds above 0, not {limit!r}" in capsys.readouterr().err
 
 
 def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
+from models.spec.measurements import ProtocolName
 from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from scripts.gpu_check import checking, report
-from scripts.gpu_check.bench import ROOT, Bench, Ended, OutOfTimeError, PartError, SkipPartError
-from scripts.gpu_check.choices import REHEARSAL
-from scripts.gpu_check.driver import run_part
-from scripts.gpu_check.measuring import measured_table, repeatability, table, table1, table_part
-from scripts.gpu_check.plan import Part
-from scripts.gpu_check.results import CommandRecord, Outcome, PartResult
+from profiler_service.gpu_check import checking, report
+from profiler_service.gpu_check.bench import ROOT, Bench, Ended, OutOfTimeError, PartError, SkipPartError
+from profiler_service.gpu_check.choices import REHEARSAL
+from profiler_service.gpu_check.driver import run_part
+from profiler_service.gpu_check.measuring import measured_table, repeatability, table, table1, table_part
+from profiler_service.gpu_check.plan import Part
+from profiler_service.gpu_check.results import CommandRecord, Outcome, PartResult
 from tests.fake_service import make_table
 
 NAME = table_part("paper", "float32", "in_context")
@@ -111,8 +112,9 @@ def test_failed_operators_are_tried_again_and_their_table_is_used(tmp_path: Path
 
 def rebuilding(words: tuple[str, ...]) -> bool:
     """Whether the command has entries built anew; it says so or the opposite."""
-    assert ("--rebuild" in words) is not ("--no-rebuild" in words)
-    return "--rebuild" in words
+    asked = words[words.index("--rebuild") + 1]
+    assert asked in ("always", "never")
+    return asked == "always"
 
 
 def test_builds_are_compared_by_the_usual_protocol_until_a_share_has_told(tmp_path: Path, answering: Answering) -> None:
@@ -240,9 +242,33 @@ def test_repeatability_takes_the_first_dtype_that_there_is(tmp_path: Path, answe
     assert (aim.name, aim.passed, aim.aim) == ("repeatability", False, True)
 
 
+def table1_of(words: tuple[str, ...]) -> Ended:
+    """One operator under every protocol that the command asks for."""
+    protocols = [words[i + 1] for i, word in enumerate(words) if word == "--protocol"]
+    latencies = [{"protocol": protocol, "value_ms": 0.1} for protocol in protocols]
+    return Ended(0, {"operators": [{"name": "zoomed", "latencies": latencies, "paper": {"ms": 0.09}}]}, "")
+
+
+def test_table1_takes_one_command_for_all_protocols(tmp_path: Path, answering: Answering) -> None:
+    names = answering(lambda name, words: table1_of(words))
+    bench = Bench(REHEARSAL, tmp_path, "table1", 60.0)
+    table1(bench, "paper")
+    assert names == ["float32"]
+    assert set(bench.summary["measured"]) == {f"float32-{protocol.value}" for protocol in ProtocolName}
+
+
+def test_table1_goes_on_one_by_one_where_a_protocol_is_refused(tmp_path: Path, answering: Answering) -> None:
+    names = answering(lambda name, words: REFUSED if "isolated_cold" in words else table1_of(words))
+    bench = Bench(REHEARSAL, tmp_path, "table1", 60.0)
+    table1(bench, "paper")
+    assert names == ["float32", *(f"float32-{protocol.value}" for protocol in ProtocolName)]
+    assert set(bench.summary["refused"]) == {"float32-isolated_cold"}
+    assert len(bench.summary["measured"]) == len(ProtocolName) - 1
+    assert all(check.passed for check in bench.checks)
+
+
 def test_table1_keeps_what_is_measured_beside_what_is_refused(tmp_path: Path, answering: Answering) -> None:
-    rows = [{"name": "zoomed", "latencies": [{"value_ms": 0.1}], "paper": {"ms": 0.09}}]
-    answering(lambda name, words: REFUSED if "float16" in words else Ended(0, {"operators": rows}, ""))
+    answering(lambda name, words: REFUSED if "float16" in words else table1_of(words))
     bench = _two_dtypes(tmp_path, "table1")
     table1(bench, "paper")
     assert bench.summary["measured"]["float32-in_context"] == {"zoomed": {"ms": 0.1, "paper_ms": 0.09}}

@@ -16,15 +16,15 @@ from models.spaces.registry import create_space
 from models.spec.errors import ErrorCode
 from models.spec.measurements import Budget
 from nas_client.errors import ServiceError
+from nas_client.measuring import measure
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
-from scripts.gpu_check import report
-from scripts.gpu_check.bench import Bench, Ended, SkipPartError
-from scripts.gpu_check.choices import REHEARSAL
-from scripts.gpu_check.measure_network import measure
-from scripts.gpu_check.networks import steps, student, validation
-from scripts.gpu_check.results import Outcome, PartResult
+from profiler_service.gpu_check import report
+from profiler_service.gpu_check.bench import Bench, Ended, SkipPartError
+from profiler_service.gpu_check.choices import REHEARSAL
+from profiler_service.gpu_check.networks import steps, student, validation
+from profiler_service.gpu_check.results import Outcome, PartResult
 from tests.fake_service import SPACE, FakeService, Reply, make_table, network_ms, transport
 
 NETWORK = create_space(SPACE).sample(np.random.default_rng(1))
@@ -70,7 +70,7 @@ def measured(service: FakeService) -> dict[str, Any]:
     settings = ClientSettings()
     with ServiceClient(Transport("http://box:1", settings, http=transport(service)), settings) as client:
         (table_id,) = service.tables
-        return measure(client, NETWORK, table_id, Budget.QUICK)
+        return measure(client, NETWORK, table_id, Budget.QUICK, lambda _job: None)
 
 
 def test_a_network_is_measured_beside_its_sum() -> None:
@@ -106,7 +106,9 @@ def student_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *rows: dict[st
     source.parent.mkdir(exist_ok=True)
     source.write_text(NETWORK.model_dump_json())
     bench = Bench(replace(REHEARSAL, parameters=()), tmp_path, "student", 60.0)
-    monkeypatch.setattr("scripts.gpu_check.networks.finished_tables", lambda *_: dict.fromkeys(range(len(rows)), "0123"))
+    monkeypatch.setattr(
+        "profiler_service.gpu_check.networks.finished_tables", lambda *_: dict.fromkeys(range(len(rows)), "0123")
+    )
     monkeypatch.setattr(Bench, "service", lambda *_: nullcontext("http://box:1"))
     monkeypatch.setattr(Bench, "run", lambda *_args, **_options: Ended(0, {"tables": list(rows)}, ""))
     student(bench, "torch", "float32", tmp_path)

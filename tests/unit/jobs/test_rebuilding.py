@@ -64,7 +64,7 @@ def spread(bench: Bench, job: JobPublic) -> RebuildSpread | None:
 
 def test_the_choice_is_built_three_times_and_both_spreads_are_kept(bench: Bench) -> None:
     bench.workers.noise, bench.workers.build_noise = 0.01, 0.0
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     seconds = bench.run(job)
     found = spread(bench, job)
     assert found is not None
@@ -85,7 +85,7 @@ def test_the_choice_is_built_three_times_and_both_spreads_are_kept(bench: Bench)
 
 def test_builds_that_differ_show(bench: Bench) -> None:
     bench.workers.noise, bench.workers.build_noise = 0.001, 0.1
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     found = spread(bench, job)
     assert found is not None
@@ -112,7 +112,7 @@ def test_by_default_the_budget_decides_for_whole_grids(bench: Bench, changes: di
 
 @pytest.mark.parametrize("protocol", [ProtocolName.ISOLATED, ProtocolName.ISOLATED_COLD])
 def test_other_protocols_have_it_too(bench: Bench, protocol: ProtocolName) -> None:
-    job = bench.submit(rebuild=True, protocol=protocol)
+    job = bench.submit(rebuild="always", protocol=protocol)
     bench.run(job)
     found = spread(bench, job)
     assert found is not None
@@ -126,7 +126,7 @@ def test_what_is_known_is_not_told_again_unless_asked(bench: Bench) -> None:
     again = bench.submit(budget=Budget.NORMAL)
     bench.run(again)
     assert (spread(bench, again), bench.workers.opened) == (known, opened)
-    asked = bench.submit(rebuild=True)
+    asked = bench.submit(rebuild="always")
     bench.run(asked)
     told = spread(bench, asked)
     assert known is not None
@@ -138,7 +138,7 @@ def test_what_is_known_is_not_told_again_unless_asked(bench: Bench) -> None:
 def test_a_table_that_is_whole_can_be_asked_without_measuring_anything(bench: Bench) -> None:
     bench.run(bench.submit())
     before = len(bench.workers.groups)
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert len(bench.workers.groups) - before == len(rebuilding(bench)) == 1
     assert spread(bench, job) is not None
@@ -148,7 +148,7 @@ def test_values_and_identity_stay_and_the_tag_changes(bench: Bench) -> None:
     job = bench.submit()
     bench.run(job)
     before, tag = bench.store.table(job.table_id), bench.store.table_summary(job.table_id).etag
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     after = bench.store.table(job.table_id)
     assert (after.entries, after.info.id()) == (before.entries, before.info.id())
     assert bench.store.table_summary(job.table_id).etag != tag
@@ -185,7 +185,7 @@ def test_what_cannot_be_built_again_fails_no_job_and_nothing_else(bench: Bench, 
         bench.workers.crashing.add(graph_of(chosen[0]))
     else:
         getattr(bench.workers, how)[graph_of(chosen[0])] = Status.RUN_ERROR
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
     assert failures(bench, job) == {chosen[0].key(): reason}
@@ -206,7 +206,7 @@ def test_a_group_goes_on_without_what_took_its_process_along(
     chosen = chosen_from_a_whole_table(bench, WIDE)
     bench.workers.crashing |= {graph_of(entry) for entry in chosen[:culprits]}
     bench.workers.crash, bench.workers.blaming = crash, blaming
-    job = bench.submit(space=WIDE, rebuild=True)
+    job = bench.submit(space=WIDE, rebuild="always")
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
     assert failures(bench, job) == {entry.key(): "its process was killed" for entry in chosen[:culprits]}
@@ -216,7 +216,7 @@ def test_a_group_goes_on_without_what_took_its_process_along(
 def test_a_crash_that_says_whose_it_was_costs_one_more_visit(bench: Bench) -> None:
     chosen = chosen_from_a_whole_table(bench)
     bench.workers.crashing.add(graph_of(chosen[0]))
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert [len(group.artifacts) for group in rebuilding(bench)] == [len(chosen), len(chosen) - 1]
 
 
@@ -225,7 +225,7 @@ def test_a_group_that_finds_no_room_is_divided_until_it_does(bench: Bench, *, bl
     """Nobody is to blame then, whoever came last."""
     chosen = chosen_from_a_whole_table(bench, WIDE)
     bench.workers.room, bench.workers.blaming = 2 * BUILDS, blaming
-    job = bench.submit(space=WIDE, rebuild=True)
+    job = bench.submit(space=WIDE, rebuild="always")
     bench.run(job)
     assert (len(told(bench, job).entries), failures(bench, job)) == (len(chosen), {})
     assert max(len(group.artifacts) for group in rebuilding(bench)) > 2
@@ -234,7 +234,7 @@ def test_a_group_that_finds_no_room_is_divided_until_it_does(bench: Bench, *, bl
 def test_what_finds_no_memory_beside_others_is_tried_alone(bench: Bench) -> None:
     chosen = chosen_from_a_whole_table(bench)
     bench.workers.crowded_out.add(graph_of(chosen[0]))
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert (len(told(bench, job).entries), failures(bench, job)) == (len(chosen), {})
     assert [len(group.artifacts) for group in rebuilding(bench)] == [len(chosen), 1]
@@ -250,7 +250,7 @@ def test_without_the_sentinel_nothing_can_be_told(bench: Bench) -> None:
         return Failure(Status.CRASHED, "the sentinel failed: killed", SENTINEL_GRAPH.key())
 
     bench.workers.time_group = fail  # type: ignore[method-assign]
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
     assert failures(bench, job) == {entry.key(): "the sentinel failed: killed" for entry in chosen}
@@ -260,7 +260,7 @@ def test_a_job_that_is_stopped_between_the_parts_of_a_group_goes_on_with_the_res
     chosen = chosen_from_a_whole_table(bench)
     bench.workers.room = BUILDS
     interrupted = Event()
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
     assert bench.store.job(job.id).state is JobState.RUNNING
     assert len(told(bench, job).entries) == len(chosen) - 1
@@ -274,7 +274,7 @@ def test_every_build_of_an_entry_holds_memory(bench: Bench, monkeypatch: pytest.
     monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: free)
     bench.configure(memory_fraction=0.5)
     bench.workers.peak_memory_bytes = int(0.5 * free / 1.5 / BUILDS)
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert [len(group.artifacts) for group in rebuilding(bench)] == [1] * TWENTIETH
 
 
@@ -283,19 +283,19 @@ def test_what_fails_is_tried_again_when_asked_and_is_no_failure_then(bench: Benc
     (table,) = bench.store.tables()
     chosen = entries_to_rebuild(bench.store.table(table.id).entries, seed=table.id)
     bench.workers.leaving[graph_key(chosen[0].workload, ProtocolName.IN_CONTEXT)] = Status.RUN_ERROR
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert told(bench, job).failed == 1
     bench.workers.leaving.clear()
     bench.run(bench.submit(budget=Budget.NORMAL))
     assert told(bench, job).failed == 1, "known, though as a failure"
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert (told(bench, job).failed, len(told(bench, job).entries)) == (0, TWENTIETH)
 
 
 def test_a_job_that_is_interrupted_meanwhile_goes_on_with_that_alone(bench: Bench) -> None:
     interrupted = Event()
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(
         job, on_progress=lambda state: interrupted.set() if state.phase.endswith("times") else None, interrupted=interrupted
     )
@@ -311,7 +311,7 @@ def test_a_job_that_is_interrupted_meanwhile_goes_on_with_that_alone(bench: Benc
 
 def test_live_builds_stay_within_the_limit(bench: Bench) -> None:
     bench.configure(live_engines=4)
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert {len(group.artifacts) for group in rebuilding(bench)} == {1}
     assert len(rebuilding(bench)) == TWENTIETH
@@ -322,7 +322,7 @@ STEADY = replace(HOT, sm_clock_mhz=USUAL_MHZ, throttling=())
 
 def test_what_is_told_of_a_throttled_device_says_so(bench: Bench) -> None:
     bench.workers.device = lambda reading: HOT if rebuilding(bench) else STEADY
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert told(bench, job).throttled
     assert "throttled device" in told(bench, job).sentence()
@@ -341,7 +341,7 @@ def test_rounds_on_a_throttled_device_are_left_out_where_there_are_others(bench:
 
     bench.workers.device = read
     bench.workers.engine_drift = lambda index: 1.5 if index < slow_rounds * QUICK.passes and rebuilding(bench) else 1.0
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert not told(bench, job).throttled
     assert "throttled" not in told(bench, job).sentence()
@@ -351,13 +351,13 @@ def test_rounds_on_a_throttled_device_are_left_out_where_there_are_others(bench:
 def test_a_slow_phase_of_the_host_is_no_spread(bench: Bench) -> None:
     """Times are in units of the sentinel, which is as slow."""
     bench.workers.drift = lambda index: 1.3 if rebuilding(bench) and index < QUICK.passes else 1.0
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job)
     assert told(bench, job).fractions()["within_a_build"] < 1e-5
 
 
 def test_the_sentinel_is_in_the_group(bench: Bench) -> None:
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert [group.sentinel.request for group in rebuilding(bench)] == [SENTINEL_GRAPH]
 
 
@@ -374,7 +374,7 @@ def test_values_that_are_none_are_not_chosen() -> None:
 def test_a_share_builds_of_its_own_and_keeps_what_others_told(bench: Bench) -> None:
     """Each share: a twentieth of what it asks for, one at the least."""
     halves = GRID[:19], GRID[19:]
-    jobs = [bench.submit(workloads=half, rebuild=True) for half in halves]
+    jobs = [bench.submit(workloads=half, rebuild="always") for half in halves]
     bench.run(jobs[0])
     first = told(bench, jobs[0])
     assert (len(first.entries), first.known_keys() < {operator.key() for operator in halves[0]}) == (1, True)
@@ -388,7 +388,7 @@ def test_a_share_builds_of_its_own_and_keeps_what_others_told(bench: Bench) -> N
 
 def test_shares_together_are_all_that_a_whole_grid_wants(bench: Bench) -> None:
     for half in (GRID[:19], GRID[19:]):
-        bench.run(bench.submit(workloads=half, rebuild=True))
+        bench.run(bench.submit(workloads=half, rebuild="always"))
     opened = bench.workers.opened
     whole = bench.submit(budget=Budget.NORMAL)
     bench.run(whole)
@@ -396,7 +396,7 @@ def test_shares_together_are_all_that_a_whole_grid_wants(bench: Bench) -> None:
 
 
 def test_a_grid_of_which_one_share_is_known_wants_the_rest(bench: Bench) -> None:
-    bench.run(bench.submit(workloads=GRID[:19], rebuild=True))
+    bench.run(bench.submit(workloads=GRID[:19], rebuild="always"))
     (known,) = builds(bench)
     whole = bench.submit(budget=Budget.NORMAL)
     bench.run(whole)
@@ -407,7 +407,7 @@ def test_a_grid_of_which_one_share_is_known_wants_the_rest(bench: Bench) -> None
 def test_an_interrupted_job_builds_nothing_a_second_time(bench: Bench) -> None:
     bench.configure(live_engines=4)  # one entry a group
     interrupted = Event()
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
     assert bench.store.job(job.id).state is JobState.RUNNING
     kept = told(bench, job)
@@ -432,7 +432,7 @@ def test_a_group_whose_processes_are_ended_is_no_failure_and_is_built_again(benc
             raise JobError("the workers were closed")
 
     bench.workers.on_group = end
-    job = bench.submit(rebuild=True)
+    job = bench.submit(rebuild="always")
     bench.run(job, interrupted=interrupted)
     assert bench.store.job(job.id).state is JobState.RUNNING
     assert (len(told(bench, job).entries), told(bench, job).failed) == (1, 0)
@@ -460,7 +460,7 @@ def test_the_same_request_again_goes_on_where_it_was_cancelled(bench: Bench, ask
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
 def test_an_attempt_that_built_nothing_is_no_reason_to_build_less(bench: Bench, how: str) -> None:
     """What was told after it, by a job that came to its end, is told again."""
-    first = bench.submit(rebuild=True)
+    first = bench.submit(rebuild="always")
     if how == "cancelled":
         bench.store.update_job(first.id, state=JobState.CANCELLED)
     else:
@@ -470,7 +470,7 @@ def test_an_attempt_that_built_nothing_is_no_reason_to_build_less(bench: Bench, 
         bench.workers.broken.clear()
     bench.run(bench.submit(budget=Budget.NORMAL))
     assert set(builds(bench).values()) == {1}
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert (len(builds(bench)), set(builds(bench).values())) == (TWENTIETH, {2})
 
 
@@ -486,13 +486,13 @@ def test_a_job_that_measures_all_again_builds_all_again(bench: Bench) -> None:
 
 
 def test_a_graph_that_the_job_has_checked_is_not_made_a_second_time(bench: Bench) -> None:
-    bench.run(bench.submit(rebuild=True))
+    bench.run(bench.submit(rebuild="always"))
     assert set(Counter(request.key() for request in bench.workers.prepared).values()) == {1}
 
 
 def test_networks_alone_have_nothing_to_be_built_anew(bench: Bench) -> None:
     space = create_space(SPACE)
-    job = bench.submit(workloads=(space.sample(np.random.default_rng(0)),), rebuild=True)
+    job = bench.submit(workloads=(space.sample(np.random.default_rng(0)),), rebuild="always")
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
     assert (spread(bench, job), rebuilding(bench)) == (None, [])
@@ -500,7 +500,7 @@ def test_networks_alone_have_nothing_to_be_built_anew(bench: Bench) -> None:
 
 def test_a_large_choice_is_built_a_few_at_a_time_so_that_little_is_lost(bench: Bench) -> None:
     operators = create_space(WIDE).operators()
-    job = bench.submit(space=WIDE, rebuild=True)
+    job = bench.submit(space=WIDE, rebuild="always")
     bench.run(job)
     sizes = [len(group.artifacts) for group in rebuilding(bench)]
     assert sum(sizes) == len(told(bench, job).entries) == round(0.05 * len(operators)) > 8

@@ -73,7 +73,7 @@ def test_a_job_that_fails_as_a_whole(command: Command, failing: Setup, monkeypat
         (0, (), "interrupted; what was measured is kept; the same command goes on with the rest\n"),
         (3, (), "kept, 3 visits: a value comes when all its rounds are done; the same command goes on with the rest\n"),
         (3, ("--remeasure",), "goes on with the rest within a day\n"),
-        (3, ("--rebuild",), "goes on with the rest within a day\n"),
+        (3, ("--rebuild", "always"), "goes on with the rest within a day\n"),
     ],
 )
 def test_an_interrupted_job_tells_what_it_leaves(
@@ -174,11 +174,14 @@ def test_a_slow_device_and_differing_builds_are_told(command: Command, failing: 
     assert document["rebuild_spread"]["entries"][0]["within_ms"] == 0.005
 
 
-@pytest.mark.parametrize(("option", "expected"), [([], None), (["--rebuild"], True), (["--no-rebuild"], False)])
-def test_whether_to_rebuild_is_asked_for(command: Command, failing: Setup, option: list[str], *, expected: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [([], "auto"), *((["--rebuild", name], name) for name in ("auto", "always", "never"))],
+)
+def test_whether_to_rebuild_is_asked_for(command: Command, failing: Setup, option: list[str], expected: str) -> None:
     failing(None)
     document = command(*PROFILE, *option, "--json").document
-    assert document["job"]["request"]["rebuild"] is expected
+    assert document["job"]["request"]["rebuild"] == expected
     assert document["rebuild_spread"] is None
 
 

@@ -32,5 +32,5 @@ def test_a_group_needs_passes(counts: dict[str, int]) -> None:
 
 
 def test_an_engine_alone_needs_runs() -> None:
-    with pytest.raises(InvalidSpecError, match="runs and together must be"):
+    with pytest.raises(InvalidSpecError, match="runs and runs_per_interval must be"):
         IsolatedRequest(GRAPH, runs=0)

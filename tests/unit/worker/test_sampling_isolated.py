@@ -96,7 +96,7 @@ def test_cold_runs_follow_a_flush_that_no_window_contains(backend: _OnDevice) ->
     assert backend.device.memory == {}, "what the caches were flushed with is still there"
 
 
-@pytest.mark.parametrize("how", [{}, {"together": HOT_RUNS}, {"cold": True}])
+@pytest.mark.parametrize("how", [{}, {"runs_per_interval": HOT_RUNS}, {"cold": True}])
 def test_never_enqueues_more_than_the_driver_queues(backend: _OnDevice, how: dict[str, Any]) -> None:
     windows = 3 * RUNS_AT_ONCE
     assert run_isolated(backend, _Enqueued(backend.device), windows, **how) == [1.0] * windows

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from models.spec.measurements import ProtocolName
 from models.spec.scale import Scale
+from models.spec.table_files.etag import record_text
 from models.spec.tables import OLD_SCALE, TableInfo
+from models.spec.wire import JobCreate
 from profiler_service.storage import scale_rows, table_rows
 from profiler_service.storage.schema import TableRow
 
@@ -33,6 +35,7 @@ def upgrade() -> None:
     op.add_column("tables", sa.Column("entry_verdict", sa.Text(), nullable=True))
     op.add_column("tables", sa.Column("target_id", sa.String(length=16), nullable=True))
     connection = op.get_bind()
+    _write_requests_anew(connection)
     references = _fill_targets(connection)
     with op.batch_alter_table("tables") as tables:
         tables.alter_column("target_id", nullable=False)
@@ -44,6 +47,14 @@ def upgrade() -> None:
         for table_id in session.scalars(sa.select(TableRow.id)).all():
             table_rows.judge(session, table_id)
         session.flush()
+
+
+def _write_requests_anew(connection: sa.Connection) -> None:
+    """`rebuild` was true, false or absent, and is a word now; requests are compared by their text."""
+    jobs = sa.table("jobs", sa.column("number"), sa.column("request"))
+    for row in connection.execute(sa.select(jobs)).all():
+        request = JobCreate.parse_json(row.request, source=f"job {row.number}")
+        connection.execute(sa.update(jobs).where(jobs.c.number == row.number).values(request=record_text(request)))
 
 
 def _fill_targets(connection: sa.Connection) -> dict[str, float]:

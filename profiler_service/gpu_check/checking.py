@@ -14,10 +14,12 @@ from models.spec.errors import ExitCode
 from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.diagnosis import backend_title
 from profiler_service.findings import Outcome
+from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError, require_from_repository, scrubbed
 from profiler_service.settings import Settings
-from scripts.gpu_check.bench import Bench, PartError, SkipPartError, scrubbed
 
+BACKEND_TESTS = "tests/contract/test_backends.py"
 DEVICE_TESTS = ("tests/contract/test_devices.py", "tests/gpu")
+PROBE = "scripts/probe_tensorrt_rtx.py"
 DEVICE_ACCESSES = ("cuda-core", "pycuda")
 
 
@@ -44,12 +46,14 @@ def environment(bench: Bench) -> None:
 
 def contract(bench: Bench, backend: str) -> None:
     """The suite that every backend must pass."""
-    chosen = f"{backend}-{bench.choices.device}"
-    _pytest(bench, "tests/contract/test_backends.py", "-k", chosen)
+    require_from_repository(BACKEND_TESTS)
+    _pytest(bench, BACKEND_TESTS, "-k", f"{backend}-{bench.choices.device}")
 
 
 def device_contract(bench: Bench) -> None:
     """The suite that every way to a CUDA device must pass, and the tests of its clock."""
+    for path in DEVICE_TESTS:
+        require_from_repository(path)
     _pytest(bench, *DEVICE_TESTS)
 
 
@@ -58,7 +62,7 @@ def clocks(bench: Bench, backend: str) -> None:
     path = bench.folder / "clocks.json"
     dtypes = [option for dtype in bench.choices.dtypes for option in ("--dtype", dtype)]
     arguments = ("--backend", backend, "--device", bench.choices.device, *dtypes, "-o", path)
-    if nonsense := _makes_no_sense(bench, "clocks", "-m", "scripts.gpu_check.clocks", *arguments):
+    if nonsense := _makes_no_sense(bench, "clocks", "-m", "profiler_service.gpu_check.clocks", *arguments):
         raise SkipPartError(nonsense)
     _take_over(bench, json.loads(path.read_text()))
 
@@ -68,7 +72,7 @@ def device_clocks(bench: Bench) -> None:
     absent = []
     for access in DEVICE_ACCESSES:
         path = bench.folder / f"{access}.json"
-        arguments = ("-m", "scripts.gpu_check.copying", "--access", access, "-o", path)
+        arguments = ("-m", "profiler_service.gpu_check.copying", "--access", access, "-o", path)
         try:
             nonsense = _makes_no_sense(bench, access, *arguments)
         except PartError as failure:  # the other library is still to be seen
@@ -85,9 +89,10 @@ def device_clocks(bench: Bench) -> None:
 
 def probe(bench: Bench) -> None:
     """Whether TensorRT-RTX executes on this GPU. That it does not is a finding, not a failure."""
+    require_from_repository(PROBE)
     path = bench.folder / "probe.json"
     options = ("--timeout", "70", "--device-index", Settings.load().device_index, "-o", path)
-    bench.run("probe", "scripts/probe_tensorrt_rtx.py", *options, accepts=(0, 1))
+    bench.run("probe", PROBE, *options, accepts=(0, 1))
     if not path.exists():
         raise PartError("the probe left no document")
     found = json.loads(path.read_text())

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from models.spec.measurements import ProtocolName
-from scripts.gpu_check import checking, measuring, networks, report
-from scripts.gpu_check.bench import Bench
-from scripts.gpu_check.choices import Choices
-from scripts.gpu_check.measuring import table_part
+from profiler_service.gpu_check import checking, measuring, networks, report
+from profiler_service.gpu_check.bench import Bench
+from profiler_service.gpu_check.choices import Choices
+from profiler_service.gpu_check.measuring import table_part
 
 VALIDATION = "validation-{backend}-{dtype}"
 

@@ -7,7 +7,7 @@ import pytest
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import operator_comparisons
 from models.spec.measurements import ProtocolName
-from profiler_service.cli import operators
+from profiler_service.cli import table1
 from tests.unit.service_cli.conftest import Command
 from tests.unit.service_cli.paper_runner import Setup
 
@@ -67,7 +67,7 @@ def test_people_see_both_numbers_and_the_convention(command: Command, failing: S
     times, counts = (line.split() for line in ended.out.splitlines() if line.startswith("zoomed "))
     assert times == ["zoomed", "0.5000", "0.5000", "(0.09)"]
     assert counts == ["zoomed", "0.30", "(0.30)", "0.59", "(0.59)", "8×8", "3.5", "(2)"]
-    assert operators.CONVENTION in ended.out
+    assert table1.CONVENTION in ended.out
 
 
 def test_nothing_is_cut_off_on_a_narrow_terminal(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,8 @@ class PartResult(Record):
 
     Attributes:
         summary: the part's own numbers.
+        visits: that its databases held when it was interrupted; 0 where it was not. More of them is how one call that was not
+            enough shows that it came forward.
         provenance: of the code and the box, and which settings of the environment were not the usual ones, by their variable.
     """
 
@@ -59,6 +61,7 @@ class PartResult(Record):
     reason: str = ""
     checks: tuple[Check, ...] = ()
     summary: dict[str, Any] = Field(default_factory=dict)
+    visits: int = 0
     commands: tuple[CommandRecord, ...] = ()
     started_at: UtcTime
     seconds: float

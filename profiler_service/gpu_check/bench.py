@@ -6,20 +6,23 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.spec.errors import ErrorCode, ExitCode
-from scripts.gpu_check.choices import Choices
-from scripts.gpu_check.results import Check, CommandRecord
+from models.spec.errors import REFUSALS, ErrorCode, ExitCode
+from profiler_service.gpu_check.choices import Choices
+from profiler_service.gpu_check.results import Check, CommandRecord
 
 ROOT = Path(__file__).resolve().parents[2]
+"""Folder of the packages: a checkout of the repository, or where they are installed."""
+
 BIN = Path(sys.executable).parent
 
 GRACE_S = 45.0
@@ -30,9 +33,6 @@ POLL_S = 0.1
 _CONSOLE_SCRIPTS = {"profiler-service": "profiler_service.cli.main", "nas-client": "nas_client.cli.main"}
 
 _PYTEST_FOLDER = re.compile(r"pytest-of-[^/\s'\"]+")
-
-REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
-"""What a command or the service says of something that this backend does not do at all."""
 
 
 class PartError(Exception):
@@ -118,6 +118,10 @@ class Bench:
         """Until commands are interrupted."""
         return self._deadline - time.monotonic()
 
+    def count_visits(self) -> int:
+        """How many visits to engines the part's databases hold: what an interrupted command goes on from."""
+        return sum(map(_count_visits, {self.database, *self.folder.glob("*.sqlite")}))
+
     def check(self, name: str, passed: bool, detail: str, *, aim: bool = False) -> None:
         """Note that something holds, or does not."""
         self.checks.append(Check(name=name, passed=bool(passed), detail=detail, aim=aim))
@@ -150,7 +154,12 @@ class Bench:
         out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                command, stdout=stdout, stderr=stderr, cwd=ROOT, env=os.environ | environment, start_new_session=True
+                command,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=working_folder(),
+                env=os.environ | environment,
+                start_new_session=True,
             )
             interrupted = self._wait(process)
         _end_what_is_left(process)
@@ -184,7 +193,7 @@ class Bench:
                 command,
                 stdout=stream,
                 stderr=stream,
-                cwd=ROOT,
+                cwd=working_folder(),
                 env=os.environ | self.environment(backend),
                 start_new_session=True,
             )
@@ -212,6 +221,34 @@ class Bench:
             _stop(process, signal.SIGINT)
             raise
         return False
+
+
+def in_checkout() -> bool:
+    """Whether the packages lie in the repository, with its tests and scripts, not in some folder of installed ones."""
+    return (ROOT / "pyproject.toml").exists()
+
+
+def require_from_repository(path: str) -> None:
+    """Raises SkipPartError where a file or folder of the repository, which is not installed with the packages, is not here."""
+    if not (ROOT / path).exists():
+        raise SkipPartError(
+            f"it needs {path} of the repository, which is not installed with the package; in a clone, "
+            "`make gpu-check` or `python -m profiler_service.gpu_check` has it"
+        )
+
+
+def working_folder() -> Path:
+    """Where commands run: in the checkout, which need not be installed; else where this one was started."""
+    return ROOT if in_checkout() else Path.cwd()
+
+
+def _count_visits(path: Path) -> int:
+    """Of one database; 0 where it cannot be read or holds no such table yet."""
+    if not path.exists():
+        return 0
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM visits").fetchone()[0])
+    return 0
 
 
 def _stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -258,7 +295,7 @@ def _scrub(path: Path) -> None:
 
 def scrubbed(text: str) -> str:
     """The same without folders of this box, and without the name of whoever pytest's temporary ones are called after."""
-    for folder, short in ((BIN.parent, ".venv"), (ROOT, "."), (Path.home(), "~")):
+    for folder, short in ((BIN.parent, ".venv"), (ROOT, "."), (working_folder(), "."), (Path.home(), "~")):
         if folder != Path("/"):
             text = text.replace(str(folder), short)
     return _PYTEST_FOLDER.sub("pytest-of-user", text)

@@ -1,6 +1,6 @@
 """Does a CUDA device's clock say what its memory can do? Run in a process of its own.
 
-    python -m scripts.gpu_check.copying --access cuda-core -o copying.json
+    python -m profiler_service.gpu_check.copying --access cuda-core -o copying.json
 
 A copy from device memory to device memory, captured and timed as engines are, against the bus; and two such copies in a row,
 between other places. One copy of twice the bytes would not do: on an H100 it ran at four fifths of the smaller one's rate.
@@ -24,8 +24,8 @@ from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.errors import RunError
+from profiler_service.gpu_check.peaks import Limits, limits_of
 from profiler_service.settings import Settings
-from scripts.gpu_check.peaks import Limits, limits_of
 
 NBYTES = 2**28
 """Of one copy: several times any L2 cache."""

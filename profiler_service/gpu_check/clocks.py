@@ -1,6 +1,6 @@
 """Does a backend's clock say what other clocks say? Run in a process of its own, which loads that runtime and no other.
 
-    python -m scripts.gpu_check.clocks --backend inductor --device cuda -o clocks.json
+    python -m profiler_service.gpu_check.clocks --backend inductor --device cuda -o clocks.json
 
 A large matrix product (a 1×1 convolution) against what the device can do, and against half of it; an engine that does
 next to nothing; and the same product by a clock that is not the backend's.
@@ -25,10 +25,10 @@ from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import create_backend, device_kinds
+from profiler_service.gpu_check.peaks import Limits, limits_of
 from profiler_service.settings import Settings
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
-from scripts.gpu_check.peaks import Limits, limits_of
 
 LONG_MS = 10.0
 """A product of this length drowns the launch of a run, some 10 µs, in the host's clock."""

@@ -10,9 +10,9 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
-from scripts.gpu_check.bench import Bench, PartError, SkipPartError
-from scripts.gpu_check.choices import FEWEST_NETWORKS
-from scripts.gpu_check.measuring import measured_table, table_part
+from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError
+from profiler_service.gpu_check.choices import FEWEST_NETWORKS
+from profiler_service.gpu_check.measuring import measured_table, table_part
 
 PEARSON_AIM, MAPE_AIM = {"cuda": 0.998, "cpu": 0.999}, {"cuda": 0.03, "cpu": 0.02}
 """DESIGN's aims for sums that nothing was fitted to."""
@@ -37,7 +37,7 @@ def student(bench: Bench, backend: str, dtype: str, reference: Path) -> None:
     with bench.service(backend) as url:
         options = [option for table_id in tables.values() for option in ("--table", table_id)]
         arguments = ("--url", url, "--architecture", path, "--budget", choices.budget, *options)
-        ended = bench.run("measure", "-m", "scripts.gpu_check.measure_network", *arguments)
+        ended = bench.run("measure", "nas-client", "measure", *arguments, "--json")
     if ended.document is None:
         raise PartError("the measurement left no document")
     bench.summary = {"paper": PAPER, **ended.document}

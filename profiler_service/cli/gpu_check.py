@@ -1,0 +1,112 @@
+"""`gpu-check`: what a GPU box has to show. What it runs is imported when it runs, so that the command line stays light."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.spec.measurements import Budget, ProtocolName
+from profiler_service.backends.options import DeviceKind
+
+LIMIT_S = 440.0
+"""Of one part, before its commands are interrupted; with the time to end well under nine minutes."""
+
+_MEASURED = "What is measured; the same for everything in one folder"
+
+
+def _seconds(text: str) -> float:
+    """Raises BadParameter where the text is no number of seconds that a command could run for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"must be a number of seconds above 0, not {text!r}")
+    return value
+
+
+def gpu_check(
+    list_only: Annotated[bool, typer.Option("--list", help="Name the parts, and how far each is, and do nothing.")] = False,
+    part: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this part, once; repeatable.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of results.", show_default="build/gpu-check")
+    ] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="On the CPU, in a small space: is everything in place?")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Repeat parts that are done.")] = False,
+    limit: Annotated[
+        float, typer.Option(parser=_seconds, metavar="S", help="Seconds before the commands of a part are interrupted.")
+    ] = LIMIT_S,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="DIR", envvar="OPCLOCK_REFERENCE", help="Data published with papers.")
+    ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where `publish` puts tables.", show_default="lut_data")
+    ] = None,
+    device: Annotated[DeviceKind | None, typer.Option(rich_help_panel=_MEASURED)] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Repeatable.", show_default="all that run on the device", rich_help_panel=_MEASURED),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32, float16 or bfloat16; repeatable.", rich_help_panel=_MEASURED)
+    ] = None,
+    protocol: Annotated[
+        list[ProtocolName] | None, typer.Option(help="Repeatable.", show_default="all", rich_help_panel=_MEASURED)
+    ] = None,
+    space: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=_MEASURED)] = None,
+    input_size: Annotated[str | None, typer.Option(metavar="HxW", rich_help_panel=_MEASURED)] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N,…", help="Of the space; repeatable; '' for the usual ones.", rich_help_panel=_MEASURED),
+    ] = None,
+    budget: Annotated[Budget | None, typer.Option(rich_help_panel=_MEASURED)] = None,
+    shares: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Commands that one table is measured by.", rich_help_panel=_MEASURED),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Entries whose repeatability is looked at.", rich_help_panel=_MEASURED)
+    ] = None,
+    architectures: Annotated[
+        int | None, typer.Option(metavar="N", help="Networks of a validation.", rich_help_panel=_MEASURED)
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Networks that one command measures, interleaved.", rich_help_panel=_MEASURED),
+    ] = None,
+) -> None:
+    """Show, part by part, what is promised of a GPU (docs/gpu.md); what is done is not repeated.
+
+    Ends with 0 if everything is done or makes no sense here, 4 if something failed, 75 if a part needs another call.
+    """
+    from profiler_service.gpu_check.driver import Options, run
+
+    given: dict[str, Any] = {
+        "device": device,
+        "backends": tuple(backend or ()) or None,
+        "dtypes": tuple(dtype or ()) or None,
+        "protocols": tuple(name.value for name in protocol or ()) or None,
+        "space": space,
+        "input_size": input_size,
+        "parameters": None if parameter is None else tuple(filter(None, parameter)),
+        "budget": None if budget is None else budget.value,
+        "shares": shares,
+        "sample": sample,
+        "architectures": architectures,
+        "at_once": at_once,
+    }
+    options = Options(
+        limit_s=limit,
+        parts=tuple(part or ()),
+        list_only=list_only,
+        output=output,
+        reference=reference,
+        tables=tables,
+        rehearse=rehearse,
+        redo=redo,
+        changes={name: value for name, value in given.items() if value is not None},
+    )
+    raise typer.Exit(run(options))
