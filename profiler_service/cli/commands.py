@@ -30,7 +30,7 @@ app = typer.Typer(
 
 @app.callback()
 def _quieten() -> None:
-    # Before any command, and no docstring, which would be the help.
+    # Before any command runs, but not for the list of commands. A docstring would take the place of the help above.
     from profiler_service.logs import configure_logs
 
     configure_logs("warning")
