@@ -14,7 +14,6 @@ from models.spec.measurements import Budget
 from models.terminal import Json, emit
 from nas_client.cli.options import BudgetOption, Url, connect
 from nas_client.cli.watching import watching
-from nas_client.measuring import measure as measure_network
 
 
 def measure(
@@ -28,6 +27,8 @@ def measure(
 
     A network that fails, or that a protocol does not measure, says why and ends the command with 0 all the same.
     """
+    from nas_client.measuring import measure as measure_network
+
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
