@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import numpy as np
-
 from models.networks.mixed_graph import Edge as Edge
 from models.networks.mixed_graph import LatencyGraph as LatencyGraph
 from models.networks.mixed_graph import Node as Node
@@ -27,6 +25,8 @@ from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from models.networks.module import Network
     from models.supernets.base import Supernet
 

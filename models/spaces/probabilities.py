@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from models.spec.errors import InvalidSpecError
 
-Probabilities = Mapping[str, Mapping[str, NDArray[np.float64]]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Probabilities: TypeAlias = "Mapping[str, Mapping[str, NDArray[np.float64]]]"
 """`{"alpha" | "beta" | "gamma": {group: probabilities}}`. Shape: (rows, choices), every row summing to one."""
 
 TOLERANCE = 1e-3
@@ -29,6 +30,8 @@ def settle_probabilities(
     Raises:
         InvalidSpecError: a group is missing or has another shape, or a row is no distribution; names all three.
     """
+    import numpy as np
+
     settled: dict[str, dict[str, NDArray[np.float64]]] = {}
     for granularity, groups in shapes.items():
         settled[granularity] = {}
@@ -41,6 +44,8 @@ def settle_probabilities(
 
 
 def _distributions(what: str, rows: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    import numpy as np
+
     if rows.shape != shape:
         expected, actual = ("×".join(map(str, sides)) or "()" for sides in (shape, rows.shape))
         raise InvalidSpecError(f"{what} has shape {actual}; {expected} is expected", hint="Rows and choices are the space's.")

@@ -10,18 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spaces.registry import create_space
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit, warn
 from nas_client.cli.estimate import document, explain_missing
-from nas_client.cli.options import TableSource, ValidationFolder, known_bias
+from nas_client.cli.options import TableSource, ValidationFolder, known_bias, load_table
 from nas_client.errors import ParameterError
-from nas_client.estimates import Estimate
 from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
-from nas_client.table import LookupTable, load_table
 
 if TYPE_CHECKING:
+    from nas_client.estimates import Estimate
     from nas_client.search.derivation import Derived
+    from nas_client.table import LookupTable
 
 Branches = tuple[int, ...]
 
@@ -55,6 +54,7 @@ def derive(
     """Decode searched parameters: architectures with their estimated latency, multiply-adds and parameters."""
     if branches is not None and accuracies is not None:
         raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
+    from models.spaces.registry import create_space
     from nas_client.cli.latency_options import read_parameters
     from nas_client.search.derivation import derive as derive_one
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,11 @@ from rich.table import Table as Grid
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.terminal import Json, Require, emit, end_unless, people, warn
-from nas_client.cli.options import TableSource, ValidationFolder, known_bias, say
-from nas_client.estimates import Estimate, estimate, read_calibration
-from nas_client.table import LookupTable, Term, load_table
+from nas_client.cli.options import TableSource, ValidationFolder, known_bias, load_table, say
+
+if TYPE_CHECKING:
+    from nas_client.estimates import Estimate
+    from nas_client.table import LookupTable, Term
 
 
 def command(
@@ -32,6 +34,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Sum a network's operators. Those without an entry are listed, never taken for zero."""
+    from nas_client.estimates import estimate, read_calibration
+
     found = load_table(table)
     fitted = read_calibration(calibration, found, say) if calibration is not None else None
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource
-from nas_client.table import load_table
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource, load_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

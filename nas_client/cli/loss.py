@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from models.terminal import Json, Require, emit, end_unless, warn
-from nas_client.cli.options import TableSource
-from nas_client.table import load_table
+from nas_client.cli.options import TableSource, load_table
 
 
 class Width(StrEnum):

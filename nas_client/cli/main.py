@@ -22,8 +22,6 @@ from nas_client.cli import (
     train,
     validate,
 )
-from nas_client.cli.options import say
-from nas_client.transport import announce_retries
 
 app = typer.Typer(
     name="nas-client",
@@ -50,5 +48,4 @@ app.command("validate")(validate.validate)
 
 def main() -> None:
     """The console script."""
-    announce_retries(say)
     run(app)

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import ExitCode
 from models.spec.measurements import Budget
 from models.terminal import Json, emit
 from nas_client.cli.options import BudgetOption, Url, connect
 from nas_client.cli.watching import watching
-from nas_client.measuring import measure as measure_network
 
 
 def measure(
@@ -26,13 +26,17 @@ def measure(
 ) -> None:
     """Have one network measured by the protocol of each table, and show it beside the sum of the table's entries.
 
-    A network that fails, or that a protocol does not measure, says why and ends the command with 0 all the same.
+    Where it fails, or a protocol measures no such networks, the reason is printed; a failure ends the command with 4.
     """
+    from nas_client.measuring import measure as measure_network
+
     network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
     document = {"network": network.label(), "tables": rows}
     emit(document, as_json=json, text=lambda console: _show(console, rows))
+    if any(row["measured_ms"] is None and not row["refused"] for row in rows):
+        raise typer.Exit(ExitCode.WORKLOADS_FAILED)
 
 
 def _show(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,7 @@
-"""Options that several commands share, each said once, and what they stand for."""
+"""Options that several commands share, each said once, and what they stand for.
+
+HTTP, numpy and torch are imported when a command runs, here and in the commands: whoever asks for help need not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ import typer
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import Verdict
 from models.terminal import people, warn
-from nas_client.service import ServiceClient
-from nas_client.settings import ClientSettings
-from nas_client.table import LookupTable
 
 if TYPE_CHECKING:
+    from nas_client.service import ServiceClient
+    from nas_client.table import LookupTable
     from nas_client.uncertainty import SumBias
 
 Url = Annotated[str, typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Address of the service, http://host:port.")]
@@ -53,7 +55,21 @@ INTERRUPTED = 130
 
 def connect(url: str) -> ServiceClient:
     """The service at that address, with the environment's settings; it says on stderr when it goes another way than usual."""
+    from nas_client.service import ServiceClient
+    from nas_client.settings import ClientSettings
+    from nas_client.transport import announce_retries
+
+    announce_retries(say)
     return ServiceClient.connect(url, ClientSettings.load(), notice=say)
+
+
+def load_table(source: str) -> LookupTable:
+    """The table that `TableSource` names; see `nas_client.table.load_table`."""
+    from nas_client.table import load_table as load
+    from nas_client.transport import announce_retries
+
+    announce_retries(say)
+    return load(source)
 
 
 def say(sentence: str) -> None:
@@ -71,6 +87,7 @@ def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumB
         table: what was found there.
         validation: folder of a validation.
     """
+    from nas_client.settings import ClientSettings
     from nas_client.validation.known import published_validation, read_validation
 
     known = published_validation(source, ClientSettings.load()) if validation is None else read_validation(validation, table)

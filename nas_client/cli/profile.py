@@ -15,7 +15,6 @@ from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
 from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
 from nas_client.cli.watching import watching
-from nas_client.jobs import run_job
 
 
 def profile(
@@ -39,6 +38,8 @@ def profile(
     json: Json = False,
 ) -> None:
     """Have the service measure every operator of a search space. What its table already holds is not measured again."""
+    from nas_client.jobs import run_job
+
     parameters = dict(map(parse_parameter, parameter or ()))
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
     request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)

@@ -11,7 +11,6 @@ from models.spec.errors import UnknownNameError
 from models.spec.table_files import TableFormat, write_table
 from models.terminal import Json, Require, emit, end_unless, warn
 from nas_client.cli.options import Url, connect
-from nas_client.table import LookupTable, choose_table
 
 
 def pull(
@@ -22,6 +21,8 @@ def pull(
     json: Json = False,
 ) -> None:
     """Copy a table from a service into a file. An unchanged table is not transferred again."""
+    from nas_client.table import LookupTable, choose_table
+
     table_format = _format_of(output)
     with connect(url) as service:
         found = LookupTable(service.table(choose_table(service.tables(), table_id=table).id))

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource
-from nas_client.table import load_table
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource, load_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress

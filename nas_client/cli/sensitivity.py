@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from models.terminal import Json, Require, emit, end_unless, warn
-from nas_client.cli.options import TableSource
-from nas_client.table import load_table
+from nas_client.cli.options import TableSource, load_table
 
 
 def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.terminal import Json, emit, progress
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, say
-from nas_client.table import load_table
+from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, load_table, say
 
 if TYPE_CHECKING:
     from nas_client.train.config import TrainConfig
@@ -107,6 +105,7 @@ def _wanted(
 
 
 def _first_weights(folder: Path, table: str, role: str, architecture: ArchitectureSpec) -> Start:
+    from models.spaces.registry import create_space
     from nas_client.search.first_weights import supernet_weights
 
     return supernet_weights(folder, create_space(load_table(table).info.space), role, architecture)

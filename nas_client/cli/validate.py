@@ -17,10 +17,10 @@ from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
 from nas_client.cli.options import BudgetOption, Space, Url, connect
 from nas_client.cli.watching import watching
-from nas_client.service import ServiceClient
-from nas_client.table import LookupTable, choose_table
 
 if TYPE_CHECKING:
+    from nas_client.service import ServiceClient
+    from nas_client.table import LookupTable
     from nas_client.validation.judge import Validation
     from nas_client.validation.run import ValidationRun
 
@@ -88,6 +88,8 @@ def _choose(
     service: ServiceClient, space: str, input_size: str | None, ids: list[str], protocols: list[ProtocolName]
 ) -> list[LookupTable]:
     """The tables named, or those of that space that this service's own target was measured with, one for each protocol."""
+    from nas_client.table import LookupTable, choose_table
+
     tables = service.tables()
     size = None if input_size is None else parse_size(input_size)
     if ids:

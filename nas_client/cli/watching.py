@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from models.terminal import job_progress
 from nas_client.cli.options import say
-from nas_client.jobs import Watch
+
+if TYPE_CHECKING:
+    from nas_client.jobs import Watch
 
 
 @contextmanager

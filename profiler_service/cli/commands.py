@@ -26,6 +26,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _quieten() -> None:
+    # Before any command runs, but not for the list of commands. A docstring would take the place of the help above.
+    from profiler_service.logs import configure_logs
+
+    configure_logs("warning")
+
+
 app.command("serve")(serve.serve)
 app.command("profile")(profile.profile)
 app.command("tables")(exchange.tables)

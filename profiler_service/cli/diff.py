@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,11 @@ from rich.table import Table as Grid
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit, people, print_whole
 from profiler_service.cli.options import Database, Fdr
+from profiler_service.cli.runtime import load_settings
 from profiler_service.cli.sources import TableName, load_table, parse_fraction, parse_rate
-from profiler_service.comparison import EntryDifference, TableComparison, compare
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.comparison import EntryDifference, TableComparison
 
 
 class FailOn(StrEnum):
@@ -41,10 +43,12 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare table B with table A: what only one has, how far the values are apart, and what of it is more than noise."""
+    from profiler_service.comparison import compare
+
     if threshold is not None and fail_on is None:
         raise typer.BadParameter("--threshold says what counts for --fail-on; give both")
     least = parse_fraction(threshold or "0", "--threshold")
-    rate, settings = parse_rate(fdr), Settings.load(database=database)
+    rate, settings = parse_rate(fdr), load_settings(database=database)
     comparison = compare(load_table(a, settings), load_table(b, settings), fdr=rate)
     counted = [] if fail_on is None else _counted(comparison.significant, fail_on, least)
     document = comparison.model_dump(mode="json", exclude=None if everything else {"differences"})

@@ -11,17 +11,17 @@ from rich.markup import escape
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit
 from profiler_service.cli.options import Backend, Database, Threads
-from profiler_service.cli.runtime import describe_backend
-from profiler_service.diagnosis import diagnose
+from profiler_service.cli.runtime import describe_backend, load_settings
 from profiler_service.findings import Finding, Outcome
-from profiler_service.settings import Settings
 
 _MARKS = {Outcome.OK: "[green]ok[/]     ", Outcome.WARNING: "[yellow]warning[/]", Outcome.PROBLEM: "[red]problem[/]"}
 
 
 def doctor(database: Database = None, backend: Backend = None, threads: Threads = None, json: Json = False) -> None:
     """Check Python, GPUs, backends, database, disk and CPU; ends with 3 if something stands in the way of measuring."""
-    settings = Settings.load(database=database, backend=backend, threads=threads)
+    from profiler_service.diagnosis import diagnose
+
+    settings = load_settings(database=database, backend=backend, threads=threads)
     findings = list(diagnose(settings, describe_backend))
     ready = all(finding.outcome is not Outcome.PROBLEM for finding in findings)
     document = {"ready": ready, "findings": [finding.model_dump(mode="json") for finding in findings]}

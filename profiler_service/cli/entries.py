@@ -16,8 +16,8 @@ from models.spec.measurements import Flag, Measurement
 from models.spec.operators import OperatorSpec
 from models.terminal import Json, emit, print_whole
 from profiler_service.cli.options import Database
+from profiler_service.cli.runtime import load_settings
 from profiler_service.cli.sources import TableName, load_table
-from profiler_service.settings import Settings
 
 
 class Sorting(StrEnum):
@@ -45,7 +45,7 @@ def entries(
     """List the entries of a table: value and standard error, rounds, flags, keys."""
     if kind is not None and kind not in kind_names():
         raise UnknownNameError.of("operator kind", kind, kind_names())
-    content = load_table(table, Settings.load(database=database))
+    content = load_table(table, load_settings(database=database))
     found = [
         entry
         for entry in content.entries

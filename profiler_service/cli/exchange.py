@@ -19,15 +19,14 @@ from models.spec.tables import Table
 from models.spec.wire import TablePublic
 from models.terminal import Json, emit, people
 from profiler_service.cli.options import Database
-from profiler_service.cli.runtime import open_existing_store, open_store
-from profiler_service.settings import Settings
+from profiler_service.cli.runtime import load_settings, open_existing_store, open_store
 
 BINARY_FORMATS = frozenset({TableFormat.PARQUET, TableFormat.ARROW, TableFormat.NPY})
 
 
 def tables(database: Database = None, json: Json = False) -> None:
     """List the tables of the database."""
-    settings = Settings.load(database=database)
+    settings = load_settings(database=database)
     with open_existing_store(settings) as store:
         found = store.tables()
     documents = [_document(table) for table in found]
@@ -45,7 +44,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write one table to a file."""
-    settings = Settings.load(database=database)
+    settings = load_settings(database=database)
     with open_existing_store(settings) as store:
         content = store.table(table)
     if output is None and not json:
@@ -68,7 +67,7 @@ def import_table(
 
 def save(table: Table, database: Path | None, *, as_json: bool) -> None:
     """Put a table into the database and say which one it became."""
-    settings = Settings.load(database=database)
+    settings = load_settings(database=database)
     with open_store(settings) as store:
         table_id = store.import_table(table)
     document = {"table_id": table_id, "entries": len(table.entries), "database": str(settings.database)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,12 +14,11 @@ from rich.table import Table as Grid
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit, people, print_whole
 from profiler_service.cli.options import Database, Fdr
-from profiler_service.cli.runtime import open_existing_store
+from profiler_service.cli.runtime import load_settings, open_existing_store
 from profiler_service.cli.sources import TableName, is_file, load_table, parse_fraction, parse_rate
-from profiler_service.linting import Inversion, LintReport
-from profiler_service.linting import lint as lint_table
-from profiler_service.raw_data import rounds_of
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.linting import Inversion, LintReport
 
 ENTRIES_SHOWN = 5
 
@@ -41,7 +40,10 @@ def lint(
     json: Json = False,
 ) -> None:
     """Look for what is wrong in a table: values that fall where the operator grows, flags, failures, an unsettled scale."""
-    rate, apart, settings = parse_rate(fdr), parse_fraction(plain, "--plain"), Settings.load(database=database)
+    from profiler_service.linting import lint as lint_table
+    from profiler_service.raw_data import rounds_of
+
+    rate, apart, settings = parse_rate(fdr), parse_fraction(plain, "--plain"), load_settings(database=database)
     if is_file(table):
         report = lint_table(load_table(table, settings), fdr=rate, plain_apart=apart)
     else:

@@ -11,7 +11,5 @@ def main() -> None:
     """Run the command of this process's arguments; never returns."""
     from models.terminal import run
     from profiler_service.cli.commands import app
-    from profiler_service.logs import configure_logs
 
-    configure_logs("warning")
     run(app)

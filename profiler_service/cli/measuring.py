@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,11 +16,12 @@ from models.spec.measurements import Measurement
 from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from models.terminal import job_progress, people
-from profiler_service.admission import admit
 from profiler_service.cli.quiet import Start
 from profiler_service.cli.runtime import open_runner, open_store, open_workers
-from profiler_service.jobs.reporting import PhaseSeconds
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.jobs.reporting import PhaseSeconds
+    from profiler_service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def measure(request: JobCreate, settings: Settings, title: str = "measuring", *,
         typer.Exit: it was interrupted before it began.
         OpclockError: what `admit` or `JobRunner.run` raises.
     """
+    from profiler_service.admission import admit
+
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
         with open_workers(settings) as workers:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -25,7 +24,10 @@ from profiler_service import selection
 from profiler_service.cli.measuring import failure_document, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, RebuildOption, Remeasure, Threads, WaitForQuiet
 from profiler_service.cli.quiet import Start
-from profiler_service.settings import Settings, require_known_settings
+from profiler_service.cli.runtime import measuring_settings
+
+if TYPE_CHECKING:
+    from profiler_service.settings import Settings
 
 FAILURES_SHOWN = 10
 
@@ -62,8 +64,7 @@ def profile(
     """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
     if sample is not None and share is not None:
         raise typer.BadParameter("--sample and --share both choose operators; give one of the two")
-    require_known_settings(os.environ)
-    settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
+    settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
             "name": space,

@@ -12,10 +12,9 @@ from models.spec.table_cards import TableCard
 from models.spec.verdicts import TrustLevel
 from models.terminal import Json, emit
 from profiler_service.cli.options import Database
-from profiler_service.cli.runtime import open_existing_store
+from profiler_service.cli.runtime import load_settings, open_existing_store
 from profiler_service.publishing import card_of, incomplete, publishable, read_validation, require_complete, require_trustworthy
 from profiler_service.publishing import publish as write_files
-from profiler_service.settings import Settings
 
 
 def publish(
@@ -36,7 +35,7 @@ def publish(
     json: Json = False,
 ) -> None:
     """Put a table, as Parquet, and a card with its provenance and validation below a folder, under a name of its own."""
-    settings = Settings.load(database=database)
+    settings = load_settings(database=database)
     with open_existing_store(settings) as store:
         kept = publishable(store.table(table))
     card = card_of(kept, None if validation is None else read_validation(validation, table))

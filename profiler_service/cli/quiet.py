@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 
 from models.terminal import people
-from profiler_service.backends.registry import kind_meant
 from profiler_service.conditions import Conditions, look
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.settings import Settings
 
 CHECK_EVERY_S = 5.0
 """Between two looks while waiting."""
@@ -57,6 +59,8 @@ class Start:
         Raises:
             typer.Exit: it was interrupted.
         """
+        from profiler_service.backends.registry import kind_meant
+
         if kind_meant(settings.backend, settings.device) == "cuda":
             found = self._look()
             if found.busy:

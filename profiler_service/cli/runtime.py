@@ -1,28 +1,57 @@
-"""The parts of the service that a command starts, from its settings."""
+"""The parts of the service that a command starts, from its settings. Each is imported when it is started: together they take
+half a second, which a command that only shows its help need not wait for.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from models.spec.errors import UnknownNameError
-from profiler_service.backends.registry import backend_names
 from profiler_service.conditions import look
-from profiler_service.jobs.runner import JobRunner
-from profiler_service.jobs.workers import Workers, WorkerSettings
-from profiler_service.settings import Settings
-from profiler_service.storage.store import Store
-from profiler_service.worker.protocol import BackendDescription
+
+if TYPE_CHECKING:
+    from profiler_service.jobs.runner import JobRunner
+    from profiler_service.jobs.workers import Workers
+    from profiler_service.settings import Settings
+    from profiler_service.storage.store import Store
+    from profiler_service.worker.protocol import BackendDescription
+
+
+def load_settings(**chosen: object) -> Settings:
+    """Those of the environment and of a command's options. Raises InvalidSpecError; see `Settings.load`."""
+    from profiler_service.settings import Settings
+
+    return Settings.load(**chosen)
+
+
+def measuring_settings(**chosen: object) -> Settings:
+    """The same for a command that measures, which refuses variables that were meant to be settings.
+
+    Raises:
+        UnknownNameError: see `require_known_settings`.
+        InvalidSpecError: see `Settings.load`.
+    """
+    from profiler_service.settings import require_known_settings
+
+    require_known_settings(os.environ)
+    return load_settings(**chosen)
 
 
 def open_store(settings: Settings) -> Store:
     """The database, made if it is missing, its directory too. Raises StorageError, OSError."""
+    from profiler_service.storage.store import Store
+
     settings.database.parent.mkdir(parents=True, exist_ok=True)
     return Store.open(settings.database)
 
 
 def open_existing_store(settings: Settings) -> Store:
     """The database of a command that only reads. Raises StorageError where there is none."""
+    from profiler_service.storage.store import Store
+
     return Store.open(settings.database, create=False)
 
 
@@ -33,6 +62,9 @@ def open_workers(settings: Settings) -> Workers:
         UnknownNameError: no backend of that name.
         InvalidSpecError: the machine has not the cores asked for.
     """
+    from profiler_service.backends.registry import backend_names
+    from profiler_service.jobs.workers import Workers, WorkerSettings
+
     if settings.backend not in backend_names():
         raise UnknownNameError.of("backend", settings.backend, backend_names())
     return Workers(
@@ -51,6 +83,8 @@ def open_workers(settings: Settings) -> Workers:
 
 def open_runner(store: Store, settings: Settings) -> JobRunner:
     """What runs jobs on that backend, each with processes of its own."""
+    from profiler_service.jobs.runner import JobRunner
+
     return JobRunner(
         store,
         settings,

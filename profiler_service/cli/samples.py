@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,13 +11,13 @@ from rich.table import Table as Grid
 
 from models.terminal import Json, emit, print_whole
 from profiler_service.cli.options import Database
-from profiler_service.cli.runtime import open_existing_store
+from profiler_service.cli.runtime import load_settings, open_existing_store
 from profiler_service.cli.sources import TableId, require_id
-from profiler_service.measure.values import RoundValue
-from profiler_service.measure.visits import Visit
-from profiler_service.raw_data import EntrySamples, entry_samples
-from profiler_service.sample_files import write_samples
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.measure.values import RoundValue
+    from profiler_service.measure.visits import Visit
+    from profiler_service.raw_data import EntrySamples
 
 
 def samples(
@@ -29,7 +29,9 @@ def samples(
     json: Json = False,
 ) -> None:
     """Show the rounds and visits that an entry's value was made of; with --json every sample."""
-    settings = Settings.load(database=database)
+    from profiler_service.raw_data import entry_samples
+
+    settings = load_settings(database=database)
     with open_existing_store(settings) as store:
         found = entry_samples(store, require_id(table), key)
     emit(found, as_json=json, text=lambda console: _show(console, found))
@@ -45,7 +47,9 @@ def export_samples(
     json: Json = False,
 ) -> None:
     """Write every visit of a table with its samples to a Parquet file, one row per visit (docs/columns.md)."""
-    settings = Settings.load(database=database)
+    from profiler_service.sample_files import write_samples
+
+    settings = load_settings(database=database)
     path = output or Path(f"{require_id(table)}-samples.parquet")
     with open_existing_store(settings) as store:
         visits = write_samples(store, require_id(table), path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.table_files import read_table
 from models.spec.tables import Table
 from profiler_service.cli.runtime import open_existing_store
-from profiler_service.settings import Settings
+
+if TYPE_CHECKING:
+    from profiler_service.settings import Settings
 
 TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="A table file in any export format, or the id of a table in the database.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from models.terminal import Json, Require, emit, end_unless, warn
 from profiler_service.cli.measuring import Measured, measure, require_done
 from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
 from profiler_service.cli.quiet import Start
-from profiler_service.settings import Settings, require_known_settings
+from profiler_service.cli.runtime import measuring_settings
 
 CONVENTION = (
     "FLOPs are multiply-adds of the convolutions alone, as in the paper; parameters include batch normalisation; "
@@ -98,8 +97,7 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
         require: Require = None,
         json: Json = False,
     ) -> None:
-        require_known_settings(os.environ)
-        settings = Settings.load(backend=backend, database=database, threads=threads, core=core)
+        settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
         space = space_class(comparison.name)
         spec = SpaceSpec.parse({"name": comparison.name, "input_size": space.default_input_size, "dtype": dtype})
         published = comparison.published_operators(spec.dtype)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import ExitCode
 from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
 from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError
 from profiler_service.gpu_check.choices import FEWEST_NETWORKS
-from profiler_service.gpu_check.measuring import measured_table, table_part
+from profiler_service.gpu_check.measuring import MEASURED, measured_table, table_part
 
 PEARSON_AIM, MAPE_AIM = {"cuda": 0.998, "cpu": 0.999}, {"cuda": 0.03, "cpu": 0.02}
 """DESIGN's aims for sums that nothing was fitted to."""
@@ -37,7 +36,7 @@ def student(bench: Bench, backend: str, dtype: str, reference: Path) -> None:
     with bench.service(backend) as url:
         options = [option for table_id in tables.values() for option in ("--table", table_id)]
         arguments = ("--url", url, "--architecture", path, "--budget", choices.budget, *options)
-        ended = bench.run("measure", "nas-client", "measure", *arguments, "--json")
+        ended = bench.run("measure", "nas-client", "measure", *arguments, "--json", accepts=MEASURED)
     if ended.document is None:
         raise PartError("the measurement left no document")
     bench.summary = {"paper": PAPER, **ended.document}
@@ -53,12 +52,11 @@ def validation(bench: Bench, backend: str, dtype: str) -> None:
     tables = finished_tables(bench, backend, dtype)
     options = [option for table_id in tables.values() for option in ("--table", table_id)]
     sizes = ("--space", choices.space, "--input-size", choices.input_size)
-    accepts = (int(ExitCode.DONE), int(ExitCode.WORKLOADS_FAILED))
     with bench.service(backend) as url:
         for count in steps(choices.architectures, choices.at_once):
             arguments = ("--url", url, *sizes, *options, "--architectures", count, "--budget", choices.budget)
             command = ("nas-client", "validate", *arguments, "-o", bench.folder / "report", "--json")
-            ended = bench.run(f"validate-{count}", *command, accepts=accepts)
+            ended = bench.run(f"validate-{count}", *command, accepts=MEASURED)
             if ended.refusal:
                 raise PartError(ended.refusal)
             bench.summary = {"measured": count}

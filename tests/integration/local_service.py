@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from profiler_service.cli.serve import listen, url_of
+from profiler_service.cli.serving import listen, url_of
 
 PROFILER_SERVICE = Path(sys.executable).parent / "profiler-service"
 PATIENCE_S = 60.0

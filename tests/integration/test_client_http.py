@@ -7,8 +7,10 @@ import json
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ErrorCode, ExitCode
 from models.spec.measurements import ProtocolName
@@ -26,6 +28,7 @@ from tests.fake_service import (
     cut_short,
     cut_short_stream,
     make_table,
+    network_ms,
     no_answer,
     reset_mid_body,
     says,
@@ -221,6 +224,29 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
     assert people.out == f"table {TABLE_ID}: {len(TABLE.entries)} operators measured, 0 reused, 0 failed\n"
+
+
+def test_measure_shows_a_network_beside_the_sum_of_each_table(nas_client: Command, folder: Path) -> None:
+    network = create_space(SPACE).sample(np.random.default_rng(1))
+    path = folder / "network.json"
+    path.write_text(network.model_dump_json())
+    isolated = make_table(protocol=ProtocolName.ISOLATED)
+    service = FakeService(TABLE, isolated)
+    with serving(service) as url:
+        tables = ("--table", TABLE_ID, "--table", isolated.info.id())
+        arguments = ("measure", "--url", url, "--architecture", path, *tables, "--budget", "quick")
+        ended = nas_client(*arguments, "--json")
+        assert ended.code == ExitCode.DONE
+        assert ended.document["network"] == network.label()
+        rows = ended.document["tables"]
+        assert [row["protocol"] for row in rows] == ["in_context", "isolated"]
+        assert [row["measured_ms"] for row in rows] == [pytest.approx(network_ms(network))] * 2
+        people = nas_client(*arguments)
+        assert f"{network_ms(network):.4f}" in people.out
+        service.failing = {network.key()}
+        failed = nas_client(*arguments)
+    assert failed.code == ExitCode.WORKLOADS_FAILED
+    assert "none" in failed.out
 
 
 def test_profile_passes_parameters_of_the_space_on(nas_client: Command) -> None:

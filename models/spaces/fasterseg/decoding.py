@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 from models.spaces.fasterseg.sampling import minimum_cells
 from models.spaces.probabilities import Probabilities
 from models.spec.architectures import BranchSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SKIP = OPERATORS.index("skip")
 
@@ -66,6 +68,8 @@ def kept_cells(parameters: FasterSegParameters, probabilities: Probabilities, en
 
 def _operator_odds(probabilities: Probabilities, scales: list[int]) -> NDArray[np.float64]:
     """Probabilities of the operators along a branch. Shape: (layers, operators)."""
+    import numpy as np
+
     return np.stack([_row(probabilities, "alpha", layer, scale) for layer, scale in enumerate(scales)])
 
 
@@ -97,6 +101,8 @@ def removable_cells(odds: NDArray[np.float64], scales: list[int]) -> set[int]:
         odds: probability of each operator. Shape: (layers, operators).
         scales: at the input of each cell.
     """
+    import numpy as np
+
     layers = len(scales)
     downsampling = [cell for cell, (here, after) in enumerate(pairwise(scales)) if after != here]
     skips = set(np.flatnonzero(odds.argmax(axis=1) == SKIP).tolist()) - set(downsampling)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from models.spaces.pickled_numbers import read_numbers
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.operators import OperatorSpec
 
@@ -72,6 +71,8 @@ def read_rows(path: Path) -> PublishedRows:
         TableFileError: a name or value that the format does not have, or rows of more than one input size.
         UnsafeTableError: see `read_numbers`.
     """
+    from models.spaces.pickled_numbers import read_numbers  # here, so that a list of spaces needs no numpy
+
     named = read_numbers(path)
     entries: dict[str, tuple[OperatorSpec, float]] = {}
     for name, ms in named.items():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BRANCHES = 2
 """Branches of a sampled architecture, as in the paper (b = 2)."""
@@ -27,6 +30,8 @@ def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: n
     heavy. Then every cell (layer, scale) draws its operator and every map its width, once for
     both branches: they share cells until they part, as decoded architectures do. Depths and downsampling positions are uniform.
     """
+    import numpy as np
+
     operators = _draws(rng, len(OPERATORS), parameters.layers)
     widths = _draws(rng, len(parameters.widths), parameters.layers)
     branches = []
@@ -56,5 +61,7 @@ def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: n
 
 def _draws(rng: np.random.Generator, choices: int, layers: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """Indices of choices, one per layer and scale, whose odds are drawn first. Shape: (layers, scales)."""
+    import numpy as np
+
     odds = rng.dirichlet(np.full(choices, CONCENTRATION))
     return rng.choice(choices, size=(layers, len(SCALES)), p=odds)

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import numpy as np
-
 from models.networks.plan import NetworkPlan
 from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
 from models.spaces.fasterseg.catalogue import Catalogue
@@ -27,6 +25,8 @@ from models.spec.measurements import ProtocolName
 from models.spec.operators import Dtype, OperatorSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from models.networks.module import Network
     from models.supernets.base import Supernet
 

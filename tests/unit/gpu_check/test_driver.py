@@ -14,6 +14,7 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.registry import backend_names, device_kinds
+from profiler_service.gpu_check import bench as bench_module
 from profiler_service.gpu_check import choices, driver
 from profiler_service.gpu_check.__main__ import main
 from profiler_service.gpu_check.bench import ROOT, Bench, OutOfTimeError, PartError, SkipPartError
@@ -101,6 +102,11 @@ def test_a_result_tells_the_settings_that_were_in_force_and_nothing_of_the_box(
     told = ended(tmp_path, lambda bench: None).provenance
     settings = {"OPCLOCK_TF32": "true", "OPCLOCK_DEVICE_ACCESS": "pycuda", "OPCLOCK_REPLAY_BUILDS": "true"}
     assert told == usual | settings
+
+
+def test_an_installed_package_has_no_commit_of_whatever_repository_is_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "ROOT", ROOT / "docs")
+    assert driver._git("rev-parse", "HEAD") == ""
 
 
 def test_a_traceback_does_not_tell_where_the_box_keeps_things(tmp_path: Path) -> None:
@@ -328,7 +334,10 @@ def test_a_damaged_note_of_choices_is_told_and_kept(
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "soon"])
-def test_a_limit_is_a_time(limit: str, pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_limit_is_a_time(
+    limit: str, pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert pretending(raising(AssertionError("it must not run")))("--limit", limit) == 2
     assert f"'--limit': must be a number of seconds above 0, not {limit!r}" in capsys.readouterr().err
 

@@ -1,0 +1,154 @@
+"""The service in the foreground, from its settings to its end."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+import uvicorn
+
+from models.terminal import emit
+from profiler_service.api.app import create_app
+from profiler_service.backends.registry import kind_meant
+from profiler_service.cli.runtime import describe_backend, open_runner, open_store
+from profiler_service.conditions import look
+from profiler_service.errors import ServiceStartError
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.logs import configure_logs
+from profiler_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 128
+"""Connections that may wait to be accepted; what common servers take."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: where, and what measures.
+        url_file: holds the address while the service answers.
+        as_json: whether the address is printed as JSON.
+
+    Raises:
+        ServiceStartError: see `listen`.
+        OpclockError: what `open_store` or `describe_backend` raises.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    with ExitStack() as stack:
+        stack.enter_context(_exiting_on_signals())
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        url = url_of(listener, settings.host)
+        store = stack.enter_context(open_store(settings))
+        found = describe_backend(settings)
+        runner = open_runner(store, settings)
+        queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
+        warn_of_machine(settings)
+        app = create_app(settings, store=store, queue=queue, backend=found)
+
+        def announce() -> None:
+            log.info("serving", url=url, database=str(settings.database), target=found.target.label())
+            if url_file is not None:
+                stack.callback(url_file.unlink, missing_ok=True)
+                _write_whole(url_file, url)
+            emit(
+                {"url": url, "database": str(settings.database), "target": found.target.model_dump(mode="json")},
+                as_json=as_json,
+                text=lambda console: console.print(f"{url} measures on {found.target.label()}; Ctrl-C ends it"),
+            )
+
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.shutdown_timeout_s) or 1
+        )
+        server = _AnnouncingServer(config, announce)
+        for number in STOP_SIGNALS:
+            # The server ends in its own time at the first signal and then raises it again for whoever comes after it.
+            signal.signal(number, signal.SIG_IGN)
+        server.run(sockets=[listener])
+    log.info("stopped; unfinished jobs go on when the service starts again")
+
+
+def warn_of_machine(settings: Settings) -> None:
+    """Log what will disturb measuring as the machine is now; on a GPU the processor's other work hardly counts."""
+    if kind_meant(settings.backend, settings.device) != "cuda":
+        for warning in look().warnings(settings.threads):
+            log.warning(warning)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ServiceStartError: the port is in use, may not be used, or there is no such address here.
+    """
+    where = f"{host} port {port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ServiceStartError(f"cannot listen on {where}: {error.strerror}", hint="Check the address.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # restart while old connections still linger
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServiceStartError(
+                f"{where} is in use", hint="Is the service running already? Choose another --port, or 0 for a free one."
+            ) from error
+        raise ServiceStartError(
+            f"cannot listen on {where}: {error.strerror}", hint="Choose another --host or --port."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """The address under which a client on this machine reaches the listener."""
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - names the wildcard, binds nothing
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+@contextmanager
+def _exiting_on_signals() -> Iterator[None]:
+    """Leave by way of every `finally` when the process is told to stop before the server listens for that itself."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        sys.exit(0)
+
+    before = {number: signal.signal(number, leave) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Whoever waits for the file never sees half of it."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
