@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
-.PHONY: help setup demo demo-search test test-fast check format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast check docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,11 +31,19 @@ test: $(STAMP)  ## all tests
 test-fast: $(STAMP)  ## tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m 'not benchmark and not slow'
 
-check: $(STAMP)  ## ruff, mypy --strict, import-linter
+check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## the documentation as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: $(STAMP)  ## write docs/reference, docs/columns.md and docs/api.md from the code
+	$(BIN)/python -m scripts.column_docs
+	$(BIN)/python -m scripts.api_docs
+	$(BIN)/python -m scripts.reference_docs
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""A profiler service as the client sees it: its calls (docs/guide.md), typed."""
+"""A profiler service as the client sees it: its calls (docs/reference/http.md), typed."""
 
 from __future__ import annotations
 

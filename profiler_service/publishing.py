@@ -20,8 +20,8 @@ from models.spec.tables import Table
 from models.spec.verdicts import TrustLevel, judge_table
 
 VALIDATION, CALIBRATION, COMPARISON = "validation.json", "calibration.json", "comparison.json"
-"""Files of a validation report (docs/guide.md): the numbers; the id of the table they are about; and, where the same networks
-were held against several tables, the numbers of each.
+"""Files of a validation report (docs/validate.md): the numbers; the id of the table they are about; and, where the same
+networks were held against several tables, the numbers of each.
 """
 
 _PRIVATE = frozenset({"host", "system"})

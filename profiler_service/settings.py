@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     """For one visit of a group of engines, beyond which the slowest engine counts as hung."""
 
     live_engines: Annotated[int, Field(ge=2, le=1_024)] = 96
-    """Engines that are live at once and run in turn. More make the caches as cold as inside a network: 24 at the least,
+    """Engines that are live at once and run round-robin. More make the caches as cold as inside a network: 24 at the least,
     96 better; memory may allow fewer."""
 
     memory_fraction: Annotated[float, Field(gt=0, le=0.9)] = 0.5

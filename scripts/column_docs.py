@@ -71,7 +71,12 @@ class Docs(dict[str, str]):
 
 def field_docs(record: type[Record]) -> Docs:
     """What the `Attributes:` section of a record's docstring says of each name."""
-    _, _, section = inspect.cleandoc(record.__doc__ or "").partition("Attributes:\n")
+    return Docs(record.__name__, attributes(inspect.cleandoc(record.__doc__ or "")))
+
+
+def attributes(docstring: str) -> dict[str, str]:
+    """Names to what the `Attributes:` section of a docstring says of them; empty where there is no such section."""
+    _, _, section = docstring.partition("Attributes:\n")
     found: dict[str, str] = {}
     names: list[str] = []
     for line in section.splitlines():
@@ -83,7 +88,7 @@ def field_docs(record: type[Record]) -> Docs:
             found |= dict.fromkeys(names, match[2])
         elif text:
             found |= {name: f"{found[name]} {text}" for name in names}
-    return Docs(record.__name__, {name: text.removesuffix(".") for name, text in found.items()})
+    return {name: text.removesuffix(".") for name, text in found.items()}
 
 
 def member_docs(enum: type[Enum]) -> dict[str, str]:
@@ -143,6 +148,7 @@ def grid(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table. Names in a row of which the same is said share a line."""
     together = [(", ".join(row[0] for row in same), *rest) for rest, same in groupby(rows, key=lambda row: row[1:])]
     lines = [headings, ("---",) * len(headings), *together]
+    lines = [tuple(re.sub(r"(?<![/\w])docs/([\w-]+\.md)", r"[\1](\1)", cell) for cell in line) for line in lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -172,7 +178,7 @@ def page() -> str:
         "### Protocols",
         members(ProtocolName),
         "### Scale",
-        "What turns sentinel units into milliseconds (docs/measurement.md).",
+        "What turns sentinel units into milliseconds ([measurement.md](measurement.md#the-scale)).",
         grid(fields, record_fields(Scale)),
         "Each point of `history`:",
         grid(fields, record_fields(ScalePoint)),
@@ -187,7 +193,7 @@ def page() -> str:
         f"`profiler-service export-samples TABLE` writes one Parquet file, version {sample_files.VERSION}, "
         "with one row per visit. The schema's metadata hold the version, the table's id and its info as JSON "
         f"under `{sample_files.METADATA.decode()}`. Samples are single-precision, as the database keeps them. "
-        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nobody told.",
+        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nothing was reported.",
         grid(headings, sample_columns()),
     ]
     return "\n\n".join(parts) + "\n"

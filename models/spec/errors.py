@@ -52,14 +52,19 @@ class ExitCode(IntEnum):
     """How every command of this project ends."""
 
     DONE = 0
+    """Done."""
     USAGE = 2
+    """Usage: an unknown command or option."""
     BAD_INPUT = 3
+    """Bad input or data. The message names the field, the value and the next step."""
     WORKLOADS_FAILED = 4
+    """Some workloads failed; everything else was measured and kept."""
     UNREACHABLE = 5
+    """The service is unreachable, too slow, or speaks another version."""
     UNTRUSTED = 6
-    """Everything was done, but the numbers are not as trustworthy as `--require` asks for."""
+    """Everything was done, but the verdict is worse than `--require` asks for."""
     REGRESSION = 7
-    """Everything was done, and what `--fail-on` names was found."""
+    """Everything was done, and what `--fail-on` names was found: differences (`diff`) or inversions (`lint`)."""
 
 
 class OpclockError(Exception):

@@ -31,13 +31,13 @@ class ProtocolName(StrEnum):
     """How times are taken (docs/measurement.md). A value is part of every table's id, so that none is ever renamed."""
 
     IN_CONTEXT = "in_context"
-    """In context, in turn, in sentinel units."""
+    """In context, round-robin, in sentinel units."""
     ISOLATED = "isolated"
-    """Alone, back to back, each run between marks of its own."""
+    """Isolated, back to back, each run between timing events of its own."""
     ISOLATED_HOT = "isolated_hot"
-    """Alone, back to back, many runs between one pair of marks: caches as warm as they get, no gap is timed."""
+    """Isolated, back to back, many runs between one pair of timing events: caches as warm as they get, no gap is timed."""
     ISOLATED_COLD = "isolated_cold"
-    """Alone, each run between marks of its own, the last-level cache emptied before each."""
+    """Isolated, each run between timing events of its own, the last-level cache emptied before each."""
 
 
 PROTOCOL_VERSIONS: dict[ProtocolName, int] = dict.fromkeys(ProtocolName, 1)

@@ -70,7 +70,7 @@ class RebuildSpread(Record):
     """What building a seeded choice of a table's entries several times told.
 
     Attributes:
-        builds, rounds: of each entry, or the fewest of any; all builds were live at once and timed in turn.
+        builds, rounds: of each entry, or the fewest of any; all builds were live at once and timed round-robin.
         entries: those that could be built and timed every time.
         failures: those that could not; None where an earlier release counted them without naming them.
         failed: how many could not.

@@ -1,4 +1,4 @@
-"""What crosses HTTP. Paths and meanings: docs/guide.md; the OpenAPI page of a running service shows examples."""
+"""What crosses HTTP. Paths and meanings: docs/reference/http.md; the OpenAPI page of a running service shows examples."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The `nas-client` command (docs/guide.md)."""
+"""The `nas-client` command (docs/reference/commands.md)."""

@@ -1,4 +1,4 @@
-"""Every error of the service as the one shape of docs/guide.md, and the status that goes with each code."""
+"""Every error of the service as the one shape of docs/reference/http.md, and the status that goes with each code."""
 
 from __future__ import annotations
 

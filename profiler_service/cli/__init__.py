@@ -1,1 +1,1 @@
-"""The `profiler-service` command (docs/guide.md)."""
+"""The `profiler-service` command (docs/reference/commands.md)."""

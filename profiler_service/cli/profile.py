@@ -135,7 +135,7 @@ def _summarise(console: Console, job: JobPublic, table: Table, verdict: Verdict,
         values = sorted(entry.value_ms or 0.0 for entry in measured)
         unsure = sum(Flag.UNCONVERGED in entry.flags for entry in measured)
         grid.add_row("fastest to slowest", f"{values[0]:.4f} to {values[-1]:.4f} ms, median {values[len(values) // 2]:.4f} ms")
-        grid.add_row("less certain than wished", f"{unsure} of {len(measured)}")
+        grid.add_row("not converged", f"{unsure} of {len(measured)}")
     slow = _slow(entries)
     if any(slow.values()):
         grid.add_row(

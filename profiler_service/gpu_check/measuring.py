@@ -15,7 +15,7 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from models.spec.verdicts import judge_table
+from models.spec.verdicts import TrustLevel, judge_table
 from models.spec.wire import Rebuild
 from profiler_service.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from profiler_service.gpu_check.results import Outcome, read_result
@@ -159,6 +159,8 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
     bench.summary = _table_summary(measured, progress)
     failed = bench.summary["failed"]
     bench.check("every operator has a value", failed == 0, f"{failed} of {bench.summary['entries']} failed")
+    verdict = "; ".join([bench.summary["verdict"], *bench.summary["reasons"]])
+    bench.check("verdict", bench.summary["verdict"] == TrustLevel.TRUSTWORTHY, verdict, aim=True)
     if protocol == USUAL:
         _compare_builds(bench, measured.info.rebuild_spread, progress)
 

@@ -31,7 +31,7 @@ class FasterSegSuite(SpaceSuite):
         return list(space.architecture_operators(architecture))[:stem_and_cells]
 
     def _branch(self, space: FasterSegSpace, choices: Probabilities, coarseness: int) -> ArchitectureSpec:
-        """The L cells that lead to the end at that scale, read backwards through β, as docs/guide.md numbers the rows."""
+        """The L cells that lead to the end at that scale, read backwards through β; rows as in docs/reference/files.md."""
         last = space.parameters.layers
         levels = [coarseness]
         for layer in reversed(range(1, last)):

@@ -1,4 +1,4 @@
-"""FasterSeg's architecture parameters and the graph of its mixed operators, as data (docs/latency.md, docs/guide.md).
+"""FasterSeg's architecture parameters and the graph of its mixed operators, as data (docs/latency.md, docs/reference/files.md).
 
 A node is the map entering cell (layer, scale), or at layer L the end of the branch of that scale. Cell (l, j) exists for l ≥ j
 (j = log2(scale / 8)); it leads to (l + 1, j), and, for j < 2 and l < L − 1, with stride 2 to (l + 1, j + 1).

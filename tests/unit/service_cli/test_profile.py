@@ -29,7 +29,7 @@ def test_all_measured(command: Command, failing: Setup) -> None:
     ended = command(*PROFILE)
     assert ended.code == 0
     assert "0 failed" in ended.out
-    assert "less certain than wished" in ended.out
+    assert "not converged" in ended.out
 
 
 def test_some_workloads_failed(command: Command, failing: Setup) -> None:

@@ -10,7 +10,7 @@ from models.spec.operators import OperatorSpec
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
 
 Groups = Mapping[str, list[list[float]]]
-"""Rows of probabilities by scale, as in a parameter file (docs/guide.md)."""
+"""Rows of probabilities by scale, as in a parameter file (docs/reference/files.md)."""
 
 
 @dataclass(frozen=True)
