@@ -29,7 +29,7 @@ MODULES = sorted(
 
 def _blocks() -> list[tuple[str, str]]:
     """Page and source of every Python block."""
-    pages = [ROOT / "README.md", ROOT / "docs" / "api.md", ROOT / "docs" / "guide.md"]
+    pages = [ROOT / "README.md", ROOT / "docs" / "api.md", ROOT / "docs" / "use-table.md"]
     found = [(page, re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)) for page in pages]
     return [(f"{page.name}-{index}", block) for page, blocks in found for index, block in enumerate(blocks)]
 
@@ -70,4 +70,4 @@ def test_examples_of_pages(block: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_nobody_reads_examples_that_are_not_found() -> None:
-    assert {"README.md-0", "guide.md-0", "api.md-0"} <= BLOCKS.keys()
+    assert {"README.md-0", "use-table.md-0", "api.md-0"} <= BLOCKS.keys()
