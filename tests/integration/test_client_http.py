@@ -15,7 +15,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.errors import ErrorCode, ExitCode
 from models.spec.measurements import ProtocolName
 from models.spec.table_files import read_table
-from models.spec.wire import JobState
+from models.spec.wire import JobState, Rebuild
 from nas_client.errors import IncompatibleServiceError, UnreachableError
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
@@ -217,10 +217,10 @@ def test_profile_asks_for_the_space_and_follows_the_job(nas_client: Command) -> 
             "counts": {"total": len(TABLE.entries), "reused": 0, "measured": len(TABLE.entries), "failed": 0},
             "failures": [],
         }
-        assert (job.request.space, job.request.workloads, job.request.rebuild) == (SPACE, None, None)
+        assert (job.request.space, job.request.workloads, job.request.rebuild) == (SPACE, None, Rebuild.AUTO)
         nas_client(*arguments, "--rebuild", "never", "--protocol", "isolated_hot")
         asked = list(service.created.values())[-1].request
-        assert (asked.rebuild, asked.protocol) == (False, ProtocolName.ISOLATED_HOT)
+        assert (asked.rebuild, asked.protocol) == (Rebuild.NEVER, ProtocolName.ISOLATED_HOT)
         assert job.table_id == TABLE_ID
         people = nas_client(*arguments)
     assert people.out == f"table {TABLE_ID}: {len(TABLE.entries)} operators measured, 0 reused, 0 failed\n"
