@@ -81,7 +81,7 @@ def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> 
     """
     scale_ms = relative_scale_stderr * (a.value_ms + b.value_ms) / 2
     variance = a.stderr_ms**2 + b.stderr_ms**2 + a.processes_ms**2 + b.processes_ms**2 + scale_ms**2
-    if not variance:
+    if not (a.stderr_ms or b.stderr_ms):
         return None
     # Welch (1947) and Satterthwaite (1946); what processes differ by and the scale are taken as known.
     spent = a.stderr_ms**4 / a.degrees + b.stderr_ms**4 / b.degrees

@@ -117,7 +117,8 @@ def main() -> int:
     def leave(number: int, frame: object) -> NoReturn:
         sys.exit(128 + signal.SIGINT)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in (signal.SIGTERM, signal.SIGINT):  # which is ignored in what a shell starts in the background
+        signal.signal(number, leave)
     with (
         suppress(BrokenPipeError),
         noise(options.cores, options.kind, on_s=options.on, off_s=options.off, seconds=options.seconds) as pids,

@@ -63,6 +63,11 @@ def test_a_table_is_measured_share_by_share(measured: Path) -> None:
     assert found["provenance"]["commit"]
 
 
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so does what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _visits(output: Path) -> set[tuple[object, ...]]:
     """What identifies each visit that the folder's database holds, and when it was made."""
     path = output / "opclock.sqlite"
@@ -75,7 +80,9 @@ def _visits(output: Path) -> set[tuple[object, ...]]:
 
 def test_a_table_that_one_command_measures_goes_on_within_its_share(tmp_path: Path) -> None:
     arguments = (*parts(TABLE), "--shares", "1")
-    process = subprocess.Popen(command_line(tmp_path, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command_line(tmp_path, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    )
     deadline = time.monotonic() + 120
     while not _visits(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -84,8 +84,8 @@ def test_what_is_far_beyond_its_error_is_significant_with_an_interval() -> None:
 
     assert [entry.label for entry in found.significant] == [operator(n).label() for n in (1, 3)]
     assert (found.told, found.untold, found.slower, found.faster) == (3, 0, 1, 1)
-    # Student t of 10 degrees of freedom, 2.228, times √2 · 0.01
-    assert (found.significant[0].low, found.significant[0].high) == pytest.approx((0.4685, 0.5315), abs=1e-4)
+    # √(2 · 0.01² + (0.005 · 1)² + (0.005 · 1.5)²) = 0.01677, times Student t of 19.8 degrees of freedom, 2.087
+    assert (found.significant[0].low, found.significant[0].high) == pytest.approx((0.4650, 0.5350), abs=1e-4)
 
 
 def test_few_rounds_say_less() -> None:
