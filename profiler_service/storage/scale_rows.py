@@ -21,7 +21,7 @@ from models.spec.scale import Scale
 from models.spec.table_files.etag import record_text, text_digest
 from models.spec.tables import TableInfo
 from profiler_service.measure.scale import SLOW, SentinelVisit, learn_scale
-from profiler_service.measure.visits import DeviceState, HostState
+from profiler_service.measure.visits import DeviceState, HostState, disturbed
 from profiler_service.storage.records import load
 from profiler_service.storage.schema import MeasurementRow, ScaleRow, TableRow, VisitRow
 
@@ -136,9 +136,9 @@ def _sentinel_visits(session: Session, target_id: str) -> Iterator[SentinelVisit
     for row in rows:
         device = None if row.device is None else load(DeviceState, row.device, "visit")
         host = None if row.host is None else load(HostState, row.host, "visit")
-        disturbed = bool(host and host.busy) if device is None else bool(device.other_processes) or device.throttled
+        slowed = disturbed(device, host) or (device is not None and device.throttled)
         seen = host is not None or device is not None
-        yield SentinelVisit(row.sentinel_ms, _aware(row.started_at), disturbed=disturbed, seen=seen)
+        yield SentinelVisit(row.sentinel_ms, _aware(row.started_at), disturbed=slowed, seen=seen)
 
 
 def _aware(value: datetime) -> datetime:

@@ -178,8 +178,8 @@ class Store:
             reference_ms: of the scale that it was made in; it is brought to the target's present one. None where that is it.
         """
         with self._database.writing() as session:
-            scale = table_rows.info(session, table_id).scale if reference_ms is not None else None
-            if scale is not None and reference_ms is not None:
+            row = table_rows.require(session, table_id)
+            if reference_ms is not None and (scale := scale_rows.current(session, row.target_id)) is not None:
                 measurement = scale_rows.rescaled(measurement, scale.reference_ms / reference_ms)
             table_rows.save(session, table_id, [measurement])
 
