@@ -24,6 +24,7 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.planner import graph_key
+from profiler_service.jobs.throttle_filter import filtered_group
 from profiler_service.measure.scale import SLOW
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
@@ -97,6 +98,7 @@ def time_plainly(
         host = job.host.end()
         if isinstance(times, Failure):
             break
+        times = filtered_group(times, job.clock)
         visit = _sentinel_visit(times, host, number, len(visits))
         job.tracker.save_visits([visit])
         visits.append(times)
