@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from profiler_service.settings import ENVIRONMENT_PREFIX
-from tests.in_force import OptionsInForce, options_of
+from tests.support.in_force import OptionsInForce, options_of
 
 settings.register_profile("opclock", deadline=None)  # a shared machine is slow now and then; that is no failure
 settings.load_profile("opclock")

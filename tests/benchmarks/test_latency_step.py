@@ -20,7 +20,7 @@ from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.weights import PUBLISHED_WEIGHTS
 from tests.benchmarks.published_way import PublishedWay, Width, sampled, weighted
-from tests.contract.graph_reference import made_up_ms
+from tests.support.graph_reference import made_up_ms
 
 pytestmark = pytest.mark.benchmark
 

@@ -12,7 +12,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from nas_client.data.transforms import Batch
 from nas_client.search.randomness import RngKey
-from tests.searches import prepared, small, small_table
+from tests.support.searches import prepared, small, small_table
 
 MOST_SHARE = 0.01
 STEPS = 10

@@ -17,7 +17,7 @@ from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
-from tests.contract.graph_reference import (
+from tests.support.graph_reference import (
     Probabilities,
     enumerated_ms,
     expected_ms,
@@ -337,7 +337,7 @@ class SmallSpaceSuite(SpaceSuite):
         """With the weights that the architecture uses there. Skips apart: in a supernet they are never the identity."""
         torch = pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
         from models.networks.module import build_network
-        from tests.supernets import certain, disturb, mixture_of
+        from tests.support.supernets import certain, disturb, mixture_of
 
         torch.manual_seed(0)
         supernet = disturb(space.supernet()).eval()

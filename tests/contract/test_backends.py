@@ -29,8 +29,8 @@ from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
 from profiler_service.worker.sampling import HOT_RUNS, run_isolated
-from tests.in_force import OptionsInForce
-from tests.skips import create_or_skip
+from tests.support.in_force import OptionsInForce
+from tests.support.skips import create_or_skip
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8}
 

@@ -16,11 +16,11 @@ from profiler_service.backends.device import cuda_driver
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
-from tests import fake_cuda_core
-from tests.fake_device import FakeDevice
-from tests.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
-from tests.in_force import OptionsInForce
-from tests.skips import why_skipped
+from tests.support import fake_cuda_core
+from tests.support.fake_device import FakeDevice
+from tests.support.fake_pycuda import IMPLEMENTATION, FakeDriver, FakePyCuda, install
+from tests.support.in_force import OptionsInForce
+from tests.support.skips import why_skipped
 
 
 def _on_fake_pycuda(

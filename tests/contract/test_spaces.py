@@ -6,9 +6,9 @@ from models.spaces.fasterseg.parameters import OPERATORS, SCALES
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
-from tests.contract.graph_reference import Probabilities
 from tests.contract.space_suite import SmallSpaceSuite, SpaceSuite
-from tests.contract.toy_space import EDGES, KINDS, ToySpace
+from tests.support.graph_reference import Probabilities
+from tests.support.toy_space import EDGES, KINDS, ToySpace
 
 
 class TestToy(SmallSpaceSuite):

@@ -21,7 +21,7 @@ from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError, TableNotFoundError
 from profiler_service.measure.visits import HostState, Visit
 from profiler_service.storage.store import Store
-from tests import table_samples as samples
+from tests.support import table_samples as samples
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry, driver_version
 from profiler_service.errors import BackendUnavailableError
-from tests.in_force import OptionsInForce
-from tests.skips import why_skipped
+from tests.support.in_force import OptionsInForce
+from tests.support.skips import why_skipped
 
 pytestmark = pytest.mark.gpu
 

@@ -19,8 +19,8 @@ from profiler_service.backends.options import BackendOptions
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import output_problem
-from tests.in_force import OptionsInForce
-from tests.skips import create_or_skip
+from tests.support.in_force import OptionsInForce
+from tests.support.skips import create_or_skip
 
 pytestmark = pytest.mark.gpu
 

@@ -16,7 +16,7 @@ from models.spec.tables import Table
 from nas_client.runs.processes import Processes
 from nas_client.search.cosearch import CoSearch, search
 from nas_client.table import LookupTable
-from tests.searches import small, small_table
+from tests.support.searches import small, small_table
 
 folder, differing = Path(sys.argv[1]), sys.argv[2] == "differing"
 torch.set_num_threads(1)

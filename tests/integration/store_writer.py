@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from profiler_service.storage.store import Store
-from tests import table_samples as samples
+from tests.support import table_samples as samples
 
 database, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)

@@ -19,8 +19,8 @@ from models.spec.wire import JobState, Rebuild
 from nas_client.errors import IncompatibleServiceError, UnreachableError
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
-from tests.client_command import Command, command_fixture
-from tests.fake_service import (
+from tests.support.client_command import Command, command_fixture
+from tests.support.fake_service import (
     SPACE,
     TARGET,
     FakeService,

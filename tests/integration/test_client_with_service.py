@@ -24,9 +24,9 @@ from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
-from tests.client_command import Command, command_fixture
-from tests.fake_service import SPACE, TARGET, network_ms, operator_ms
-from tests.integration.local_service import running
+from tests.support.client_command import Command, command_fixture
+from tests.support.fake_service import SPACE, TARGET, network_ms, operator_ms
+from tests.support.local_service import running
 
 __all__ = ["command_fixture"]
 

@@ -10,7 +10,7 @@ import pytest
 from models.spec.tables import Table
 from scripts import coverage, noise_trial
 from scripts.trials import Trial
-from tests import table_samples as samples
+from tests.support import table_samples as samples
 
 
 def tables(rng: np.random.Generator, count: int, *, between: float) -> list[Table]:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from models.spec.table_files import read_table
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = "table-onnxruntime-float32-in_context"
 VALIDATION = "validation-onnxruntime-float32"
 

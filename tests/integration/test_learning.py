@@ -15,7 +15,7 @@ from nas_client.train.networks import seeded_network
 from nas_client.train.records import EpochRecord
 from nas_client.train.run import train
 from nas_client.train.weights import copy_of
-from tests.trainings import small_architecture
+from tests.support.trainings import small_architecture
 
 CONFIG = TrainConfig.parse(
     {

@@ -23,9 +23,10 @@ from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
-from tests import table_samples as samples
+from tests.support import table_samples as samples
+from tests.support.repository import ROOT
 
-OLD_DATABASES = Path(__file__).parents[1] / "data"
+OLD_DATABASES = ROOT / "tests" / "data"
 
 TABLE = samples.table(scale=Scale(reference_ms=0.3))
 NETWORK = samples.measurement(samples.architecture())

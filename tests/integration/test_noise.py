@@ -6,15 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from profiler_service.backends.processor import usable_cores
 from scripts.noise import Kind, noise
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 CORE = usable_cores()[-1]
 
 

@@ -11,7 +11,7 @@ from models.spec.table_files import TableFormat, read_table, table_etag, write_t
 from models.spec.tables import Table
 from profiler_service.cli.import_fasterseg import imported_table
 from profiler_service.storage.store import Store
-from tests.reference import reference_file
+from tests.support.reference import reference_file
 
 
 @pytest.fixture(scope="module")

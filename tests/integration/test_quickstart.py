@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
+from tests.support.repository import ROOT
+
+PAGE = ROOT / "docs" / "quickstart.md"
 INSTALLING = ("python3 -m venv", "source ", "pip ")
 
 
@@ -28,7 +30,7 @@ def steps() -> list[str]:
 def test_every_step_works(tmp_path: Path) -> None:
     (tmp_path / "lut_data").mkdir()
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment["PYTHONPATH"] = str(PAGE.parents[1])
+    environment["PYTHONPATH"] = str(ROOT)
 
     def run(words: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)

@@ -12,9 +12,8 @@ import torch
 from nas_client.runs.journal import read_journal
 from nas_client.search.cosearch import search
 from nas_client.search.epochs import SearchEpoch
-from tests.searches import small, small_table
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+from tests.support.searches import small, small_table
 
 
 def run_in_two(folder: Path, tables: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from models.spec.table_files import read_table
 from profiler_service.storage.store import Store
-from tests.integration.local_service import PROFILER_SERVICE, serving, wait_until
+from tests.support.local_service import PROFILER_SERVICE, serving, wait_until
 
 SMALL = {
     "name": "fasterseg",

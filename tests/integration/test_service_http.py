@@ -28,7 +28,7 @@ from profiler_service.settings import Settings
 from profiler_service.storage.database import PRAGMAS
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
-from tests.integration.local_service import running, wait_until
+from tests.support.local_service import running, wait_until
 
 JOB = {"space": {"name": "fasterseg", "input_size": [64, 64]}, "budget": "quick"}
 BACKEND = BackendDescription(

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from profiler_service.storage.store import Store
-from tests import table_samples as samples
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import table_samples as samples
+from tests.support.repository import ROOT
 
 
 class Writer:
@@ -21,9 +20,7 @@ class Writer:
 
     def __init__(self, database: Path, first: int, count: int) -> None:
         command = [sys.executable, "-m", "tests.integration.store_writer", str(database), str(first), str(count)]
-        self.process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def wait_ready(self) -> None:
         assert self.process.stdout is not None

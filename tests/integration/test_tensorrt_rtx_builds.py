@@ -25,6 +25,7 @@ from models.spec.operators import DTYPE_BYTES, OperatorSpec
 from profiler_service.backends.tensorrt.vendor import TENSORRT_RTX
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.skipif(
     not any(map(find_spec, TENSORRT_RTX.modules)),
@@ -33,7 +34,6 @@ pytestmark = pytest.mark.skipif(
 
 SMALL = {"height": 10, "width": 14, "in_channels": 8, "batch": 1}
 VENDOR_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
-REPOSITORY = Path(__file__).parents[2]
 
 
 def _small(kind: str, stride: int, attributes: Mapping[str, Any], dtype: str) -> OperatorSpec:
@@ -68,8 +68,8 @@ class Order:
 def _build(orders: Sequence[Order]) -> list[dict[str, Any]]:
     """The answers, in order. A process that dies leaves the rest without one."""
     lines = "".join(json.dumps({"path": str(o.path), "dtype": o.dtype, "tf32": o.tf32}) + "\n" for o in orders)
-    command = [sys.executable, "-m", "tests.build_with_tensorrt_rtx"]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=REPOSITORY, timeout=280, check=False)
+    command = [sys.executable, "-m", "tests.support.build_with_tensorrt_rtx"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     died = {"error": "died", "message": f"the process ended with {done.returncode}: {done.stderr[-1000:]}"}
     return answers + [died] * (len(orders) - len(answers))

@@ -17,9 +17,8 @@ from nas_client.runs.journal import read_journal
 from nas_client.train.folder import load_trained
 from nas_client.train.records import EpochRecord
 from nas_client.train.run import train
-from tests.trainings import small_architecture, small_config
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+from tests.support.trainings import small_architecture, small_config
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ import pytest
 
 from models.spaces.registry import create_space
 from models.spec.table_files import read_table
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("models", "profiler_service", "nas_client")
 PUBLISHED = ROOT / "lut_data/intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32.parquet"
 

@@ -28,8 +28,9 @@ from profiler_service.errors import JobError
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
 from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, IsolatedRequest, IsolatedTimes
-from tests.integration import faults
-from tests.integration.faults import Fault, faulty, with_reference
+from tests.support import faults
+from tests.support.faults import Fault, faulty, with_reference
+from tests.support.repository import ROOT
 
 HEALTHY = tuple(faulty(Fault.NONE, number) for number in range(3))
 SENTINEL = faulty(Fault.NONE, 99)
@@ -239,7 +240,7 @@ class TestEnds:
     def test_no_worker_outlives_a_service_that_is_killed(self, tmp_path: Path) -> None:
         script = f"""
             from pathlib import Path
-            from tests.integration import faults
+            from tests.support import faults
             from tests.integration.test_workers import SETTINGS, _group
             from profiler_service.jobs.workers import Workers
             if __name__ == "__main__":
@@ -264,9 +265,8 @@ class TestEnds:
 def _python(script: str, folder: Path) -> subprocess.Popen[str]:
     path = folder / "script.py"
     path.write_text(textwrap.dedent(script))
-    root = Path(__file__).parents[2]
     return subprocess.Popen(
-        [sys.executable, path], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True
+        [sys.executable, path], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     )
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nas_client.runs.processes import Processes
 from nas_client.train.run import train
-from tests.trainings import small_architecture, small_config
+from tests.support.trainings import small_architecture, small_config
 
 torch.set_num_threads(1)
 with Processes() as processes:

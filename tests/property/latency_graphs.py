@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spec.operators import OperatorSpec
 from nas_client.latency.parameters import ArchitectureParameters
-from tests.contract.graph_reference import Probabilities
+from tests.support.graph_reference import Probabilities
 
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3")
 MOST_COMBINATIONS = 3000

@@ -19,7 +19,7 @@ from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.search.derivation import probabilities
-from tests.contract.graph_reference import made_up_ms
+from tests.support.graph_reference import made_up_ms
 
 SPACES = {
     layers: FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))

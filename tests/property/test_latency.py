@@ -17,8 +17,8 @@ from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters,
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.weights import Weights
-from tests.contract.graph_reference import Probabilities, enumerated_ms, made_up_ms
 from tests.property.latency_graphs import Case, cases, probabilities
+from tests.support.graph_reference import Probabilities, enumerated_ms, made_up_ms
 
 Lookup = Callable[[OperatorSpec], float]
 EXACT = 1e-12

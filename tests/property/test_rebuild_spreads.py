@@ -14,7 +14,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry, merged
 from models.spec.table_files import TableFormat, from_bytes, to_bytes
 from models.spec.tables import Table
-from tests import table_samples as samples
+from tests.support import table_samples as samples
 
 KEYS = ("aa", "bb", "cc", "dd")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.spec.errors import TableFileError
 from models.spec.table_files import TableFormat, from_bytes, table_etag, to_bytes
 from models.spec.tables import Table
-from tests import table_samples as samples
+from tests.support import table_samples as samples
 
 every_format = pytest.mark.parametrize("file_format", list(TableFormat))
 

@@ -1,7 +1,0 @@
-"""Fixtures of the client's tests."""
-
-from __future__ import annotations
-
-from tests.client_command import command_fixture
-
-__all__ = ["command_fixture"]

@@ -1,0 +1,52 @@
+"""FasterSeg's parameters and latency graph against the recursion of docs/latency.md."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.spaces.fasterseg.space import FasterSegSpace
+from models.spec.architectures import SpaceSpec
+from tests.support.fasterseg_recursion import Recursion
+from tests.support.graph_reference import Probabilities, expected_ms, made_up_ms
+
+
+def test_shapes_of_sixteen_layers_are_those_of_the_published_checkpoints() -> None:
+    shapes = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256))).parameter_shapes()
+    assert {name: list(groups.items()) for name, groups in shapes.items()} == {
+        "alpha": [("8", (16, 5)), ("16", (15, 5)), ("32", (14, 5))],
+        "beta": [("16", (14, 2)), ("32", (13, 2))],
+        "gamma": [("8", (15, 5)), ("16", (15, 5)), ("32", (14, 5))],
+    }
+
+
+@pytest.mark.parametrize("layers", [3, 4, 7])
+@pytest.mark.parametrize("branches", [(0,), (1,), (2,), (0, 1, 2)])
+def test_the_graph_says_what_the_recursion_says(layers: int, branches: tuple[int, ...]) -> None:
+    """Rows in their order, edges, widths, stem: a wrong index anywhere changes a sum of different made-up times."""
+    space = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(64, 96), parameters={"layers": layers}))
+    rng = np.random.default_rng(layers)
+    grouped = {
+        name: {group: rng.dirichlet(np.ones(choices), size=rows).tolist() for group, (rows, choices) in groups.items()}
+        for name, groups in space.parameter_shapes().items()
+    }
+    recursion = Recursion(made_up_ms, (64, 96), layers, 12, 8, 8, (4, 6, 8, 10, 12), **grouped)
+    graph = space.latency_graph()
+    assert graph.outputs is not None
+    chosen = type(graph)(graph.nodes, graph.edges, tuple(graph.outputs[j] for j in branches), graph.fixed)
+    flat = Probabilities(**{name: [row for rows in groups.values() for row in rows] for name, groups in grouped.items()})
+    assert expected_ms(chosen, flat, made_up_ms) == pytest.approx(sum(recursion.branch_ms(j) for j in branches), rel=1e-12)
+
+
+def test_the_graph_grows_linearly_with_the_layers() -> None:
+    sizes = {
+        layers: len(
+            FasterSegSpace.from_spec(
+                SpaceSpec(name="fasterseg", input_size=(32, 32), parameters={"layers": layers, "widths": (4, 12)})
+            )
+            .latency_graph()
+            .edges
+        )
+        for layers in (16, 17, 18)
+    }
+    assert sizes == {16: 74, 17: 79, 18: 84}

@@ -1,0 +1,263 @@
+"""`derive`: the architectures that it prints and writes, how it chooses, and how each bad input ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.networks.module import network_costs
+from models.spaces.registry import create_space, space_of
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.errors import ExitCode
+from models.spec.table_files import TableFormat, write_table
+from models.spec.tables import Table
+from tests.support.client_command import Command
+from tests.support.fake_service import make_table, operator_ms
+
+SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": 7, "widths": (4, 12)}))
+PAIRS = [[8, 16], [8, 32], [16, 32]]
+
+
+def logits(seed: int = 3) -> dict[str, dict[str, list[list[float]]]]:
+    rng = np.random.default_rng(seed)
+    return {
+        name: {group: rng.normal(size=shape).tolist() for group, shape in groups.items()}
+        for name, groups in SPACE.parameter_shapes().items()
+    }
+
+
+def softmax(rows: list[list[float]]) -> Any:
+    odds = np.exp(rows)
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def decoded(branches: list[int], **options: bool) -> ArchitectureSpec:
+    given = {name: {group: softmax(rows) for group, rows in groups.items()} for name, groups in logits().items()}
+    return SPACE.decode(given, branches=branches, **options)
+
+
+def written(tmp_path: Path, name: str, document: object) -> Path:
+    path = tmp_path / name
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "table.arrow"
+    write_table(make_table(SPACE.spec), path, TableFormat.ARROW)
+    return path
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, table: Path) -> list[object]:
+    return ["derive", "--table", table, "--parameters", written(tmp_path, "logits.json", logits())]
+
+
+@pytest.fixture
+def holed(tmp_path: Path) -> Path:
+    """A table that lacks an operator of every network."""
+    whole = make_table(SPACE.spec)
+    entries = tuple(entry for entry in whole.entries if not entry.workload.label().startswith("upsample"))
+    path = tmp_path / "less.json"
+    write_table(Table(info=whole.info, entries=entries), path, TableFormat.JSON)
+    return path
+
+
+def test_without_more_all_pairs_are_derived(nas_client: Command, arguments: list[object]) -> None:
+    ended = nas_client(*arguments, "--json")
+    assert ended.code == ExitCode.DONE
+    assert ended.document["chosen"] is None
+    found = ended.document["architectures"]
+    assert [network["branches"] for network in found] == PAIRS
+    for network in found:
+        architecture = ArchitectureSpec.parse(network["architecture"])
+        assert architecture == decoded(network["branches"])
+        operators = SPACE.architecture_operators(architecture)
+        assert network["estimate"]["sum_ms"] == pytest.approx(sum(map(operator_ms, operators)))
+        assert [term["key"] for term in network["estimate"]["operators"]] == [operator.key() for operator in operators]
+        costs = network_costs(SPACE.plan(architecture))
+        assert (network["macs"], network["flops"], network["parameters"]) == (costs.macs, costs.flops, costs.parameters)
+        assert (network["accuracy"], network["objective"], network["path"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(("flags", "options"), [((), {}), (("--keep-skips",), {"keep_skips": True})])
+def test_the_branches_asked_for_are_derived_and_written(
+    nas_client: Command, tmp_path: Path, arguments: list[object], flags: tuple[str, ...], options: dict[str, bool]
+) -> None:
+    path = tmp_path / "architecture.json"
+    ended = nas_client(*arguments, "--branches", "32,8", "-o", path, "--json", *flags)
+    assert ended.code == ExitCode.DONE
+    architecture = ArchitectureSpec.parse_json(path.read_bytes())
+    assert architecture == decoded([8, 32], **options)
+    (network,) = ended.document["architectures"]
+    assert (network["branches"], network["path"]) == ([8, 32], str(path))
+    space_of(architecture).plan(architecture)
+
+
+def test_what_is_written_can_be_estimated(nas_client: Command, tmp_path: Path, table: Path, arguments: list[object]) -> None:
+    path = tmp_path / "architecture.json"
+    derived = nas_client(*arguments, "--branches", "16", "-o", path, "--json").document
+    estimated = nas_client("estimate", "--table", table, "--architecture", path, "--json").document
+    assert estimated == derived["architectures"][0]["estimate"] | {"verdict": derived["verdict"]}
+    assert estimated["sum_interval_kind"] == "statistical"
+
+
+def test_several_are_written_beside_each_other(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    ended = nas_client(*arguments, "-o", tmp_path / "found.json", "--json")
+    for network, pair in zip(ended.document["architectures"], PAIRS, strict=True):
+        path = tmp_path / f"found-{pair[0]}-{pair[1]}.json"
+        assert network["path"] == str(path)
+        assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded(pair)
+
+
+@pytest.mark.parametrize("best", range(3))
+def test_accuracies_choose(nas_client: Command, tmp_path: Path, arguments: list[object], best: int) -> None:
+    """Far ahead in accuracy wins whatever the latency; the others are shown, and not written."""
+    accuracies = {",".join(map(str, pair)): 0.7 if index == best else 0.1 for index, pair in enumerate(PAIRS)}
+    path = tmp_path / "architecture.json"
+    more = ("--accuracies", written(tmp_path, "accuracies.json", accuracies), "-o", path)
+    ended = nas_client(*arguments, *more, "--json")
+    assert ended.code == ExitCode.DONE
+    assert ended.document["chosen"] == PAIRS[best]
+    assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded(PAIRS[best])
+    for network in ended.document["architectures"]:
+        assert network["path"] == (str(path) if network["branches"] == PAIRS[best] else None)
+        expected = network["accuracy"] * (network["estimate"]["sum_ms"] / 8.3) ** -0.07
+        assert network["objective"] == pytest.approx(expected)
+    assert f"chosen: {','.join(map(str, PAIRS[best]))}" in nas_client(*arguments, *more).out
+
+
+def test_latency_chooses_among_equally_accurate_networks(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    accuracies = written(tmp_path, "accuracies.json", {"8": 0.7, "8,16,32": 0.7})
+    for exponent, chosen in ((-0.07, [8]), (0.07, [8, 16, 32])):
+        ended = nas_client(*arguments, "--accuracies", accuracies, "--exponent", exponent, "--json")
+        assert ended.document["chosen"] == chosen
+
+
+def test_a_teacher_needs_no_gamma_and_ignores_one(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    path = tmp_path / "teacher.json"
+    with_gamma = nas_client(*arguments, "--branches", "8,32", "--teacher", "-o", path, "--json").document
+    without = written(tmp_path, "logits.json", {name: groups for name, groups in logits().items() if name != "gamma"})
+    assert nas_client(*arguments[:-1], without, "--branches", "8,32", "--teacher", "-o", path, "--json").document == with_gamma
+    assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded([8, 32], widest=True)
+
+
+def test_for_people(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    ended = nas_client(*arguments, "-o", tmp_path / "found.json")
+    assert ended.code == ExitCode.DONE
+    for pair in PAIRS:
+        architecture = decoded(pair)
+        assert ",".join(map(str, pair)) in ended.out
+        assert f"{sum(map(operator_ms, SPACE.architecture_operators(architecture))):.4f}" in ended.out
+        assert f"found-{pair[0]}-{pair[1]}.json" in ended.out
+    assert "chosen" not in ended.out
+
+
+def test_a_space_without_branches_to_choose(nas_client: Command, tmp_path: Path) -> None:
+    toy = tmp_path / "toy.arrow"
+    write_table(make_table(), toy, TableFormat.ARROW)
+    rows = np.eye(3).tolist()
+    parameters = written(tmp_path, "toy.json", {"alpha": {"0": rows, "1": rows}})
+    path = tmp_path / "architecture.json"
+    ended = nas_client("derive", "--table", toy, "--parameters", parameters, "-o", path, "--json")
+    assert ended.code == ExitCode.DONE
+    (branch,) = ArchitectureSpec.parse_json(path.read_bytes()).branches
+    assert branch.operators == ("skip", "conv3x3", "zoomed_conv3x3_x2") * 2
+    assert "all" in nas_client("derive", "--table", toy, "--parameters", parameters).out
+
+
+@pytest.mark.parametrize("choosing", [False, True])
+def test_nothing_is_written_or_chosen_by_sums_that_lack_terms(
+    nas_client: Command, tmp_path: Path, arguments: list[object], holed: Path, choosing: bool
+) -> None:
+    arguments[2] = holed
+    path = tmp_path / "architecture.json"
+    more: list[object] = ["--branches", "8,32", "-o", path, "--json"]
+    if choosing:
+        more[:2] = ["--accuracies", written(tmp_path, "accuracies.json", {"8,32": 0.7})]
+    ended = nas_client(*arguments, *more)
+    assert ended.code == ExitCode.BAD_INPUT
+    assert ended.document["chosen"] is None
+    assert len(ended.document["architectures"][0]["estimate"]["missing"]) == 1
+    assert "1 of" in ended.err
+    assert "Measure what is missing: profiler-service profile" in ended.err
+    assert not path.exists()
+    ended = nas_client(*arguments, *more, "--allow-missing")
+    assert ended.code == ExitCode.DONE
+    assert ended.document["chosen"] == ([8, 32] if choosing else None)
+    assert path.exists()
+
+
+def refused(nas_client: Command, *arguments: object) -> str:
+    ended = nas_client(*arguments, "--json")
+    assert ended.code == ExitCode.BAD_INPUT
+    message = ended.document["error"]["message"]
+    assert message in ended.err
+    assert isinstance(message, str)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("branches", "message"),
+    [
+        ("8,64", "branches: 8, 64; one or more of 8, 16, 32 are needed"),
+        ("8,8", "branches: 8, 8; one or more"),
+        ("8;32", "branches '8;32' are not scales"),
+    ],
+)
+def test_branches_that_there_are_not(nas_client: Command, arguments: list[object], branches: str, message: str) -> None:
+    assert message in refused(nas_client, *arguments, "--branches", branches)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "an object of accuracies by branches is needed"),
+        ({}, "an object of accuracies by branches is needed"),
+        ({"8,32": "good"}, "the accuracy of '8,32' is 'good', not a number"),
+        ({"8,32": True}, "the accuracy of '8,32' is True, not a number"),
+        ({"8,32": -1}, "accuracy -1.0 is not"),
+        ({"8-32": 0.7}, "branches '8-32' are not scales"),
+        ({"8,32": 0.7, "32,8": 0.6}, "the same branches are named twice"),
+        ({"8,64": 0.7}, "branches: 8, 64; one or more of 8, 16, 32"),
+    ],
+)
+def test_accuracies_that_are_none(
+    nas_client: Command, tmp_path: Path, arguments: list[object], document: object, message: str
+) -> None:
+    accuracies = written(tmp_path, "accuracies.json", document)
+    assert message in refused(nas_client, *arguments, "--accuracies", accuracies)
+
+
+def test_files_that_are_cut_short_or_absent(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    short = tmp_path / "short.json"
+    short.write_text('{"8,32": 0.')
+    assert "short.json: not a JSON document" in refused(nas_client, *arguments, "--accuracies", short)
+    assert "short.json: not a JSON document" in refused(nas_client, *arguments[:-1], short)
+    assert "nowhere.json" in refused(nas_client, *arguments, "--accuracies", tmp_path / "nowhere.json")
+    assert "nowhere" in refused(nas_client, *arguments, "--branches", "8", "-o", tmp_path / "nowhere" / "architecture.json")
+
+
+def test_parameters_of_another_space(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    wrong = logits()
+    wrong["alpha"]["8"] = wrong["alpha"]["8"][1:]
+    message = refused(nas_client, *arguments[:-1], written(tmp_path, "logits.json", wrong))
+    assert "alpha of group '8' has shape 6×5; 7×5 is expected" in message
+
+
+@pytest.mark.parametrize(("option", "value"), [("--target-ms", 0), ("--exponent", "nan")])
+def test_a_trade_that_is_none(nas_client: Command, tmp_path: Path, arguments: list[object], option: str, value: object) -> None:
+    accuracies = written(tmp_path, "accuracies.json", {"8,32": 0.7})
+    assert "finite" in refused(nas_client, *arguments, "--accuracies", accuracies, option, value)
+
+
+def test_branches_are_asked_for_or_chosen_but_not_both(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    accuracies = written(tmp_path, "accuracies.json", {"8,32": 0.7})
+    ended = nas_client(*arguments, "--branches", "8,32", "--accuracies", accuracies)
+    assert ended.code == ExitCode.USAGE
+    assert "--accuracies chooses one" in ended.err

@@ -1,0 +1,242 @@
+"""The calls of a service, its tables on disk, and jobs followed to their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.spec.measurements import Status
+from models.spec.tables import Table
+from models.spec.wire import JobCreate, JobState
+from nas_client.errors import IncompatibleServiceError, JobFailedError, ServiceError
+from nas_client.jobs import run_job
+from nas_client.service import ServiceClient
+from nas_client.settings import ClientSettings
+from nas_client.table_cache import TableCache
+from nas_client.transport import Transport
+from tests.support.fake_service import SPACE, FakeService, make_table, transport
+
+URL = "http://box:1"
+TABLE = make_table()
+TABLE_ID = TABLE.info.id()
+REQUEST = JobCreate(space=SPACE)
+
+
+class Client(ServiceClient):
+    """A client of a fake service that remembers what it was told."""
+
+    def __init__(self, http: httpx.BaseTransport, folder: Path, **settings: object) -> None:
+        self.notices: list[str] = []
+        patience: dict[str, object] = {"backoff_s": 1e-3, "backoff_max_s": 1e-3, "poll_s": 1e-3, "cache_dir": folder}
+        chosen = ClientSettings.load(**patience | settings)
+        super().__init__(Transport(URL, chosen, http=http), chosen, notice=self.notices.append)
+
+
+def test_a_table_comes_back_whole_and_is_kept(tmp_path: Path) -> None:
+    service = FakeService(TABLE)
+    with Client(transport(service), tmp_path) as client:
+        assert client.table(TABLE_ID) == TABLE
+        assert client.table(TABLE_ID) == TABLE
+    kept = TableCache(tmp_path).get(URL, TABLE_ID)
+    assert kept is not None
+    assert kept.etag
+
+
+def test_an_unchanged_table_is_not_sent_again(tmp_path: Path) -> None:
+    statuses: list[int] = []
+    inner = transport(FakeService(TABLE))
+
+    def count(request: httpx.Request) -> httpx.Response:
+        response = inner.handler(request)
+        assert isinstance(response, httpx.Response)
+        statuses.append(response.status_code)
+        return response
+
+    for _ in range(2):  # two processes
+        with Client(httpx.MockTransport(count), tmp_path) as client:
+            assert client.table(TABLE_ID) == TABLE
+    assert statuses == [200, 304]
+
+
+def test_a_changed_table_is_fetched(tmp_path: Path) -> None:
+    service = FakeService(TABLE)
+    smaller = Table(info=TABLE.info, entries=TABLE.entries[1:])
+    with Client(transport(service), tmp_path) as client:
+        client.table(TABLE_ID)
+        service.tables[TABLE_ID] = smaller
+        assert client.table(TABLE_ID) == smaller
+        service.tables[TABLE_ID] = TABLE
+        assert client.table(TABLE_ID) == TABLE
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "another release"])
+def test_a_damaged_copy_is_fetched_again(tmp_path: Path, damage: str) -> None:
+    cache = TableCache(tmp_path)
+    with Client(transport(FakeService(TABLE)), tmp_path) as client:
+        client.table(TABLE_ID)
+        path = cache.path(URL, TABLE_ID)
+        content = path.read_bytes()
+        if damage == "another release":  # whole, with the right digest, and yet no table that this release reads
+            kept = cache.get(URL, TABLE_ID)
+            assert kept is not None
+            cache.put(URL, TABLE_ID, type(kept)(kept.etag, b"ARROW2 of the future"))
+        else:
+            path.write_bytes(content[:-100] if damage == "truncate" else content[:-1] + bytes([content[-1] ^ 1]))
+        assert client.table(TABLE_ID) == TABLE
+    assert path.read_bytes() == content
+    assert client.notices == []
+
+
+def test_a_table_is_had_even_where_no_copy_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with Client(transport(FakeService(TABLE)), tmp_path / "file") as client:
+        assert client.table(TABLE_ID) == TABLE
+    (notice,) = client.notices
+    assert notice.startswith(f"no copy of the table can be kept in {tmp_path / 'file'}")
+
+
+def test_what_is_no_table_is_refused_and_not_kept(tmp_path: Path) -> None:
+    answers = [httpx.Response(200, headers={"Opclock-Api-Version": "1", "ETag": '"x"'}, content=b"no table")]
+    with (
+        Client(httpx.MockTransport(lambda _: answers.pop()), tmp_path) as client,
+        pytest.raises(IncompatibleServiceError, match=f"something else than table {TABLE_ID}"),
+    ):
+        client.table(TABLE_ID)
+    assert TableCache(tmp_path).get(URL, TABLE_ID) is None
+
+
+def test_an_unknown_table_is_the_services_error(tmp_path: Path) -> None:
+    with Client(transport(FakeService()), tmp_path) as client, pytest.raises(ServiceError, match="no /v1/tables/"):
+        client.table("../jobs")
+    assert client.notices == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"id": 1}', b"\xff"])
+def test_answers_of_another_shape_are_refused(tmp_path: Path, body: bytes) -> None:
+    http = httpx.MockTransport(lambda _: httpx.Response(200, headers={"Opclock-Api-Version": "1"}, content=body))
+    with Client(http, tmp_path) as client, pytest.raises(IncompatibleServiceError, match="does not understand"):
+        client.target()
+    with Client(http, tmp_path) as client:
+        if body == b"[]":
+            assert client.tables() == []
+        else:
+            with pytest.raises(IncompatibleServiceError, match="/v1/tables"):
+                client.tables()
+
+
+def test_lookup_keeps_the_order_and_says_what_is_missing(tmp_path: Path) -> None:
+    service = FakeService()
+    operators = tuple(entry.workload for entry in TABLE.entries)
+    with Client(transport(service), tmp_path) as client:
+        assert client.lookup(TABLE_ID, operators) == [None] * len(operators)
+        client.create_job(REQUEST.model_copy(update={"workloads": operators[:2]}))
+        first, second, *others = client.lookup(TABLE_ID, (operators[1], operators[0], operators[2]))
+    assert first is not None
+    assert second is not None
+    assert (first.workload, second.workload) == (operators[1], operators[0])
+    assert others == [None]
+
+
+def test_two_jobs_are_two_jobs(tmp_path: Path) -> None:
+    service = FakeService()
+    with Client(transport(service), tmp_path) as client:
+        assert client.create_job(REQUEST).id != client.create_job(REQUEST).id
+
+
+def follow(service: FakeService, folder: Path, **settings: object) -> tuple[list[JobState], Client]:
+    client = Client(transport(service), folder, **settings)
+    job = client.create_job(REQUEST)
+    return [state.state for state in client.follow(job.id)], client
+
+
+def test_a_job_is_followed_by_its_events(tmp_path: Path) -> None:
+    service = FakeService()
+    states, client = follow(service, tmp_path)
+    assert states == [JobState.RUNNING, JobState.DONE]
+    assert service.requests == ["POST /v1/jobs", "GET /v1/jobs/job0/events"]
+    assert client.notices == []
+
+
+def test_a_stream_that_ends_early_is_opened_again(tmp_path: Path) -> None:
+    service = FakeService()
+    service.final = JobState.RUNNING
+    service.streams = [[JobState.RUNNING], [JobState.RUNNING, JobState.DONE]]
+    states, client = follow(service, tmp_path)
+    assert states == [JobState.RUNNING] * 3 + [JobState.DONE]  # the second of them was asked for in between
+    assert client.notices == []
+
+
+def test_streams_cut_after_their_first_event_are_not_opened_without_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("nas_client.service.time.sleep", waits.append)
+    service = FakeService()
+    service.final = JobState.RUNNING
+    service.streams = [*([[JobState.RUNNING]] * 9), [JobState.DONE]]
+    states, client = follow(service, tmp_path, poll_s=0.5)
+    assert states == [JobState.RUNNING] * 18 + [JobState.DONE]
+    assert waits == [0.5] * 9
+    assert client.notices == []
+
+
+def test_a_job_that_ended_during_a_break_is_noticed(tmp_path: Path) -> None:
+    service = FakeService()
+    service.streams = [[JobState.RUNNING], [JobState.RUNNING]]
+    states, _ = follow(service, tmp_path)
+    assert states == [JobState.RUNNING, JobState.DONE]
+
+
+def test_streams_that_keep_breaking_are_given_up_and_that_is_said(tmp_path: Path) -> None:
+    service = FakeService()
+    service.final = JobState.RUNNING
+    service.streams = [[]]
+    client = Client(transport(service), tmp_path, event_reconnects=2)
+    job = client.create_job(REQUEST)
+    states = []
+    for state in client.follow(job.id):
+        states.append(state.state)
+        if len(states) == 8:
+            key = next(iter(service.created))
+            service.created[key] = service.created[key].model_copy(update={"state": JobState.CANCELLED})
+    assert states == [JobState.RUNNING] * 8 + [JobState.CANCELLED]
+    assert service.requests.count("GET /v1/jobs/job0/events") == 3
+    (notice,) = client.notices
+    assert notice == "the event stream of job job0 keeps breaking (it ended before the job did); asking every 0.001 s instead"
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_did_not_succeed_is_an_error(tmp_path: Path, state: JobState) -> None:
+    service = FakeService()
+    service.final = state
+    service.streams = [[state]]
+    seen: list[JobState] = []
+    with (
+        Client(transport(service), tmp_path) as client,
+        pytest.raises(JobFailedError, match=f"job job0 (has|was) {state.value}: the device went away"),
+    ):
+        run_job(client, REQUEST, lambda job: seen.append(job.state))
+    assert seen == [state]
+
+
+def test_single_failures_do_not_fail_a_job(tmp_path: Path) -> None:
+    service = FakeService()
+    service.failing = {TABLE.entries[0].key()}
+    with Client(transport(service), tmp_path) as client:
+        job = run_job(client, REQUEST, lambda _: None)
+        table = client.table(job.table_id)
+    assert job.counts.failed == 1
+    assert [entry.key() for entry in table.entries if entry.status is Status.OUT_OF_MEMORY] == list(service.failing)
+
+
+def test_an_interrupt_cancels_the_job(tmp_path: Path) -> None:
+    service = FakeService()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Client(transport(service), tmp_path) as client, pytest.raises(KeyboardInterrupt):
+        run_job(client, REQUEST, interrupt)
+    assert service.requests[-1] == "DELETE /v1/jobs/job0"

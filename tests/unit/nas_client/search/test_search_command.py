@@ -1,0 +1,109 @@
+"""`search` as a command: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.spec.errors import ExitCode
+from models.spec.scale import Scale
+from models.spec.table_files import TableFormat, write_table
+from models.spec.tables import Table
+from nas_client.data.synthetic_streets import SyntheticStreets
+from nas_client.search.outcome import SearchResult
+from nas_client.search.updates import WeightUpdate
+from tests.support.client_command import Command
+from tests.support.client_command import command_fixture as command_fixture
+from tests.support.searches import small, small_table
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[object]:
+    table, config = tmp_path / "table.parquet", tmp_path / "search.yaml"
+    write_table(small_table().table, table, TableFormat.PARQUET)
+    config.write_text(yaml.safe_dump(small().model_dump(mode="json")))
+    return ["search", "--table", table, "--config", config, "-o", tmp_path / "run"]
+
+
+def test_a_whole_run(nas_client: Command, arguments: list[object], tmp_path: Path) -> None:
+    ended = nas_client(*arguments, "--set", "search.epochs=1", "--json")
+    assert ended.code == ExitCode.DONE
+    result = SearchResult.parse(ended.document)
+    assert result.finished
+    assert result.epochs == 2
+    assert (tmp_path / "run" / "student.json").exists()
+    assert "search epoch 0" in ended.err
+    again = nas_client(*arguments, "--set", "search.epochs=1", "--resume")
+    assert again.code == ExitCode.DONE
+    assert again.out.count("chosen") == 2
+    assert "the latency loss took" in again.out
+
+
+def test_a_table_that_cannot_be_trusted_is_said_before_the_search(
+    nas_client: Command, arguments: list[object], tmp_path: Path
+) -> None:
+    table = small_table().table
+    unsettled = Scale(reference_ms=1.0, unsettled="no visit was quiet")
+    info = table.info.model_copy(update={"scale": unsettled})
+    write_table(Table(info=info, entries=table.entries), tmp_path / "table.parquet", TableFormat.PARQUET)
+    ended = nas_client(*arguments, "--set", "search.epochs=0")
+    assert ended.code == ExitCode.DONE
+    assert ended.err.index("scale unsettled: no visit was quiet") < ended.err.index("pretrain epoch 0")
+
+
+def test_the_check_of_images_is_shown(nas_client: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[bool] = []
+    monkeypatch.setattr(SyntheticStreets, "check", lambda _self, progress=None: watched.append(progress is not None))
+    assert nas_client(*arguments, "--set", "search.epochs=0").code == ExitCode.DONE
+    assert watched == [True, True]
+
+
+def test_resumed_with_nothing_but_the_folder(nas_client: Command, arguments: list[object], tmp_path: Path) -> None:
+    """The configuration is the run's own, command line and file together; one that is stated must be the same."""
+    first = nas_client(*arguments, "--set", "search.epochs=1", "--json")
+    bare = ["search", "--table", tmp_path / "table.parquet", "-o", tmp_path / "run", "--resume"]
+    again = nas_client(*bare, "--json")
+    assert again.code == ExitCode.DONE
+    assert again.document == first.document
+    other = nas_client(*bare, "--set", "search.epochs=3")
+    assert other.code == ExitCode.BAD_INPUT
+    assert "config.search.epochs: 3 here, 1 there" in other.err
+
+
+def test_stopped_by_a_signal(
+    nas_client: Command, arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = WeightUpdate.__call__
+    signals = iter([signal.SIGTERM])  # one: a second ends the process as usual
+
+    def signalled(*given: object) -> object:
+        for number in signals:
+            os.kill(os.getpid(), number)
+        return step(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WeightUpdate, "__call__", signalled)
+        ended = nas_client(*arguments)
+    assert ended.code == 130
+    assert "--resume" in ended.err
+    assert nas_client(*arguments, "--resume").code == ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["--set", "search.epoch=1"], "search.epoch"),
+        (["--set", "latency.mode=decoupeld"], "decoupeld"),
+        (["--set", "space={name: fasterseg, input_size: [64, 128]}"], "input_size"),
+        (["--pretrained", "nowhere"], "no such checkpoint"),
+    ],
+)
+def test_bad_input(nas_client: Command, arguments: list[object], tmp_path: Path, changed: list[str], said: str) -> None:
+    ended = nas_client(*arguments, *changed)
+    assert ended.code == ExitCode.BAD_INPUT
+    assert said in ended.err
+    assert not (tmp_path / "run" / "epochs.jsonl").exists()

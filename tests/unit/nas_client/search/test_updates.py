@@ -1,0 +1,122 @@
+"""Which loss reaches which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas_client.data.transforms import Batch
+from nas_client.search.learner import Learner
+from nas_client.search.randomness import RngKey, Stream
+from tests.support.searches import prepared, small
+
+PLACE = RngKey(seed=5, phase=1)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 64, 64, generator=generator)
+    return Batch(images, torch.randint(19, (2, 64, 64), generator=generator))
+
+
+def architecture_gradients(run: Learner, role: str, batch: Batch) -> Sequence[Tensor]:
+    run.architecture_updates[role](batch, PLACE, "here")
+    gradients = [tensor.grad for tensor in run.networks[role].optimized]
+    return [gradient for gradient in gradients if gradient is not None]
+
+
+def latency_gradients(run: Learner) -> Sequence[Tensor]:
+    network = run.networks["student"]
+    loss = run.latency(network.logits, PLACE.seed_of(Stream.LATENCY))
+    return torch.autograd.grad(loss, network.optimized)
+
+
+def weights_of(run: Learner) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in run.supernet.named_parameters()}
+
+
+@pytest.mark.parametrize("mode", ["decoupled", "naive"])
+@pytest.mark.parametrize("widths", ["expected", "gumbel"])
+def test_the_students_parameters_get_both_losses(batch: Batch, mode: str, widths: str) -> None:
+    changes = {"latency__factor": 0.5, "latency__weights": (0.2, 0.3, 0.5), "latency__widths": widths}
+    run = prepared(small(latency__mode=mode, **changes))
+    added = latency_gradients(run)
+    both = architecture_gradients(run, "student", batch)
+    without = architecture_gradients(prepared(small(latency__mode="none")), "student", batch)
+    assert len(both) == 3
+    for name, total, alone, latency in zip(("alpha", "beta", "gamma"), both, without, added, strict=True):
+        assert alone.any(), f"{name} gets nothing from the segmentation loss"
+        assert latency.any(), f"{name} gets nothing from the latency"
+        torch.testing.assert_close(total, alone + 0.5 * latency)
+
+
+def test_the_teachers_parameters_get_the_segmentation_loss_alone(batch: Batch) -> None:
+    found = [
+        architecture_gradients(prepared(small(latency__mode=mode, latency__factor=100.0)), "teacher", batch)
+        for mode in ("naive", "none")
+    ]
+    assert len(found[0]) == 2, "a teacher has no γ"
+    for with_latency, without in zip(*found, strict=True):
+        assert without.any()
+        torch.testing.assert_close(with_latency, without, rtol=0, atol=0)
+
+
+def test_weights_never_get_the_latency_loss(batch: Batch) -> None:
+    """A whole step with an enormous latency loss and one without leave the same weights but for what α, β, γ changed: nothing,
+    as weights come first."""
+    stepped = []
+    for mode in ("naive", "none"):
+        run = prepared(small(latency__mode=mode, latency__factor=1e4))
+        before = weights_of(run)
+        run.step([batch, batch], PLACE, "here", step=0, steps=1)
+        after = weights_of(run)
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+        stepped.append(after)
+    for name, weight in stepped[0].items():
+        assert torch.equal(weight, stepped[1][name]), name
+
+
+def test_an_architecture_update_leaves_weights_and_their_gradients_alone(batch: Batch) -> None:
+    run = prepared()
+    before = weights_of(run)
+    for role in run.networks:
+        architecture_gradients(run, role, batch)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights_of(run).items())
+    assert all(weight.grad is None for weight in run.supernet.parameters())
+
+
+def test_a_weight_update_leaves_architectures_alone(batch: Batch) -> None:
+    run = prepared()
+    run.start_phase("pretrain")
+    run.step([batch], PLACE, "here", step=0, steps=1)
+    for network in run.networks.values():
+        assert all(tensor.grad is None for tensor in network.optimized)
+
+
+def test_an_update_of_a_role_leaves_the_other_roles_parameters_alone(batch: Batch) -> None:
+    run = prepared()
+    before = [tensor.detach().clone() for tensor in run.networks["student"].optimized]
+    architecture_gradients(run, "teacher", batch)
+    for tensor, old in zip(run.networks["student"].optimized, before, strict=True):
+        assert torch.equal(tensor, old)
+        assert tensor.grad is None
+
+
+def test_the_same_place_draws_the_same(batch: Batch) -> None:
+    first, again = (architecture_gradients(prepared(), "student", batch) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def test_widths_of_the_passes() -> None:
+    run = prepared()
+    rows = len(run.networks["student"].logits.gamma)
+    searching = [mixture.widths for mixture in run.mixtures("student", PLACE)]
+    assert searching[:2] == [(1,) * rows, (0,) * rows]
+    assert len(searching) == 3
+    assert [mixture.widths for mixture in run.mixtures("teacher", PLACE)] == [(1,) * rows]
+    run.start_phase("pretrain")
+    assert len(list(run.mixtures("student", PLACE))) == 3

@@ -1,0 +1,88 @@
+"""Jobs over HTTP: asked for once however often the request is repeated, listed, followed, called off."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.testclient import TestClient
+
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
+from models.spec.wire import JobPublic, JobState
+from profiler_service.storage.store import Store
+from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
+
+JOB = {"space": {"name": "fasterseg", "input_size": [128, 256]}, "budget": "quick"}
+
+
+def test_a_job_is_accepted_with_its_place_and_its_table(client: TestClient, store: Store) -> None:
+    response = client.post("/v1/jobs", json=JOB)
+
+    job = JobPublic.parse_json(response.content)
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/jobs/{job.id}"
+    assert job.state is JobState.QUEUED
+    assert client.get(response.headers["Location"]).json() == response.json()
+    assert store.table_info(job.table_id).target == BACKEND.target
+
+
+def test_the_spaces_defaults_are_settled_before_anything_is_named_by_them(client: TestClient, store: Store) -> None:
+    job = JobPublic.parse_json(client.post("/v1/jobs", json=JOB).content)
+
+    settled = create_space(SpaceSpec(name="fasterseg", input_size=(128, 256))).spec
+    assert job.request.space == settled
+    assert store.table_info(job.table_id).space == settled
+
+
+def test_protocols_go_to_tables_of_their_own(client: TestClient) -> None:
+    ids = {client.post("/v1/jobs", json=JOB | {"protocol": name}).json()["table_id"] for name in ("in_context", "isolated")}
+    assert len(ids) == 2
+
+
+def test_a_repeated_request_makes_one_job(client: TestClient, store: Store) -> None:
+    first, again = (client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k1"}) for _ in range(2))
+    assert first.status_code == again.status_code == 202
+    assert first.json()["id"] == again.json()["id"]
+    assert len(store.jobs()) == 1
+
+
+def test_a_key_cannot_stand_for_two_requests(client: TestClient) -> None:
+    client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k1"})
+    response = client.post("/v1/jobs", json=JOB | {"budget": "normal"}, headers={"Idempotency-Key": "k1"})
+    assert response.status_code == 409
+    assert response.json()["error"]["code"] == "conflict"
+
+
+def test_a_key_is_of_bounded_length(client: TestClient) -> None:
+    response = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k" * 129})
+    assert response.status_code == 422
+    assert "idempotency-key" in response.json()["error"]["message"].lower()
+
+
+def test_jobs_are_listed_newest_first_and_as_many_as_asked_for(client: TestClient) -> None:
+    ids = [client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]
+    assert [job["id"] for job in client.get("/v1/jobs").json()] == ids[::-1]
+    assert [job["id"] for job in client.get("/v1/jobs?limit=1").json()] == ids[-1:]
+    assert client.get("/v1/jobs?limit=0").status_code == 422
+
+
+def test_a_job_can_be_called_off_once(client: TestClient) -> None:
+    job_id = client.post("/v1/jobs", json=JOB).json()["id"]
+
+    assert client.delete(f"/v1/jobs/{job_id}").json()["state"] == "cancelled"
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 409
+    assert client.delete("/v1/jobs/nope").status_code == 404
+
+
+def test_events_are_the_jobs_states_and_end_with_it(client: TestClient, queue: IdleQueue) -> None:
+    job = JobPublic.parse_json(client.post("/v1/jobs", json=JOB).content)
+    queue.script = [job.model_copy(update={"state": state}) for state in (JobState.QUEUED, JobState.RUNNING, JobState.DONE)]
+
+    response = client.get(f"/v1/jobs/{job.id}/events")
+
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.headers["Cache-Control"] == "no-store"
+    events = [block.splitlines() for block in response.text.split("\r\n\r\n") if block]
+    assert {event[0] for event in events} == {"event: job"}
+    states = [JobPublic.model_validate(json.loads(event[1].removeprefix("data: "))).state for event in events]
+    assert states == [JobState.QUEUED, JobState.RUNNING, JobState.DONE]

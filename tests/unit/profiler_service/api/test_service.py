@@ -1,0 +1,155 @@
+"""What the service says about itself: health, metrics, target, spaces, and the description of every call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from models.spec.wire import JobCreate, LookupRequest
+from profiler_service.api.app import create_app
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
+
+JOB = {"space": {"name": "fasterseg", "input_size": [128, 256]}}
+
+
+def test_alive_and_ready(client: TestClient) -> None:
+    assert client.get("/healthz").json()["status"] == "ok"
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert set(ready.json()["checks"]) == {"database", "queue", "backend"}
+
+
+def test_not_ready_when_the_job_thread_has_ended(client: TestClient, queue: IdleQueue) -> None:
+    queue.alive = False
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "restart" in response.json()["checks"]["queue"]
+    assert response.json()["checks"]["database"] == "ok"
+    assert client.get("/healthz").status_code == 200
+
+
+def test_not_ready_when_the_database_is_gone(client: TestClient, settings: Settings) -> None:
+    settings.database.unlink()
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert str(settings.database) in response.json()["checks"]["database"]
+
+
+def test_the_target_and_its_id(client: TestClient) -> None:
+    answer = client.get("/v1/target").json()
+    assert answer["id"] == BACKEND.target.id()
+    assert answer["target"]["device"] == "Test CPU"
+
+
+def test_the_spaces_can_be_asked_for_as_they_are_listed(client: TestClient) -> None:
+    spaces = client.get("/v1/spaces").json()
+    assert "fasterseg" in [space["name"] for space in spaces]
+    assert all(space["description"] for space in spaces)
+    for space in spaces:
+        assert client.post("/v1/jobs", json={"space": space["defaults"]}).status_code == 202
+
+
+def test_the_front_page_leads_to_the_description(client: TestClient) -> None:
+    assert client.get("/").url.path == "/docs"
+
+
+def samples(client: TestClient, name: str) -> dict[frozenset[tuple[str, str]], float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        frozenset(sample.labels.items()): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_requests_are_counted_by_call_and_not_by_path(client: TestClient) -> None:
+    for path in ("/v1/jobs/a", "/v1/jobs/b", "/wp-login.php", "/phpmyadmin"):
+        client.get(path)
+
+    counted = samples(client, "opclock_http_requests_total")
+
+    assert counted[frozenset({("method", "GET"), ("operation", "read_job"), ("status", "404")})] == 2
+    assert counted[frozenset({("method", "GET"), ("operation", "unmatched"), ("status", "404")})] == 2
+    assert samples(client, "opclock_http_request_seconds_count")
+
+
+def test_jobs_and_tables_are_read_at_the_scrape(client: TestClient) -> None:
+    table_id = client.post("/v1/jobs", json=JOB).json()["table_id"]
+    assert samples(client, "opclock_jobs_unfinished")[frozenset({("state", "queued")})] == 1
+    assert samples(client, "opclock_table_entries")[frozenset({("table", table_id), ("outcome", "ok")})] == 0
+
+
+def test_two_apps_count_apart(client: TestClient, settings: Settings, store: Store, queue: IdleQueue) -> None:
+    client.get("/healthz")
+    other = create_app(settings, store=store, queue=queue, backend=BACKEND)  # type: ignore[arg-type]
+    with TestClient(other) as second:
+        assert samples(second, "opclock_http_requests_total") == {}
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+@pytest.fixture
+def document(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
+
+
+def test_every_call_of_the_design_is_described(document: dict[str, Any]) -> None:
+    assert {name for name, _ in operations(document)} == {
+        "get /healthz",
+        "get /readyz",
+        "get /metrics",
+        "get /v1/target",
+        "get /v1/spaces",
+        "post /v1/jobs",
+        "get /v1/jobs",
+        "get /v1/jobs/{job_id}",
+        "get /v1/jobs/{job_id}/events",
+        "delete /v1/jobs/{job_id}",
+        "get /v1/tables",
+        "get /v1/tables/{table_id}",
+        "post /v1/lookup",
+    }
+
+
+def test_every_error_response_has_the_one_shape_and_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status.startswith(("4", "5")) and name != "get /readyz":
+                content = response["content"]["application/json"]
+                assert content["schema"]["$ref"].endswith("/ErrorBody"), (name, status)
+                assert content["example"]["error"]["message"], (name, status)
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_document_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"], name
+        for media_type, content in next(r for s, r in operation["responses"].items() if s.startswith("2"))["content"].items():
+            if media_type == "application/json":
+                assert content["example"], name
+
+
+@pytest.mark.parametrize(("path", "model"), [("/v1/jobs", JobCreate), ("/v1/lookup", LookupRequest)])
+def test_the_examples_of_requests_are_requests(
+    client: TestClient, document: dict[str, Any], path: str, model: type[JobCreate | LookupRequest]
+) -> None:
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json"}
+    examples = [example["value"] for example in content["application/json"]["examples"].values()]
+    for example in examples:
+        model.parse(example)
+    if path == "/v1/jobs":
+        assert [client.post(path, json=example).status_code for example in examples] == [202] * len(examples)

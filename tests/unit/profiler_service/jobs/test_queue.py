@@ -1,0 +1,254 @@
+"""Jobs one after another, followed and called off from other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from models.spec.architectures import SpaceSpec
+from models.spec.wire import JobCreate, JobPublic, JobState
+from profiler_service.admission import admit
+from profiler_service.errors import JobConflictError, JobError, JobNotFoundError
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
+from profiler_service.storage.store import Store
+from tests.support.fake_workers import DESCRIPTION
+from tests.unit.profiler_service.jobs.conftest import SPACE
+
+PATIENCE_S = 20.0
+
+
+class ScriptedRunner:
+    """Runs each job until the test lets it go, or it is told to stop."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.started: list[str] = []
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.aborted = threading.Event()
+        self.fails = False
+        self.hangs = False
+
+    def run(
+        self, job_id: str, on_progress: OnProgress, cancelled: threading.Event, interrupted: threading.Event
+    ) -> PhaseSeconds:
+        self.started.append(job_id)
+        on_progress(self.store.update_job(job_id, state=JobState.RUNNING))
+        self.begun.set()
+        while not self.go.wait(0.005):
+            if self.aborted.is_set() or (interrupted.is_set() and not self.hangs):
+                return PhaseSeconds()
+            if cancelled.is_set():
+                on_progress(self.store.update_job(job_id, state=JobState.CANCELLED))
+                return PhaseSeconds()
+        if self.fails:
+            self.store.update_job(job_id, state=JobState.FAILED, message="no")
+            raise JobError("no")
+        on_progress(self.store.update_job(job_id, fraction=0.5))
+        on_progress(self.store.update_job(job_id, state=JobState.DONE, fraction=1.0))
+        return PhaseSeconds()
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+@pytest.fixture
+def runner(store: Store) -> ScriptedRunner:
+    return ScriptedRunner(store)
+
+
+@pytest.fixture
+def queue(store: Store, runner: ScriptedRunner) -> Iterator[JobQueue]:
+    with JobQueue(store, runner, stop_timeout_s=0.2) as queue:  # type: ignore[arg-type]
+        yield queue
+
+
+@pytest.fixture
+def submit(store: Store, queue: JobQueue) -> Callable[..., JobPublic]:
+    def submit(space: SpaceSpec = SPACE, key: str | None = None) -> JobPublic:
+        admitted = admit(JobCreate(space=space), DESCRIPTION)
+        return queue.submit(admitted.request, store.ensure_table(admitted.info), idempotency_key=key)
+
+    return submit
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    done = threading.Event()
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("it did not come to pass")
+
+
+def final(store: Store, job: JobPublic) -> Callable[[], bool]:
+    return lambda: store.job(job.id).state.final
+
+
+def test_jobs_run_in_the_order_in_which_they_came(
+    store: Store, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    jobs = [submit() for _ in range(4)]
+    assert all(job.state is JobState.QUEUED for job in jobs)
+    runner.go.set()
+    wait_until(final(store, jobs[-1]))
+    assert runner.started == [job.id for job in jobs]
+
+
+def test_unfinished_jobs_are_taken_up_at_the_start(store: Store, runner: ScriptedRunner) -> None:
+    admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+    table_id = store.ensure_table(admitted.info)
+    running, waiting, done = (store.create_job(admitted.request, table_id) for _ in range(3))
+    store.update_job(running.id, state=JobState.RUNNING)
+    store.update_job(done.id, state=JobState.CANCELLED)
+    runner.go.set()
+    with JobQueue(store, runner):  # type: ignore[arg-type]
+        wait_until(final(store, waiting))
+    assert runner.started == [running.id, waiting.id]
+
+
+def test_a_repeated_request_is_the_same_job_and_runs_once(
+    store: Store, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    first = submit(key="k")
+    assert submit(key="k").id == first.id
+    runner.go.set()
+    wait_until(final(store, first))
+    assert submit(key="k").state is JobState.DONE
+    last = submit()
+    wait_until(final(store, last))
+    assert runner.started == [first.id, last.id]
+
+
+def test_a_failing_job_does_not_stop_the_queue(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    runner.fails = True
+    jobs = [submit(), submit()]
+    runner.go.set()
+    wait_until(final(store, jobs[1]))
+    assert [store.job(job.id).state for job in jobs] == [JobState.FAILED] * 2
+    assert queue.alive
+
+
+def test_a_running_job_ends_when_cancelled_and_the_next_one_runs(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    first, second = submit(), submit()
+    assert runner.begun.wait(PATIENCE_S)
+    queue.cancel(first.id)
+    wait_until(final(store, first))
+    runner.go.set()
+    wait_until(final(store, second))
+    assert [store.job(job.id).state for job in (first, second)] == [JobState.CANCELLED, JobState.DONE]
+
+
+def test_a_waiting_job_that_is_cancelled_never_runs(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    first, second, third = submit(), submit(), submit()
+    assert runner.begun.wait(PATIENCE_S)
+    assert queue.cancel(second.id).state is JobState.CANCELLED
+    with pytest.raises(JobConflictError, match="cancelled already"):
+        queue.cancel(second.id)
+    runner.go.set()
+    wait_until(final(store, third))
+    assert runner.started == [first.id, third.id]
+
+
+def test_an_unknown_job_can_neither_be_cancelled_nor_followed(queue: JobQueue) -> None:
+    with pytest.raises(JobNotFoundError):
+        queue.cancel("nope")
+    with pytest.raises(JobNotFoundError):
+        asyncio.run(_follow(queue, "nope"))
+
+
+def test_stopping_leaves_jobs_unfinished(store: Store, runner: ScriptedRunner) -> None:
+    admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+    queue = JobQueue(store, runner)  # type: ignore[arg-type]
+    with queue:
+        jobs = [queue.submit(admitted.request, store.ensure_table(admitted.info)) for _ in range(2)]
+        assert runner.begun.wait(PATIENCE_S)
+    assert not queue.alive
+    assert [job.id for job in store.unfinished_jobs()] == [job.id for job in jobs]
+    assert not runner.aborted.is_set()
+
+
+def test_a_visit_that_takes_too_long_is_cut_off_when_stopping(store: Store, runner: ScriptedRunner) -> None:
+    admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+    runner.hangs = True
+    queue = JobQueue(store, runner, stop_timeout_s=0.05)  # type: ignore[arg-type]
+    with queue:
+        queue.submit(admitted.request, store.ensure_table(admitted.info))
+        assert runner.begun.wait(PATIENCE_S)
+    assert runner.aborted.is_set()
+    assert not queue.alive
+
+
+async def _follow(queue: JobQueue, job_id: str) -> list[JobPublic]:
+    return [job async for job in queue.events(job_id)]
+
+
+def test_events_begin_with_the_present_state_and_end_with_the_last(
+    queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    job = submit()
+    assert runner.begun.wait(PATIENCE_S)
+
+    async def follow() -> list[JobPublic]:
+        states = []
+        async for state in queue.events(job.id):
+            states.append(state)
+            runner.go.set()
+        return states
+
+    states = asyncio.run(asyncio.wait_for(follow(), PATIENCE_S))
+    assert states[0].state is JobState.RUNNING
+    assert states[-1].state is JobState.DONE
+    assert len({(state.state, state.fraction) for state in states}) == len(states)
+
+
+def test_events_of_a_finished_job_are_its_last_state(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    runner.go.set()
+    job = submit()
+    wait_until(final(store, job))
+    assert asyncio.run(_follow(queue, job.id)) == [store.job(job.id)]
+
+
+def test_a_cancelled_waiting_job_tells_its_followers(
+    queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    submit()
+    job = submit()
+
+    async def follow() -> list[JobState]:
+        states = []
+        async for state in queue.events(job.id):
+            states.append(state.state)
+            if not state.state.final:
+                queue.cancel(job.id)
+        return states
+
+    assert asyncio.run(asyncio.wait_for(follow(), PATIENCE_S)) == [JobState.QUEUED, JobState.CANCELLED]
+
+
+def test_a_job_that_another_process_runs_is_followed_through_the_store(
+    store: Store, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., JobPublic]
+) -> None:
+    monkeypatch.setattr("profiler_service.jobs.events._LOOK_AGAIN_S", 0.02)
+    submit()
+    job = submit()
+
+    async def follow() -> JobPublic:
+        async for state in queue.events(job.id):
+            if state.state is JobState.QUEUED:
+                await asyncio.to_thread(store.update_job, job.id, state=JobState.CANCELLED)
+        return state
+
+    assert asyncio.run(asyncio.wait_for(follow(), PATIENCE_S)).state is JobState.CANCELLED

@@ -1,5 +1,0 @@
-from __future__ import annotations
-
-from tests.one_thread import one_thread_fixture
-
-__all__ = ["one_thread_fixture"]
