@@ -71,53 +71,28 @@ class Engine(ABC):
 
 
 class Backend(ABC):
-    """A runtime on one device, with settled options.
+    """A runtime on one device, with options that stay as they are.
 
-    Raises (from the constructor):
-        InvalidSpecError: the backend cannot do what an option asks.
+    Args:
+        options: of the type that the backend declares.
+
+    Raises:
+        InvalidSpecError: the device cannot do what an option asks.
         BackendUnavailableError: the runtime finds no device.
     """
 
     name: ClassVar[str]
+    options_type: ClassVar[type[BackendOptions]] = BackendOptions
+    """The record of the options that this backend has. A subclass annotates `options` with it."""
     reads_onnx: ClassVar[bool]
     """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
     builds_on_device: ClassVar[bool]
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
     dtypes: tuple[Dtype, ...]
     """In which it computes, on this device; a dtype that it would silently compute in another is not one of them."""
-    runs_uncaptured: ClassVar[bool] = False
-    """Whether it can do without CUDA graphs."""
-    autotunes: ClassVar[bool] = False
-    """Whether it knows `max_autotune`."""
-    uses_cudnn: ClassVar[bool] = False
-    """Whether it knows `cudnn_benchmark`."""
-    replays_builds: ClassVar[bool] = False
-    """Whether it can build from what earlier builds have learned alone, and fail where that has a gap."""
 
     def __init__(self, options: BackendOptions) -> None:
-        if not (options.cuda_graphs or self.runs_uncaptured):
-            raise InvalidSpecError(f"backend {self.name!r} always captures CUDA graphs", hint="Leave cuda_graphs on.")
-        if options.max_autotune and not self.autotunes:
-            raise InvalidSpecError(
-                f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
-            )
-        if options.cudnn_benchmark and not self.uses_cudnn:
-            raise InvalidSpecError(
-                f"backend {self.name!r} has no cudnn_benchmark",
-                hint="Leave cudnn_benchmark off: it runs no kernels of cuDNN's.",
-            )
-        if options.replay_builds and not self.replays_builds:
-            raise InvalidSpecError(
-                f"backend {self.name!r} cannot replay builds: it learns nothing while building", hint="Leave replay_builds off."
-            )
         self.options = options
-
-    @property
-    def queues_kernels(self) -> bool:
-        """Whether a run stands in a device's queue kernel by kernel, not as one captured graph; the driver makes the host wait
-        once about a thousand launches are queued, and what the host waited in cannot be timed.
-        """
-        return self.options.device == "cuda" and not self.options.cuda_graphs
 
     @abstractmethod
     def target(self) -> TargetSpec:

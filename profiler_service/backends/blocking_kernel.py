@@ -6,10 +6,12 @@ be timed as what the host needs to launch the next one (docs/measurement.md).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
+from profiler_service.backends.base import Engine
 from profiler_service.errors import RunError
 
 RUNS_AT_ONCE = 128
@@ -39,6 +41,14 @@ class Timeline(Protocol):
 
     def synchronize(self) -> None:
         """Wait until everything enqueued is done."""
+
+
+class EnqueuedEngine(Engine):
+    """An engine whose runs are work on a timeline, for which the host need not wait."""
+
+    @abstractmethod
+    def enqueue(self) -> None:
+        """Enqueue one run; does not wait. Raises RunError, DeviceMemoryError."""
 
 
 class BlockingKernelTimer:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from profiler_service.backends.compiled_cache import Kept
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import AutotuneOptions
 from profiler_service.errors import BackendUnavailableError
 
 with warnings.catch_warnings():
@@ -54,14 +54,14 @@ class Compiler:
     What was compiled is kept for as long as the process lives, so that every round times the same code.
 
     Args:
-        options: see `BackendOptions`. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
+        options: of the backend. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
         names: of the programs that Inductor may call for this kind of device, the preferred one first.
 
     Raises:
         BackendUnavailableError: none of them is there, or Python's headers are not.
     """
 
-    def __init__(self, options: BackendOptions, *, names: tuple[str, ...]) -> None:
+    def __init__(self, options: AutotuneOptions, *, names: tuple[str, ...]) -> None:
         self._kept: Kept[_Compiled] = Kept()
         self._max_autotune = options.max_autotune
         self._fresh = False

@@ -12,7 +12,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact
 from profiler_service.backends.inductor import NAME, Compiler
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import BackendOptions, InductorOptions
 from profiler_service.backends.torch_cpu import TorchBackend
 
 
@@ -20,9 +20,10 @@ class InductorBackend(TorchBackend):
     """torch.compile of the modules that eager torch runs."""
 
     name: ClassVar[str] = NAME
-    autotunes: ClassVar[bool] = True
+    options_type: ClassVar[type[BackendOptions]] = InductorOptions
+    options: InductorOptions
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(self, options: InductorOptions) -> None:
         super().__init__(options)
         self._compiler = Compiler(options, names=(os.environ.get("CXX", "g++"),))
 

@@ -13,7 +13,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact
 from profiler_service.backends.inductor import NAME, Compiler
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import BackendOptions, InductorCudaOptions
 from profiler_service.backends.torch_cuda import TorchCudaBackend
 from profiler_service.errors import BackendUnavailableError
 
@@ -22,9 +22,10 @@ class InductorCudaBackend(TorchCudaBackend):
     """torch.compile of the modules that `torch` runs on a GPU."""
 
     name: ClassVar[str] = NAME
-    autotunes: ClassVar[bool] = True
+    options_type: ClassVar[type[BackendOptions]] = InductorCudaOptions
+    options: InductorCudaOptions
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(self, options: InductorCudaOptions) -> None:
         super().__init__(options)
         if find_spec("triton") is None:
             raise BackendUnavailableError(

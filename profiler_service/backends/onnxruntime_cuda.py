@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ import onnxruntime
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.base import FloatArray, GraphArtifact, require_dtype
 from profiler_service.backends.device.backend import DeviceBackend
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.engine import DeviceEngine
@@ -26,9 +25,8 @@ from profiler_service.backends.device.failures import translated, unavailable
 from profiler_service.backends.device.telemetry import Telemetry
 from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
 from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.launches import time_runs
 from profiler_service.backends.messages import one_line
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import BackendOptions, OnnxRuntimeCudaOptions
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -91,21 +89,20 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     float32 and float16 alone: the provider has no convolution in bfloat16.
 
     Args:
-        options: see `BackendOptions`.
+        options: see `OnnxRuntimeCudaOptions`.
         device, driver, telemetry: by default the device that the options name, its driver's version, and NVML's view of it.
         cudnn: its version; by default that of the library which this process finds.
     """
 
     name: ClassVar[str] = "onnxruntime"
     reads_onnx: ClassVar[bool] = True
-    builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16")
-    runs_uncaptured: ClassVar[bool] = True
-    uses_cudnn: ClassVar[bool] = True
+    options_type: ClassVar[type[BackendOptions]] = OnnxRuntimeCudaOptions
+    options: OnnxRuntimeCudaOptions
 
     def __init__(
         self,
-        options: BackendOptions,
+        options: OnnxRuntimeCudaOptions,
         *,
         device: Device | None = None,
         driver: str | None = None,
@@ -157,11 +154,6 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         engine = self._engine(self._session(graph), request.subject.dtype, seeded_input(request))
         engine.engine_bytes = len(graph)
         return engine
-
-    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `time_runs` does."""
-        enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
-        return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
 
     def _engine(self, session: Any, dtype: Dtype, array: FloatArray) -> OnnxRuntimeCudaEngine:
         host_type: type[np.floating[Any]] = getattr(np, dtype)

@@ -221,7 +221,7 @@ def measure(name: str, device: DeviceKind, dtypes: Sequence[Dtype]) -> dict[str,
     with TemporaryDirectory(prefix="opclock-") as folder:
         cache = GraphCache.open(Path(folder))
         settings = Settings.load(device=device, cache_dir=Path(folder), replay_builds=False)
-        backend = create_backend(name, settings.backend_options())
+        backend = create_backend(name, settings.options)
         try:
             target = backend.target()
             document["target"] = target.model_dump(mode="json")

@@ -15,7 +15,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import AllOptions
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import output_problem
@@ -37,7 +37,7 @@ def open_backend(request: pytest.FixtureRequest, options_in_force: OptionsInForc
 
     def open_(cuda_graphs: bool) -> Backend:
         options = options_in_force("cuda").model_copy(update={"cuda_graphs": cuda_graphs})
-        usual = BackendOptions(device="cuda", cuda_graphs=cuda_graphs)
+        usual = AllOptions(device="cuda", cuda_graphs=cuda_graphs)
         opened.append(create_or_skip(request.param, options, usual=usual))
         return opened[-1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import GpuOptions
 from profiler_service.errors import BackendUnavailableError
 
 Capability = tuple[int, int]
@@ -25,7 +25,7 @@ def require_supported(name: str, capability: Capability) -> None:
         )
 
 
-def require_tf32(name: str, capability: Capability, options: BackendOptions) -> None:
+def require_tf32(name: str, capability: Capability, options: GpuOptions) -> None:
     """Raises InvalidSpecError where TF32 is asked of a GPU that has none."""
     if options.tf32 and capability < _AMPERE:
         raise InvalidSpecError(f"{name} has no TF32", hint="Leave tf32 off.")

@@ -10,7 +10,8 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
-from profiler_service.backends.base import Engine, FloatArray
+from profiler_service.backends.base import FloatArray
+from profiler_service.backends.blocking_kernel import EnqueuedEngine
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.errors import BuildError, RunError
 
@@ -18,7 +19,7 @@ _POISON = 0xFF
 """In every byte of an output it is not a number, in all floating-point types; what runs nothing leaves it there."""
 
 
-class DeviceEngine(Engine):
+class DeviceEngine(EnqueuedEngine):
     """The seeded input is in place once it is made.
 
     Args:
@@ -47,7 +48,7 @@ class DeviceEngine(Engine):
         """One run on the device's stream; does not wait. Raises RunError, DeviceMemoryError."""
 
     def enqueue(self) -> None:
-        """Enqueue one run; does not wait. Raises RunError, DeviceMemoryError."""
+        """See `EnqueuedEngine.enqueue`."""
         if not self._open:
             raise RunError("the engine is closed")
         self._enqueue()

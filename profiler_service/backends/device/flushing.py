@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from profiler_service.backends.blocking_kernel import EnqueuedEngine
 from profiler_service.backends.device.base import Buffer, Device
 from profiler_service.backends.flushing import Flusher
 
 
-class DeviceFlusher(Flusher[Buffer]):
+class DeviceFlusher(Flusher[Buffer], EnqueuedEngine):
     """Writes that many bytes on the device's stream. Enqueued like a run."""
 
     def __init__(self, device: Device, nbytes: int) -> None:
@@ -19,7 +20,7 @@ class DeviceFlusher(Flusher[Buffer]):
         self._device.synchronize()
 
     def enqueue(self) -> None:
-        """Enqueue one flush; does not wait. Raises RunError."""
+        """See `EnqueuedEngine.enqueue`."""
         self._device.fill(self.buffer, 0)
 
     def close(self) -> None:

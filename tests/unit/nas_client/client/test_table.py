@@ -66,7 +66,8 @@ def test_the_command_says_all_that_is_not_usual() -> None:
 
 
 def test_the_command_says_what_only_the_environment_can() -> None:
-    target = TARGET.model_copy(update={"backend": "torch", "options": {"device": "cuda"}, "precision": {"tf32": "on"}})
+    settings = {"OPCLOCK_DEVICE": "cuda", "OPCLOCK_TF32": "true"}
+    target = TARGET.model_copy(update={"backend": "torch", "settings": settings})
     advice = LookupTable(Table(info=TABLE.info.model_copy(update={"target": target}))).measuring_advice()
     assert advice == (
         "Measure what is missing: OPCLOCK_DEVICE=cuda OPCLOCK_TF32=true "

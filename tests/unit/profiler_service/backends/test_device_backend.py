@@ -11,7 +11,7 @@ import pytest
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.opening import open_device
 from profiler_service.backends.device.telemetry import Telemetry
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import TensorRtOptions
 from profiler_service.backends.tensorrt.backend import TensorRtBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
 from profiler_service.errors import BackendError, DeviceMemoryError, RunError
@@ -38,7 +38,7 @@ def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 def _backend(device: Device, telemetry: FakeTelemetry | None = None) -> TensorRtBackend:
     return TensorRtBackend(
-        BackendOptions(device="cuda"),
+        TensorRtOptions(device="cuda"),
         vendor=Vendor(TENSORRT, FakeTensorRt(FakeDevice())),
         device=device,
         driver="580.65.06",

@@ -21,7 +21,7 @@ from profiler_service.backends import onnxruntime_cuda
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.inputs import seeded_input
 from profiler_service.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import OnnxRuntimeCudaOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from profiler_service.worker.graph_files import make_files
@@ -30,7 +30,7 @@ from profiler_service.worker.output_check import output_problem
 from tests.support.fake_device import HOPPER, STEADY, STREAM, FakeDevice, FakeTelemetry
 from tests.support.fake_onnxruntime import CPU, RUN_MS, FakeOnnxRuntime
 
-OPTIONS = BackendOptions(device="cuda")
+OPTIONS = OnnxRuntimeCudaOptions(device="cuda")
 Make = Callable[..., OnnxRuntimeCudaBackend]
 
 
@@ -48,7 +48,7 @@ def device() -> FakeDevice:
 def make(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Make:
     """The backend on a fake ONNX Runtime of that behaviour."""
 
-    def make(options: BackendOptions = OPTIONS, **behaviour: Any) -> OnnxRuntimeCudaBackend:
+    def make(options: OnnxRuntimeCudaOptions = OPTIONS, **behaviour: Any) -> OnnxRuntimeCudaBackend:
         monkeypatch.setattr(onnxruntime_cuda, "onnxruntime", FakeOnnxRuntime(device, **behaviour))
         telemetry: Any = FakeTelemetry(device)
         return OnnxRuntimeCudaBackend(options, device=device, driver="580.65.06", telemetry=telemetry, cudnn="91002")

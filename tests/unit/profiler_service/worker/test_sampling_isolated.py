@@ -13,7 +13,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
 from profiler_service.backends.device.flushing import DeviceFlusher
 from profiler_service.backends.flushing import flush_bytes
@@ -23,7 +23,7 @@ from profiler_service.worker.sampling import HOT_RUNS, run_isolated
 from tests.support.fake_device import HOPPER, FakeDevice
 
 
-class _Enqueued(Engine):
+class _Enqueued(EnqueuedEngine):
     """Takes a millisecond on the device's clock."""
 
     def __init__(self, device: FakeDevice) -> None:

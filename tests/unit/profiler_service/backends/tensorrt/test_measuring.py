@@ -12,7 +12,7 @@ import pytest
 
 from models.spec.errors import InvalidSpecError
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.options import TensorRtOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
 from profiler_service.jobs.throttle_filter import filtered_group
@@ -83,7 +83,7 @@ class _Process:
     def __init__(self, trt: FakeTensorRt, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trt, self.backend = trt, backend_of(trt)
         monkeypatch.setattr(timing, "_backend", lambda name, options: self.backend)
-        self.worker = TimingWorker("tensorrt", BackendOptions(device="cuda"), build_timeout_s=60.0, run_timeout_s=60.0)
+        self.worker = TimingWorker("tensorrt", TensorRtOptions(device="cuda"), build_timeout_s=60.0, run_timeout_s=60.0)
         self.activity = ActivityFile.create(directory / "activity", 60.0)
 
 
@@ -194,5 +194,5 @@ class TestReplay:
             backend_of(trt, replay_builds=True)
 
     def test_a_runtime_that_learns_nothing_refuses(self) -> None:
-        with pytest.raises(InvalidSpecError, match="'onnxruntime' cannot replay builds"):
-            create_backend("onnxruntime", BackendOptions(replay_builds=True))
+        with pytest.raises(InvalidSpecError, match="'onnxruntime' has no replay_builds"):
+            create_backend("onnxruntime", TensorRtOptions(replay_builds=True))
