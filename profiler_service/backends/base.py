@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,15 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.options import BackendOptions
-from profiler_service.errors import BuildError
+from profiler_service.errors import BuildError, RunError
 from profiler_service.measure.throttling import DeviceReading
 
 FloatArray = NDArray[np.float32]
+
+T = TypeVar("T")
+
+_FLUSHED_CACHES = 2
+"""Caches' worth of memory that is written to empty one: its replacement is not strictly the oldest line first."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class GraphArtifact:
     Attributes:
         request: what it is.
         onnx_path: the ONNX file, for backends that read one; None for those that build from torch modules.
-        reference_path: `.npy` with the torch module's output (float32) for `inputs.seeded_input(request)`; None where
+        reference_path: `.npy` with the torch module's output (float32) for `seeded_input(request)`; None where
             nothing is to be checked.
     """
 
@@ -68,6 +73,32 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free everything; the engine is not used afterwards. Safe to call twice."""
+
+
+class Flusher(Engine, Generic[T]):
+    """Its run writes a buffer and computes nothing. It is timed like any other; its time is dropped.
+
+    Args:
+        buffer: in whatever memory the runtime has; let go of when it is closed.
+    """
+
+    def __init__(self, buffer: T) -> None:
+        self._buffer: T | None = buffer
+
+    @property
+    def buffer(self) -> T:
+        """What is written. Raises RunError once it is closed."""
+        if self._buffer is None:
+            raise RunError("the engine is closed")
+        return self._buffer
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        """Never. Raises RunError."""
+        raise RunError("a flusher computes nothing")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._buffer = None
 
 
 class Backend(ABC):
@@ -186,3 +217,17 @@ def require_dtype(backend: str, dtypes: Sequence[Dtype], request: GraphRequest) 
             f"{request.label()}: backend {backend!r} does not compute in {dtype}, only in {', '.join(dtypes)}",
             hint="Choose one of these dtypes, or another backend.",
         )
+
+
+def seeded_input(request: GraphRequest) -> FloatArray:
+    """The same standard normal array for the same graph, in every process.
+
+    Shape: `request.input_shape`.
+    """
+    generator = np.random.Generator(np.random.SFC64(int(request.key(), 16)))
+    return generator.standard_normal(request.input_shape, dtype=np.float32)
+
+
+def bytes_to_flush(cache_bytes: int | None) -> int | None:
+    """How much must be written to leave nothing else in a cache of that size; None where that is not known (None or 0)."""
+    return _FLUSHED_CACHES * cache_bytes if cache_bytes else None

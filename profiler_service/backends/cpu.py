@@ -10,8 +10,7 @@ import numpy as np
 
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
-from profiler_service.backends.base import Backend, Engine, FloatArray
-from profiler_service.backends.flushing import Flusher, flush_bytes
+from profiler_service.backends.base import Backend, Engine, FloatArray, Flusher, bytes_to_flush
 from profiler_service.errors import DeviceMemoryError
 
 
@@ -51,7 +50,7 @@ class CpuBackend(Backend):
 
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
-        return flush_bytes(processor.last_level_cache_bytes())
+        return bytes_to_flush(processor.last_level_cache_bytes())
 
     def _flusher(self, nbytes: int) -> Engine:
         return CpuFlusher(nbytes)

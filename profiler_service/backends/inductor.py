@@ -15,14 +15,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from models.spec.graphs import GraphRequest
+from models.spec.targets import TargetSpec
+from profiler_service.backends.base import Engine, GraphArtifact
 from profiler_service.backends.compiled_cache import Kept
-from profiler_service.backends.options import AutotuneOptions
+from profiler_service.backends.options import AutotuneOptions, BackendOptions, InductorCudaOptions, InductorOptions
+from profiler_service.backends.torch_cpu import TorchBackend
+from profiler_service.backends.torch_cuda import TorchCudaBackend
 from profiler_service.errors import BackendUnavailableError
 
 with warnings.catch_warnings():
@@ -124,6 +131,59 @@ class Compiler:
                 del os.environ[_CACHE_VARIABLE]
             else:
                 os.environ[_CACHE_VARIABLE] = before
+
+
+class InductorBackend(TorchBackend):
+    """torch.compile of the modules that eager torch runs."""
+
+    name: ClassVar[str] = NAME
+    options_type: ClassVar[type[BackendOptions]] = InductorOptions
+    options: InductorOptions
+
+    def __init__(self, options: InductorOptions) -> None:
+        super().__init__(options)
+        self._compiler = Compiler(options, names=(os.environ.get("CXX", "g++"),))
+
+    def target(self) -> TargetSpec:
+        """See `Backend.target`."""
+        return self.torch_target(self._compiler.options() | {"mode": "compiled"}, {NAME: torch.__version__})
+
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """See `Backend.rebuild`."""
+        with self._compiler.from_scratch():
+            return self.build(artifact)
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        return self._compiler.compiled(request.key(), lambda: super(InductorBackend, self)._module(request, array), array)
+
+
+class InductorCudaBackend(TorchCudaBackend):
+    """torch.compile of the modules that `torch` runs on a GPU."""
+
+    name: ClassVar[str] = NAME
+    options_type: ClassVar[type[BackendOptions]] = InductorCudaOptions
+    options: InductorCudaOptions
+
+    def __init__(self, options: InductorCudaOptions) -> None:
+        super().__init__(options)
+        if find_spec("triton") is None:
+            raise BackendUnavailableError(
+                "inductor needs Triton on a GPU, which is not installed", hint="pip install triton, or reinstall torch."
+            )
+        self._compiler = Compiler(options, names=(os.environ["CC"],) if "CC" in os.environ else ("gcc", "clang"))
+
+    def target(self) -> TargetSpec:
+        """See `Backend.target`."""
+        mode = "compiled, captured" if self.options.cuda_graphs else "compiled"
+        return self.torch_target(self._compiler.options() | {"mode": mode}, {NAME: torch.__version__})
+
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """See `Backend.rebuild`: compiled anew, but with the algorithms that cuDNN has chosen already (`TorchCudaBackend`)."""
+        with self._compiler.from_scratch():
+            return self.build(artifact)
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        return self._compiler.compiled(request.key(), lambda: super(InductorCudaBackend, self)._module(request, array), array)
 
 
 def toolchain(names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from models.spec.base import invalid_from
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from profiler_service.backends.base import Backend
+from profiler_service.backends.errors import require_version
 from profiler_service.backends.options import (
     BackendOptions,
     DeviceKind,
@@ -21,7 +22,6 @@ from profiler_service.backends.options import (
     TorchCudaOptions,
     variable_of,
 )
-from profiler_service.backends.versions import require_version
 from profiler_service.errors import BackendUnavailableError
 
 
@@ -94,8 +94,8 @@ _BUILT_IN: dict[str, dict[DeviceKind, _BuiltIn]] = {
         "cuda": _BuiltIn(f"{_HERE}.torch_cuda", "TorchCudaBackend", "cuda", TorchCudaOptions, _TORCH_CUDA),
     },
     "inductor": {
-        "cpu": _BuiltIn(f"{_HERE}.inductor_cpu", "InductorBackend", "graphs", InductorOptions, _TORCH),
-        "cuda": _BuiltIn(f"{_HERE}.inductor_cuda", "InductorCudaBackend", "cuda", InductorCudaOptions, _TORCH_CUDA),
+        "cpu": _BuiltIn(f"{_HERE}.inductor", "InductorBackend", "graphs", InductorOptions, _TORCH),
+        "cuda": _BuiltIn(f"{_HERE}.inductor", "InductorCudaBackend", "cuda", InductorCudaOptions, _TORCH_CUDA),
     },
     "tensorrt": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtBackend", "tensorrt", TensorRtOptions)},
     "tensorrt_rtx": {"cuda": _BuiltIn(f"{_HERE}.tensorrt.backend", "TensorRtRtxBackend", "tensorrt-rtx", TensorRtRtxOptions)},

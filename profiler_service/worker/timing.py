@@ -16,9 +16,8 @@ from time import perf_counter
 import numpy as np
 
 from models.spec.measurements import Status
-from profiler_service.backends.base import Backend, Engine, GraphArtifact
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.messages import one_line
+from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
+from profiler_service.backends.errors import one_line
 from profiler_service.backends.options import BackendOptions, GpuOptions
 from profiler_service.backends.registry import create_backend, target_settings
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError

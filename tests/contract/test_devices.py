@@ -13,8 +13,7 @@ import pytest
 
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device import cuda_driver
-from profiler_service.backends.device.base import Buffer, Device
-from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.base import Buffer, Device, open_device
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support import fake_cuda_core
 from tests.support.fake_device import FakeDevice

@@ -10,9 +10,8 @@ from time import perf_counter
 import pytest
 
 from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.telemetry import Telemetry, driver_version
+from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, open_device
+from profiler_service.backends.device.nvml import Telemetry, driver_version
 from profiler_service.errors import BackendUnavailableError
 from tests.support.in_force import OptionsInForce
 from tests.support.skips import why_skipped

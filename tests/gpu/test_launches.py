@@ -13,8 +13,7 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
-from profiler_service.backends.base import Backend, Engine, GraphArtifact
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
 from profiler_service.backends.options import AllOptions
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache

@@ -11,12 +11,18 @@ import pycuda.driver as cuda
 from numpy.typing import NDArray
 
 from profiler_service.backends.blocking_kernel import Mark
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.device.capabilities import require_supported
-from profiler_service.backends.device.cuda_driver import DriverGraph, DriverGraphs, driver_library
-from profiler_service.backends.device.failures import translated
-from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
-from profiler_service.backends.device.survey import why_unavailable
+from profiler_service.backends.device.base import (
+    Buffer,
+    CapturedGraph,
+    Device,
+    DeviceInfo,
+    Enqueue,
+    require_same_size,
+    require_supported,
+)
+from profiler_service.backends.device.cuda_driver import KERNEL, PTX, DriverGraph, DriverGraphs, cycles, driver_library
+from profiler_service.backends.device.nvml import why_unavailable
+from profiler_service.backends.errors import translated
 from profiler_service.errors import BackendUnavailableError, BuildError
 
 

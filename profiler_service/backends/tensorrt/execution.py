@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import FloatArray
+from profiler_service.backends.device.backend import DeviceEngine
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.engine import DeviceEngine
 from profiler_service.backends.tensorrt.building import Plan
 from profiler_service.backends.tensorrt.vendor import Vendor
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError

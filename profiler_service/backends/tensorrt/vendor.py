@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from profiler_service.backends.allocation import out_of_memory
+from profiler_service.backends.errors import out_of_memory
 from profiler_service.errors import BackendError, BackendUnavailableError, DeviceMemoryError
 
 _MESSAGES_KEPT = 5

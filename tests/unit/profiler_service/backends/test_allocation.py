@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from profiler_service.backends.allocation import out_of_memory
+from profiler_service.backends.errors import out_of_memory
 
 
 @pytest.mark.parametrize(

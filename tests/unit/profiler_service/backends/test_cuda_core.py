@@ -11,8 +11,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from profiler_service.backends.device.base import Buffer, Device
-from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.base import Buffer, Device, open_device
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support.fake_cuda_core import MEMORY_BYTES, CUresult, FakeCudaCore, install
 

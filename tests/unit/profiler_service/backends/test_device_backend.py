@@ -8,9 +8,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.telemetry import Telemetry
+from profiler_service.backends.device.base import Device, open_device
+from profiler_service.backends.device.nvml import Telemetry
 from profiler_service.backends.options import TensorRtOptions
 from profiler_service.backends.tensorrt.backend import TensorRtBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.backends.errors import translated, unavailable
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 
 

@@ -18,10 +18,9 @@ import torch
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
-from profiler_service.backends import inductor_cuda, torch_cuda
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inductor_cuda import InductorCudaBackend
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends import inductor, torch_cuda
+from profiler_service.backends.base import GraphArtifact, seeded_input
+from profiler_service.backends.inductor import InductorCudaBackend
 from profiler_service.backends.options import BackendOptions, InductorCudaOptions, TorchCudaOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
@@ -237,7 +236,7 @@ def test_a_build_of_torch_without_cuda_says_so() -> None:
 class TestInductor:
     @pytest.fixture
     def triton(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inductor_cuda, "find_spec", lambda name: ModuleSpec(name, None))
+        monkeypatch.setattr(inductor, "find_spec", lambda name: ModuleSpec(name, None))
         monkeypatch.setenv("CC", sys.executable)  # any program that tells its version
 
     def test_captures_what_was_compiled_for_static_shapes(
@@ -260,6 +259,6 @@ class TestInductor:
 
     def test_without_triton_it_is_unavailable(self, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
         install()
-        monkeypatch.setattr(inductor_cuda, "find_spec", lambda name: None)
+        monkeypatch.setattr(inductor, "find_spec", lambda name: None)
         with pytest.raises(BackendUnavailableError, match="inductor needs Triton on a GPU"):
             InductorCudaBackend(CAPTURED)

@@ -12,11 +12,10 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
-from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, bytes_to_flush
 from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
-from profiler_service.backends.device.flushing import DeviceFlusher
-from profiler_service.backends.flushing import flush_bytes
+from profiler_service.backends.device.backend import DeviceFlusher
 from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import DeviceMemoryError, RunError
 from profiler_service.worker.sampling import HOT_RUNS, run_isolated
@@ -63,7 +62,7 @@ class _OnDevice(Backend):
         raise NotImplementedError
 
     def flush_bytes(self) -> int | None:
-        return flush_bytes(self.device.info.l2_cache_bytes)
+        return bytes_to_flush(self.device.info.l2_cache_bytes)
 
     def _flusher(self, nbytes: int) -> Engine:
         return DeviceFlusher(self.device, nbytes)

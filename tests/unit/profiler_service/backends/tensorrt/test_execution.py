@@ -12,8 +12,7 @@ import pytest
 
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support import fake_tensorrt
 from tests.support.fake_device import CAPTURING_STREAM, HOPPER, STREAM, FakeDevice

@@ -14,9 +14,7 @@ from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.compiled_cache import Kept
 from profiler_service.backends.registry import create_backend
-from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
-from profiler_service.backends.tensorrt.request import EngineRequest
-from profiler_service.backends.tensorrt.timing_cache import TimingCache
+from profiler_service.backends.tensorrt.building import EngineRequest, Plan, PlanBuilder, TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BackendUnavailableError, BuildError
 from tests.support.fake_device import HOPPER, FakeDevice
