@@ -141,14 +141,15 @@ class Backend(ABC):
     def rebuild(self, artifact: GraphArtifact) -> Engine:
         """As `build`, but from scratch: nothing that an earlier build has learned or left is used or added to.
 
-        A backend that keeps engines, timings or chosen kernels overrides this. What a library keeps until the process ends, and
-        cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
+        A backend that caches engines, timings or chosen kernels overrides this. What a library caches until the process ends,
+        and cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
         """
         return self.build(artifact)
 
     def read_device(self) -> DeviceReading | None:
-        """The device's clocks, temperature and power now; None where nobody tells, as on a CPU. Never called while something
-        is timed: a reading disturbs the device.
+        """The device's clocks, temperature and power now; None where nobody reports them, as on a CPU.
+
+        Never called while something is timed: a reading disturbs the device.
 
         Raises:
             BackendUnavailableError: the device does not answer any more.
@@ -185,7 +186,7 @@ class Backend(ABC):
 
     def flusher(self) -> Engine:
         """An engine whose run writes `flush_bytes`, so that what runs next finds nothing of its own in a cache. It takes its
-        turn in `time_pass` like any other, hence between marks of its own; it computes nothing.
+        turn in `time_pass` like any other, hence between timing events of its own; it computes nothing.
 
         Raises:
             InvalidSpecError: how much would have to be written is not known.

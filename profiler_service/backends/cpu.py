@@ -56,7 +56,7 @@ class CpuBackend(Backend):
         return CpuFlusher(nbytes)
 
     def cpu_target(self, *, versions: Mapping[str, str], options: Mapping[str, str]) -> TargetSpec:
-        """The target on this processor; `cores` tells on how many this very process may run."""
+        """The target on this processor; `cores` is on how many this very process may run."""
         machine = {
             "cpu": processor.cpu_revision(),
             "instructions": processor.vector_instructions(),

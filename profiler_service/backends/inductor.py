@@ -1,4 +1,4 @@
-"""torch.compile for static shapes: what Inductor needs, how it is asked, where it keeps what it compiled.
+"""torch.compile for static shapes: what Inductor needs, how it is called, where it caches; its backends on CPU and GPU.
 
 Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. Compiling takes seconds on a
 CPU, of which later rounds pay nothing (docs/measurement.md).
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from models.spec.graphs import GraphRequest
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import Engine, GraphArtifact
-from profiler_service.backends.compiled_cache import Kept
+from profiler_service.backends.compiled_cache import CompiledCache
 from profiler_service.backends.options import AutotuneOptions, BackendOptions, InductorCudaOptions, InductorOptions
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.backends.torch_cuda import TorchCudaBackend
@@ -58,7 +58,7 @@ class _Compiled:
 class Compiler:
     """Compiles one module after another.
 
-    What was compiled is kept for as long as the process lives, so that every round times the same code.
+    What was compiled stays cached for as long as the process lives, so that every round times the same code.
 
     Args:
         options: of the backend. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
@@ -69,7 +69,7 @@ class Compiler:
     """
 
     def __init__(self, options: AutotuneOptions, *, names: tuple[str, ...]) -> None:
-        self._kept: Kept[_Compiled] = Kept()
+        self._cache: CompiledCache[_Compiled] = CompiledCache()
         self._max_autotune = options.max_autotune
         self._fresh = False
         self._directory = None if options.cache_dir is None else options.cache_dir / NAME
@@ -77,21 +77,21 @@ class Compiler:
         inductor_config.compile_threads = 1  # no processes besides this one, which may be killed
 
     def compiled(self, key: str, make: Callable[[], nn.Module], array: Tensor) -> nn.Module:
-        """The module that `make` makes, compiled for that input alone and run once; kept under that key.
+        """The module that `make` makes, compiled for that input alone and run once; cached under that key.
 
         Torch's own errors pass through.
         """
-        return self._kept.get(key, lambda: _Compiled(self._compile(make(), array))).module
+        return self._cache.get(key, lambda: _Compiled(self._compile(make(), array))).module
 
     @contextmanager
     def from_scratch(self) -> Iterator[None]:
-        """Nothing that was compiled earlier is used, and what is compiled meanwhile is not kept."""
-        kept, self._kept, self._fresh = self._kept, Kept(), True
+        """Nothing that was compiled earlier is used, and what is compiled meanwhile is not cached."""
+        cache, self._cache, self._fresh = self._cache, CompiledCache(), True
         try:
             with fresh_cache():
                 yield
         finally:
-            self._kept, self._fresh = kept, False
+            self._cache, self._fresh = cache, False
 
     def _compile(self, module: nn.Module, array: Tensor) -> nn.Module:
         compiled: nn.Module = torch.compile(  # type: ignore[assignment]
@@ -204,10 +204,10 @@ def toolchain(names: tuple[str, ...]) -> str:
             hint="Install them: apt-get install python3-dev",
         )
     try:
-        told = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        reported = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise BackendUnavailableError(f"{found} cannot be run: {error}", hint="Reinstall the compiler.") from error
-    return next(iter(told.stdout.splitlines()), found)
+    return next(iter(reported.stdout.splitlines()), found)
 
 
 def has_headers() -> bool:

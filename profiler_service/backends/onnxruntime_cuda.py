@@ -35,8 +35,8 @@ _FATAL = 4
 _FIRST_RUNS = 2
 """The first sets up, and captures where that is asked for; the second shows that nothing is left to set up."""
 
-_LONG_SLEEP_S = 0.05
-"""Many times longer than any launch takes the host, so that who sleeps through it has waited for the device."""
+_LONG_BLOCK_S = 0.05
+"""Many times longer than any launch takes the host: a call that lasts as long has waited for the device."""
 
 _ATTEMPTS = 3
 
@@ -201,8 +201,8 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         try:
             engine = self._engine(self._session(first_graph()), "float32", np.ones(FIRST_SHAPE, np.float32))
         except BackendError as error:
-            told = unavailable(error, "ONNX Runtime runs nothing on this GPU")
-            raise BackendUnavailableError(told.message, hint=error.hint or told.hint) from error
+            reason = unavailable(error, "ONNX Runtime runs nothing on this GPU")
+            raise BackendUnavailableError(reason.message, hint=error.hint or reason.hint) from error
         waits = all(self._waits(engine) for _ in range(_ATTEMPTS))  # once may be the host's own pause
         engine.close()
         if waits:
@@ -214,11 +214,11 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
             )
 
     def _waits(self, engine: OnnxRuntimeCudaEngine) -> bool:
-        """Whether a run came back only after the device had woken up."""
-        self._device.sleep(_LONG_SLEEP_S)
-        awake = self._device.mark()
+        """Whether a run came back only after the blocking kernel had ended."""
+        self._device.sleep(_LONG_BLOCK_S)
+        unblocked = self._device.record()
         engine.enqueue()
-        waited = self._device.passed(awake)
+        waited = self._device.passed(unblocked)
         self._device.synchronize()
         return waited
 
@@ -259,4 +259,4 @@ def _require_placement(session: Any) -> None:
     if elsewhere:
         raise BuildError(f"{PROVIDER} leaves nodes to others: {', '.join(elsewhere)}")
     if not session.get_provider_graph_assignment_info():
-        raise BuildError(f"ONNX Runtime does not tell whether {PROVIDER} runs every node")
+        raise BuildError(f"ONNX Runtime does not report whether {PROVIDER} runs every node")

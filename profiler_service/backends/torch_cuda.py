@@ -1,8 +1,9 @@
 """torch on an NVIDIA GPU, timed by events on the device's own clock: captured into CUDA graphs, or launched kernel by kernel.
 
 A captured graph replays a network without its Python, so that what is timed is what a deployed engine would run: kernels and
-the gaps between them. Eager runs are timed behind a head start too: theirs is the time of a device that never waits for its
-host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
+the gaps between them. Eager runs are timed behind a blocking kernel too: theirs is the time of a device that never waits
+for its host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not
+TensorRT's.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ _WARMUP_RUNS = 3
 """Plain runs before a capture: cuDNN picks its algorithms, libraries allocate their workspaces."""
 
 _SLEEP_CYCLES_PER_S = 2.0e9
-"""At least as fast as any NVIDIA GPU's clock, so that a head start is never shorter than asked for by more than the clock is
-below it."""
+"""About the fastest clock of NVIDIA's GPUs. Where one is faster, a blocking kernel ends early, and the timer lengthens it."""
 
 
 class TorchCudaEngine(EnqueuedEngine):
@@ -254,13 +254,13 @@ class _TorchTimeline:
     def sleep(self, seconds: float) -> None:
         torch.cuda._sleep(int(seconds * _SLEEP_CYCLES_PER_S))
 
-    def mark(self) -> torch.cuda.Event:
+    def record(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record(self._stream)
         return event
 
-    def passed(self, mark: torch.cuda.Event) -> bool:
-        return bool(mark.query())
+    def passed(self, event: torch.cuda.Event) -> bool:
+        return bool(event.query())
 
     def elapsed_ms(self, before: torch.cuda.Event, after: torch.cuda.Event) -> float:
         return float(before.elapsed_time(after))

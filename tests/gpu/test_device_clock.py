@@ -82,7 +82,7 @@ def test_graphs_of_a_whole_network_queue_up_and_take_as_long_each_as_few_of_them
 
 
 def test_a_short_run_is_not_timed_as_its_launch(device: Device) -> None:
-    """Behind a head start, a tiny graph takes the device less than launching it and waiting for it takes the host."""
+    """Behind a blocking kernel, a tiny graph takes the device less than launching it and waiting for it takes the host."""
     tiny = device.allocate(4)
     graph = _fills(device, tiny, 1)
     timer = BlockingKernelTimer(device)

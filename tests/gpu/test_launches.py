@@ -84,7 +84,7 @@ def test_a_long_run_takes_as_long_by_the_devices_clock_as_by_the_hosts(
 def test_launched_either_way_it_computes_the_same_and_short_runs_are_not_timed_as_launches(
     open_backend: Open, cache: GraphCache
 ) -> None:
-    """A host needs tens of µs for an eager run of several kernels, which behind a head start is no part of its time."""
+    """A host needs tens of µs for an eager run of several kernels, which behind a blocking kernel is no part of its time."""
     outputs, times_ms = [], []
     for cuda_graphs in (True, False):
         backend = open_backend(cuda_graphs)

@@ -21,7 +21,7 @@ from profiler_service.errors import BackendError, BuildError, RunError
 from profiler_service.measure.throttling import DeviceReading
 
 FIRST_SHAPE = (1, 4, 8, 8)
-"""Of its input and output, in float32."""
+"""Of the input and output of `first_graph`, in float32."""
 
 _POISON = 0xFF
 """In every byte of an output it is not a number, in all floating-point types; what runs nothing leaves it there."""
@@ -45,7 +45,7 @@ class GpuBackend(Backend):
     _l2_cache_bytes: int
 
     def read_device(self) -> DeviceReading | None:
-        """See `Backend.read_device`; what NVML tells."""
+        """See `Backend.read_device`; what NVML reports."""
         return self._telemetry.read()
 
     def broken(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a backend needs of a CUDA device: memory, one stream, captured graphs, marks in time.
+"""What a backend needs of a CUDA device: memory, one stream, captured graphs, timing events; and how a device is opened.
 
 Every method may raise DeviceMemoryError, and otherwise the error it names; vendor exceptions stay inside the implementations.
 All work goes onto the device's one stream, in the order of the calls.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
-from profiler_service.backends.blocking_kernel import Mark
+from profiler_service.backends.blocking_kernel import TimingEvent
 from profiler_service.backends.errors import require_version, unavailable
 from profiler_service.backends.options import DeviceAccess, GpuOptions
 from profiler_service.errors import BackendUnavailableError
@@ -30,7 +30,7 @@ Enqueue = Callable[[int], None]
 Capability = tuple[int, int]
 
 OLDEST: Capability = (7, 0)
-"""What the sleeping kernel is written for; no runtime of today supports older GPUs."""
+"""What the blocking kernel is written for; no runtime of today supports older GPUs."""
 
 _AMPERE: Capability = (8, 0)
 """The first with TF32 and bfloat16."""
@@ -42,12 +42,12 @@ class DeviceInfo:
 
     Attributes:
         name: as its driver names it, a MIG instance's profile included.
-        pci_bus_id: by which NVML finds it. uuid: empty where the library does not tell. Both are provenance, never part of a
-            target.
+        pci_bus_id: by which NVML finds it. uuid: empty where the library does not report it. Both are provenance, never part
+            of a target.
         compute_capability: (9, 0) …
         multiprocessors: how many it has.
         cuda_driver: the CUDA version that the driver offers, `13.0`.
-        l2_cache_bytes: size of the cache before memory; 0 where the library does not tell.
+        l2_cache_bytes: size of the cache before memory; 0 where the library does not report it.
     """
 
     name: str
@@ -134,15 +134,15 @@ class Device(ABC):
         """See `Timeline.sleep`."""
 
     @abstractmethod
-    def mark(self) -> Mark:
-        """See `Timeline.mark`."""
+    def record(self) -> TimingEvent:
+        """See `Timeline.record`."""
 
     @abstractmethod
-    def passed(self, mark: Mark) -> bool:
+    def passed(self, event: TimingEvent) -> bool:
         """See `Timeline.passed`."""
 
     @abstractmethod
-    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+    def elapsed_ms(self, before: TimingEvent, after: TimingEvent) -> float:
         """See `Timeline.elapsed_ms`."""
 
     @abstractmethod

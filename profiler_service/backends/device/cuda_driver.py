@@ -19,14 +19,14 @@ _THREAD_LOCAL = 1
 
 _BUS_ID_BYTES = 16
 
-KERNEL = "head_start"
+KERNEL = "blocking_kernel"
 
 PTX = b"""\
 .version 6.0
 .target sm_70
 .address_size 64
 
-.visible .entry head_start(.param .u64 cycles)
+.visible .entry blocking_kernel(.param .u64 cycles)
 {
     .reg .pred %early;
     .reg .u64 %wanted, %start, %now;

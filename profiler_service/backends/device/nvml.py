@@ -51,7 +51,7 @@ class Telemetry:
                 raise
 
     def read(self) -> DeviceReading | None:
-        """The state now; takes about a millisecond. None for a board that does not tell its clock, as some Jetsons.
+        """The state now; takes about a millisecond. None for a board that does not report its clock, as some Jetsons.
 
         Raises:
             BackendUnavailableError: the GPU does not answer any more.
@@ -125,9 +125,9 @@ class GpuState:
     Attributes:
         index: as nvidia-smi counts.
         name: of the whole GPU. capability: (9, 0) …
-        total_bytes, free_bytes: of its memory; None where not told.
+        total_bytes, free_bytes: of its memory; None where not reported.
         exclusive: whether one process at a time may use it; prohibited: whether none may compute on it.
-        processes: how many others compute on it; None where not told.
+        processes: how many others compute on it; None where not reported.
         mig: whether it is in MIG mode. instances: those that it is divided into, by name.
     """
 
@@ -237,7 +237,7 @@ def reported(pynvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def other_processes(pynvml: Any, handle: Any) -> int | None:
-    """How many compute on that GPU besides this one, whoever owns them; None where not told.
+    """How many compute on that GPU besides this one, whoever owns them; None where not reported.
 
     Inside a container, NVML counts in the host's process ids: this process is then one of the others.
     """

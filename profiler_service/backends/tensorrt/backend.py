@@ -17,7 +17,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.base import GraphArtifact, require_dtype, seeded_input
-from profiler_service.backends.compiled_cache import Kept
+from profiler_service.backends.compiled_cache import CompiledCache
 from profiler_service.backends.device.backend import FIRST_SHAPE, DeviceBackend, first_graph
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.nvml import Telemetry
@@ -67,7 +67,7 @@ class TensorRtBackend(DeviceBackend):
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=self._device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
-        self._plans: Kept[Plan] = Kept()
+        self._plans: CompiledCache[Plan] = CompiledCache()
         self._rebuilds: Counter[str] = Counter()
         self._described: dict[str, bytes] = {}
         if not self.builds_on_device:
@@ -116,15 +116,15 @@ class TensorRtBackend(DeviceBackend):
         return artifact.onnx_bytes(), self._request(request.subject.dtype)
 
     def _engine(self, request: GraphRequest, plan: Plan, suffix: str = "") -> TensorRtEngine:
-        """The plan on the device; what it became is kept under a name with that suffix."""
+        """The plan on the device; its layers are written under a name with that suffix."""
         loaded = self._loader.load(plan)
         layers = self._loader.layers(loaded)
-        self._keep_layers(request, layers, suffix)
+        self._write_layers(request, layers, suffix)
         engine = TensorRtEngine(self._vendor, self._device, loaded, plan.request.dtype, seeded_input(request), layers)
         engine.engine_bytes = plan.nbytes
         return engine
 
-    def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
+    def _write_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
         """Beside the timing cache, unless it is there: which layers were fused, which kernels they got, in which formats."""
         name = f"{request.key()}-{self.target().id()}{suffix}.layers.json"
         content = sha256(layers.encode()).digest()

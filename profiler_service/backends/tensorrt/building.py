@@ -34,7 +34,7 @@ AUXILIARY_STREAMS = 0
 LOCK_TIMEOUT_S = 60.0
 
 Combine = Callable[[bytes], bytes]
-"""From what is kept to what is to be kept."""
+"""From what the cache holds to what it is to hold."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TimingCache:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._kept = b""
+        self._in_memory = b""
 
     @classmethod
     def of(cls, directory: Path | None, *, version: str, device: DeviceInfo) -> TimingCache:
@@ -94,7 +94,7 @@ class TimingCache:
     def read(self) -> bytes:
         """What is known so far; empty at first. Raises BuildError."""
         if self.path is None:
-            return self._kept
+            return self._in_memory
         try:
             with self._lock():
                 return self._content()
@@ -108,7 +108,7 @@ class TimingCache:
             BuildError: the file cannot be read or written; and what `combine` raises.
         """
         if self.path is None:
-            self._kept = combine(self._kept)
+            self._in_memory = combine(self._in_memory)
             return
         try:
             with self._lock():

@@ -66,9 +66,9 @@ def _use(device: Device) -> None:
         graph = device.capture(lambda stream: device.fill(buffer, 7))
         resources.callback(graph.close)
         device.sleep(0.01)
-        before = device.mark()
+        before = device.record()
         graph.launch()
-        after = device.mark()
+        after = device.record()
         assert not device.passed(after)
         assert _content(device, buffer) == [7] * 16
         assert device.passed(after)

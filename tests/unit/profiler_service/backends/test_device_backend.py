@@ -71,10 +71,10 @@ def test_a_closed_backend_lets_go_of_the_device_and_of_nvml(opened: tuple[Device
 
 def test_whatever_is_asked_of_a_broken_device_is_an_error_of_ours(opened: tuple[Device, Break]) -> None:
     device, break_device = opened
-    buffer, array, before = device.allocate(16), np.zeros(16, np.uint8), device.mark()
+    buffer, array, before = device.allocate(16), np.zeros(16, np.uint8), device.record()
     graph = device.capture(lambda stream: device.fill(buffer, 1))
     device.synchronize()
-    after = device.mark()
+    after = device.record()
     break_device()
     for call in (
         lambda: device.allocate(16),
@@ -85,7 +85,7 @@ def test_whatever_is_asked_of_a_broken_device_is_an_error_of_ours(opened: tuple[
         lambda: device.capture(lambda stream: None),
         graph.launch,
         lambda: device.sleep(0.1),
-        device.mark,
+        device.record,
         lambda: device.passed(after),
         lambda: device.elapsed_ms(before, after),
         device.synchronize,

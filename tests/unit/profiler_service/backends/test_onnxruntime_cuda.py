@@ -107,7 +107,7 @@ def test_times_runs_on_the_devices_clock(make: Make, artifact: Any, device: Fake
     engines = [backend.build(artifact(_request(kind))) for kind in ("conv3x3", "conv3x3_x2")]
     device.calls.clear()
     assert backend.time_pass([*engines, engines[0]]) == pytest.approx([RUN_MS] * 3)
-    assert device.calls.count("sleep") == (1 if cuda_graphs else 3)  # uncaptured, each run has its own head start
+    assert device.calls.count("sleep") == (1 if cuda_graphs else 3)  # uncaptured, each run has its own blocking kernel
     assert device.calls.count(f"submit {STREAM}") == 3
     flusher = backend.flusher()
     assert backend.time_pass([flusher, engines[0]])[1] == pytest.approx(RUN_MS)
@@ -151,7 +151,7 @@ def test_the_installed_build_without_a_provider_never_runs_on_the_cpu_instead() 
     [
         ({"loads": False}, "asked for CUDAExecutionProvider, but the session uses CPUExecutionProvider"),
         ({"on_cpu": ("Conv",)}, "CUDAExecutionProvider leaves nodes to others: Conv first on CPUExecutionProvider"),
-        ({"tells_placement": False}, "does not tell whether CUDAExecutionProvider runs every node"),
+        ({"tells_placement": False}, "does not report whether CUDAExecutionProvider runs every node"),
         ({"ignores": "use_tf32"}, "ONNX Runtime takes use_tf32 something else for 0"),
         ({"records_nothing": True}, "a run is empty: it writes no output"),
         ({"waits": True}, "waits for the device in every run"),

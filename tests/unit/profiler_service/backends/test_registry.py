@@ -13,7 +13,7 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends import registry
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.errors import numbers
+from profiler_service.backends.errors import version_numbers
 from profiler_service.backends.options import AllOptions, BackendOptions, DeviceKind
 from profiler_service.backends.registry import device_kinds
 from profiler_service.errors import BackendUnavailableError
@@ -151,4 +151,4 @@ def test_a_registered_backend_has_its_own_options(monkeypatch: pytest.MonkeyPatc
     ("text", "found"), [("2.13.0+cu130", (2, 13, 0)), ("1.24", (1, 24)), ("2026.1.post2", (2026, 1)), ("unknown", ())]
 )
 def test_versions_are_compared_as_numbers(text: str, found: tuple[int, ...]) -> None:
-    assert numbers(text) == found
+    assert version_numbers(text) == found

@@ -77,21 +77,21 @@ def backend() -> _OnDevice:
     return _OnDevice(FakeDevice())
 
 
-def test_plain_runs_have_marks_of_their_own(backend: _OnDevice) -> None:
+def test_plain_runs_have_events_of_their_own(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 3) == [1.0] * 3
-    assert backend.device.calls == ["sleep", "mark", *["mark", "run", "mark"] * 3, "synchronize"]
+    assert backend.device.calls == ["sleep", "event", *["event", "run", "event"] * 3, "synchronize"]
     assert backend.collecting == {False}
 
 
-def test_hot_runs_share_one_pair_of_marks(backend: _OnDevice) -> None:
+def test_hot_runs_share_one_pair_of_events(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 2, runs_per_interval=HOT_RUNS) == [1.0] * 2
-    assert backend.device.calls == ["sleep", "mark", *["mark", *["run"] * HOT_RUNS, "mark"] * 2, "synchronize"]
+    assert backend.device.calls == ["sleep", "event", *["event", *["run"] * HOT_RUNS, "event"] * 2, "synchronize"]
 
 
 def test_cold_runs_follow_a_flush_that_no_window_contains(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 2, cold=True) == [1.0] * 2
-    flushed = [*["mark", "fill", "mark"], *["mark", "run", "mark"]]
-    assert backend.device.calls == [f"allocate {2 * HOPPER.l2_cache_bytes}", "sleep", "mark", *flushed * 2, "synchronize"]
+    flushed = [*["event", "fill", "event"], *["event", "run", "event"]]
+    assert backend.device.calls == [f"allocate {2 * HOPPER.l2_cache_bytes}", "sleep", "event", *flushed * 2, "synchronize"]
     assert backend.device.memory == {}, "what the caches were flushed with is still there"
 
 
