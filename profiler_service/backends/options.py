@@ -82,7 +82,8 @@ class BackendOptions(Record):
             for name, field in type(self).model_fields.items()
             if name not in record.model_fields
             and not option_of(field).ignorable
-            and getattr(self, name) not in (field.default, False)
+            and (value := getattr(self, name)) != field.default
+            and value is not False
         ]
 
 
