@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from models.spec.errors import OpclockError
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, DeviceKind
 from profiler_service.backends.device.nvml import Survey, survey_gpus
 from profiler_service.backends.errors import NO_DRIVER
-from profiler_service.backends.options import ENVIRONMENT_PREFIX, DeviceKind
 from profiler_service.backends.processor import usable_cores
 from profiler_service.backends.registry import backend_names, device_kinds, kind_meant
 from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look

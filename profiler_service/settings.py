@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from models.spec import limits
 from models.spec.base import invalid_settings
 from models.spec.errors import UnknownNameError
-from profiler_service.backends.options import ENVIRONMENT_PREFIX, AllOptions, BackendOptions
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, AllOptions, BackendOptions
 
 _OTHERS_PREFIX = "OPCLOCK_CLIENT_"
 """Of variables that concern the client alone."""
@@ -32,7 +32,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 class Settings(AllOptions, BaseSettings):
     """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes.
 
-    The options of backends come first; profiler_service/backends/options.py describes them.
+    The options of backends come first; profiler_service/backends/backend_options.py describes them.
 
     >>> Settings.load(threads=4, database=Path("lut.sqlite")).cache_path.name
     'lut.sqlite.cache'

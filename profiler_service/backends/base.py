@@ -19,7 +19,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.errors import BuildError, RunError
 from profiler_service.measure.throttling import DeviceReading
 

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from models.spec.graphs import GraphRequest
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import AutotuneOptions, BackendOptions, InductorCudaOptions, InductorOptions
 from profiler_service.backends.base import Engine, GraphArtifact
 from profiler_service.backends.compiled_cache import CompiledCache
-from profiler_service.backends.options import AutotuneOptions, BackendOptions, InductorCudaOptions, InductorOptions
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.backends.torch_cuda import TorchCudaBackend
 from profiler_service.errors import BackendUnavailableError

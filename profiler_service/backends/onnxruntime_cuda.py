@@ -17,12 +17,12 @@ import onnxruntime
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import BackendOptions, OnnxRuntimeCudaOptions
 from profiler_service.backends.base import FloatArray, GraphArtifact, require_dtype, seeded_input
 from profiler_service.backends.device.backend import FIRST_SHAPE, DeviceBackend, DeviceEngine, first_graph
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.nvml import Telemetry
 from profiler_service.backends.errors import one_line, translated, unavailable
-from profiler_service.backends.options import BackendOptions, OnnxRuntimeCudaOptions
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
 
 PROVIDER = "CUDAExecutionProvider"

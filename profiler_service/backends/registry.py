@@ -9,9 +9,7 @@ from pydantic import ValidationError
 
 from models.spec.base import invalid_from
 from models.spec.errors import InvalidSpecError, UnknownNameError
-from profiler_service.backends.base import Backend
-from profiler_service.backends.errors import require_version
-from profiler_service.backends.options import (
+from profiler_service.backends.backend_options import (
     BackendOptions,
     DeviceKind,
     InductorCudaOptions,
@@ -22,6 +20,8 @@ from profiler_service.backends.options import (
     TorchCudaOptions,
     variable_of,
 )
+from profiler_service.backends.base import Backend
+from profiler_service.backends.errors import require_version
 from profiler_service.errors import BackendUnavailableError
 
 

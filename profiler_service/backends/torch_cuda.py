@@ -19,13 +19,13 @@ from torch import nn
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import BackendOptions, TorchCudaOptions
 from profiler_service.backends.base import Engine, FloatArray, Flusher, GraphArtifact, require_dtype, seeded_input
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.device.backend import GpuBackend
 from profiler_service.backends.device.base import capability_text, computed_in, require_supported, require_tf32
 from profiler_service.backends.device.cuda_driver import pci_bus_id
 from profiler_service.backends.device.nvml import Telemetry, driver_version, why_unavailable
-from profiler_service.backends.options import BackendOptions, TorchCudaOptions
 from profiler_service.backends.torch_modules import module_of, translated, with_norms_folded
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError
 

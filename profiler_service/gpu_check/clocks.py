@@ -22,8 +22,8 @@ from typing import Any
 from models.spec.errors import OpclockError, WorkloadTooLargeError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype, OperatorSpec
+from profiler_service.backends.backend_options import DeviceKind
 from profiler_service.backends.base import Backend, Engine
-from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import create_backend, device_kinds
 from profiler_service.gpu_check.peaks import Limits, limits_of
 from profiler_service.settings import Settings

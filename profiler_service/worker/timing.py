@@ -16,9 +16,9 @@ from time import perf_counter
 import numpy as np
 
 from models.spec.measurements import Status
+from profiler_service.backends.backend_options import BackendOptions, GpuOptions
 from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
 from profiler_service.backends.errors import one_line
-from profiler_service.backends.options import BackendOptions, GpuOptions
 from profiler_service.backends.registry import create_backend, target_settings
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
 from profiler_service.measure.throttling import windows_between

@@ -20,8 +20,8 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, GpuOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, seeded_input
-from profiler_service.backends.options import AllOptions, BackendOptions, GpuOptions
 from profiler_service.backends.registry import backend_names, create_backend, device_kinds, target_settings
 from profiler_service.errors import BuildError, RunError
 from profiler_service.settings import Settings

@@ -13,8 +13,8 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
-from profiler_service.backends.options import AllOptions
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import output_problem

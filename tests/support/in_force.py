@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from profiler_service.backends.options import AllOptions, DeviceKind
+from profiler_service.backends.backend_options import AllOptions, DeviceKind
 from profiler_service.settings import Settings
 
 OptionsInForce = Callable[[DeviceKind], AllOptions]

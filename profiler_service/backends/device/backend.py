@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from models.export.version import IR_VERSION, OPSET
+from profiler_service.backends.backend_options import BackendOptions, DeviceOptions, GpuOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, Flusher, bytes_to_flush
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer, EnqueuedEngine, Timeline
 from profiler_service.backends.device.base import Buffer, Device, computed_in, open_device, require_tf32
 from profiler_service.backends.device.nvml import Telemetry, driver_version
-from profiler_service.backends.options import BackendOptions, DeviceOptions, GpuOptions
 from profiler_service.errors import BackendError, BuildError, RunError
 from profiler_service.measure.throttling import DeviceReading
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
+from profiler_service.backends.backend_options import DeviceAccess, GpuOptions
 from profiler_service.backends.blocking_kernel import TimingEvent
 from profiler_service.backends.errors import require_version, unavailable
-from profiler_service.backends.options import DeviceAccess, GpuOptions
 from profiler_service.errors import BackendUnavailableError
 
 Enqueue = Callable[[int], None]

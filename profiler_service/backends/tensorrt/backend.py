@@ -16,13 +16,13 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions, TensorRtRtxOptions
 from profiler_service.backends.base import GraphArtifact, require_dtype, seeded_input
 from profiler_service.backends.compiled_cache import CompiledCache
 from profiler_service.backends.device.backend import FIRST_SHAPE, DeviceBackend, first_graph
 from profiler_service.backends.device.base import Device
 from profiler_service.backends.device.nvml import Telemetry
 from profiler_service.backends.errors import unavailable
-from profiler_service.backends.options import BackendOptions, TensorRtOptions, TensorRtRtxOptions
 from profiler_service.backends.tensorrt.building import EngineRequest, Plan, PlanBuilder, TimingCache, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor

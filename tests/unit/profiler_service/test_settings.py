@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
-from profiler_service.backends.options import AllOptions, BackendOptions, TorchCudaOptions
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, TorchCudaOptions
 from profiler_service.settings import Settings, unknown_settings
 
 

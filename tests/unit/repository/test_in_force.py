@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
-from profiler_service.backends.options import AllOptions
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.settings import Settings
 from tests.support.in_force import options_of
 from tests.support.repository import ROOT

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.options import BackendOptions
 
 XEON = """\
 processor\t: 0

@@ -8,9 +8,9 @@ from typing import cast
 import numpy as np
 import pytest
 
+from profiler_service.backends.backend_options import TensorRtOptions
 from profiler_service.backends.device.base import Device, open_device
 from profiler_service.backends.device.nvml import Telemetry
-from profiler_service.backends.options import TensorRtOptions
 from profiler_service.backends.tensorrt.backend import TensorRtBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
 from profiler_service.errors import BackendError, DeviceMemoryError, RunError

@@ -17,9 +17,9 @@ import torch
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import inductor
+from profiler_service.backends.backend_options import BackendOptions, InductorOptions
 from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.backends.inductor import InductorBackend
-from profiler_service.backends.options import BackendOptions, InductorOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.errors import BackendUnavailableError, BuildError

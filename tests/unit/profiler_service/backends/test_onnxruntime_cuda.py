@@ -18,9 +18,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import onnxruntime_cuda
+from profiler_service.backends.backend_options import OnnxRuntimeCudaOptions
 from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-from profiler_service.backends.options import OnnxRuntimeCudaOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from profiler_service.worker.graph_files import make_files

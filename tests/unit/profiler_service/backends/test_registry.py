@@ -11,10 +11,10 @@ import pytest
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import registry
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, DeviceKind
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
 from profiler_service.backends.errors import version_numbers
-from profiler_service.backends.options import AllOptions, BackendOptions, DeviceKind
 from profiler_service.backends.registry import device_kinds
 from profiler_service.errors import BackendUnavailableError
 

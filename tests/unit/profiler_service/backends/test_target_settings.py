@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.spec.targets import TargetSpec
-from profiler_service.backends.options import AllOptions
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.backends.registry import options_for, target_settings
 from profiler_service.settings import Settings
 

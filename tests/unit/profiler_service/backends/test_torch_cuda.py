@@ -19,9 +19,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import inductor, torch_cuda
+from profiler_service.backends.backend_options import BackendOptions, InductorCudaOptions, TorchCudaOptions
 from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.backends.inductor import InductorCudaBackend
-from profiler_service.backends.options import BackendOptions, InductorCudaOptions, TorchCudaOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.backends.torch_cuda import TorchCudaBackend

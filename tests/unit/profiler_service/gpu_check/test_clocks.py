@@ -12,8 +12,8 @@ import pytest
 
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.options import AllOptions
 from profiler_service.gpu_check import clocks as module
 from profiler_service.gpu_check import copying
 from profiler_service.gpu_check.clocks import Clocks, flops, product

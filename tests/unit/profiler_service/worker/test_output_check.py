@@ -10,8 +10,8 @@ import pytest
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
 from models.spec.operators import Dtype, OperatorSpec
+from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
-from profiler_service.backends.options import BackendOptions, TensorRtOptions
 from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
 from profiler_service.worker.process import ActivityFile
 from profiler_service.worker.timing import TimingWorker

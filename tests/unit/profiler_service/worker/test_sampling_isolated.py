@@ -12,11 +12,11 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, bytes_to_flush
 from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
 from profiler_service.backends.device.backend import DeviceFlusher
-from profiler_service.backends.options import BackendOptions
 from profiler_service.errors import DeviceMemoryError, RunError
 from profiler_service.worker.sampling import HOT_RUNS, run_isolated
 from tests.support.fake_device import HOPPER, FakeDevice

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.worker import timing
 from profiler_service.worker.process import ActivityFile
 from profiler_service.worker.protocol import BackendDescription

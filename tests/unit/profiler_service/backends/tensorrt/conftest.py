@@ -9,9 +9,9 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
+from profiler_service.backends.backend_options import TensorRtOptions, TensorRtRtxOptions
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.device.nvml import Telemetry
-from profiler_service.backends.options import TensorRtOptions, TensorRtRtxOptions
 from profiler_service.backends.tensorrt.backend import TensorRtBackend, TensorRtRtxBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor
 from profiler_service.worker.graph_files import make_files

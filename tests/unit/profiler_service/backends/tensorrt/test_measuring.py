@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
+from profiler_service.backends.backend_options import TensorRtOptions
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.options import TensorRtOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
 from profiler_service.jobs.throttle_filter import filtered_group
