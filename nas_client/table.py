@@ -93,9 +93,9 @@ class LookupTable:
                 "The table was imported, and nothing here can measure for it. "
                 f"Measure a table of your own device instead: {self._profiling()}"
             )
-        settings = [f"{name}={value}" for name, value in target.settings().items()]
+        settings = [f"{name}={value}" for name, value in (target.settings or {}).items()]
         options = [f"--backend {target.backend}"]
-        if target.threads > 1:
+        if target.threads > 1 and "OPCLOCK_THREADS" not in (target.settings or {}):
             options.append(f"--threads {target.threads}")
         if self.info.protocol is not ProtocolName.IN_CONTEXT:
             options.append(f"--protocol {self.info.protocol.value}")
@@ -195,7 +195,7 @@ def choose_table(
         and (space is None or table.info.space.name == space)
         and (input_size is None or table.info.space.input_size == input_size)
         and (protocol is None or table.info.protocol is protocol)
-        and (target is None or table.info.target == target)
+        and (target is None or table.info.target.id() == target.id())
     ]
     if len(fitting) == 1:
         return fitting[0]

@@ -9,16 +9,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from models.spec.errors import OpclockError
-from profiler_service.backends.device.failures import NO_DRIVER
-from profiler_service.backends.device.survey import Survey, survey_gpus
-from profiler_service.backends.options import DeviceKind
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, DeviceKind
+from profiler_service.backends.device.nvml import Survey, survey_gpus
+from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.backends.processor import usable_cores
 from profiler_service.backends.registry import backend_names, device_kinds, kind_meant
 from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look
 from profiler_service.findings import Finding, Outcome
 from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
-from profiler_service.settings import ENVIRONMENT_PREFIX, Settings, unknown_settings
+from profiler_service.settings import Settings, unknown_settings
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
 

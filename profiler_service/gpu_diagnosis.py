@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from profiler_service.backends.device.capabilities import OLDEST, said
-from profiler_service.backends.device.survey import MIG_EMPTY, MIG_EMPTY_HINT, GpuState, Survey
+from profiler_service.backends.device.base import OLDEST, capability_text
+from profiler_service.backends.device.nvml import MIG_EMPTY, MIG_EMPTY_HINT, GpuState, Survey
 from profiler_service.findings import Finding, Outcome
 
 ENOUGH_MEMORY_BYTES = 2**30
@@ -27,7 +27,7 @@ def gpu_findings(survey: Survey) -> Iterator[Finding]:
         )
     for gpu in survey.gpus:
         detail, hint = _gravest(gpu)
-        what = f"{gpu.name}, compute capability {said(gpu.capability)}, driver {survey.driver}"
+        what = f"{gpu.name}, compute capability {capability_text(gpu.capability)}, driver {survey.driver}"
         yield Finding(
             name=f"gpu {gpu.index}",
             outcome=Outcome.WARNING if hint else Outcome.OK,
@@ -43,7 +43,10 @@ def _gravest(gpu: GpuState) -> tuple[str, str]:
         memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
     busy = gpu.processes or 0
     if gpu.capability < OLDEST:
-        return f"not supported, {said(OLDEST)} is the least", "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU."
+        return (
+            f"not supported, {capability_text(OLDEST)} is the least",
+            "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU.",
+        )
     if gpu.prohibited:
         return "nobody may compute on it", "Allow it: nvidia-smi --compute-mode=DEFAULT"
     if gpu.mig and not gpu.instances:

@@ -16,9 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from models.spec import limits
 from models.spec.base import invalid_settings
 from models.spec.errors import UnknownNameError
-from profiler_service.backends.options import BackendOptions, DeviceAccess, DeviceKind
-
-ENVIRONMENT_PREFIX = "OPCLOCK_"
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, AllOptions, BackendOptions
 
 _OTHERS_PREFIX = "OPCLOCK_CLIENT_"
 """Of variables that concern the client alone."""
@@ -31,8 +29,10 @@ LogForm = Literal["console", "json"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class Settings(BaseSettings):
+class Settings(AllOptions, BaseSettings):
     """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes.
+
+    The options of backends come first; profiler_service/backends/backend_options.py describes them.
 
     >>> Settings.load(threads=4, database=Path("lut.sqlite")).cache_path.name
     'lut.sqlite.cache'
@@ -54,46 +54,9 @@ class Settings(BaseSettings):
     backend: str = "onnxruntime"
     """Runtime that measures. The default needs no device besides the CPU."""
 
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
-    """CPU threads of one engine. One, since more are less repeatable on a shared machine; part of the target."""
-
     core: Annotated[int, Field(ge=0, le=4_095)] | None = None
     """CPU core that the timing process is pinned to; with several threads the first of them. By default the last one
     that the process may use, since interrupts and other work gather on the first."""
-
-    device: DeviceKind | None = None
-    """Kind of device to measure on, `cpu` or `cuda`. By default what the backend is for."""
-
-    device_index: Annotated[int, Field(ge=0, le=1_023)] = 0
-    """Which of several GPUs, counted as CUDA counts them."""
-
-    tf32: bool = False
-    """Whether float32 may be computed in TF32 on a GPU that has it. Off, since float32 then means what it says; part of the
-    target."""
-
-    device_access: DeviceAccess = "cuda-core"
-    """Library through which TensorRT and ONNX Runtime reach the GPU. `pycuda` for boxes that bring that along, as JetPack
-    does."""
-
-    cuda_graphs: bool = True
-    """Whether `torch`, `inductor` and `onnxruntime` capture their runs on a GPU into CUDA graphs. On, since deployed engines
-    run so; off, their kernels are launched one by one; part of the target."""
-
-    max_autotune: bool = False
-    """Whether `inductor` times many kernels for each graph and takes the fastest. Off, since it builds many times longer and
-    differs from build to build; part of the target."""
-
-    cudnn_benchmark: bool = False
-    """Whether `torch`, `inductor` and `onnxruntime` time cuDNN's algorithms on a GPU when they build an engine, and take the
-    fastest. Off, cuDNN's heuristic chooses, and chooses the same in every process (docs/gpu.md); part of the target."""
-
-    replay_builds: bool = False
-    """Whether TensorRT builds from its timing cache alone and fails where that has a gap, so that a table is rebuilt with the
-    very kernels that it was measured with. Off, since the first build of every graph has to time kernels."""
-
-    cache_dir: Path | None = None
-    """Directory of graph files that can always be made again. By default beside the database, where there is room and
-    the rights to write are known to be there."""
 
     lock_dir: Path | None = None
     """Directory of the locks by which only one service or command at a time measures on a device. By default that of
@@ -155,20 +118,22 @@ class Settings(BaseSettings):
         """Where graph files go."""
         return self.cache_dir or self.database.with_name(f"{self.database.name}.cache")
 
+    @property
+    def options(self) -> AllOptions:
+        """The options of every backend; `create_backend` takes those of one, and refuses what that does not have."""
+        values = {name: getattr(self, name) for name in AllOptions.model_fields}
+        return AllOptions.model_validate(values | {"cache_dir": self.cache_path})
+
     def backend_options(self) -> BackendOptions:
-        """What of them a backend is given, wherever one is made: for jobs, for `make gpu-check`, for the contract suite."""
-        return BackendOptions(
-            device=self.device,
-            threads=self.threads,
-            device_index=self.device_index,
-            tf32=self.tf32,
-            device_access=self.device_access,
-            cuda_graphs=self.cuda_graphs,
-            max_autotune=self.max_autotune,
-            cudnn_benchmark=self.cudnn_benchmark,
-            cache_dir=self.cache_path,
-            replay_builds=self.replay_builds,
-        )
+        """The options of the backend, wherever one is created: for jobs, for the check of a GPU box, for the contract suite.
+
+        Raises:
+            UnknownNameError: no backend of that name, or none that runs on the kind of device.
+            InvalidSpecError: the backend does not have an option that is set.
+        """
+        from profiler_service.backends.registry import options_for
+
+        return options_for(self.backend, self.options)
 
 
 def unknown_settings(variables: Iterable[str]) -> dict[str, str]:
@@ -202,4 +167,4 @@ def _hint(name: str, known: Iterable[str]) -> str:
     """The nearest known variable; the prefix, which all of them have, makes none near."""
     rests = [variable.removeprefix(ENVIRONMENT_PREFIX) for variable in known]
     close = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), rests, n=1)
-    return f"Did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else "Unset it; profiler_service/settings.py has them all."
+    return f"Did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else "Unset it; docs/reference/settings.md has them all."

@@ -117,6 +117,6 @@ def scale_uncertainty(a: TableInfo, b: TableInfo) -> float:
     0 where they are on one scale, as tables of one target in one database are, or where the protocol has none.
     """
     scales = [info.scale for info in (a, b) if info.protocol is ProtocolName.IN_CONTEXT and info.scale is not None]
-    if len(scales) == 2 and a.target == b.target and scales[0].reference_ms == scales[1].reference_ms:
+    if len(scales) == 2 and a.target.id() == b.target.id() and scales[0].reference_ms == scales[1].reference_ms:
         return 0.0
     return sqrt(sum(scale.relative_stderr**2 for scale in scales))

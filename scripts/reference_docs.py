@@ -259,7 +259,10 @@ def settings_page() -> str:
     """docs/reference/settings.md."""
     parts = [
         "# Settings",
-        MADE.format(source="the docstrings in `profiler_service/settings.py` and `nas_client/settings.py`"),
+        MADE.format(
+            source="the docstrings in `profiler_service/settings.py`, "
+            "`profiler_service/backends/backend_options.py` and `nas_client/settings.py`"
+        ),
         "Each setting is read from the environment. A command-line option of the same meaning goes first. "
         "A variable `OPCLOCK_…` that is no setting stops `profile`, `table1` and `serve` with exit code 3; the message gives "
         "the nearest name. "

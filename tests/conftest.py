@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-from profiler_service.settings import ENVIRONMENT_PREFIX
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX
 from tests.support.in_force import OptionsInForce, options_of
 
 settings.register_profile("opclock", deadline=None)  # a shared machine is slow now and then; that is no failure

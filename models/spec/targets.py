@@ -7,12 +7,6 @@ from pydantic import Field
 from models.spec.architectures import Name
 from models.spec.base import Record, differences, digest
 
-_UNCAPTURED = frozenset({"eager", "compiled", "uncaptured"})
-"""Modes in which kernels are launched one by one."""
-
-_TIMED = frozenset({("cudnn_benchmark", "on"), ("cudnn_conv_algo_search", "exhaustive")})
-"""Options of targets whose cuDNN algorithms are timed."""
-
 
 class TargetSpec(Record):
     """What may change a time, and nothing else: equal targets may share a table, others never.
@@ -26,6 +20,8 @@ class TargetSpec(Record):
         threads: threads that one engine may use; 0 where the word has no meaning.
         clock_policy: how clocks were governed: `as found`, `locked 1410 MHz` …
         compute_capability: of a GPU, `9.0`; empty elsewhere.
+        settings: the variables of the environment under which the service measures on this target again, where they are not at
+            their defaults: `{"OPCLOCK_TF32": "true"}`. No part of the identity; None where nobody recorded them.
     """
 
     device: Name
@@ -36,10 +32,11 @@ class TargetSpec(Record):
     threads: int = Field(default=0, ge=0)
     clock_policy: str = "as found"
     compute_capability: str = ""
+    settings: dict[str, str] | None = None
 
     def id(self) -> str:
         """The target id: 16 hex digits."""
-        return digest("target", self.model_dump(mode="json"))
+        return digest("target", self.model_dump(mode="json", exclude={"settings"}))
 
     def label(self) -> str:
         """For people: `Intel Xeon, onnxruntime 1.31.1, 1 thread`."""
@@ -47,20 +44,9 @@ class TargetSpec(Record):
         threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.threads else ""
         return f"{self.device}, {self.backend} {version}".rstrip() + threads
 
-    def settings(self) -> dict[str, str]:
-        """The variables of the environment that make the service measure on this target again, where they are not the default:
-        `{"OPCLOCK_TF32": "true"}`.
-        """
-        options = self.options
-        wanted = {
-            "OPCLOCK_DEVICE": "cuda" if options.get("device") == "cuda" else "",
-            "OPCLOCK_TF32": "true" if self.precision.get("tf32") == "on" else "",
-            "OPCLOCK_CUDA_GRAPHS": "false" if options.get("mode") in _UNCAPTURED and options.get("device") == "cuda" else "",
-            "OPCLOCK_MAX_AUTOTUNE": "true" if options.get("max_autotune") == "on" else "",
-            "OPCLOCK_CUDNN_BENCHMARK": "true" if _TIMED & {*options.items()} else "",
-        }
-        return {name: value for name, value in wanted.items() if value}
-
     def differences(self, other: TargetSpec) -> list[str]:
-        """Each field in which `other` differs, as `threads: 1 here, 4 there`."""
-        return differences(self, other)
+        """Each field in which `other` differs, as `threads: 1 here, 4 there`; empty for equal ids."""
+        return differences(self._identity(), other._identity())
+
+    def _identity(self) -> TargetSpec:
+        return self.model_copy(update={"settings": None})

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,16 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.options import BackendOptions
-from profiler_service.errors import BuildError
+from profiler_service.backends.backend_options import BackendOptions
+from profiler_service.errors import BuildError, RunError
 from profiler_service.measure.throttling import DeviceReading
 
 FloatArray = NDArray[np.float32]
+
+T = TypeVar("T")
+
+_FLUSHED_CACHES = 2
+"""Caches' worth of memory that is written to empty one: its replacement is not strictly the oldest line first."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class GraphArtifact:
     Attributes:
         request: what it is.
         onnx_path: the ONNX file, for backends that read one; None for those that build from torch modules.
-        reference_path: `.npy` with the torch module's output (float32) for `inputs.seeded_input(request)`; None where
+        reference_path: `.npy` with the torch module's output (float32) for `seeded_input(request)`; None where
             nothing is to be checked.
     """
 
@@ -70,54 +75,55 @@ class Engine(ABC):
         """Free everything; the engine is not used afterwards. Safe to call twice."""
 
 
-class Backend(ABC):
-    """A runtime on one device, with settled options.
+class Flusher(Engine, Generic[T]):
+    """Its run writes a buffer and computes nothing. It is timed like any other; its time is dropped.
 
-    Raises (from the constructor):
-        InvalidSpecError: the backend cannot do what an option asks.
+    Args:
+        buffer: in whatever memory the runtime has; let go of when it is closed.
+    """
+
+    def __init__(self, buffer: T) -> None:
+        self._buffer: T | None = buffer
+
+    @property
+    def buffer(self) -> T:
+        """What is written. Raises RunError once it is closed."""
+        if self._buffer is None:
+            raise RunError("the engine is closed")
+        return self._buffer
+
+    def infer(self, array: FloatArray) -> FloatArray:
+        """Never. Raises RunError."""
+        raise RunError("a flusher computes nothing")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._buffer = None
+
+
+class Backend(ABC):
+    """A runtime on one device, with options that stay as they are.
+
+    Args:
+        options: of the type that the backend declares.
+
+    Raises:
+        InvalidSpecError: the device cannot do what an option asks.
         BackendUnavailableError: the runtime finds no device.
     """
 
     name: ClassVar[str]
+    options_type: ClassVar[type[BackendOptions]] = BackendOptions
+    """The record of the options that this backend has. A subclass annotates `options` with it."""
     reads_onnx: ClassVar[bool]
     """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
     builds_on_device: ClassVar[bool]
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
     dtypes: tuple[Dtype, ...]
     """In which it computes, on this device; a dtype that it would silently compute in another is not one of them."""
-    runs_uncaptured: ClassVar[bool] = False
-    """Whether it can do without CUDA graphs."""
-    autotunes: ClassVar[bool] = False
-    """Whether it knows `max_autotune`."""
-    uses_cudnn: ClassVar[bool] = False
-    """Whether it knows `cudnn_benchmark`."""
-    replays_builds: ClassVar[bool] = False
-    """Whether it can build from what earlier builds have learned alone, and fail where that has a gap."""
 
     def __init__(self, options: BackendOptions) -> None:
-        if not (options.cuda_graphs or self.runs_uncaptured):
-            raise InvalidSpecError(f"backend {self.name!r} always captures CUDA graphs", hint="Leave cuda_graphs on.")
-        if options.max_autotune and not self.autotunes:
-            raise InvalidSpecError(
-                f"backend {self.name!r} has no max_autotune", hint="Leave max_autotune off, or choose backend 'inductor'."
-            )
-        if options.cudnn_benchmark and not self.uses_cudnn:
-            raise InvalidSpecError(
-                f"backend {self.name!r} has no cudnn_benchmark",
-                hint="Leave cudnn_benchmark off: it runs no kernels of cuDNN's.",
-            )
-        if options.replay_builds and not self.replays_builds:
-            raise InvalidSpecError(
-                f"backend {self.name!r} cannot replay builds: it learns nothing while building", hint="Leave replay_builds off."
-            )
         self.options = options
-
-    @property
-    def queues_kernels(self) -> bool:
-        """Whether a run stands in a device's queue kernel by kernel, not as one captured graph; the driver makes the host wait
-        once about a thousand launches are queued, and what the host waited in cannot be timed.
-        """
-        return self.options.device == "cuda" and not self.options.cuda_graphs
 
     @abstractmethod
     def target(self) -> TargetSpec:
@@ -135,14 +141,15 @@ class Backend(ABC):
     def rebuild(self, artifact: GraphArtifact) -> Engine:
         """As `build`, but from scratch: nothing that an earlier build has learned or left is used or added to.
 
-        A backend that keeps engines, timings or chosen kernels overrides this. What a library keeps until the process ends, and
-        cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
+        A backend that caches engines, timings or chosen kernels overrides this. What a library caches until the process ends,
+        and cannot be made to forget, stays; such a backend says so (`TorchCudaBackend`).
         """
         return self.build(artifact)
 
     def read_device(self) -> DeviceReading | None:
-        """The device's clocks, temperature and power now; None where nobody tells, as on a CPU. Never called while something
-        is timed: a reading disturbs the device.
+        """The device's clocks, temperature and power now; None where nobody reports them, as on a CPU.
+
+        Never called while something is timed: a reading disturbs the device.
 
         Raises:
             BackendUnavailableError: the device does not answer any more.
@@ -179,7 +186,7 @@ class Backend(ABC):
 
     def flusher(self) -> Engine:
         """An engine whose run writes `flush_bytes`, so that what runs next finds nothing of its own in a cache. It takes its
-        turn in `time_pass` like any other, hence between marks of its own; it computes nothing.
+        turn in `time_pass` like any other, hence between timing events of its own; it computes nothing.
 
         Raises:
             InvalidSpecError: how much would have to be written is not known.
@@ -211,3 +218,17 @@ def require_dtype(backend: str, dtypes: Sequence[Dtype], request: GraphRequest) 
             f"{request.label()}: backend {backend!r} does not compute in {dtype}, only in {', '.join(dtypes)}",
             hint="Choose one of these dtypes, or another backend.",
         )
+
+
+def seeded_input(request: GraphRequest) -> FloatArray:
+    """The same standard normal array for the same graph, in every process.
+
+    Shape: `request.input_shape`.
+    """
+    generator = np.random.Generator(np.random.SFC64(int(request.key(), 16)))
+    return generator.standard_normal(request.input_shape, dtype=np.float32)
+
+
+def bytes_to_flush(cache_bytes: int | None) -> int | None:
+    """How much must be written to leave nothing else in a cache of that size; None where that is not known (None or 0)."""
+    return _FLUSHED_CACHES * cache_bytes if cache_bytes else None

@@ -1,7 +1,7 @@
-"""What this process built, kept so that an engine is built once however many rounds it is timed in.
+"""A cache of what this process built, so that an engine is built once however many rounds it is timed in.
 
-All rounds then time the same kernels, and how much builds differ is a question of its own. What is kept here is never in files:
-whoever can write a file must not be able to choose what runs.
+All rounds then time the same kernels, and how much builds differ is a question of its own. The cache is never in files: whoever
+can write a file must not be able to choose what runs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Sized(Protocol):
 T = TypeVar("T", bound=Sized)
 
 
-class Kept(Generic[T]):
-    """The least recently used goes first.
+class CompiledCache(Generic[T]):
+    """Drops the least recently used first.
 
     Args:
         limit_bytes: of memory that all may take together.
@@ -34,18 +34,18 @@ class Kept(Generic[T]):
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._entries: OrderedDict[Hashable, T] = OrderedDict()
         self._bytes = 0
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
         """What was built under that key; built now if it is not there. What `build` raises passes through."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
         built = build()
-        self._kept[key] = built
+        self._entries[key] = built
         self._bytes += built.nbytes
         while self._bytes > self._limit_bytes:
-            _, given_up = self._kept.popitem(last=False)
-            self._bytes -= given_up.nbytes
+            _, dropped = self._entries.popitem(last=False)
+            self._bytes -= dropped.nbytes
         return built

@@ -8,12 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
-from profiler_service.backends.base import Backend, Engine, FloatArray
-from profiler_service.backends.flushing import Flusher, flush_bytes
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.base import Backend, Engine, FloatArray, Flusher, bytes_to_flush
 from profiler_service.errors import DeviceMemoryError
 
 
@@ -38,17 +35,6 @@ class CpuBackend(Backend):
     """A runtime whose runs are finished when the call returns, so that the host's clock is the device's."""
 
     builds_on_device: ClassVar[bool] = False
-    runs_uncaptured: ClassVar[bool] = True
-
-    def __init__(self, options: BackendOptions) -> None:
-        super().__init__(options)
-        if options.tf32:
-            raise InvalidSpecError(f"backend {self.name!r} has no TF32 on a CPU", hint="Leave tf32 off.")
-        if options.device_index:
-            raise InvalidSpecError(
-                f"device_index must be 0 for backend {self.name!r} on a CPU, not {options.device_index}",
-                hint="Leave OPCLOCK_DEVICE_INDEX out, or choose a backend on a GPU.",
-            )
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
         """See `Backend.time_pass`. A clock reading, about 0.05 µs, is part of every time."""
@@ -64,13 +50,13 @@ class CpuBackend(Backend):
 
     def flush_bytes(self) -> int | None:
         """See `Backend.flush_bytes`."""
-        return flush_bytes(processor.last_level_cache_bytes())
+        return bytes_to_flush(processor.last_level_cache_bytes())
 
     def _flusher(self, nbytes: int) -> Engine:
         return CpuFlusher(nbytes)
 
     def cpu_target(self, *, versions: Mapping[str, str], options: Mapping[str, str]) -> TargetSpec:
-        """The target on this processor; `cores` tells on how many this very process may run."""
+        """The target on this processor; `cores` is on how many this very process may run."""
         machine = {
             "cpu": processor.cpu_revision(),
             "instructions": processor.vector_instructions(),

@@ -1,4 +1,4 @@
-"""torch.compile for static shapes: what Inductor needs, how it is asked, where it keeps what it compiled.
+"""torch.compile for static shapes: what Inductor needs, how it is called, where it caches; its backends on CPU and GPU.
 
 Weights are constants of the compiled code (`freezing`), as they are once a network is deployed. Compiling takes seconds on a
 CPU, of which later rounds pay nothing (docs/measurement.md).
@@ -15,14 +15,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from profiler_service.backends.compiled_cache import Kept
-from profiler_service.backends.options import BackendOptions
+from models.spec.graphs import GraphRequest
+from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import AutotuneOptions, BackendOptions, InductorCudaOptions, InductorOptions
+from profiler_service.backends.base import Engine, GraphArtifact
+from profiler_service.backends.compiled_cache import CompiledCache
+from profiler_service.backends.torch_cpu import TorchBackend
+from profiler_service.backends.torch_cuda import TorchCudaBackend
 from profiler_service.errors import BackendUnavailableError
 
 with warnings.catch_warnings():
@@ -51,18 +58,18 @@ class _Compiled:
 class Compiler:
     """Compiles one module after another.
 
-    What was compiled is kept for as long as the process lives, so that every round times the same code.
+    What was compiled stays cached for as long as the process lives, so that every round times the same code.
 
     Args:
-        options: see `BackendOptions`. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
+        options: of the backend. Inductor's own cache is under `cache_dir`; without one it lives as long as the process.
         names: of the programs that Inductor may call for this kind of device, the preferred one first.
 
     Raises:
         BackendUnavailableError: none of them is there, or Python's headers are not.
     """
 
-    def __init__(self, options: BackendOptions, *, names: tuple[str, ...]) -> None:
-        self._kept: Kept[_Compiled] = Kept()
+    def __init__(self, options: AutotuneOptions, *, names: tuple[str, ...]) -> None:
+        self._cache: CompiledCache[_Compiled] = CompiledCache()
         self._max_autotune = options.max_autotune
         self._fresh = False
         self._directory = None if options.cache_dir is None else options.cache_dir / NAME
@@ -70,21 +77,21 @@ class Compiler:
         inductor_config.compile_threads = 1  # no processes besides this one, which may be killed
 
     def compiled(self, key: str, make: Callable[[], nn.Module], array: Tensor) -> nn.Module:
-        """The module that `make` makes, compiled for that input alone and run once; kept under that key.
+        """The module that `make` makes, compiled for that input alone and run once; cached under that key.
 
         Torch's own errors pass through.
         """
-        return self._kept.get(key, lambda: _Compiled(self._compile(make(), array))).module
+        return self._cache.get(key, lambda: _Compiled(self._compile(make(), array))).module
 
     @contextmanager
     def from_scratch(self) -> Iterator[None]:
-        """Nothing that was compiled earlier is used, and what is compiled meanwhile is not kept."""
-        kept, self._kept, self._fresh = self._kept, Kept(), True
+        """Nothing that was compiled earlier is used, and what is compiled meanwhile is not cached."""
+        cache, self._cache, self._fresh = self._cache, CompiledCache(), True
         try:
             with fresh_cache():
                 yield
         finally:
-            self._kept, self._fresh = kept, False
+            self._cache, self._fresh = cache, False
 
     def _compile(self, module: nn.Module, array: Tensor) -> nn.Module:
         compiled: nn.Module = torch.compile(  # type: ignore[assignment]
@@ -126,6 +133,59 @@ class Compiler:
                 os.environ[_CACHE_VARIABLE] = before
 
 
+class InductorBackend(TorchBackend):
+    """torch.compile of the modules that eager torch runs."""
+
+    name: ClassVar[str] = NAME
+    options_type: ClassVar[type[BackendOptions]] = InductorOptions
+    options: InductorOptions
+
+    def __init__(self, options: InductorOptions) -> None:
+        super().__init__(options)
+        self._compiler = Compiler(options, names=(os.environ.get("CXX", "g++"),))
+
+    def target(self) -> TargetSpec:
+        """See `Backend.target`."""
+        return self.torch_target(self._compiler.options() | {"mode": "compiled"}, {NAME: torch.__version__})
+
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """See `Backend.rebuild`."""
+        with self._compiler.from_scratch():
+            return self.build(artifact)
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        return self._compiler.compiled(request.key(), lambda: super(InductorBackend, self)._module(request, array), array)
+
+
+class InductorCudaBackend(TorchCudaBackend):
+    """torch.compile of the modules that `torch` runs on a GPU."""
+
+    name: ClassVar[str] = NAME
+    options_type: ClassVar[type[BackendOptions]] = InductorCudaOptions
+    options: InductorCudaOptions
+
+    def __init__(self, options: InductorCudaOptions) -> None:
+        super().__init__(options)
+        if find_spec("triton") is None:
+            raise BackendUnavailableError(
+                "inductor needs Triton on a GPU, which is not installed", hint="pip install triton, or reinstall torch."
+            )
+        self._compiler = Compiler(options, names=(os.environ["CC"],) if "CC" in os.environ else ("gcc", "clang"))
+
+    def target(self) -> TargetSpec:
+        """See `Backend.target`."""
+        mode = "compiled, captured" if self.options.cuda_graphs else "compiled"
+        return self.torch_target(self._compiler.options() | {"mode": mode}, {NAME: torch.__version__})
+
+    def rebuild(self, artifact: GraphArtifact) -> Engine:
+        """See `Backend.rebuild`: compiled anew, but with the algorithms that cuDNN has chosen already (`TorchCudaBackend`)."""
+        with self._compiler.from_scratch():
+            return self.build(artifact)
+
+    def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
+        return self._compiler.compiled(request.key(), lambda: super(InductorCudaBackend, self)._module(request, array), array)
+
+
 def toolchain(names: tuple[str, ...]) -> str:
     """The compiler that Inductor calls, as it names itself: `g++ (Debian 12.2.0-14) 12.2.0`.
 
@@ -144,10 +204,10 @@ def toolchain(names: tuple[str, ...]) -> str:
             hint="Install them: apt-get install python3-dev",
         )
     try:
-        told = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        reported = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise BackendUnavailableError(f"{found} cannot be run: {error}", hint="Reinstall the compiler.") from error
-    return next(iter(told.stdout.splitlines()), found)
+    return next(iter(reported.stdout.splitlines()), found)
 
 
 def has_headers() -> bool:

@@ -12,11 +12,10 @@ import onnxruntime
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.allocation import out_of_memory
-from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.backend_options import BackendOptions
+from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype, seeded_input
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.errors import out_of_memory
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 
 _PROVIDER = "CPUExecutionProvider"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any, ClassVar
 
@@ -18,17 +17,12 @@ import onnxruntime
 from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
-from profiler_service.backends.device.backend import DeviceBackend
+from profiler_service.backends.backend_options import BackendOptions, OnnxRuntimeCudaOptions
+from profiler_service.backends.base import FloatArray, GraphArtifact, require_dtype, seeded_input
+from profiler_service.backends.device.backend import FIRST_SHAPE, DeviceBackend, DeviceEngine, first_graph
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.engine import DeviceEngine
-from profiler_service.backends.device.failures import translated, unavailable
-from profiler_service.backends.device.telemetry import Telemetry
-from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.launches import time_runs
-from profiler_service.backends.messages import one_line
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.device.nvml import Telemetry
+from profiler_service.backends.errors import one_line, translated, unavailable
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -41,8 +35,8 @@ _FATAL = 4
 _FIRST_RUNS = 2
 """The first sets up, and captures where that is asked for; the second shows that nothing is left to set up."""
 
-_LONG_SLEEP_S = 0.05
-"""Many times longer than any launch takes the host, so that who sleeps through it has waited for the device."""
+_LONG_BLOCK_S = 0.05
+"""Many times longer than any launch takes the host: a call that lasts as long has waited for the device."""
 
 _ATTEMPTS = 3
 
@@ -91,21 +85,20 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
     float32 and float16 alone: the provider has no convolution in bfloat16.
 
     Args:
-        options: see `BackendOptions`.
+        options: see `OnnxRuntimeCudaOptions`.
         device, driver, telemetry: by default the device that the options name, its driver's version, and NVML's view of it.
         cudnn: its version; by default that of the library which this process finds.
     """
 
     name: ClassVar[str] = "onnxruntime"
     reads_onnx: ClassVar[bool] = True
-    builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16")
-    runs_uncaptured: ClassVar[bool] = True
-    uses_cudnn: ClassVar[bool] = True
+    options_type: ClassVar[type[BackendOptions]] = OnnxRuntimeCudaOptions
+    options: OnnxRuntimeCudaOptions
 
     def __init__(
         self,
-        options: BackendOptions,
+        options: OnnxRuntimeCudaOptions,
         *,
         device: Device | None = None,
         driver: str | None = None,
@@ -158,11 +151,6 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         engine.engine_bytes = len(graph)
         return engine
 
-    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `time_runs` does."""
-        enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
-        return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
-
     def _engine(self, session: Any, dtype: Dtype, array: FloatArray) -> OnnxRuntimeCudaEngine:
         host_type: type[np.floating[Any]] = getattr(np, dtype)
         return OnnxRuntimeCudaEngine(session, self._device, self.options.device_index, host_type, array)
@@ -213,8 +201,8 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
         try:
             engine = self._engine(self._session(first_graph()), "float32", np.ones(FIRST_SHAPE, np.float32))
         except BackendError as error:
-            told = unavailable(error, "ONNX Runtime runs nothing on this GPU")
-            raise BackendUnavailableError(told.message, hint=error.hint or told.hint) from error
+            reason = unavailable(error, "ONNX Runtime runs nothing on this GPU")
+            raise BackendUnavailableError(reason.message, hint=error.hint or reason.hint) from error
         waits = all(self._waits(engine) for _ in range(_ATTEMPTS))  # once may be the host's own pause
         engine.close()
         if waits:
@@ -226,11 +214,11 @@ class OnnxRuntimeCudaBackend(DeviceBackend):
             )
 
     def _waits(self, engine: OnnxRuntimeCudaEngine) -> bool:
-        """Whether a run came back only after the device had woken up."""
-        self._device.sleep(_LONG_SLEEP_S)
-        awake = self._device.mark()
+        """Whether a run came back only after the blocking kernel had ended."""
+        self._device.sleep(_LONG_BLOCK_S)
+        unblocked = self._device.record()
         engine.enqueue()
-        waited = self._device.passed(awake)
+        waited = self._device.passed(unblocked)
         self._device.synchronize()
         return waited
 
@@ -271,4 +259,4 @@ def _require_placement(session: Any) -> None:
     if elsewhere:
         raise BuildError(f"{PROVIDER} leaves nodes to others: {', '.join(elsewhere)}")
     if not session.get_provider_graph_assignment_info():
-        raise BuildError(f"ONNX Runtime does not tell whether {PROVIDER} runs every node")
+        raise BuildError(f"ONNX Runtime does not report whether {PROVIDER} runs every node")

@@ -17,13 +17,13 @@ _VECTOR_INSTRUCTIONS = re.compile(r"avx\w*|fma|f16c|amx\w*|asimd\w*|sve\w*|i8mm|
 
 
 def cpu_name(cpuinfo: str | None = None) -> str:
-    """The model's name as the system tells it: `Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz`, `NVIDIA Orin Nano` …"""
+    """The model's name as the system reports it: `Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz`, `NVIDIA Orin Nano` …"""
     name = _field("model name", _read(_CPUINFO) if cpuinfo is None else cpuinfo)
     return name or _read(_DEVICE_TREE).rstrip("\0\n") or platform.processor() or platform.machine()
 
 
 def cpu_revision(cpuinfo: str | None = None) -> str:
-    """Tells apart processors that a hypervisor calls by one name: `family 6 model 167 stepping 1`; empty where not told."""
+    """Tells apart processors that a hypervisor calls by one name: `family 6 model 167 stepping 1`; empty where not reported."""
     text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
     x86 = {"family": "cpu family", "model": "model", "stepping": "stepping"}
     arm = {"implementer": "CPU implementer", "part": "CPU part", "revision": "CPU revision"}
@@ -38,7 +38,7 @@ def vector_instructions(cpuinfo: str | None = None) -> str:
 
 
 def last_level_cache_bytes(cpus: Path = _CPUS) -> int | None:
-    """Size of the largest cache of a core that this process may run on; None where the system does not tell."""
+    """Size of the largest cache of a core that this process may run on; None where the system does not report it."""
     found = []
     for core in usable_cores():
         for cache in (cpus / f"cpu{core}" / "cache").glob("index*"):

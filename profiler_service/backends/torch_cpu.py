@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
+from profiler_service.backends.backend_options import BackendOptions
+from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype, seeded_input
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.modules import module_of, with_norms_folded
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.torch_failures import translated
+from profiler_service.backends.torch_modules import module_of, translated, with_norms_folded
 from profiler_service.errors import BuildError, RunError
 
 _LAYOUT = torch.channels_last

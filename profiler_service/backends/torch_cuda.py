@@ -1,8 +1,9 @@
 """torch on an NVIDIA GPU, timed by events on the device's own clock: captured into CUDA graphs, or launched kernel by kernel.
 
 A captured graph replays a network without its Python, so that what is timed is what a deployed engine would run: kernels and
-the gaps between them. Eager runs are timed behind a head start too: theirs is the time of a device that never waits for its
-host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not TensorRT's.
+the gaps between them. Eager runs are timed behind a blocking kernel too: theirs is the time of a device that never waits
+for its host to launch the next kernel. A table of this backend says how fast torch's own kernels (cuDNN, cuBLAS) are, not
+TensorRT's.
 """
 
 from __future__ import annotations
@@ -18,30 +19,24 @@ from torch import nn
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Engine, FloatArray, GraphArtifact, require_dtype
-from profiler_service.backends.blocking_kernel import BlockingKernelTimer
+from profiler_service.backends.backend_options import BackendOptions, TorchCudaOptions
+from profiler_service.backends.base import Engine, FloatArray, Flusher, GraphArtifact, require_dtype, seeded_input
+from profiler_service.backends.blocking_kernel import BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.device.backend import GpuBackend
-from profiler_service.backends.device.capabilities import computed_in, require_supported, require_tf32, said
+from profiler_service.backends.device.base import capability_text, computed_in, require_supported, require_tf32
 from profiler_service.backends.device.cuda_driver import pci_bus_id
-from profiler_service.backends.device.survey import why_unavailable
-from profiler_service.backends.device.telemetry import Telemetry, driver_version
-from profiler_service.backends.flushing import Flusher
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.launches import time_runs
-from profiler_service.backends.modules import module_of, with_norms_folded
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.torch_failures import translated
+from profiler_service.backends.device.nvml import Telemetry, driver_version, why_unavailable
+from profiler_service.backends.torch_modules import module_of, translated, with_norms_folded
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError
 
 _WARMUP_RUNS = 3
 """Plain runs before a capture: cuDNN picks its algorithms, libraries allocate their workspaces."""
 
 _SLEEP_CYCLES_PER_S = 2.0e9
-"""At least as fast as any NVIDIA GPU's clock, so that a head start is never shorter than asked for by more than the clock is
-below it."""
+"""About the fastest clock of NVIDIA's GPUs. Where one is faster, a blocking kernel ends early, and the timer lengthens it."""
 
 
-class TorchCudaEngine(Engine):
+class TorchCudaEngine(EnqueuedEngine):
     """A module, its input at a fixed place in device memory; captured, its output too.
 
     Args:
@@ -78,7 +73,7 @@ class TorchCudaEngine(Engine):
             raise BuildError("the captured CUDA graph is empty: it writes no output")
 
     def enqueue(self) -> None:
-        """One run on the current stream, which is the engine's, in inference mode; does not wait. Raises RunError."""
+        """See `EnqueuedEngine.enqueue`; on the current stream, which is the engine's, in inference mode."""
         if self._graph is not None:
             self._graph.replay()
         elif self._module is not None:
@@ -113,7 +108,7 @@ class TorchCudaEngine(Engine):
         self._input = self._seeded = self._output = torch.empty(0)
 
 
-class TorchCudaFlusher(Flusher[torch.Tensor]):
+class TorchCudaFlusher(Flusher[torch.Tensor], EnqueuedEngine):
     """Writes that many bytes on the stream, the current one here. Enqueued like a run."""
 
     def __init__(self, nbytes: int, device: torch.device, stream: torch.cuda.Stream) -> None:
@@ -125,7 +120,7 @@ class TorchCudaFlusher(Flusher[torch.Tensor]):
         _run(self.enqueue, self._stream)
 
     def enqueue(self) -> None:
-        """Enqueue one flush on the current stream; does not wait. Raises RunError."""
+        """See `EnqueuedEngine.enqueue`; on the current stream."""
         self.buffer.zero_()
 
 
@@ -149,12 +144,11 @@ class TorchCudaBackend(GpuBackend):
 
     name: ClassVar[str] = "torch"
     reads_onnx: ClassVar[bool] = False
-    builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
-    runs_uncaptured: ClassVar[bool] = True
-    uses_cudnn: ClassVar[bool] = True
+    options_type: ClassVar[type[BackendOptions]] = TorchCudaOptions
+    options: TorchCudaOptions
 
-    def __init__(self, options: BackendOptions) -> None:
+    def __init__(self, options: TorchCudaOptions) -> None:
         super().__init__(options)
         self._device = _device(options.device_index)
         self._properties = _started(self._device)
@@ -197,7 +191,7 @@ class TorchCudaBackend(GpuBackend):
                 "multiprocessors": str(properties.multi_processor_count),
             }
             | dict(options),
-            compute_capability=said(self._capability),
+            compute_capability=capability_text(self._capability),
         )
 
     def build(self, artifact: GraphArtifact) -> TorchCudaEngine:
@@ -243,11 +237,10 @@ class TorchCudaBackend(GpuBackend):
             raise translated(error, RunError) from error
 
     def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `time_runs` does."""
-        enqueues = [engine.enqueue for engine in engines]  # type: ignore[attr-defined]
+        """See `GpuBackend.time_pass`."""
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
-                return time_runs(self._timer, enqueues, captured=self.options.cuda_graphs)
+                return super().time_pass(engines)
         except RuntimeError as error:
             raise translated(error, RunError) from error
 
@@ -261,13 +254,13 @@ class _TorchTimeline:
     def sleep(self, seconds: float) -> None:
         torch.cuda._sleep(int(seconds * _SLEEP_CYCLES_PER_S))
 
-    def mark(self) -> torch.cuda.Event:
+    def record(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record(self._stream)
         return event
 
-    def passed(self, mark: torch.cuda.Event) -> bool:
-        return bool(mark.query())
+    def passed(self, event: torch.cuda.Event) -> bool:
+        return bool(event.query())
 
     def elapsed_ms(self, before: torch.cuda.Event, after: torch.cuda.Event) -> float:
         return float(before.elapsed_time(after))

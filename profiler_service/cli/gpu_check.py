@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from models.spec.measurements import Budget, ProtocolName
-from profiler_service.backends.options import DeviceKind
+from profiler_service.backends.backend_options import DeviceKind
 
 LIMIT_S = 440.0
 """Of one part, before its commands are interrupted; with the time to end well under nine minutes."""

@@ -15,10 +15,10 @@ from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.operators import Dtype
 from models.terminal import parse_parameter, parse_size
-from profiler_service.backends.options import DeviceKind
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, DeviceKind
 from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.selection import most_shares
-from profiler_service.settings import ENVIRONMENT_PREFIX, Settings
+from profiler_service.settings import Settings
 
 FILE = "choices.json"
 

@@ -22,8 +22,8 @@ from typing import Any
 from models.spec.errors import OpclockError, WorkloadTooLargeError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype, OperatorSpec
+from profiler_service.backends.backend_options import DeviceKind
 from profiler_service.backends.base import Backend, Engine
-from profiler_service.backends.options import DeviceKind
 from profiler_service.backends.registry import create_backend, device_kinds
 from profiler_service.gpu_check.peaks import Limits, limits_of
 from profiler_service.settings import Settings
@@ -221,7 +221,7 @@ def measure(name: str, device: DeviceKind, dtypes: Sequence[Dtype]) -> dict[str,
     with TemporaryDirectory(prefix="opclock-") as folder:
         cache = GraphCache.open(Path(folder))
         settings = Settings.load(device=device, cache_dir=Path(folder), replay_builds=False)
-        backend = create_backend(name, settings.backend_options())
+        backend = create_backend(name, settings.options)
         try:
             target = backend.target()
             document["target"] = target.model_dump(mode="json")

@@ -21,8 +21,7 @@ from typing import Any
 
 from models.spec.errors import OpclockError
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer
-from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.base import Device, open_device
 from profiler_service.errors import RunError
 from profiler_service.gpu_check.peaks import Limits, limits_of
 from profiler_service.settings import Settings

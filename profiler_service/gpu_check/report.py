@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX
 from profiler_service.gpu_check.bench import Bench
 from profiler_service.gpu_check.results import FILE, PartResult, read_result
-from profiler_service.settings import ENVIRONMENT_PREFIX
 
 JSON, PAGE = "report.json", "report.md"
 MINE = "report"

@@ -18,8 +18,8 @@ from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import GraphArtifact, require_dtype
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.processor import usable_cores
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.jobs.worker_pool import Death, WorkerPool

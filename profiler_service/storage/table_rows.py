@@ -16,6 +16,7 @@ from models.spec.rebuilds import RebuildSpread, merged
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.table_files.etag import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
+from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
@@ -33,7 +34,17 @@ def ensure(session: Session, info: TableInfo) -> str:
     session.execute(
         insert(TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id()).on_conflict_do_nothing()
     )
+    if info.target.settings is not None:
+        _record_settings(session, table_id, info.target)
     return table_id
+
+
+def _record_settings(session: Session, table_id: str, target: TargetSpec) -> None:
+    """Keep the settings under which the table's target is measured now; tables of earlier releases have none."""
+    row = require(session, table_id)
+    stored = load(TableInfo, row.info, f"table {table_id}")
+    if stored.target.settings != target.settings:
+        row.info = record_text(stored.model_copy(update={"target": target}))
 
 
 def require(session: Session, table_id: str) -> TableRow:

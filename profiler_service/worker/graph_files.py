@@ -10,9 +10,8 @@ from torch import nn
 
 from models.export.onnx_graph import to_onnx
 from models.spec.graphs import GraphRequest
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.modules import module_of
+from profiler_service.backends.base import GraphArtifact, seeded_input
+from profiler_service.backends.torch_modules import module_of
 from profiler_service.worker.graphs import GraphCache, missing_files
 
 

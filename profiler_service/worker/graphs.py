@@ -12,8 +12,8 @@ from pathlib import Path
 from models.export.version import EXPORTER_VERSION
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
-from profiler_service.backends.allocation import out_of_memory
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.backends.errors import out_of_memory
 from profiler_service.errors import StorageError
 from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import Failure

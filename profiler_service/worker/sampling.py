@@ -16,7 +16,7 @@ from itertools import pairwise
 from time import perf_counter
 
 from profiler_service.backends.base import Backend, Engine, FloatArray
-from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, EnqueuedEngine
 from profiler_service.measure.throttling import Window, windows_between
 
 HOT_RUNS = 10
@@ -40,18 +40,32 @@ class Repeated(Engine):
         for _ in range(self._times):
             run()
 
-    def enqueue(self) -> None:
-        """On backends that enqueue: so many runs, without waiting."""
-        enqueue = self._engine.enqueue  # type: ignore[attr-defined]
-        for _ in range(self._times):
-            enqueue()
-
     def infer(self, array: FloatArray) -> FloatArray:
         """See `Engine.infer`; once."""
         return self._engine.infer(array)
 
     def close(self) -> None:
         """See `Engine.close`."""
+
+
+class EnqueuedRepeated(Repeated, EnqueuedEngine):
+    """The same for an engine that can be enqueued."""
+
+    def __init__(self, engine: EnqueuedEngine, times: int) -> None:
+        super().__init__(engine, times)
+        self._enqueue = engine.enqueue
+
+    def enqueue(self) -> None:
+        """See `EnqueuedEngine.enqueue`; so many runs."""
+        for _ in range(self._times):
+            self._enqueue()
+
+
+def _repeated(engine: Engine, times: int) -> Engine:
+    """An engine whose run is so many of that one's."""
+    if times == 1:
+        return engine
+    return EnqueuedRepeated(engine, times) if isinstance(engine, EnqueuedEngine) else Repeated(engine, times)
 
 
 def run_isolated(
@@ -70,7 +84,7 @@ def run_isolated(
         RunError, DeviceMemoryError: the engine failed, or there is no room to empty the caches.
         InvalidSpecError: the backend cannot empty the caches.
     """
-    repeated = engine if runs_per_interval == 1 else Repeated(engine, runs_per_interval)
+    repeated = _repeated(engine, runs_per_interval)
     launches = runs_per_interval + 2
     with garbage_collector_off():
         if not cold:

@@ -16,11 +16,10 @@ from time import perf_counter
 import numpy as np
 
 from models.spec.measurements import Status
-from profiler_service.backends.base import Backend, Engine, GraphArtifact
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.messages import one_line
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.registry import create_backend
+from profiler_service.backends.backend_options import BackendOptions, GpuOptions
+from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
+from profiler_service.backends.errors import one_line
+from profiler_service.backends.registry import create_backend, target_settings
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
 from profiler_service.measure.throttling import windows_between
 from profiler_service.worker.output_check import output_problem
@@ -68,14 +67,15 @@ class TimingWorker:
     def describe(self, _: None, activity: ActivityFile) -> BackendDescription:
         """Load the runtime and say what it is. Raises as `create_backend` does."""
         backend = self._backend
+        settings = target_settings(self.backend_name, self.options)
         return BackendDescription(
-            backend.target(),
+            backend.target().model_copy(update={"settings": settings}),
             dtypes=backend.dtypes,
             reads_onnx=backend.reads_onnx,
             builds_on_device=backend.builds_on_device,
             flush_bytes=backend.flush_bytes(),
             free_bytes=backend.free_bytes(),
-            queues_kernels=backend.queues_kernels,
+            queues_kernels=backend.options.queues_kernels,
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:
@@ -93,7 +93,8 @@ class TimingWorker:
                 output = engine.infer(seeded_input(artifact.request))
                 if artifact.reference_path is not None:
                     reference, dtype = np.load(artifact.reference_path), artifact.request.subject.dtype
-                    error, problem = output_problem(output, reference, dtype, tf32=self.options.tf32)
+                    tf32 = isinstance(self.options, GpuOptions) and self.options.tf32
+                    error, problem = output_problem(output, reference, dtype, tf32=tf32)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
             except Exception as raised:
                 failure = _failure(backend, raised, key, activity)

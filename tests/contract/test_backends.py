@@ -20,11 +20,11 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
-from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.registry import backend_names, create_backend, device_kinds
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, GpuOptions
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, seeded_input
+from profiler_service.backends.registry import backend_names, create_backend, device_kinds, target_settings
 from profiler_service.errors import BuildError, RunError
+from profiler_service.settings import Settings
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
@@ -64,7 +64,7 @@ def _marks(name: str, kind: str) -> list[pytest.MarkDecorator]:
 @pytest.fixture(params=_on_each_device(), scope="module")
 def backend(request: pytest.FixtureRequest, options_in_force: OptionsInForce) -> Iterator[Backend]:
     name, kind = request.param
-    backend = create_or_skip(name, options_in_force(kind), usual=BackendOptions(device=kind))
+    backend = create_or_skip(name, options_in_force(kind), usual=AllOptions(device=kind))
     yield backend
     backend.close()
 
@@ -95,7 +95,7 @@ def engine(backend: Backend, cache: GraphCache) -> Iterator[Engine]:
 
 @pytest.mark.parametrize("request_", [*GRAPHS, BASE], ids=GraphRequest.label)
 def test_computes_what_the_torch_module_computes(backend: Backend, cache: GraphCache, request_: GraphRequest) -> None:
-    artifact, tf32 = _artifact(cache, backend, request_), backend.options.tf32
+    artifact, tf32 = _artifact(cache, backend, request_), _tf32(backend)
     engine = backend.build(artifact)
     try:
         error, problem = output_problem(engine.infer(seeded_input(request_)), _reference(artifact), "float32", tf32=tf32)
@@ -114,7 +114,7 @@ def test_computes_in_every_dtype_it_declares(backend: Backend, cache: GraphCache
         engine = backend.build(artifact)
         output = engine.infer(seeded_input(request))
         engine.close()
-        error, problem = output_problem(output, _reference(artifact), dtype, tf32=backend.options.tf32)
+        error, problem = output_problem(output, _reference(artifact), dtype, tf32=_tf32(backend))
         assert output.dtype == np.float32
         assert problem == ""
         assert error is not None
@@ -253,7 +253,7 @@ def test_a_rebuilt_engine_computes_the_same(backend: Backend, cache: GraphCache)
     engine = backend.rebuild(artifact)
     try:
         output = engine.infer(seeded_input(CONVOLUTION))
-        _, problem = output_problem(output, _reference(artifact), "float32", tf32=backend.options.tf32)
+        _, problem = output_problem(output, _reference(artifact), "float32", tf32=_tf32(backend))
     finally:
         engine.close()
     assert problem == ""
@@ -307,11 +307,13 @@ def test_a_corrupt_or_missing_graph_is_a_build_error(backend: Backend, cache: Gr
 
 def test_queues_kernels_only_where_nothing_is_captured(backend: Backend) -> None:
     on_a_gpu = backend.options.device == "cuda"
-    assert backend.queues_kernels == (on_a_gpu and not backend.options.cuda_graphs)
-    if backend.runs_uncaptured:
-        changed = backend.options.model_copy(update={"cuda_graphs": not backend.options.cuda_graphs})
+    cuda_graphs = getattr(backend.options, "cuda_graphs", True)
+    assert backend.options.queues_kernels == (on_a_gpu and not cuda_graphs)
+    if not backend.name.startswith("tensorrt"):
+        chosen = {option: value for option, value in backend.options if option in AllOptions.model_fields}
+        changed = AllOptions.parse(chosen | {"cuda_graphs": not cuda_graphs})
         with closing(create_backend(backend.name, changed)) as other:
-            assert other.queues_kernels == (on_a_gpu and not changed.cuda_graphs)
+            assert other.options.queues_kernels == (on_a_gpu and not changed.cuda_graphs)
             assert (other.target() == backend.target()) is not on_a_gpu, "a processor has no graphs to do without"
 
 
@@ -321,14 +323,23 @@ def test_says_what_it_measures_on(backend: Backend) -> None:
     assert target.versions[backend.name]
     assert target == backend.target()
     if backend.options.device == "cuda":
-        assert (target.precision["tf32"], target.threads) == (_on(backend.options.tf32), 0)
+        assert (target.precision["tf32"], target.threads) == (_on(_tf32(backend)), 0)
         assert target.compute_capability
     else:
         assert target.threads == backend.options.threads
 
 
+def test_is_measured_on_again_under_its_settings(backend: Backend) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in target_settings(backend.name, backend.options).items():
+            patch.setenv(name, value)
+        options = Settings.load(backend=backend.name).backend_options()
+    with closing(create_backend(backend.name, options)) as again:
+        assert again.target().id() == backend.target().id()
+
+
 def test_what_changes_a_time_changes_the_target(backend: Backend) -> None:
-    threads, tf32 = backend.options.threads, backend.options.tf32
+    threads, tf32 = backend.options.threads, _tf32(backend)
     change, difference = {
         "cpu": ({"threads": threads + 1}, f"threads: {threads} here, {threads + 1} there"),
         "cuda": ({"tf32": not tf32}, f"precision.tf32: {_on(tf32)} here, {_on(not tf32)} there"),
@@ -339,6 +350,10 @@ def test_what_changes_a_time_changes_the_target(backend: Backend) -> None:
     finally:
         other.close()
         create_backend(backend.name, backend.options).close()  # threads are the process's in some runtimes
+
+
+def _tf32(backend: Backend) -> bool:
+    return isinstance(backend.options, GpuOptions) and backend.options.tf32
 
 
 def _on(flag: bool) -> str:

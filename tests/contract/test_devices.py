@@ -13,8 +13,7 @@ import pytest
 
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer
 from profiler_service.backends.device import cuda_driver
-from profiler_service.backends.device.base import Buffer, Device
-from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.base import Buffer, Device, open_device
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support import fake_cuda_core
 from tests.support.fake_device import FakeDevice
@@ -157,16 +156,16 @@ def test_a_capture_that_waits_for_the_device_is_refused_and_leaves_the_stream_us
 
 def test_passes_a_mark_once_it_has_come_there(device: Device) -> None:
     device.sleep(0.1)
-    mark = device.mark()
-    assert not device.passed(mark)
+    event = device.record()
+    assert not device.passed(event)
     device.synchronize()
-    assert device.passed(mark)
+    assert device.passed(event)
 
 
 def test_sleeps_at_least_as_long_as_asked(device: Device) -> None:
-    before = device.mark()
+    before = device.record()
     device.sleep(0.01)
-    after = device.mark()
+    after = device.record()
     device.synchronize()
     assert device.elapsed_ms(before, after) >= 9.99
 
@@ -248,7 +247,7 @@ class TestPyCuda:
         cuda = FakePyCuda()
         device = _on_fake_pycuda(monkeypatch, cuda)
         cuda.memory_error = "cuMemGetInfo failed: an illegal memory access was encountered"
-        with pytest.raises(BackendUnavailableError, match=r"does not tell its free memory: .*illegal memory access"):
+        with pytest.raises(BackendUnavailableError, match=r"does not report its free memory: .*illegal memory access"):
             device.free_bytes()
         device.close()
 

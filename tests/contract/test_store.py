@@ -67,6 +67,15 @@ class TestTables:
         assert first == again == samples.info().id() != other
         assert store.table_info(first) == samples.info()
 
+    def test_the_settings_of_a_target_that_was_stored_without_them_are_filled_in(self, store: Store) -> None:
+        table_id = store.ensure_table(samples.info())
+        settings = {"OPCLOCK_DEVICE": "cuda"}
+        told = samples.info(target=samples.TARGET.model_copy(update={"settings": settings}))
+        assert store.ensure_table(told) == table_id
+        assert store.table_info(table_id) == told
+        store.ensure_table(samples.info())
+        assert store.table_info(table_id).target.settings == settings
+
     def test_a_new_table_gets_the_time(self, store: Store) -> None:
         created_at = store.table_info(store.ensure_table(samples.info(created_at=None))).created_at
         assert created_at is not None

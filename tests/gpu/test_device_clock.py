@@ -10,9 +10,8 @@ from time import perf_counter
 import pytest
 
 from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.telemetry import Telemetry, driver_version
+from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, open_device
+from profiler_service.backends.device.nvml import Telemetry, driver_version
 from profiler_service.errors import BackendUnavailableError
 from tests.support.in_force import OptionsInForce
 from tests.support.skips import why_skipped
@@ -83,7 +82,7 @@ def test_graphs_of_a_whole_network_queue_up_and_take_as_long_each_as_few_of_them
 
 
 def test_a_short_run_is_not_timed_as_its_launch(device: Device) -> None:
-    """Behind a head start, a tiny graph takes the device less than launching it and waiting for it takes the host."""
+    """Behind a blocking kernel, a tiny graph takes the device less than launching it and waiting for it takes the host."""
     tiny = device.allocate(4)
     graph = _fills(device, tiny, 1)
     timer = BlockingKernelTimer(device)

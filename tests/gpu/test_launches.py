@@ -13,9 +13,8 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
-from profiler_service.backends.base import Backend, Engine, GraphArtifact
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import AllOptions
+from profiler_service.backends.base import Backend, Engine, GraphArtifact, seeded_input
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 from profiler_service.worker.output_check import output_problem
@@ -37,7 +36,7 @@ def open_backend(request: pytest.FixtureRequest, options_in_force: OptionsInForc
 
     def open_(cuda_graphs: bool) -> Backend:
         options = options_in_force("cuda").model_copy(update={"cuda_graphs": cuda_graphs})
-        usual = BackendOptions(device="cuda", cuda_graphs=cuda_graphs)
+        usual = AllOptions(device="cuda", cuda_graphs=cuda_graphs)
         opened.append(create_or_skip(request.param, options, usual=usual))
         return opened[-1]
 
@@ -85,7 +84,7 @@ def test_a_long_run_takes_as_long_by_the_devices_clock_as_by_the_hosts(
 def test_launched_either_way_it_computes_the_same_and_short_runs_are_not_timed_as_launches(
     open_backend: Open, cache: GraphCache
 ) -> None:
-    """A host needs tens of µs for an eager run of several kernels, which behind a head start is no part of its time."""
+    """A host needs tens of µs for an eager run of several kernels, which behind a blocking kernel is no part of its time."""
     outputs, times_ms = [], []
     for cuda_graphs in (True, False):
         backend = open_backend(cuda_graphs)

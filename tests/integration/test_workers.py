@@ -22,8 +22,7 @@ from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.errors import JobError
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files

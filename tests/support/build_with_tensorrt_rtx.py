@@ -15,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profiler_service.backends.tensorrt.building import PlanBuilder
-from profiler_service.backends.tensorrt.request import EngineRequest
+from profiler_service.backends.tensorrt.building import EngineRequest, PlanBuilder
 from profiler_service.backends.tensorrt.vendor import TENSORRT_RTX, load_vendor
 from profiler_service.errors import BackendError
 

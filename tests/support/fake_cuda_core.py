@@ -105,7 +105,7 @@ class FakeCudaCore(ModuleType):
         stream.require_open()
         self.call("launch", stream.queue)
         (cycles,) = arguments
-        assert (kernel.name, config.grid, config.block, cycles.dtype) == ("head_start", 1, 1, np.uint64)
+        assert (kernel.name, config.grid, config.block, cycles.dtype) == ("blocking_kernel", 1, 1, np.uint64)
         stream.queue.enqueue(lambda: self._spend(int(cycles)))
 
     def call(self, name: str, queue: Queue | None = None) -> None:
@@ -129,7 +129,7 @@ class FakeCudaCore(ModuleType):
 
     def _from_ptx(self, code: bytes) -> Any:
         self.call("ObjectCode.from_ptx")
-        assert b".entry head_start(" in code
+        assert b".entry blocking_kernel(" in code
         return SimpleNamespace(get_kernel=self._kernel)
 
     def _kernel(self, name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler_service.backends.blocking_kernel import Mark
+from profiler_service.backends.blocking_kernel import TimingEvent
 from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 from profiler_service.measure.throttling import DeviceReading
@@ -154,21 +154,21 @@ class FakeDevice(Device):
         self.slept_s.append(seconds)
         self.clock_ms += seconds * 1e3
 
-    def mark(self) -> Mark:
-        self.calls.append("mark")
+    def record(self) -> TimingEvent:
+        self.calls.append("event")
         return self.clock_ms
 
     def wait(self) -> None:
         """What a runtime does that waits for the device: whatever was enqueued before is done."""
         self._catches_up = max(self._catches_up, 1)
 
-    def passed(self, mark: Mark) -> bool:
-        if mark <= self._done_ms:
+    def passed(self, event: TimingEvent) -> bool:
+        if event <= self._done_ms:
             return True
         self._catches_up -= 1
         return self._catches_up >= 0
 
-    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+    def elapsed_ms(self, before: TimingEvent, after: TimingEvent) -> float:
         return float(after - before)
 
     def synchronize(self) -> None:

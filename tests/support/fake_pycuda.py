@@ -92,7 +92,7 @@ class FakePyCuda(ModuleType):
 
     def module_from_buffer(self, code: bytes) -> Any:
         self._current()
-        assert b".entry head_start(" in code
+        assert b".entry blocking_kernel(" in code
         return type("Module", (), {"get_function": lambda _self, name: self._kernel})()
 
     def mem_alloc(self, nbytes: int) -> Any:

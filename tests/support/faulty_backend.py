@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import register_backend
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 from tests.support.faults import BACKEND, Fault

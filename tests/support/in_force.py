@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from profiler_service.backends.options import BackendOptions, DeviceKind
+from profiler_service.backends.backend_options import AllOptions, DeviceKind
 from profiler_service.settings import Settings
 
-OptionsInForce = Callable[[DeviceKind], BackendOptions]
+OptionsInForce = Callable[[DeviceKind], AllOptions]
 
 
-def options_of(environment: Mapping[str, str], device: DeviceKind) -> BackendOptions:
+def options_of(environment: Mapping[str, str], device: DeviceKind) -> AllOptions:
     """Options for that kind of device under these settings; nothing is kept in files, nor replayed from them."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        chosen = Settings.load(device=device, replay_builds=False).backend_options()
+        chosen = Settings.load(device=device, replay_builds=False).options
     return chosen.model_copy(update={"cache_dir": None})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.spec.errors import InvalidSpecError
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendUnavailableError
 

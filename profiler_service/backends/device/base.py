@@ -1,4 +1,4 @@
-"""What a backend needs of a CUDA device: memory, one stream, captured graphs, marks in time.
+"""What a backend needs of a CUDA device: memory, one stream, captured graphs, timing events; and how a device is opened.
 
 Every method may raise DeviceMemoryError, and otherwise the error it names; vendor exceptions stay inside the implementations.
 All work goes onto the device's one stream, in the order of the calls.
@@ -8,16 +8,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler_service.backends.blocking_kernel import Mark
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import Dtype
+from profiler_service.backends.backend_options import DeviceAccess, GpuOptions
+from profiler_service.backends.blocking_kernel import TimingEvent
+from profiler_service.backends.errors import require_version, unavailable
+from profiler_service.errors import BackendUnavailableError
 
 Enqueue = Callable[[int], None]
 """Enqueues work on the CUDA stream of that handle."""
+
+Capability = tuple[int, int]
+
+OLDEST: Capability = (7, 0)
+"""What the blocking kernel is written for; no runtime of today supports older GPUs."""
+
+_AMPERE: Capability = (8, 0)
+"""The first with TF32 and bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +42,12 @@ class DeviceInfo:
 
     Attributes:
         name: as its driver names it, a MIG instance's profile included.
-        pci_bus_id: by which NVML finds it. uuid: empty where the library does not tell. Both are provenance, never part of a
-            target.
+        pci_bus_id: by which NVML finds it. uuid: empty where the library does not report it. Both are provenance, never part
+            of a target.
         compute_capability: (9, 0) …
         multiprocessors: how many it has.
         cuda_driver: the CUDA version that the driver offers, `13.0`.
-        l2_cache_bytes: size of the cache before memory; 0 where the library does not tell.
+        l2_cache_bytes: size of the cache before memory; 0 where the library does not report it.
     """
 
     name: str
@@ -45,7 +61,7 @@ class DeviceInfo:
     @property
     def capability(self) -> str:
         """`9.0`."""
-        return ".".join(map(str, self.compute_capability))
+        return capability_text(self.compute_capability)
 
 
 class Buffer(Protocol):
@@ -118,15 +134,15 @@ class Device(ABC):
         """See `Timeline.sleep`."""
 
     @abstractmethod
-    def mark(self) -> Mark:
-        """See `Timeline.mark`."""
+    def record(self) -> TimingEvent:
+        """See `Timeline.record`."""
 
     @abstractmethod
-    def passed(self, mark: Mark) -> bool:
+    def passed(self, event: TimingEvent) -> bool:
         """See `Timeline.passed`."""
 
     @abstractmethod
-    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+    def elapsed_ms(self, before: TimingEvent, after: TimingEvent) -> float:
         """See `Timeline.elapsed_ms`."""
 
     @abstractmethod
@@ -142,3 +158,82 @@ def require_same_size(array: NDArray[np.generic], buffer: Buffer) -> None:
     """Raises ValueError for a copy that would run past an end, or that is not contiguous."""
     if array.nbytes != buffer.nbytes or not array.flags.c_contiguous:
         raise ValueError(f"an array of {array.nbytes} bytes cannot be copied whole to or from {buffer.nbytes}")
+
+
+@dataclass(frozen=True)
+class _Library:
+    """A way to a device.
+
+    Attributes:
+        module, class_name: of its implementation.
+        package: that brings the library. oldest: its first version with everything that is called.
+        command: how to install it.
+    """
+
+    module: str
+    class_name: str
+    package: str
+    oldest: tuple[int, ...]
+    command: str
+
+
+_LIBRARIES: dict[DeviceAccess, _Library] = {
+    "cuda-core": _Library(
+        "profiler_service.backends.device.cuda_core_device",
+        "CudaCoreDevice",
+        "cuda-core",
+        (1, 0),
+        "pip install 'cuda-core[cu13]'",
+    ),
+    "pycuda": _Library(
+        "profiler_service.backends.device.pycuda_device", "PyCudaDevice", "pycuda", (2020, 1), "pip install pycuda"
+    ),
+}
+
+
+def open_device(access: DeviceAccess, index: int) -> Device:
+    """That device, its primary context current on this thread.
+
+    Raises:
+        BackendUnavailableError: the library is not installed or too old, there is no driver, or the device cannot be used; says
+            which.
+    """
+    library = _LIBRARIES[access]
+    with suppress(PackageNotFoundError):  # then its import says so
+        require_version(access, version(library.package), library.oldest, library.command)
+    try:
+        module = import_module(library.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("profiler_service"):
+            raise
+        raise BackendUnavailableError(f"{access} is not installed: {error}", hint=library.command) from error
+    except (ImportError, OSError, RuntimeError) as error:  # its native part cannot be loaded
+        raise unavailable(error) from error
+    device: Device = getattr(module, library.class_name)(index)
+    return device
+
+
+def require_supported(name: str, capability: Capability) -> None:
+    """Raises BackendUnavailableError for a GPU that is too old."""
+    if capability < OLDEST:
+        raise BackendUnavailableError(
+            f"{name} is not supported: its compute capability is {capability_text(capability)}, "
+            f"and {capability_text(OLDEST)} is the least",
+            hint="Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU.",
+        )
+
+
+def require_tf32(name: str, capability: Capability, options: GpuOptions) -> None:
+    """Raises InvalidSpecError where TF32 is asked of a GPU that has none."""
+    if options.tf32 and capability < _AMPERE:
+        raise InvalidSpecError(f"{name} has no TF32", hint="Leave tf32 off.")
+
+
+def computed_in(dtypes: tuple[Dtype, ...], capability: Capability) -> tuple[Dtype, ...]:
+    """Those of them that the GPU computes in itself: older ones compute bfloat16 in another type."""
+    return tuple(dtype for dtype in dtypes if dtype != "bfloat16" or capability >= _AMPERE)
+
+
+def capability_text(capability: Capability) -> str:
+    """`8.6`."""
+    return ".".join(map(str, capability))

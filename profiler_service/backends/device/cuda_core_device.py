@@ -11,12 +11,19 @@ from cuda.core import Device as CudaDevice
 from cuda.core import EventOptions, LaunchConfig, ObjectCode, launch
 from numpy.typing import NDArray
 
-from profiler_service.backends.blocking_kernel import Mark
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.device.capabilities import require_supported
-from profiler_service.backends.device.failures import translated
-from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
-from profiler_service.backends.device.survey import why_unavailable
+from profiler_service.backends.blocking_kernel import TimingEvent
+from profiler_service.backends.device.base import (
+    Buffer,
+    CapturedGraph,
+    Device,
+    DeviceInfo,
+    Enqueue,
+    require_same_size,
+    require_supported,
+)
+from profiler_service.backends.device.cuda_driver import KERNEL, PTX, cycles
+from profiler_service.backends.device.nvml import why_unavailable
+from profiler_service.backends.errors import translated
 from profiler_service.errors import BackendUnavailableError, BuildError
 
 _TIMED = EventOptions(timing_enabled=True)
@@ -89,7 +96,7 @@ class CudaCoreDevice(Device):
 
     def free_bytes(self) -> int | None:
         """See `Device.free_bytes`; what the device's pool holds unused is not counted."""
-        with translated("the device does not tell its free memory", BackendUnavailableError):
+        with translated("the device does not report its free memory", BackendUnavailableError):
             return None if self._device.properties.integrated else int(_checked(driver.cuMemGetInfo()))
 
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
@@ -132,17 +139,17 @@ class CudaCoreDevice(Device):
         with translated("cannot launch a kernel"):
             launch(self._stream, _ONE_THREAD, self._sleep, np.uint64(cycles(seconds, self._clock_khz)))
 
-    def mark(self) -> Mark:
-        """See `Timeline.mark`."""
+    def record(self) -> TimingEvent:
+        """See `Timeline.record`."""
         with translated("cannot record an event"):
             return self._stream.record(options=_TIMED)
 
-    def passed(self, mark: Mark) -> bool:
+    def passed(self, event: TimingEvent) -> bool:
         """See `Timeline.passed`."""
         with translated("cannot query an event"):
-            return bool(mark.is_done)
+            return bool(event.is_done)
 
-    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+    def elapsed_ms(self, before: TimingEvent, after: TimingEvent) -> float:
         """See `Timeline.elapsed_ms`."""
         with translated("cannot read the device's clock"):
             return float(after - before)

@@ -1,4 +1,6 @@
-"""The driver's own functions, for what a library leaves out: pycuda, up to its latest release (2026.1), has no graphs.
+"""The driver's own functions, for what a library leaves out, and a kernel of ours that blocks a stream.
+
+pycuda, up to its latest release (2026.1), has no graphs.
 
 The driver's library is in the process already; its functions are called by their C names, each result checked.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from math import ceil
 from typing import Any
 
 from profiler_service.errors import RunError
@@ -15,6 +18,29 @@ _THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may do meanwhile what they like."""
 
 _BUS_ID_BYTES = 16
+
+KERNEL = "blocking_kernel"
+
+PTX = b"""\
+.version 6.0
+.target sm_70
+.address_size 64
+
+.visible .entry blocking_kernel(.param .u64 cycles)
+{
+    .reg .pred %early;
+    .reg .u64 %wanted, %start, %now;
+    ld.param.u64 %wanted, [cycles];
+    mov.u64 %start, %clock64;
+again:
+    mov.u64 %now, %clock64;
+    sub.u64 %now, %now, %start;
+    setp.lt.u64 %early, %now, %wanted;
+    @%early bra again;
+    ret;
+}
+"""
+"""Makes the device wait. As PTX, which every driver compiles itself: no CUDA toolkit is needed."""
 
 
 def driver_library() -> Any:
@@ -90,3 +116,8 @@ class DriverGraph:
         if self._executable:
             executable, self._executable = self._executable, ctypes.c_void_p()
             self._graphs.destroy(executable)
+
+
+def cycles(seconds: float, clock_khz: int) -> int:
+    """Cycles of the fastest clock that last at least so long at any."""
+    return ceil(seconds * clock_khz * 1e3)

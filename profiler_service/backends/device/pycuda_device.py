@@ -10,13 +10,19 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import NDArray
 
-from profiler_service.backends.blocking_kernel import Mark
-from profiler_service.backends.device.base import Buffer, CapturedGraph, Device, DeviceInfo, Enqueue, require_same_size
-from profiler_service.backends.device.capabilities import require_supported
-from profiler_service.backends.device.cuda_driver import DriverGraph, DriverGraphs, driver_library
-from profiler_service.backends.device.failures import translated
-from profiler_service.backends.device.sleeping import KERNEL, PTX, cycles
-from profiler_service.backends.device.survey import why_unavailable
+from profiler_service.backends.blocking_kernel import TimingEvent
+from profiler_service.backends.device.base import (
+    Buffer,
+    CapturedGraph,
+    Device,
+    DeviceInfo,
+    Enqueue,
+    require_same_size,
+    require_supported,
+)
+from profiler_service.backends.device.cuda_driver import KERNEL, PTX, DriverGraph, DriverGraphs, cycles, driver_library
+from profiler_service.backends.device.nvml import why_unavailable
+from profiler_service.backends.errors import translated
 from profiler_service.errors import BackendUnavailableError, BuildError
 
 
@@ -91,7 +97,7 @@ class PyCudaDevice(Device):
 
     def free_bytes(self) -> int | None:
         """See `Device.free_bytes`."""
-        with translated("the device does not tell its free memory", BackendUnavailableError):
+        with translated("the device does not report its free memory", BackendUnavailableError):
             if cuda.Context.get_device().get_attribute(cuda.device_attribute.INTEGRATED):
                 return None
             free, _ = cuda.mem_get_info()
@@ -135,17 +141,17 @@ class PyCudaDevice(Device):
             wanted = np.uint64(cycles(seconds, self._clock_khz))
             self._sleep(wanted, block=(1, 1, 1), grid=(1, 1), stream=self._stream)
 
-    def mark(self) -> Mark:
-        """See `Timeline.mark`."""
+    def record(self) -> TimingEvent:
+        """See `Timeline.record`."""
         with translated("cannot record an event"):
             return cuda.Event().record(self._stream)
 
-    def passed(self, mark: Mark) -> bool:
+    def passed(self, event: TimingEvent) -> bool:
         """See `Timeline.passed`."""
         with translated("cannot query an event"):
-            return bool(mark.query())
+            return bool(event.query())
 
-    def elapsed_ms(self, before: Mark, after: Mark) -> float:
+    def elapsed_ms(self, before: TimingEvent, after: TimingEvent) -> float:
         """See `Timeline.elapsed_ms`."""
         with translated("cannot read the device's clock"):
             return float(after.time_since(before))

@@ -1,4 +1,4 @@
 """TensorRT and TensorRT-RTX: two runtimes with one API, hence two backends with one implementation.
 
-request.py says what is to be built, building.py builds it, execution.py runs it, backend.py puts them together.
+building.py builds engines, execution.py runs them, vendor.py finds the runtime, backend.py puts them together.
 """

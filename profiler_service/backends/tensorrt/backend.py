@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -17,19 +16,15 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
-from profiler_service.backends.base import Engine, GraphArtifact, require_dtype
-from profiler_service.backends.compiled_cache import Kept
-from profiler_service.backends.device.backend import DeviceBackend
+from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions, TensorRtRtxOptions
+from profiler_service.backends.base import GraphArtifact, require_dtype, seeded_input
+from profiler_service.backends.compiled_cache import CompiledCache
+from profiler_service.backends.device.backend import FIRST_SHAPE, DeviceBackend, first_graph
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.failures import unavailable
-from profiler_service.backends.device.telemetry import Telemetry
-from profiler_service.backends.first_graph import FIRST_SHAPE, first_graph
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.tensorrt.building import Plan, PlanBuilder, capability_member
+from profiler_service.backends.device.nvml import Telemetry
+from profiler_service.backends.errors import unavailable
+from profiler_service.backends.tensorrt.building import EngineRequest, Plan, PlanBuilder, TimingCache, capability_member
 from profiler_service.backends.tensorrt.execution import Loader, TensorRtEngine
-from profiler_service.backends.tensorrt.request import EngineRequest
-from profiler_service.backends.tensorrt.timing_cache import TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BackendError, BuildError
 
@@ -38,7 +33,7 @@ class TensorRtBackend(DeviceBackend):
     """TensorRT 10 and 11: strongly typed engines, captured into CUDA graphs.
 
     Args:
-        options: see `BackendOptions`.
+        options: see `TensorRtOptions`.
         vendor, device, driver, telemetry: by default what is installed, the device that the options name, its driver's version,
             and NVML's view of it.
 
@@ -48,15 +43,14 @@ class TensorRtBackend(DeviceBackend):
     """
 
     name: ClassVar[str] = TENSORRT.name
+    options_type: ClassVar[type[BackendOptions]] = TensorRtOptions
     reads_onnx: ClassVar[bool] = True
-    builds_on_device: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
-    replays_builds: ClassVar[bool] = True
     flavour: ClassVar[Flavour] = TENSORRT
 
     def __init__(
         self,
-        options: BackendOptions,
+        options: TensorRtRtxOptions,
         *,
         vendor: Vendor | None = None,
         device: Device | None = None,
@@ -65,14 +59,15 @@ class TensorRtBackend(DeviceBackend):
     ) -> None:
         self._vendor = vendor or load_vendor(self.flavour)
         super().__init__(options, device=device, driver=driver, telemetry=telemetry)
-        if options.replay_builds and not self._vendor.replays_builds:
+        self._replay = isinstance(options, TensorRtOptions) and options.replay_builds
+        if self._replay and not self._vendor.replays_builds:
             raise InvalidSpecError(
                 f"{self.flavour.title} {self._vendor.version} cannot replay builds", hint="Leave replay_builds off."
             )
         cache = TimingCache.of(options.cache_dir, version=self._vendor.version, device=self._device.info)
         self._builder = PlanBuilder(self._vendor, cache)
         self._loader = Loader(self._vendor)
-        self._plans: Kept[Plan] = Kept()
+        self._plans: CompiledCache[Plan] = CompiledCache()
         self._rebuilds: Counter[str] = Counter()
         self._described: dict[str, bytes] = {}
         if not self.builds_on_device:
@@ -121,19 +116,15 @@ class TensorRtBackend(DeviceBackend):
         return artifact.onnx_bytes(), self._request(request.subject.dtype)
 
     def _engine(self, request: GraphRequest, plan: Plan, suffix: str = "") -> TensorRtEngine:
-        """The plan on the device; what it became is kept under a name with that suffix."""
+        """The plan on the device; its layers are written under a name with that suffix."""
         loaded = self._loader.load(plan)
         layers = self._loader.layers(loaded)
-        self._keep_layers(request, layers, suffix)
+        self._write_layers(request, layers, suffix)
         engine = TensorRtEngine(self._vendor, self._device, loaded, plan.request.dtype, seeded_input(request), layers)
         engine.engine_bytes = plan.nbytes
         return engine
 
-    def time_pass(self, engines: Sequence[Engine]) -> list[float]:
-        """See `Backend.time_pass`; timed as `BlockingKernelTimer` does."""
-        return self._timer.time([engine.enqueue for engine in engines])  # type: ignore[attr-defined]
-
-    def _keep_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
+    def _write_layers(self, request: GraphRequest, layers: str, suffix: str) -> None:
         """Beside the timing cache, unless it is there: which layers were fused, which kernels they got, in which formats."""
         name = f"{request.key()}-{self.target().id()}{suffix}.layers.json"
         content = sha256(layers.encode()).digest()
@@ -173,7 +164,7 @@ class TensorRtBackend(DeviceBackend):
             ) from error
 
     def _request(self, dtype: Dtype) -> EngineRequest:
-        return EngineRequest(dtype, tf32=self.options.tf32, replay=self.options.replay_builds)
+        return EngineRequest(dtype, tf32=self.options.tf32, replay=self._replay)
 
     def _flavour_options(self, request: EngineRequest) -> dict[str, str]:
         return {}
@@ -183,8 +174,8 @@ class TensorRtRtxBackend(TensorRtBackend):
     """TensorRT-RTX: kernels are compiled on the device when an engine is loaded, none is timed to choose it."""
 
     name: ClassVar[str] = TENSORRT_RTX.name
+    options_type: ClassVar[type[BackendOptions]] = TensorRtRtxOptions
     builds_on_device: ClassVar[bool] = False
-    replays_builds: ClassVar[bool] = False
     flavour: ClassVar[Flavour] = TENSORRT_RTX
 
     def _request(self, dtype: Dtype) -> EngineRequest:

@@ -1,15 +1,140 @@
-"""From the bytes of one of our own graphs to a serialised engine. Needs no device with TensorRT-RTX."""
+"""From the bytes of one of our own graphs to a serialised engine: what is asked of TensorRT, what it learned, the build.
+
+Needs no TensorRT to be imported, and no device with TensorRT-RTX.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from profiler_service.backends.tensorrt.request import EngineRequest
-from profiler_service.backends.tensorrt.timing_cache import TimingCache
+from filelock import FileLock
+
+from models.spec.base import digest
+from models.spec.operators import Dtype
+from profiler_service.backends.device.base import DeviceInfo
 from profiler_service.backends.tensorrt.vendor import Vendor
 from profiler_service.errors import BackendUnavailableError, BuildError
+
+OPTIMISATION_LEVEL = 3
+"""TensorRT's own default, with which people deploy; 4 and 5 build many times longer."""
+
+WORKSPACE_BYTES = 2**30
+"""Scratch memory that a kernel may use; as much as the smallest boards can spare."""
+
+TIMING_ITERATIONS = 4
+"""Runs that a kernel's time is the mean of while TensorRT chooses. One, its default, chooses differently every time."""
+
+AUXILIARY_STREAMS = 0
+"""One stream alone: what runs side by side in one engine would not run so in another, and times would not add up."""
+
+LOCK_TIMEOUT_S = 60.0
+
+Combine = Callable[[bytes], bytes]
+"""From what the cache holds to what it is to hold."""
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """How one graph is to be built. The arithmetic is the graph's own (strongly typed): nothing is converted.
+
+    Attributes:
+        dtype: of the graph.
+        tf32: whether float32 may be computed in TF32.
+        compute_capability: what TensorRT-RTX builds for, `8.6`; None for what it builds for by default: one engine for
+            several GPUs, which NVIDIA's support matrix lists (8.6, 8.9 and 12.0 in 1.5). TensorRT builds for the GPU it is on.
+        timing_iterations: None where nothing is timed while building.
+        replay: build from the timing cache alone, and fail where that has a gap: the same kernels once more.
+    """
+
+    dtype: Dtype
+    tf32: bool = False
+    compute_capability: str | None = None
+    optimisation_level: int = OPTIMISATION_LEVEL
+    workspace_bytes: int = WORKSPACE_BYTES
+    auxiliary_streams: int = AUXILIARY_STREAMS
+    timing_iterations: int | None = TIMING_ITERATIONS
+    replay: bool = False
+
+    def options(self) -> dict[str, str]:
+        """What of it goes into a target; the dtype is each workload's, and TF32 is precision."""
+        options = {
+            "auxiliary_streams": str(self.auxiliary_streams),
+            "builder_optimisation_level": str(self.optimisation_level),
+            "network": "strongly typed",
+            "workspace_bytes": str(self.workspace_bytes),
+        }
+        if self.timing_iterations is not None:
+            options["timing_iterations"] = str(self.timing_iterations)
+        return options
+
+
+class TimingCache:
+    """Serialised timing caches of one device and one version, in a file that processes share, or in memory alone.
+
+    Args:
+        path: the file; None for none.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._in_memory = b""
+
+    @classmethod
+    def of(cls, directory: Path | None, *, version: str, device: DeviceInfo) -> TimingCache:
+        """The cache of that TensorRT on that device, in that directory. Another version's or device's has another name."""
+        if directory is None:
+            return cls()
+        identity = digest("timing_cache", [version, device.name, device.capability, device.multiprocessors])
+        return cls(directory / f"tensorrt-{version}-{identity}.timing")
+
+    def read(self) -> bytes:
+        """What is known so far; empty at first. Raises BuildError."""
+        if self.path is None:
+            return self._in_memory
+        try:
+            with self._lock():
+                return self._content()
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def merge(self, combine: Combine) -> None:
+        """Write what `combine` makes of the content that the file has by now; nobody else writes meanwhile.
+
+        Raises:
+            BuildError: the file cannot be read or written; and what `combine` raises.
+        """
+        if self.path is None:
+            self._in_memory = combine(self._in_memory)
+            return
+        try:
+            with self._lock():
+                present = self._content()
+                merged = combine(present)
+                if merged != present:
+                    partial = self.path.with_suffix(".partial")
+                    partial.write_bytes(merged)
+                    partial.replace(self.path)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _content(self) -> bytes:
+        assert self.path is not None
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _lock(self) -> FileLock:
+        assert self.path is not None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S)
+
+    def _unusable(self, error: OSError) -> BuildError:
+        return BuildError(
+            f"the timing cache {self.path} cannot be read or written: {error.strerror or error}",
+            hint="Make room or set the rights there, or choose another directory.",
+        )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import FloatArray
+from profiler_service.backends.device.backend import DeviceEngine
 from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.engine import DeviceEngine
 from profiler_service.backends.tensorrt.building import Plan
 from profiler_service.backends.tensorrt.vendor import Vendor
 from profiler_service.errors import BackendUnavailableError, BuildError, RunError
@@ -100,7 +100,7 @@ class TensorRtEngine(DeviceEngine):
         return context
 
     def _require_capturable(self) -> None:
-        """Raises BuildError where the vendor can tell that a capture would fail, which leaves more behind than an answer."""
+        """Raises BuildError where the vendor knows that a capture would fail; a failed capture leaves the stream unusable."""
         if hasattr(self._context, "is_stream_capturable"):
             asked, stream = self._context.is_stream_capturable, self._device.stream
             self._vendor.must("cannot have its engine captured into a CUDA graph", BuildError, asked, stream)
@@ -129,8 +129,8 @@ def _tensor_names(vendor: Vendor, engine: Any, dtype: Dtype, shape: tuple[int, .
 
 
 def _shape(vendor: Vendor, engine: Any, name: str) -> tuple[int, ...]:
-    """A tensor's. Raises BuildError where it is not told: memory of another size would be overrun."""
-    what = f"does not tell the shape of {name}"
+    """A tensor's. Raises BuildError where it is not reported: memory of another size would be overrun."""
+    what = f"does not report the shape of {name}"
     shape: tuple[int, ...] = vendor.must(what, BuildError, lambda: tuple(engine.get_tensor_shape(name)))
     if not shape or min(shape) < 1:
         raise vendor.failure(what, BuildError, [f"it says {shape}"])

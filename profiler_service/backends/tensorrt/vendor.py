@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from profiler_service.backends.allocation import out_of_memory
+from profiler_service.backends.errors import out_of_memory
 from profiler_service.errors import BackendError, BackendUnavailableError, DeviceMemoryError
 
 _MESSAGES_KEPT = 5
@@ -97,7 +97,7 @@ class Vendor:
             raise self.failure(what, kind, [str(error), *self._messages]) from error
 
     def failure(self, what: str, kind: type[BackendError], reasons: Sequence[str]) -> BackendError:
-        """An error that says what could not be done, and why, as far as the vendor told; DeviceMemoryError where that is it."""
+        """An error that says what could not be done, and the vendor's reasons; DeviceMemoryError where memory ran out."""
         message = f"{self.flavour.title} {self.version} {what}"
         if reasons:
             message += ": " + "; ".join(dict.fromkeys(" ".join(reason.split()) for reason in reasons))
@@ -130,7 +130,7 @@ def load_vendor(flavour: Flavour) -> Vendor:
 
 
 def _logger(module: Any, messages: list[str]) -> Any:
-    """The vendor's logger, made to keep its last errors and to print nothing."""
+    """The vendor's logger, which keeps its last errors and prints nothing."""
 
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

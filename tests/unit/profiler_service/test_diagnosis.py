@@ -9,9 +9,9 @@ import pytest
 
 from models.spec.errors import UnknownNameError
 from models.spec.targets import TargetSpec
-from profiler_service.backends.device.failures import NO_DRIVER
-from profiler_service.backends.device.survey import GpuState, Survey
-from profiler_service.backends.options import DeviceKind
+from profiler_service.backends.backend_options import DeviceKind
+from profiler_service.backends.device.nvml import GpuState, Survey
+from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.conditions import CpuBounds
 from profiler_service.diagnosis import cpu_findings, diagnose, governor
 from profiler_service.errors import BackendUnavailableError

@@ -9,8 +9,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from profiler_service.backends.device import survey
-from profiler_service.backends.device.survey import survey_gpus
+from profiler_service.backends.device import nvml as nvml_module
+from profiler_service.backends.device.nvml import survey_gpus
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.findings import Finding, Outcome
 from profiler_service.gpu_diagnosis import gpu_findings
@@ -19,7 +19,7 @@ from tests.support.fake_nvml import FakeGpu, FakeNvml
 
 @pytest.fixture(autouse=True)
 def driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "driver_library", lambda: None)
+    monkeypatch.setattr(nvml_module, "driver_library", lambda: None)
 
 
 def findings(monkeypatch: pytest.MonkeyPatch, *gpus: FakeGpu) -> list[Finding]:
@@ -93,6 +93,6 @@ def test_neither_a_driver_nor_its_bindings(monkeypatch: pytest.MonkeyPatch) -> N
     def absent() -> Any:
         raise OSError("libcuda.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(survey, "driver_library", absent)
+    monkeypatch.setattr(nvml_module, "driver_library", absent)
     with pytest.raises(BackendUnavailableError, match="there is no NVIDIA driver"):
         survey_gpus()

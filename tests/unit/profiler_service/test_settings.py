@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, TorchCudaOptions
 from profiler_service.settings import Settings, unknown_settings
 
 
@@ -51,7 +51,7 @@ def test_graph_files_go_beside_the_database_unless_told_otherwise(tmp_path: Path
 
 
 def test_a_backend_gets_every_option_from_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    chosen = BackendOptions(
+    chosen = AllOptions(
         device="cuda",
         threads=2,
         device_index=1,
@@ -63,15 +63,23 @@ def test_a_backend_gets_every_option_from_them(monkeypatch: pytest.MonkeyPatch, 
         cache_dir=tmp_path,
         replay_builds=True,
     )
-    usual = BackendOptions()
-    assert [name for name in BackendOptions.model_fields if getattr(chosen, name) == getattr(usual, name)] == []
+    usual = AllOptions()
+    assert [name for name in AllOptions.model_fields if getattr(chosen, name) == getattr(usual, name)] == []
     for name, value in chosen.model_dump(mode="json").items():
         monkeypatch.setenv(f"OPCLOCK_{name.upper()}", str(value))
-    assert Settings.load().backend_options() == chosen
+    assert Settings.load().options == chosen
 
 
 def test_the_usual_settings_are_the_usual_options(tmp_path: Path) -> None:
+    assert Settings.load(cache_dir=tmp_path).options == AllOptions(cache_dir=tmp_path)
     assert Settings.load(cache_dir=tmp_path).backend_options() == BackendOptions(cache_dir=tmp_path)
+
+
+def test_a_backend_gets_its_own_options_alone() -> None:
+    chosen = {"device": "cuda", "tf32": True, "cache_dir": Path("c")}
+    assert Settings.load(backend="torch", **chosen).backend_options() == TorchCudaOptions.parse(chosen)
+    with pytest.raises(InvalidSpecError, match="'onnxruntime' has no tf32 on a CPU"):
+        Settings.load(tf32=True).backend_options()
 
 
 def test_variables_that_are_no_settings_are_told_with_the_nearest() -> None:
@@ -88,7 +96,7 @@ def test_variables_that_are_no_settings_are_told_with_the_nearest() -> None:
     told = unknown_settings(["OPCLOCK_THREDS", "opclock_device_idx", "OPCLOCK_XYZZY", "opclock_url"])
     assert told == {
         "OPCLOCK_THREDS": "Did you mean OPCLOCK_THREADS?",
-        "OPCLOCK_XYZZY": "Unset it; profiler_service/settings.py has them all.",
+        "OPCLOCK_XYZZY": "Unset it; docs/reference/settings.md has them all.",
         "opclock_device_idx": "Did you mean OPCLOCK_DEVICE_INDEX?",
         "opclock_url": "Did you mean OPCLOCK_URL?",
     }

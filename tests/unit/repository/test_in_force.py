@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.settings import Settings
 from tests.support.in_force import options_of
 from tests.support.repository import ROOT
@@ -29,13 +29,13 @@ def under(settings: dict[str, str], *arguments: str) -> str:
 
 def test_options_are_those_of_the_environment_on_the_device_asked_for() -> None:
     environment = {"OPCLOCK_DEVICE": "cpu", "OPCLOCK_DEVICE_INDEX": "1", "OPCLOCK_TF32": "true"}
-    assert options_of(environment, "cuda") == BackendOptions(device="cuda", device_index=1, tf32=True)
+    assert options_of(environment, "cuda") == AllOptions(device="cuda", device_index=1, tf32=True)
     assert "OPCLOCK_TF32" not in os.environ
 
 
 def test_no_test_writes_where_a_user_keeps_things_or_needs_what_is_there(tmp_path: Path) -> None:
     environment = {"OPCLOCK_CACHE_DIR": str(tmp_path), "OPCLOCK_REPLAY_BUILDS": "true"}
-    assert options_of(environment, "cpu") == BackendOptions(device="cpu")
+    assert options_of(environment, "cpu") == AllOptions(device="cpu")
 
 
 def test_a_value_that_a_setting_cannot_have_is_told() -> None:
@@ -44,11 +44,11 @@ def test_a_value_that_a_setting_cannot_have_is_told() -> None:
 
 
 def test_what_a_backend_refuses_is_skipped_only_where_the_environment_asks_for_it() -> None:
-    autotuned = BackendOptions(device="cpu", max_autotune=True)
+    autotuned = AllOptions(device="cpu", max_autotune=True)
     with pytest.raises(
         pytest.skip.Exception, match="'torch' has no max_autotune, which the settings of the environment ask for"
     ):
-        create_or_skip("torch", autotuned, usual=BackendOptions(device="cpu"))
+        create_or_skip("torch", autotuned, usual=AllOptions(device="cpu"))
     with pytest.raises(InvalidSpecError, match="has no max_autotune"):
         create_or_skip("torch", autotuned, usual=autotuned)
 

@@ -66,12 +66,17 @@ def test_the_command_says_all_that_is_not_usual() -> None:
 
 
 def test_the_command_says_what_only_the_environment_can() -> None:
-    target = TARGET.model_copy(update={"backend": "torch", "options": {"device": "cuda"}, "precision": {"tf32": "on"}})
+    settings = {"OPCLOCK_DEVICE": "cuda", "OPCLOCK_TF32": "true"}
+    target = TARGET.model_copy(update={"backend": "torch", "settings": settings})
     advice = LookupTable(Table(info=TABLE.info.model_copy(update={"target": target}))).measuring_advice()
     assert advice == (
         "Measure what is missing: OPCLOCK_DEVICE=cuda OPCLOCK_TF32=true "
         "profiler-service profile --space toy_dag --input-size 64x128 --backend torch"
     )
+    target = TARGET.model_copy(update={"threads": 2, "settings": {"OPCLOCK_THREADS": "2"}})
+    advice = LookupTable(Table(info=TABLE.info.model_copy(update={"target": target}))).measuring_advice()
+    assert "OPCLOCK_THREADS=2 profiler-service" in advice
+    assert "--threads" not in advice, "it is said once"
 
 
 def test_nothing_measures_for_an_imported_table() -> None:

@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from profiler_service.backends.blocking_kernel import FIRST_HEAD_START_S, MOST_ATTEMPTS, RUNS_AT_ONCE, BlockingKernelTimer, Mark
+from profiler_service.backends.blocking_kernel import (
+    FIRST_BLOCKING_S,
+    MOST_ATTEMPTS,
+    RUNS_AT_ONCE,
+    BlockingKernelTimer,
+    TimingEvent,
+)
 from profiler_service.errors import RunError
 from tests.support.fake_device import FakeDevice
 
@@ -23,7 +29,7 @@ class ShortQueue(FakeDevice):
         newest = len(self.calls) - self.calls[::-1].index("sleep")
         return sum(call.startswith("run") for call in self.calls[newest:])
 
-    def passed(self, mark: Mark) -> bool:
+    def passed(self, event: TimingEvent) -> bool:
         return self.enqueued() > self.runs
 
 
@@ -35,12 +41,12 @@ def _run(device: FakeDevice, milliseconds: float) -> Callable[[], None]:
     return enqueue
 
 
-def test_each_run_has_its_own_marks_behind_one_head_start() -> None:
+def test_each_run_has_its_own_events_behind_one_blocking_kernel() -> None:
     device = FakeDevice()
     times = BlockingKernelTimer(device).time([_run(device, 1.0), _run(device, 3.0), _run(device, 1.0)])
     assert times == [1.0, 3.0, 1.0]
-    runs = [call for value in (1.0, 3.0, 1.0) for call in ("mark", f"run {value}", "mark")]
-    assert device.calls == ["sleep", "mark", *runs, "synchronize"]
+    runs = [call for value in (1.0, 3.0, 1.0) for call in ("event", f"run {value}", "event")]
+    assert device.calls == ["sleep", "event", *runs, "synchronize"]
 
 
 def test_no_runs_take_no_time_and_touch_nothing() -> None:
@@ -62,7 +68,7 @@ def test_repeats_a_pass_in_which_the_device_waited_for_the_host_and_remembers() 
     assert timer.time([_run(device, 1.0)]) == [1.0]
     assert device.calls.count("run 1.0") == 3
     assert device.slept_s == sorted(device.slept_s)
-    assert device.slept_s[-1] >= 4 * FIRST_HEAD_START_S
+    assert device.slept_s[-1] >= 4 * FIRST_BLOCKING_S
     timer.time([_run(device, 1.0)])
     assert device.slept_s[3] == device.slept_s[2]
 
@@ -101,7 +107,7 @@ def test_a_run_that_always_waits_makes_the_next_ones_sleep_no_longer() -> None:
     timer = BlockingKernelTimer(device)
     with pytest.raises(RunError) as caught:
         timer.time([_run(device, 1.0)])
-    assert f"with a head start of {device.slept_s[-1]:.3f} s at last" in caught.value.message
-    assert device.slept_s[-1] > FIRST_HEAD_START_S
+    assert f"behind a blocking kernel of {device.slept_s[-1]:.3f} s at last" in caught.value.message
+    assert device.slept_s[-1] > FIRST_BLOCKING_S
     assert timer.time([_run(device, 1.0)]) == [1.0]
-    assert device.slept_s[-1] == FIRST_HEAD_START_S
+    assert device.slept_s[-1] == FIRST_BLOCKING_S

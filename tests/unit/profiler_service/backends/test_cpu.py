@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.options import BackendOptions
 
 XEON = """\
 processor\t: 0
@@ -112,8 +109,3 @@ def test_the_target_holds_what_may_change_a_time() -> None:
     assert target.precision["denormals"] == "zero"
     assert target.options["layout"] == "none"
     assert target.options["cores"] == str(len(processor.usable_cores()))
-
-
-def test_a_cpu_has_no_second_device() -> None:
-    with pytest.raises(InvalidSpecError, match="device_index must be 0 for backend 'host' on a CPU, not 1"):
-        _Host(BackendOptions(device_index=1))

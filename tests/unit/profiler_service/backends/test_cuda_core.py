@@ -11,8 +11,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from profiler_service.backends.device.base import Buffer, Device
-from profiler_service.backends.device.opening import open_device
+from profiler_service.backends.device.base import Buffer, Device, open_device
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support.fake_cuda_core import MEMORY_BYTES, CUresult, FakeCudaCore, install
 
@@ -67,9 +66,9 @@ def _use(device: Device) -> None:
         graph = device.capture(lambda stream: device.fill(buffer, 7))
         resources.callback(graph.close)
         device.sleep(0.01)
-        before = device.mark()
+        before = device.record()
         graph.launch()
-        after = device.mark()
+        after = device.record()
         assert not device.passed(after)
         assert _content(device, buffer) == [7] * 16
         assert device.passed(after)

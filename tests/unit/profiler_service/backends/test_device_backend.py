@@ -8,10 +8,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from profiler_service.backends.device.base import Device
-from profiler_service.backends.device.opening import open_device
-from profiler_service.backends.device.telemetry import Telemetry
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import TensorRtOptions
+from profiler_service.backends.device.base import Device, open_device
+from profiler_service.backends.device.nvml import Telemetry
 from profiler_service.backends.tensorrt.backend import TensorRtBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, Vendor
 from profiler_service.errors import BackendError, DeviceMemoryError, RunError
@@ -38,7 +37,7 @@ def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 def _backend(device: Device, telemetry: FakeTelemetry | None = None) -> TensorRtBackend:
     return TensorRtBackend(
-        BackendOptions(device="cuda"),
+        TensorRtOptions(device="cuda"),
         vendor=Vendor(TENSORRT, FakeTensorRt(FakeDevice())),
         device=device,
         driver="580.65.06",
@@ -72,10 +71,10 @@ def test_a_closed_backend_lets_go_of_the_device_and_of_nvml(opened: tuple[Device
 
 def test_whatever_is_asked_of_a_broken_device_is_an_error_of_ours(opened: tuple[Device, Break]) -> None:
     device, break_device = opened
-    buffer, array, before = device.allocate(16), np.zeros(16, np.uint8), device.mark()
+    buffer, array, before = device.allocate(16), np.zeros(16, np.uint8), device.record()
     graph = device.capture(lambda stream: device.fill(buffer, 1))
     device.synchronize()
-    after = device.mark()
+    after = device.record()
     break_device()
     for call in (
         lambda: device.allocate(16),
@@ -86,7 +85,7 @@ def test_whatever_is_asked_of_a_broken_device_is_an_error_of_ours(opened: tuple[
         lambda: device.capture(lambda stream: None),
         graph.launch,
         lambda: device.sleep(0.1),
-        device.mark,
+        device.record,
         lambda: device.passed(after),
         lambda: device.elapsed_ms(before, after),
         device.synchronize,

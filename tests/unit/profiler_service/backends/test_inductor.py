@@ -17,10 +17,9 @@ import torch
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import inductor
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inductor_cpu import InductorBackend
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import BackendOptions, InductorOptions
+from profiler_service.backends.base import GraphArtifact, seeded_input
+from profiler_service.backends.inductor import InductorBackend
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.errors import BackendUnavailableError, BuildError
@@ -57,16 +56,16 @@ def test_without_pythons_headers_it_is_unavailable(monkeypatch: pytest.MonkeyPat
 
 
 def test_its_target_is_not_eager_torchs_and_autotuning_is_part_of_it() -> None:
-    backend = _backend(BackendOptions())
+    backend = _backend(InductorOptions())
     target = backend.target()
     assert (target.backend, target.options["mode"]) == ("inductor", "compiled")
     assert TorchBackend(BackendOptions()).target().options["mode"] == "eager"
-    other = _backend(BackendOptions(max_autotune=True)).target()
+    other = _backend(InductorOptions(max_autotune=True)).target()
     assert target.differences(other) == ["options.max_autotune: off here, on there"]
 
 
 def test_a_compilation_that_fails_is_a_build_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = _backend(BackendOptions())
+    backend = _backend(InductorOptions())
 
     def refuse(module: object, **options: object) -> object:
         def call(array: object) -> None:
@@ -86,7 +85,7 @@ def test_a_compilation_that_fails_is_a_build_error_in_one_line(monkeypatch: pyte
 @pytest.mark.slow
 @pytest.mark.parametrize("max_autotune", [False, True])
 def test_what_it_compiled_is_kept_where_it_was_told(tmp_path: Path, max_autotune: bool) -> None:
-    backend = _backend(BackendOptions(cache_dir=tmp_path, max_autotune=max_autotune))
+    backend = _backend(InductorOptions(cache_dir=tmp_path, max_autotune=max_autotune))
     engine = backend.build(GRAPH)
     eager = TorchBackend(BackendOptions()).build(GRAPH)
     array = seeded_input(GRAPH.request)
@@ -96,7 +95,7 @@ def test_what_it_compiled_is_kept_where_it_was_told(tmp_path: Path, max_autotune
 
 
 def test_compiles_once_for_all_rounds_and_anew_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = _backend(BackendOptions())
+    backend = _backend(InductorOptions())
     compiled: list[object] = []
 
     def compile_(module: object, **options: object) -> object:
@@ -119,7 +118,7 @@ def test_compiles_once_for_all_rounds_and_anew_when_asked_to(monkeypatch: pytest
 
 @pytest.mark.slow
 def test_building_from_scratch_leaves_the_next_build_as_it_was(tmp_path: Path) -> None:
-    backend = _backend(BackendOptions(cache_dir=tmp_path))
+    backend = _backend(InductorOptions(cache_dir=tmp_path))
     skip = OperatorSpec(kind="skip", in_channels=4, out_channels=4, height=6, width=6, stride=2)
     for build, artifact in ((backend.rebuild, GRAPH), (backend.build, GraphArtifact(GraphRequest(subject=skip)))):
         engine = build(artifact)
@@ -128,7 +127,7 @@ def test_building_from_scratch_leaves_the_next_build_as_it_was(tmp_path: Path) -
         engine.close()
 
 
-def _backend(options: BackendOptions) -> InductorBackend:
+def _backend(options: InductorOptions) -> InductorBackend:
     try:
         return InductorBackend(options)
     except BackendUnavailableError as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.base import seeded_input
 
 REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=16, out_channels=16, height=64, width=64))
 

@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import onnxruntime_cpu
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.errors import BuildError, DeviceMemoryError
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache

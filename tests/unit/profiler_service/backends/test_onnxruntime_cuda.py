@@ -18,10 +18,9 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 from profiler_service.backends import onnxruntime_cuda
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.backend_options import OnnxRuntimeCudaOptions
+from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from profiler_service.worker.graph_files import make_files
@@ -30,7 +29,7 @@ from profiler_service.worker.output_check import output_problem
 from tests.support.fake_device import HOPPER, STEADY, STREAM, FakeDevice, FakeTelemetry
 from tests.support.fake_onnxruntime import CPU, RUN_MS, FakeOnnxRuntime
 
-OPTIONS = BackendOptions(device="cuda")
+OPTIONS = OnnxRuntimeCudaOptions(device="cuda")
 Make = Callable[..., OnnxRuntimeCudaBackend]
 
 
@@ -48,7 +47,7 @@ def device() -> FakeDevice:
 def make(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Make:
     """The backend on a fake ONNX Runtime of that behaviour."""
 
-    def make(options: BackendOptions = OPTIONS, **behaviour: Any) -> OnnxRuntimeCudaBackend:
+    def make(options: OnnxRuntimeCudaOptions = OPTIONS, **behaviour: Any) -> OnnxRuntimeCudaBackend:
         monkeypatch.setattr(onnxruntime_cuda, "onnxruntime", FakeOnnxRuntime(device, **behaviour))
         telemetry: Any = FakeTelemetry(device)
         return OnnxRuntimeCudaBackend(options, device=device, driver="580.65.06", telemetry=telemetry, cudnn="91002")
@@ -108,7 +107,7 @@ def test_times_runs_on_the_devices_clock(make: Make, artifact: Any, device: Fake
     engines = [backend.build(artifact(_request(kind))) for kind in ("conv3x3", "conv3x3_x2")]
     device.calls.clear()
     assert backend.time_pass([*engines, engines[0]]) == pytest.approx([RUN_MS] * 3)
-    assert device.calls.count("sleep") == (1 if cuda_graphs else 3)  # uncaptured, each run has its own head start
+    assert device.calls.count("sleep") == (1 if cuda_graphs else 3)  # uncaptured, each run has its own blocking kernel
     assert device.calls.count(f"submit {STREAM}") == 3
     flusher = backend.flusher()
     assert backend.time_pass([flusher, engines[0]])[1] == pytest.approx(RUN_MS)
@@ -152,7 +151,7 @@ def test_the_installed_build_without_a_provider_never_runs_on_the_cpu_instead() 
     [
         ({"loads": False}, "asked for CUDAExecutionProvider, but the session uses CPUExecutionProvider"),
         ({"on_cpu": ("Conv",)}, "CUDAExecutionProvider leaves nodes to others: Conv first on CPUExecutionProvider"),
-        ({"tells_placement": False}, "does not tell whether CUDAExecutionProvider runs every node"),
+        ({"tells_placement": False}, "does not report whether CUDAExecutionProvider runs every node"),
         ({"ignores": "use_tf32"}, "ONNX Runtime takes use_tf32 something else for 0"),
         ({"records_nothing": True}, "a run is empty: it writes no output"),
         ({"waits": True}, "waits for the device in every run"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import pytest
 
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import registry
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, DeviceKind
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
-from profiler_service.backends.options import BackendOptions
-from profiler_service.backends.versions import numbers
+from profiler_service.backends.errors import version_numbers
+from profiler_service.backends.registry import device_kinds
 from profiler_service.errors import BackendUnavailableError
 
 
@@ -51,7 +54,7 @@ def test_a_known_name_is_not_taken_over() -> None:
 @pytest.mark.parametrize("field", ["threads", "device_index"])
 def test_options_are_bounded(field: str) -> None:
     with pytest.raises(InvalidSpecError, match=field):
-        BackendOptions.parse({field: -1})
+        AllOptions.parse({field: -1})
 
 
 def test_a_runtime_of_an_unsupported_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,41 +69,86 @@ def test_a_runtime_of_an_unsupported_version_is_told(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "message", "hint"),
     [
-        ({"max_autotune": True}, "has no max_autotune"),
-        ({"cudnn_benchmark": True}, "has no cudnn_benchmark"),
-        ({"replay_builds": True}, "cannot replay builds"),
+        ({"max_autotune": True}, "has no max_autotune", "Leave max_autotune off, or choose a backend that has it: inductor."),
+        (
+            {"cudnn_benchmark": True},
+            "has no cudnn_benchmark on a CPU",
+            "inductor on a GPU, onnxruntime on a GPU, torch on a",
+        ),
+        (
+            {"replay_builds": True},
+            "has no replay_builds",
+            "Leave replay_builds off, or choose a backend that has it: te",
+        ),
+        ({"tf32": True}, "has no tf32 on a CPU", "tensorrt, tensorrt_rtx, torch on a GPU."),
+        ({"device_index": 1}, "has no device_index on a CPU", "Leave OPCLOCK_DEVICE_INDEX out, or choose"),
     ],
 )
-def test_what_a_backend_does_not_know_is_refused(options: dict[str, bool], message: str) -> None:
+def test_what_a_backend_does_not_have_is_refused(options: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(InvalidSpecError, match=f"^backend 'onnxruntime' {message}$") as caught:
+        registry.create_backend("onnxruntime", AllOptions.parse(options))
+    assert hint in str(caught.value.hint)
+
+
+def test_what_a_backend_does_without_anyway_is_not_refused() -> None:
+    chosen = AllOptions(cuda_graphs=False, device_access="pycuda", threads=2)
+    assert registry.options_for("onnxruntime", chosen) == BackendOptions(threads=2)
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_a_backend_that_always_captures_refuses_to_run_uncaptured(name: str) -> None:
+    registry.options_for(name, AllOptions())
+    with pytest.raises(InvalidSpecError, match=f"'{name}' always captures CUDA graphs") as caught:
+        registry.options_for(name, AllOptions(cuda_graphs=False))
+    assert caught.value.hint == "Leave cuda_graphs on."
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in registry.backend_names() for kind in device_kinds(name)])
+def test_the_registry_and_the_class_name_one_record(name: str, kind: DeviceKind) -> None:
+    entry = registry._BUILT_IN[name][kind]
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'opclock[graphs]'")
+    pytest.importorskip("pynvml", reason="NVML is not installed: pip install 'opclock[cuda]'")
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'opclock[onnxruntime]'")
-    with pytest.raises(InvalidSpecError, match=f"backend 'onnxruntime' {message}"):
-        registry.create_backend("onnxruntime", BackendOptions.parse(options))
+    cls = getattr(import_module(entry.module), entry.class_name)
+    assert cls.options_type is entry.options_type
+    assert set(entry.options_type.model_fields) <= set(AllOptions.model_fields), "settings name every option"
 
 
-class _Captured(CpuBackend):
-    """Stands for TensorRT's, which are not to be had everywhere."""
+class _Steps(BackendOptions):
+    steps: int = 1
 
-    name = "captured"
-    reads_onnx = runs_uncaptured = False
+
+class _Stepping(CpuBackend):
+    """One of somebody else's, with an option of its own."""
+
+    name = "stepping"
+    reads_onnx = False
+    options_type = _Steps
     dtypes = ("float32",)
 
     def target(self) -> TargetSpec:
-        raise NotImplementedError
+        return TargetSpec(device="none", backend=self.name)
 
     def build(self, artifact: GraphArtifact) -> Engine:
         raise NotImplementedError
 
 
-def test_a_backend_that_always_captures_refuses_to_run_uncaptured() -> None:
-    _Captured(BackendOptions())
-    with pytest.raises(InvalidSpecError, match="'captured' always captures CUDA graphs"):
-        _Captured(BackendOptions(cuda_graphs=False))
+def test_a_registered_backend_has_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, "stepping", _Stepping)
+    assert registry.create_backend("stepping", _Steps(steps=3)).options == _Steps(steps=3)
+    assert registry.create_backend("stepping", AllOptions(threads=2)).options == _Steps(threads=2)
+    with pytest.raises(InvalidSpecError, match="'stepping' has no tf32"):
+        registry.create_backend("stepping", AllOptions(tf32=True))
+    with pytest.raises(InvalidSpecError, match="has no steps") as caught:
+        registry.create_backend("onnxruntime", _Steps(steps=3))
+    assert "stepping" in str(caught.value.hint)
+    assert registry.target_settings("stepping", _Steps(steps=3, threads=2)) == {"OPCLOCK_THREADS": "2"}
 
 
 @pytest.mark.parametrize(
     ("text", "found"), [("2.13.0+cu130", (2, 13, 0)), ("1.24", (1, 24)), ("2026.1.post2", (2026, 1)), ("unknown", ())]
 )
 def test_versions_are_compared_as_numbers(text: str, found: tuple[int, ...]) -> None:
-    assert numbers(text) == found
+    assert version_numbers(text) == found

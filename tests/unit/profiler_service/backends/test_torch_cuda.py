@@ -18,11 +18,10 @@ import torch
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
-from profiler_service.backends import inductor_cuda, torch_cuda
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inductor_cuda import InductorCudaBackend
-from profiler_service.backends.inputs import seeded_input
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends import inductor, torch_cuda
+from profiler_service.backends.backend_options import BackendOptions, InductorCudaOptions, TorchCudaOptions
+from profiler_service.backends.base import GraphArtifact, seeded_input
+from profiler_service.backends.inductor import InductorCudaBackend
 from profiler_service.backends.registry import create_backend
 from profiler_service.backends.torch_cpu import TorchBackend
 from profiler_service.backends.torch_cuda import TorchCudaBackend
@@ -30,8 +29,8 @@ from profiler_service.errors import BackendUnavailableError, BuildError, DeviceM
 from tests.support.fake_device import STEADY
 from tests.support.fake_torch_cuda import OPERATOR_MS, FakeCuda
 
-CAPTURED = BackendOptions(device="cuda")
-EAGER = BackendOptions(device="cuda", cuda_graphs=False)
+CAPTURED = TorchCudaOptions(device="cuda")
+EAGER = TorchCudaOptions(device="cuda", cuda_graphs=False)
 Install = Callable[..., FakeCuda]
 
 
@@ -63,7 +62,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
 
 
 @pytest.mark.parametrize("options", [CAPTURED, EAGER], ids=["captured", "eager"])
-def test_computes_what_it_computes_on_the_cpu(install: Install, options: BackendOptions) -> None:
+def test_computes_what_it_computes_on_the_cpu(install: Install, options: TorchCudaOptions) -> None:
     install()
     engine = TorchCudaBackend(options).build(LONG)
     expected = TorchBackend(BackendOptions()).build(LONG)
@@ -81,7 +80,9 @@ def test_computes_what_it_computes_on_the_cpu(install: Install, options: Backend
 
 
 @pytest.mark.parametrize("options", [CAPTURED, EAGER], ids=["captured", "eager"])
-def test_everything_runs_on_the_backends_stream_and_is_done_when_it_returns(install: Install, options: BackendOptions) -> None:
+def test_everything_runs_on_the_backends_stream_and_is_done_when_it_returns(
+    install: Install, options: TorchCudaOptions
+) -> None:
     """On any other stream the fake refuses the engine's memory."""
     cuda = install()
     backend = TorchCudaBackend(options)
@@ -104,7 +105,7 @@ def test_captured_runs_stand_in_the_queue_together_eager_ones_alone(install: Ins
         cuda.sleeps = 0
         times_ms = backend.time_pass([short, long, short])
         assert cuda.sleeps == sleeps
-        assert backend.queues_kernels == (options is EAGER)
+        assert backend.options.queues_kernels == (options is EAGER)
         assert times_ms[0] == pytest.approx(times_ms[2])
         assert times_ms[1] > times_ms[0] >= OPERATOR_MS
         assert backend.time_pass([]) == []
@@ -187,7 +188,7 @@ def test_what_a_gpu_is_too_old_for_is_refused(install: Install) -> None:
         TorchCudaBackend(CAPTURED)
     install(name="V100", capability=(7, 0))
     with pytest.raises(InvalidSpecError, match="V100 has no TF32"):
-        TorchCudaBackend(BackendOptions(device="cuda", tf32=True))
+        TorchCudaBackend(TorchCudaOptions(device="cuda", tf32=True))
     volta = TorchCudaBackend(CAPTURED)
     assert volta.dtypes == ("float32", "float16")
     with pytest.raises(InvalidSpecError, match="does not compute in bfloat16, only in float32, float16"):
@@ -235,7 +236,7 @@ def test_a_build_of_torch_without_cuda_says_so() -> None:
 class TestInductor:
     @pytest.fixture
     def triton(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inductor_cuda, "find_spec", lambda name: ModuleSpec(name, None))
+        monkeypatch.setattr(inductor, "find_spec", lambda name: ModuleSpec(name, None))
         monkeypatch.setenv("CC", sys.executable)  # any program that tells its version
 
     def test_captures_what_was_compiled_for_static_shapes(
@@ -244,7 +245,7 @@ class TestInductor:
         install()
         asked: list[dict[str, Any]] = []
         monkeypatch.setattr(torch, "compile", lambda module, **options: asked.append(options) or module)
-        backend = InductorCudaBackend(BackendOptions(device="cuda", max_autotune=True))
+        backend = InductorCudaBackend(InductorCudaOptions(device="cuda", max_autotune=True))
         engine = backend.build(SHORT)
         expected = TorchBackend(BackendOptions()).build(SHORT).infer(seeded_input(SHORT.request))
         np.testing.assert_allclose(engine.infer(seeded_input(SHORT.request)), expected, rtol=1e-4, atol=1e-5)
@@ -253,11 +254,11 @@ class TestInductor:
         target = backend.target()
         assert (target.backend, target.versions["inductor"]) == ("inductor", torch.__version__)
         assert (target.options["mode"], target.options["max_autotune"]) == ("compiled, captured", "on")
-        uncaptured = InductorCudaBackend(BackendOptions(device="cuda", cuda_graphs=False, max_autotune=True)).target()
+        uncaptured = InductorCudaBackend(InductorCudaOptions(device="cuda", cuda_graphs=False, max_autotune=True)).target()
         assert target.differences(uncaptured) == ["options.mode: compiled, captured here, compiled there"]
 
     def test_without_triton_it_is_unavailable(self, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
         install()
-        monkeypatch.setattr(inductor_cuda, "find_spec", lambda name: None)
+        monkeypatch.setattr(inductor, "find_spec", lambda name: None)
         with pytest.raises(BackendUnavailableError, match="inductor needs Triton on a GPU"):
             InductorCudaBackend(CAPTURED)

@@ -16,7 +16,8 @@ import pytest
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'opclock[onnxruntime]'")
 
 from profiler_service.backends import onnxruntime_cuda
-from profiler_service.backends.device import cuda_driver, opening, survey
+from profiler_service.backends.device import base as device_base
+from profiler_service.backends.device import cuda_driver, nvml
 from profiler_service.backends.registry import create_backend
 from profiler_service.cli import doctor
 from profiler_service.findings import Finding
@@ -128,11 +129,11 @@ def put_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Box], None]:
         monkeypatch.setattr(onnxruntime_cuda, "onnxruntime", fake)
         monkeypatch.setattr(sys.modules["onnxruntime"], "__version__", box.runtime)
         install(monkeypatch, FakePyCuda(**box.pycuda))
-        monkeypatch.setattr(opening, "version", lambda package: box.version)
+        monkeypatch.setattr(device_base, "version", lambda package: box.version)
         monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(box.gpu))
         if not box.driver:
             monkeypatch.setattr(cuda_driver, "driver_library", _no_library)
-        monkeypatch.setattr(survey, "driver_library", (lambda: None) if box.driver else _no_library)
+        monkeypatch.setattr(nvml, "driver_library", (lambda: None) if box.driver else _no_library)
         monkeypatch.setattr(doctor, "describe_backend", _describe)
         monkeypatch.setattr(Workers, "description", property(lambda self: _describe(Settings.load(backend="onnxruntime"))))
         monkeypatch.setenv("OPCLOCK_DEVICE", "cuda")

@@ -12,8 +12,8 @@ import pytest
 
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
+from profiler_service.backends.backend_options import AllOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.options import BackendOptions
 from profiler_service.gpu_check import clocks as module
 from profiler_service.gpu_check import copying
 from profiler_service.gpu_check.clocks import Clocks, flops, product
@@ -89,7 +89,8 @@ class PaperBackend(Backend):
     reads_onnx = False
     builds_on_device = True
     dtypes = ("float16",)
-    runs_uncaptured = True
+    options_type = AllOptions
+    options: AllOptions
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class PaperBackend(Backend):
         *,
         scale: float = 1.0,
         constant_ms: float = 0.0,
-        options: BackendOptions = BackendOptions(),  # noqa: B008 - frozen
+        options: AllOptions = AllOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(options)
         self.flops_per_s, self.scale, self.constant_ms = flops_per_s, scale, constant_ms
@@ -159,16 +160,16 @@ def test_a_wrong_clock_does_not(
 
 @pytest.mark.parametrize("tf32", [True, False])
 def test_float32_in_tf32_is_held_against_what_tf32_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
-    backend = PaperBackend(350e12, options=BackendOptions(tf32=tf32))
+    backend = PaperBackend(350e12, options=AllOptions(tf32=tf32))
     assert _judged(backend, tmp_path, monkeypatch, "float32")["matrix product"] is tf32
 
 
 def test_the_clock_that_is_checked_is_the_one_that_tables_are_measured_by(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    opened: list[BackendOptions] = []
+    opened: list[AllOptions] = []
 
-    def create(name: str, options: BackendOptions) -> PaperBackend:
+    def create(name: str, options: AllOptions) -> PaperBackend:
         opened.append(options)
         return PaperBackend(600e12, options=options)
 
@@ -183,7 +184,7 @@ def test_the_clock_that_is_checked_is_the_one_that_tables_are_measured_by(
     assert options.cache_dir is not None
     assert not options.cache_dir.exists(), "a folder of its own, gone with it"
     assert not (tmp_path / "kept").exists()
-    wanted = BackendOptions(device="cuda", device_access="pycuda", device_index=1, cuda_graphs=False)
+    wanted = AllOptions(device="cuda", device_access="pycuda", device_index=1, cuda_graphs=False)
     assert options.model_copy(update={"cache_dir": None}) == wanted
     assert {check["name"] for check in document["checks"]} == {f"float16: {name}" for name in ALL}
 

@@ -10,8 +10,8 @@ import pytest
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
 from models.spec.operators import Dtype, OperatorSpec
+from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
-from profiler_service.backends.options import BackendOptions
 from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
 from profiler_service.worker.process import ActivityFile
 from profiler_service.worker.timing import TimingWorker
@@ -71,7 +71,7 @@ def test_a_worker_holds_float32_to_what_its_options_allow(
     np.save(tmp_path / "reference.npy", REFERENCE)
     operator = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4)
     artifact = GraphArtifact(GraphRequest(subject=operator), reference_path=tmp_path / "reference.npy")
-    worker = TimingWorker("tensorrt", BackendOptions(device="cuda", tf32=tf32), build_timeout_s=1, run_timeout_s=1)
+    worker = TimingWorker("tensorrt", TensorRtOptions(device="cuda", tf32=tf32), build_timeout_s=1, run_timeout_s=1)
     assert worker.check(artifact, ActivityFile.create(tmp_path / "activity", 1.0)).status is status
 
 

@@ -12,18 +12,17 @@ import pytest
 from models.spec.errors import InvalidSpecError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import processor
-from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
-from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer
+from profiler_service.backends.backend_options import BackendOptions
+from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, bytes_to_flush
+from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, BlockingKernelTimer, EnqueuedEngine
 from profiler_service.backends.cpu import CpuBackend, CpuFlusher
-from profiler_service.backends.device.flushing import DeviceFlusher
-from profiler_service.backends.flushing import flush_bytes
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.device.backend import DeviceFlusher
 from profiler_service.errors import DeviceMemoryError, RunError
 from profiler_service.worker.sampling import HOT_RUNS, run_isolated
 from tests.support.fake_device import HOPPER, FakeDevice
 
 
-class _Enqueued(Engine):
+class _Enqueued(EnqueuedEngine):
     """Takes a millisecond on the device's clock."""
 
     def __init__(self, device: FakeDevice) -> None:
@@ -63,7 +62,7 @@ class _OnDevice(Backend):
         raise NotImplementedError
 
     def flush_bytes(self) -> int | None:
-        return flush_bytes(self.device.info.l2_cache_bytes)
+        return bytes_to_flush(self.device.info.l2_cache_bytes)
 
     def _flusher(self, nbytes: int) -> Engine:
         return DeviceFlusher(self.device, nbytes)
@@ -78,21 +77,21 @@ def backend() -> _OnDevice:
     return _OnDevice(FakeDevice())
 
 
-def test_plain_runs_have_marks_of_their_own(backend: _OnDevice) -> None:
+def test_plain_runs_have_events_of_their_own(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 3) == [1.0] * 3
-    assert backend.device.calls == ["sleep", "mark", *["mark", "run", "mark"] * 3, "synchronize"]
+    assert backend.device.calls == ["sleep", "event", *["event", "run", "event"] * 3, "synchronize"]
     assert backend.collecting == {False}
 
 
-def test_hot_runs_share_one_pair_of_marks(backend: _OnDevice) -> None:
+def test_hot_runs_share_one_pair_of_events(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 2, runs_per_interval=HOT_RUNS) == [1.0] * 2
-    assert backend.device.calls == ["sleep", "mark", *["mark", *["run"] * HOT_RUNS, "mark"] * 2, "synchronize"]
+    assert backend.device.calls == ["sleep", "event", *["event", *["run"] * HOT_RUNS, "event"] * 2, "synchronize"]
 
 
 def test_cold_runs_follow_a_flush_that_no_window_contains(backend: _OnDevice) -> None:
     assert run_isolated(backend, _Enqueued(backend.device), 2, cold=True) == [1.0] * 2
-    flushed = [*["mark", "fill", "mark"], *["mark", "run", "mark"]]
-    assert backend.device.calls == [f"allocate {2 * HOPPER.l2_cache_bytes}", "sleep", "mark", *flushed * 2, "synchronize"]
+    flushed = [*["event", "fill", "event"], *["event", "run", "event"]]
+    assert backend.device.calls == [f"allocate {2 * HOPPER.l2_cache_bytes}", "sleep", "event", *flushed * 2, "synchronize"]
     assert backend.device.memory == {}, "what the caches were flushed with is still there"
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
+from profiler_service.backends.backend_options import TensorRtOptions, TensorRtRtxOptions
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.device.telemetry import Telemetry
-from profiler_service.backends.options import BackendOptions
+from profiler_service.backends.device.nvml import Telemetry
 from profiler_service.backends.tensorrt.backend import TensorRtBackend, TensorRtRtxBackend
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor
 from profiler_service.worker.graph_files import make_files
@@ -52,5 +52,6 @@ def rtx_backend_of(trt: FakeTensorRt, **options: Any) -> TensorRtBackend:
 
 
 def _on(cls: type[TensorRtBackend], flavour: Flavour, trt: FakeTensorRt, options: dict[str, Any]) -> TensorRtBackend:
-    chosen, telemetry = BackendOptions(device="cuda", **options), cast("Telemetry", FakeTelemetry(trt.device))
+    record = TensorRtRtxOptions if cls is TensorRtRtxBackend else TensorRtOptions
+    chosen, telemetry = record(device="cuda", **options), cast("Telemetry", FakeTelemetry(trt.device))
     return cls(chosen, vendor=Vendor(flavour, trt), device=trt.device, driver="580.65.06", telemetry=telemetry)

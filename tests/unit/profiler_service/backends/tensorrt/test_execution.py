@@ -12,8 +12,7 @@ import pytest
 
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.inputs import seeded_input
+from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.errors import BackendError, BackendUnavailableError, BuildError, DeviceMemoryError, RunError
 from tests.support import fake_tensorrt
 from tests.support.fake_device import CAPTURING_STREAM, HOPPER, STREAM, FakeDevice
@@ -52,7 +51,7 @@ def test_a_pass_replays_every_engine_as_often_as_it_stands_there(trt: FakeTensor
     one, other = backend.build(make_artifact()), backend.build(make_artifact(height=7))
     trt.device.calls.clear()
     assert backend.time_pass([one, other, one, one, other]) == [RUN_MS] * 5
-    assert trt.device.calls == ["sleep", "mark", *["mark", "launch", "mark"] * 5, "synchronize"]
+    assert trt.device.calls == ["sleep", "event", *["event", "launch", "event"] * 5, "synchronize"]
 
 
 @pytest.mark.parametrize(("dtype", "exactness"), [("float32", 0.0), ("float16", 1e-3), ("bfloat16", 1e-2)])
@@ -212,7 +211,7 @@ def test_an_output_of_no_known_size_is_given_no_memory(
     trt: FakeTensorRt, artifact: GraphArtifact, shape: tuple[int, ...]
 ) -> None:
     trt.output_shape = shape
-    with pytest.raises(BuildError, match=f"does not tell the shape of output: it says {re.escape(str(shape))}"):
+    with pytest.raises(BuildError, match=f"does not report the shape of output: it says {re.escape(str(shape))}"):
         backend_of(trt).build(artifact)
     assert not any(call.startswith("allocate") for call in trt.device.calls)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError
+from profiler_service.backends.backend_options import TensorRtOptions
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.options import BackendOptions
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
 from profiler_service.jobs.throttle_filter import filtered_group
@@ -34,7 +34,7 @@ def trt() -> FakeTensorRt:
     return FakeTensorRt(FakeDevice())
 
 
-def _marked(calls: list[str]) -> list[str]:
+def _timed(calls: list[str]) -> list[str]:
     """The calls without those that allocate or free."""
     return [call for call in calls if not call.startswith("allocate")]
 
@@ -44,7 +44,7 @@ def test_hot_runs_replay_k_times_between_one_pair_of_events(trt: FakeTensorRt, a
     engine = backend.build(artifact)
     trt.device.calls.clear()
     assert run_isolated(backend, engine, 2, runs_per_interval=HOT_RUNS) == pytest.approx([RUN_MS] * 2)
-    assert trt.device.calls == ["sleep", "mark", *["mark", *["launch"] * HOT_RUNS, "mark"] * 2, "synchronize"]
+    assert trt.device.calls == ["sleep", "event", *["event", *["launch"] * HOT_RUNS, "event"] * 2, "synchronize"]
 
 
 def test_cold_runs_replay_after_writing_twice_the_l2_outside_the_events(trt: FakeTensorRt, artifact: GraphArtifact) -> None:
@@ -54,8 +54,8 @@ def test_cold_runs_replay_after_writing_twice_the_l2_outside_the_events(trt: Fak
     assert backend.flush_bytes() == 2 * HOPPER.l2_cache_bytes
     assert run_isolated(backend, engine, 2, cold=True) == [RUN_MS] * 2
     assert trt.device.calls[0] == f"allocate {2 * HOPPER.l2_cache_bytes}"
-    turn = ["mark", "fill", "mark", "mark", "launch", "mark"]
-    assert _marked(trt.device.calls) == ["sleep", "mark", *turn * 2, "synchronize"]
+    turn = ["event", "fill", "event", "event", "launch", "event"]
+    assert _timed(trt.device.calls) == ["sleep", "event", *turn * 2, "synchronize"]
 
 
 def test_cold_needs_a_device_that_tells_its_l2(artifact: GraphArtifact) -> None:
@@ -72,7 +72,7 @@ def test_the_device_is_read_between_passes_and_never_within_one(trt: FakeTensorR
     sentinel = backend.build(make_artifact(height=8))
     trt.device.calls.clear()
     times = run_passes(backend, engines, sentinel, passes=2, sentinel_every=2, rng=random.Random(0))
-    one_pass = ["sleep", "mark", *["mark", "launch", "mark"] * 4, "synchronize"]
+    one_pass = ["sleep", "event", *["event", "launch", "event"] * 4, "synchronize"]
     assert trt.device.calls == ["read", *one_pass, "read", *one_pass, "read"]
     assert [(window.before, window.after) for window in times.windows] == [(STEADY, STEADY)] * 2
 
@@ -83,7 +83,7 @@ class _Process:
     def __init__(self, trt: FakeTensorRt, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trt, self.backend = trt, backend_of(trt)
         monkeypatch.setattr(timing, "_backend", lambda name, options: self.backend)
-        self.worker = TimingWorker("tensorrt", BackendOptions(device="cuda"), build_timeout_s=60.0, run_timeout_s=60.0)
+        self.worker = TimingWorker("tensorrt", TensorRtOptions(device="cuda"), build_timeout_s=60.0, run_timeout_s=60.0)
         self.activity = ActivityFile.create(directory / "activity", 60.0)
 
 
@@ -194,5 +194,5 @@ class TestReplay:
             backend_of(trt, replay_builds=True)
 
     def test_a_runtime_that_learns_nothing_refuses(self) -> None:
-        with pytest.raises(InvalidSpecError, match="'onnxruntime' cannot replay builds"):
-            create_backend("onnxruntime", BackendOptions(replay_builds=True))
+        with pytest.raises(InvalidSpecError, match="'onnxruntime' has no replay_builds"):
+            create_backend("onnxruntime", TensorRtOptions(replay_builds=True))

@@ -12,11 +12,9 @@ import pytest
 
 from models.spec.operators import Dtype
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.backends.compiled_cache import Kept
+from profiler_service.backends.compiled_cache import CompiledCache
 from profiler_service.backends.registry import create_backend
-from profiler_service.backends.tensorrt.building import Plan, PlanBuilder
-from profiler_service.backends.tensorrt.request import EngineRequest
-from profiler_service.backends.tensorrt.timing_cache import TimingCache
+from profiler_service.backends.tensorrt.building import EngineRequest, Plan, PlanBuilder, TimingCache
 from profiler_service.backends.tensorrt.vendor import TENSORRT, TENSORRT_RTX, Flavour, Vendor, load_vendor
 from profiler_service.errors import BackendUnavailableError, BuildError
 from tests.support.fake_device import HOPPER, FakeDevice
@@ -156,7 +154,7 @@ class TestKept:
             backend.build(replace(artifact, onnx_path=tmp_path / "damaged.onnx"))
 
     def test_the_least_recently_used_goes_first(self) -> None:
-        kept, built = Kept(limit_bytes=250), []
+        kept, built = CompiledCache(limit_bytes=250), []
 
         def get(key: str) -> Plan:
             return kept.get(key, lambda: built.append(key) or Plan(None, 100, EngineRequest("float32")))

@@ -1,21 +1,59 @@
-"""What CUDA's errors mean to people.
+"""What goes wrong in runtimes and on devices, as errors of our own with one sentence and the next step.
 
-Libraries raise them under several names: some give the driver's code, others its text, torch a text of its own.
+Native runtimes say only in their messages that memory ran out. Libraries raise CUDA's errors under several names: some give
+the driver's code, others its text, torch a text of its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from profiler_service.backends.allocation import out_of_memory
-from profiler_service.backends.messages import one_line
 from profiler_service.errors import BackendError, BackendUnavailableError, DeviceMemoryError, RunError
 
 NO_DRIVER = "there is no NVIDIA driver"
 NO_DRIVER_HINT = "Install it; in a container, start that with GPU access (docker run --gpus all)."
 NO_DEVICE = "there is no NVIDIA GPU that this process may use"
+
+MOST_CHARACTERS = 400
+"""Compilers repeat whole command lines and sources in their errors."""
+
+_OUT_OF_MEMORY = (
+    "bad allocation",
+    "bad_alloc",
+    "failed to allocate",
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "out_of_memory",
+    "outofmemory",
+)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, its end left out where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, as far as the runtimes, CUDA or Python say so."""
+    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)
+
+
+def require_version(title: str, found: str, oldest: tuple[int, ...], hint: str) -> None:
+    """Raises BackendUnavailableError for a runtime that is older than its oldest supported version."""
+    if version_numbers(found) < oldest:
+        least = ".".join(map(str, oldest))
+        raise BackendUnavailableError(f"{title} {found} is not supported: {least} is the oldest that is", hint=hint)
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (2, 13, 0) of `2.13.0+cu130`."""
+    leading = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, leading.group().split("."))) if leading else ()
 
 
 @dataclass(frozen=True)
@@ -24,7 +62,7 @@ class _Meaning:
 
     Attributes:
         codes: the driver's, without `CUDA_ERROR_`.
-        phrases: in lower case, any of which tells it too.
+        phrases: in lower case, any of which means it too.
         message: one sentence. hint: the next step.
     """
 
@@ -124,7 +162,7 @@ _MEANINGS = (
 def unavailable(
     error: BaseException, otherwise: str = "the GPU cannot be used", *, hint: str = "See what nvidia-smi says."
 ) -> BackendUnavailableError:
-    """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was told.
+    """Why a device cannot be used at all, in one sentence with the next step; the driver's code where it was reported.
 
     Args:
         error: what a library raised.

@@ -9,6 +9,8 @@ from models.networks.workloads import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
+from profiler_service.backends.errors import one_line, out_of_memory
+from profiler_service.errors import BackendError, DeviceMemoryError
 
 
 def module_of(request: GraphRequest) -> nn.Module:
@@ -35,3 +37,9 @@ def with_norms_folded(module: nn.Module) -> fx.GraphModule:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def translated(error: RuntimeError | MemoryError, kind: type[BackendError]) -> BackendError:
+    """DeviceMemoryError, or `kind`; its message in one line. Torch's own errors of every sort are RuntimeErrors."""
+    text = one_line(str(error))
+    return DeviceMemoryError(text) if out_of_memory(error) else kind(text)

@@ -1,10 +1,10 @@
-"""CUDA's errors, as people read them."""
+"""Errors of runtimes and of CUDA, as people read them."""
 
 from __future__ import annotations
 
 import pytest
 
-from profiler_service.backends.device.failures import translated, unavailable
+from profiler_service.backends.errors import out_of_memory, translated, unavailable
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 
 
@@ -46,3 +46,22 @@ def test_a_failed_call_says_what_was_being_done() -> None:
         raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: The API call failed")
     with pytest.raises(DeviceMemoryError, match="ours"), translated("no graph"):
         raise DeviceMemoryError("ours")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
+        ),
+        RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_that_ran_out_is_recognised(error: Exception) -> None:
+    assert out_of_memory(error)
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    assert not out_of_memory(RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input"))

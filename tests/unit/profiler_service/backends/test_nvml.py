@@ -9,7 +9,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from profiler_service.backends.device.telemetry import Telemetry, driver_version, throttling
+from profiler_service.backends.device.nvml import Telemetry, driver_version, throttling
 from profiler_service.errors import BackendUnavailableError
 
 
