@@ -11,7 +11,7 @@ from profiler_service.jobs.progress import Work
 from profiler_service.jobs.reporting import PhaseSeconds, Reporter
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.workers import Workers
-from profiler_service.measure.budgets import BudgetSettings
+from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.throttling import ClockWatch
 
 

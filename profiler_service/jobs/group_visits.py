@@ -136,7 +136,7 @@ class GroupVisits:
         group = attempt.group.only(lambda member: self._able(member) and member.key not in alone)
         if not group.due:
             return 0
-        verdict = settings.gate.judge(timed.sentinel_ms, attempt=attempt.number, disturbed=timed.disturbed)
+        verdict = settings.gate.decide(timed.sentinel_ms, attempt=attempt.number, disturbed=timed.disturbed)
         if verdict is Verdict.REPEAT:
             self._queue.append(_Attempt(group, attempt.number + 1, timed.better(attempt.best)))
             return 0

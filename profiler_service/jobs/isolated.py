@@ -18,8 +18,8 @@ from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.progress import Work
 from profiler_service.jobs.throttle_filter import filtered_isolated
 from profiler_service.jobs.warmup import sentinel_isolated_ms
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.visits import Visit, disturbed
 from profiler_service.worker.protocol import Failure, IsolatedRequest
 from profiler_service.worker.sampling import HOT_RUNS

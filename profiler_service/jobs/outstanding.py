@@ -10,8 +10,9 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.wire import JobCounts, JobPublic, Rebuild
-from profiler_service.jobs.planner import JobPlan, graph_key, plan_job, requested_workloads
+from profiler_service.jobs.planner import JobPlan, plan_job, requested_workloads
 from profiler_service.jobs.rebuilding import entries_to_rebuild, rebuild_wanted
+from profiler_service.measure.visits import graph_key
 from profiler_service.storage.store import Store
 
 

@@ -23,12 +23,10 @@ from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.planner import graph_key
 from profiler_service.jobs.throttle_filter import filtered_group
-from profiler_service.measure.scale import SLOW
-from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
 from profiler_service.measure.statistics import median
-from profiler_service.measure.visits import HostState, Visit
+from profiler_service.measure.visits import HostState, Visit, graph_key
 from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
 
 OPERATORS, COMPANY, VISITS, PASSES = 4, 12, 2, 12

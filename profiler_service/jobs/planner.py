@@ -13,7 +13,7 @@ from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import ProtocolName, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
-from profiler_service.measure.memory import base_bytes, network_bytes, operator_bytes
+from profiler_service.measure.groups import base_bytes, network_bytes, operator_bytes
 
 MIN_LIVE = 24
 """Engines that are live at the least when operators are timed in turn: with fewer, caches stay warmer than in a network
@@ -84,12 +84,6 @@ def requested_workloads(request: JobCreate, space: SearchSpace) -> tuple[Workloa
     """The workloads that the request names, or the space's whole grid; each once, in order."""
     workloads: Sequence[Workload] = space.operators() if request.workloads is None else request.workloads
     return tuple({workload.key(): workload for workload in workloads}.values())
-
-
-def graph_key(workload: Workload, protocol: ProtocolName) -> str:
-    """Key of the graph that is timed for a workload."""
-    in_context = protocol is ProtocolName.IN_CONTEXT and isinstance(workload, OperatorSpec)
-    return GraphRequest(subject=workload, in_context=in_context).key()
 
 
 def plan_job(

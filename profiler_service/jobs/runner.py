@@ -33,9 +33,8 @@ from profiler_service.jobs.round_robin import LiveLimits, measure_round_robin
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.warmup import warm_up
 from profiler_service.jobs.workers import Workers
-from profiler_service.measure.budgets import BUDGETS
-from profiler_service.measure.scale import SLOW
-from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 
@@ -136,7 +135,7 @@ class JobRunner:
             done = True
         if done or run.cancelled.is_set():
             state, fraction = (JobState.DONE, {"fraction": 1.0}) if done else (JobState.CANCELLED, {})
-            verdict = self._store.judge(job.table_id)
+            verdict = self._store.update_verdict(job.table_id)
             run.on_progress(self._store.update_job(job.id, state=state, **fraction, phase="", eta_s=None, verdict=verdict))
 
     def _hold_device_and_measure(self, job: JobPublic, outstanding: Outstanding, run: _Run) -> bool:

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 
 from models.spec.measurements import Measurement, Status
 from profiler_service.jobs.planner import PlannedWorkload
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.results import Conditions, failed, measured
-from profiler_service.measure.scale import is_slow
+from profiler_service.measure.sentinel import is_slow
 from profiler_service.measure.statistics import median
-from profiler_service.measure.stopping import StoppingRule
+from profiler_service.measure.stopping import BudgetSettings, StoppingRule
 from profiler_service.measure.values import VisitMedian, round_values
 from profiler_service.measure.visits import Visit
 from profiler_service.storage.store import Store

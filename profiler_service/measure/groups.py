@@ -1,14 +1,23 @@
-"""Which engines are live together. Groups are drawn anew every round, so that no operator always has the same neighbours,
-and many engines take turns, so that caches are about as cold as inside a network (docs/measurement.md). Pure and seeded.
+"""Which engines are live together, and what each is expected to hold. Pure and seeded.
+
+Groups are drawn anew every round, so that no operator always has the same neighbours, and many engines take turns, so that
+caches are about as cold as inside a network (docs/measurement.md).
+
+What an engine holds is estimated from shapes alone. On a GPU that is too little: the scratch memory of TensorRT engines is
+known only once they are built, and nothing reports the workspaces of cuDNN and cuBLAS or what allocators round up to.
+`memory_fraction` leaves room for that, and a group that runs out of memory all the same is divided.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from models.spec.errors import InvalidSpecError
+from models.spec.graphs import ContextBase
+from models.spec.operators import DTYPE_BYTES, OperatorSpec
 
 
 @dataclass(frozen=True)
@@ -116,3 +125,39 @@ def _group(hand: Sequence[Member], fillers: Sequence[Member], limits: GroupLimit
             chosen.append(filler)
             free_bytes -= filler.memory_bytes
     return Group(tuple(hand), tuple(chosen))
+
+
+ENGINE_OVERHEAD_BYTES = 2 * 2**20
+"""A runtime's own structures per engine; ONNX Runtime takes 1 to 2 MB for a session of a few nodes on a CPU. No GPU runtime was
+measured."""
+
+_WEIGHT_COPIES = 2
+"""The graph's own and the one packed for the kernels."""
+
+
+def operator_bytes(operator: OperatorSpec, *, in_context: bool) -> int:
+    """An upper bound for every kind: input, two maps of the output's size, weights twice; and in context the prefix's map."""
+    maps = (2 if in_context else 1) * prod(operator.input_shape) + 2 * prod(operator.output_shape)
+    return ENGINE_OVERHEAD_BYTES + (maps + _WEIGHT_COPIES * _weights(operator)) * DTYPE_BYTES[operator.dtype]
+
+
+def base_bytes(base: ContextBase) -> int:
+    """The prefix's map, and what the engine takes anyhow."""
+    return ENGINE_OVERHEAD_BYTES + base.batch * base.channels * base.height * base.width * DTYPE_BYTES[base.dtype]
+
+
+def network_bytes(operators: Iterable[OperatorSpec]) -> int:
+    """Weights of all operators, and the largest maps of one of them twice: others are reused from layer to layer, but
+    branches keep some alive.
+    """
+    listed = list(operators)
+    weights = sum(_WEIGHT_COPIES * _weights(operator) * DTYPE_BYTES[operator.dtype] for operator in listed)
+    largest = max((prod(op.input_shape) + 2 * prod(op.output_shape)) * DTYPE_BYTES[op.dtype] for op in listed)
+    return ENGINE_OVERHEAD_BYTES * (1 + len(listed) // 8) + weights + 2 * largest
+
+
+def _weights(operator: OperatorSpec) -> int:
+    """At most two convolutions."""
+    kernel, groups = int(operator.attributes.get("kernel", 3)), int(operator.attributes.get("groups", 1))
+    widest = max(operator.in_channels, operator.out_channels)
+    return 2 * kernel**2 * widest * operator.out_channels // groups

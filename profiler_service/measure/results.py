@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from models.spec.measurements import Flag, Measurement, Status, Workload
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.statistics import coefficient_of_variation, median, relative_range, summarise
-from profiler_service.measure.stopping import StoppingRule
+from profiler_service.measure.stopping import BudgetSettings, StoppingRule
 from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values, sentinel_scale
 from profiler_service.measure.visits import Visit
 

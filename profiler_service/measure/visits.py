@@ -7,6 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from models.spec.base import Record, UtcTime
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import ProtocolName, Workload
+from models.spec.operators import OperatorSpec
 
 Key = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -18,6 +21,12 @@ MOST_STOLEN = 0.03
 """Share of the time that a hypervisor may take on a quiet machine."""
 
 Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def graph_key(workload: Workload, protocol: ProtocolName) -> str:
+    """Key of the graph that is timed for a workload."""
+    in_context = protocol is ProtocolName.IN_CONTEXT and isinstance(workload, OperatorSpec)
+    return GraphRequest(subject=workload, in_context=in_context).key()
 
 
 class DeviceState(Record):

@@ -140,10 +140,10 @@ class Store:
         with self._database.writing() as session:
             scale_rows.put(session, table_rows.require(session, table_id).target_id, scale)
 
-    def judge(self, table_id: str) -> Verdict:
+    def update_verdict(self, table_id: str) -> Verdict:
         """The verdict on a table as it stands, kept for lists of tables. Raises TableNotFoundError."""
         with self._database.writing() as session:
-            return table_rows.judge(session, table_id)
+            return table_rows.update_verdict(session, table_id)
 
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
         """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""

@@ -20,8 +20,7 @@ from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage import scale_rows
-from profiler_service.storage.records import among, load
-from profiler_service.storage.schema import MeasurementRow, TableRow
+from profiler_service.storage.schema import MeasurementRow, TableRow, among, load
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -55,7 +54,7 @@ def info(session: Session, table_id: str) -> TableInfo:
     return stored.model_copy(update={"scale": scale, "check": check})
 
 
-def judge(session: Session, table_id: str) -> Verdict:
+def update_verdict(session: Session, table_id: str) -> Verdict:
     """The verdict on the table; what its entries alone allow is kept, so that lists need not read them."""
     row = require(session, table_id)
     entries = table(session, table_id).entries
@@ -186,7 +185,7 @@ def import_table(session: Session, imported: Table) -> str:
     kept = set(good)
     added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in kept]
     save(session, table_id, added)
-    judge(session, table_id)
+    update_verdict(session, table_id)
     return table_id
 
 

@@ -17,10 +17,9 @@ from models.spec.wire import (
     LookupResponse,
     TablePublic,
 )
-from profiler_service.api.content import Snapshot, cached, compressed
+from profiler_service.api.content import Snapshot, best_media_type, cached, compressed
 from profiler_service.api.dependencies import JsonBody, ServicesDep, TableId
 from profiler_service.api.errors import RequestError
-from profiler_service.api.negotiation import best_media_type
 from profiler_service.api.openapi import problems
 from profiler_service.version import service_version
 

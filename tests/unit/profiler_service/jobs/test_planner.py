@@ -11,7 +11,8 @@ from models.spec.graphs import ContextBase
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
-from profiler_service.jobs.planner import MIN_LIVE, JobPlan, graph_key, plan_job, requested_workloads
+from profiler_service.jobs.planner import MIN_LIVE, JobPlan, plan_job, requested_workloads
+from profiler_service.measure.visits import graph_key
 from tests.unit.profiler_service.jobs.conftest import SPACE
 
 

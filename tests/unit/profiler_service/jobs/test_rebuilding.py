@@ -16,12 +16,13 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.rebuilds import RebuildSpread
 from models.spec.wire import JobPublic, JobState
 from profiler_service.errors import JobError
-from profiler_service.jobs.planner import MIN_LIVE, graph_key
+from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.jobs.rebuilding import entries_to_rebuild
-from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.rebuilds import BUILDS
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.throttling import DeviceReading
+from profiler_service.measure.visits import graph_key
 from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
 from tests.support.fake_workers import USUAL_MHZ
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench

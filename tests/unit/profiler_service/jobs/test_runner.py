@@ -23,9 +23,10 @@ from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.plain_check import OPERATORS
-from profiler_service.jobs.planner import MIN_LIVE, graph_key
-from profiler_service.measure.budgets import BUDGETS
+from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BUDGETS
+from profiler_service.measure.visits import graph_key
 from profiler_service.worker.protocol import BackendDescription
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms

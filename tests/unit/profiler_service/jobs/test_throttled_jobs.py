@@ -9,9 +9,9 @@ import pytest
 from models.spaces.registry import create_space
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName
 from models.spec.wire import JobPublic
-from profiler_service.jobs.planner import graph_key
-from profiler_service.measure.budgets import BUDGETS
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.throttling import DeviceReading
+from profiler_service.measure.visits import graph_key
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import USUAL_MHZ, operator_ms
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench

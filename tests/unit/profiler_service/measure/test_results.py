@@ -9,8 +9,8 @@ import pytest
 
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.results import Conditions, failed, measured
+from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.visits import Visit
 
 OPERATOR = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=16, width=16)
