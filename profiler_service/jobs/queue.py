@@ -13,7 +13,7 @@ import structlog
 from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError
-from profiler_service.jobs.events import JobEvents
+from profiler_service.jobs.reporting import JobEvents
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.storage.store import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Annotated
 
 from pydantic import Field
@@ -83,7 +84,7 @@ class HostState(Record):
 
 
 class Visit(Record):
-    """The samples of one graph from one group of live engines, timed in turn (docs/measurement.md).
+    """The samples of one graph from one group of live engines, timed round-robin (docs/measurement.md).
 
     Attributes:
         graph_key: key of the `GraphRequest` that was timed.
@@ -113,6 +114,10 @@ class Visit(Record):
     def throttled(self) -> bool:
         """Whether the device was slow all the time."""
         return self.device is not None and self.device.throttled
+
+    def as_stored(self) -> Visit:
+        """The visit with samples in single precision: values computed from it are those computed from stored visits."""
+        return self.model_copy(update={"samples_ms": tuple(array("f", self.samples_ms))})
 
     @property
     def disturbed(self) -> bool:

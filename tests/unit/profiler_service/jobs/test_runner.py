@@ -49,7 +49,7 @@ def entries(bench: Bench, job: JobPublic) -> dict[str, Measurement]:
 
 
 def runs_of(workers: FakeWorkers, operator: OperatorSpec) -> int:
-    """Groups that the operator was live in, as a filler too."""
+    """Groups that the operator was live in, as padding too."""
     return sum(IN_CONTEXT[operator.key()] in (a.request.key() for a in group.artifacts) for group in workers.groups)
 
 
@@ -91,7 +91,7 @@ class TestWholeGrid:
     def test_groups_have_company_and_change(self, bench: Bench) -> None:
         bench.run(bench.submit())
         assert all(len(group.artifacts) >= MIN_LIVE for group in bench.workers.groups)
-        assert len({group.seed for group in bench.workers.groups}) == len(bench.workers.groups)
+        assert len({group.mode.seed for group in bench.workers.groups}) == len(bench.workers.groups)
 
     def test_conditions_are_recorded(self, bench: Bench) -> None:
         job = bench.submit()
@@ -277,8 +277,8 @@ class TestSmallJobs:
         bench.run(job)
         assert entries(bench, job).keys() == {operator.key() for operator in GRID[:3]}
         assert {len(group.artifacts) for group in bench.workers.groups} == {MIN_LIVE}
-        fillers = [IN_CONTEXT[operator.key()] for operator in GRID[3:]]
-        assert bench.store.visits(job.table_id, fillers) == []
+        padding = [IN_CONTEXT[operator.key()] for operator in GRID[3:]]
+        assert bench.store.visits(job.table_id, padding) == []
 
     def test_a_second_job_measures_only_what_is_missing(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:30]))
@@ -330,7 +330,7 @@ class TestSmallJobs:
         assert len(before) == 5
 
     def test_measuring_again_goes_on_after_a_kill(self, bench: Bench) -> None:
-        """Values from before the job are still due then, its own visits still good."""
+        """Values from before the job are still pending then, its own visits still good."""
         first = bench.submit()
         bench.run(first)
         before = entries(bench, first)
@@ -531,7 +531,7 @@ class TestFailures:
         counts = bench.store.job(job.id).counts
         assert (counts.reused, counts.measured, counts.failed) == (len(GRID) - 1, 1, 0)
 
-    def test_a_filler_that_fails_is_nobodys_failure(self, bench: Bench) -> None:
+    def test_padding_that_fails_is_nobodys_failure(self, bench: Bench) -> None:
         bench.workers.leaving.update({IN_CONTEXT[operator.key()]: Status.RUN_ERROR for operator in GRID[3:20]})
         job = bench.submit(workloads=GRID[:3])
         bench.run(job)
@@ -714,7 +714,7 @@ class TestNetworks:
             assert len(kinds) == 1
             if kinds == {False}:
                 assert len(group.artifacts) == len(networks)
-                assert (group.passes, group.sentinel_every) == (QUICK.network_passes, 1)
+                assert (group.passes, group.mode.sentinel_every) == (QUICK.network_passes, 1)
 
     @pytest.mark.parametrize(("host", "device"), [(LITTLE, None), (LITTLE, PLENTY), (PLENTY, LITTLE)])
     def test_memory_of_the_host_and_of_the_device_bounds_a_group(
@@ -772,8 +772,8 @@ class TestAlone:
         bench.run(job)
         assert bench.store.job(job.id).counts.measured == 3
         graphs = {graph_key(workload, protocol) for workload in (network, *GRID[:2])}
-        asked = [request for request in bench.workers.alone if request.artifact.request.key() in graphs]
-        assert {(a.runs, a.runs_per_interval, a.cold) for a in asked} == {(runs, runs_per_interval, cold)}
+        asked = [request for request in bench.workers.isolated if request.artifacts[0].request.key() in graphs]
+        assert {(a.passes, a.mode.runs_per_interval, a.mode.cold) for a in asked} == {(runs, runs_per_interval, cold)}
         assert len(asked) == 3 * QUICK.min_rounds
 
     def test_no_two_protocols_share_a_table(self, bench: Bench) -> None:

@@ -106,7 +106,7 @@ def test_a_run_that_is_slow_all_through_is_kept_and_flagged(bench: Bench, protoc
 
 def test_one_engine_alone_is_set_aside_as_a_whole(bench: Bench) -> None:
     """Its runs lie between two readings, so that nobody can tell one from the other."""
-    bench.workers.device = lambda reading: HOT if len(bench.workers.alone) % 11 == 0 else STEADY
+    bench.workers.device = lambda reading: HOT if len(bench.workers.isolated) % 11 == 0 else STEADY
     _, entries = measured(bench, protocol=ProtocolName.ISOLATED_HOT)
     assert worst_error(entries) < 1e-5
     aside = [entry.samples_set_aside for entry in entries]
