@@ -44,7 +44,7 @@ def _quality(parameters: Sequence[str]) -> float:
 
 
 def best_media_type(header: str | None, offers: Sequence[str]) -> str | None:
-    """The offer that the Accept header likes best, the earliest of equals; None where it likes none.
+    """The offer that the Accept header prefers, the earliest of equals; None where it accepts none.
 
     Of several ranges that match an offer the most specific one counts: `text/*;q=0.1, text/csv` asks for CSV in full.
     """
@@ -64,7 +64,7 @@ def _media_quality(offer: str, accepted: Sequence[Preference]) -> float:
 
 
 def accepts_gzip(header: str | None) -> bool:
-    """Whether the Accept-Encoding header admits gzip and does not like the plain form better."""
+    """Whether the Accept-Encoding header admits gzip and does not prefer the plain form."""
     accepted = {preference.name: preference.quality for preference in preferences(header or "")}
     gzip = accepted.get("gzip", accepted.get("*", 0.0))
     return gzip > 0 and gzip >= accepted.get("identity", 0.0)
@@ -84,7 +84,7 @@ SMALLEST_COMPRESSED = 1_024
 
 
 def compressed(request: Request, body: bytes, media_type: str) -> Response:
-    """That body, compressed if the client likes it so; for responses that nobody caches."""
+    """That body, compressed if the client accepts that; for responses that are not cached."""
     headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}
     if len(body) >= SMALLEST_COMPRESSED and accepts_gzip(request.headers.get("Accept-Encoding")):
         headers["Content-Encoding"] = "gzip"

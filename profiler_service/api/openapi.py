@@ -146,7 +146,7 @@ def _plain(document: BaseModel) -> Any:
 
 
 ALWAYS = (500, 503)
-"""What any call under `/v1` may answer: an error nobody foresaw, a database that is gone."""
+"""What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

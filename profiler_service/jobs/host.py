@@ -43,11 +43,11 @@ class ControlGroup:
         return cls(tuple(folder for folder in (within, *within.parents) if folder.is_relative_to(base) and folder.is_dir()))
 
     def quota_cores(self) -> float | None:
-        """How many cores' worth of time the process may use; None for no bound, and where nobody tells."""
+        """How many cores' worth of time the process may use; None for no bound, and where the system does not report it."""
         return min((cores for folder in self.folders if (cores := _quota(folder)) is not None), default=None)
 
     def throttled(self) -> int | None:
-        """How often a quota has stopped the group's processes so far; None where nobody tells."""
+        """How often a quota has stopped the group's processes so far; None where the system does not report it."""
         found = [count for folder in self.folders if (count := _stops(folder)) is not None]
         return sum(found) if found else None
 
@@ -97,7 +97,7 @@ _TREE_FRESH_S = 5.0
 
 @dataclass(frozen=True)
 class HostReading:
-    """The counters at one instant. Seconds; None for what the system does not tell.
+    """The counters at one instant. Seconds; None for what the system does not report.
 
     Attributes:
         at_s: the instant, on a clock that only runs forward.
@@ -122,7 +122,7 @@ class HostCounters:
     """Reads them.
 
     Args:
-        proc: where the system tells of processes.
+        proc: where the system lists processes.
         pid: of the process whose descendants belong to it.
         group: its control group.
     """
@@ -210,7 +210,7 @@ def _read(path: Path) -> str:
 
 
 SHORTEST_S = 0.2
-"""Over less, others are not told: the counters advance in steps of 10 ms for each core, and 30 ms on a core is busy."""
+"""Over less, other work is not reported: the counters advance in steps of 10 ms for each core, and 30 ms on a core is busy."""
 
 _FURTHEST_BACK_S = 1.0
 """How far before its beginning a shorter interval may be looked at."""
@@ -224,11 +224,11 @@ def host_load() -> float:
 class HostWatch:
     """Tells what else the machine did between two instants; one interval at a time.
 
-    One shorter than `SHORTEST_S` is told together with what was before it: short visits follow each other closely.
+    One shorter than `SHORTEST_S` is reported together with what was before it: short visits follow each other closely.
 
     Args:
         read: reads the system's counters; by default those of this machine, with all descendants of this process as its own.
-        load: tells the load average.
+        load: reads the load average.
     """
 
     def __init__(self, read: Callable[[], HostReading] | None = None, load: Callable[[], float] = host_load) -> None:
@@ -249,28 +249,28 @@ class HostWatch:
         after = self._read()
         state = host_between(self._before, after, load=self._load_before)
         longer = (reading for reading in reversed(self._earlier) if after.at_s - reading.at_s >= SHORTEST_S)
-        whole = host_between(next(longer, self._before), after, load=self._load_before)
-        return state.model_copy(update={"others_busy": whole.others_busy, "stolen": whole.stolen})
+        extended = host_between(next(longer, self._before), after, load=self._load_before)
+        return state.model_copy(update={"others_busy": extended.others_busy, "stolen": extended.stolen})
 
 
 def host_between(before: HostReading, after: HostReading, *, load: float) -> HostState:
-    """What the counters tell of the time between two readings."""
+    """What the counters say about the time between two readings."""
     interval_s = after.at_s - before.at_s
-    told = interval_s >= SHORTEST_S and before.cores == after.cores
+    long_enough = interval_s >= SHORTEST_S and before.cores == after.cores
     busy_s, own_s = _increase(before.busy_s, after.busy_s), _increase(before.own_s, after.own_s)
     stolen_s, total_s = _increase(before.stolen_s, after.stolen_s), _increase(before.total_s, after.total_s)
     stops = _increase(before.throttled, after.throttled)
     return HostState(
         load=load,
         cores=after.cores,
-        others_busy=max(busy_s - own_s, 0.0) / interval_s if told and busy_s is not None and own_s is not None else None,
-        stolen=min(stolen_s / total_s, 1.0) if told and stolen_s is not None and total_s else None,
+        others_busy=max(busy_s - own_s, 0.0) / interval_s if long_enough and busy_s is not None and own_s is not None else None,
+        stolen=min(stolen_s / total_s, 1.0) if long_enough and stolen_s is not None and total_s else None,
         throttled=None if stops is None else int(stops),
     )
 
 
 def _increase(before: float | None, after: float | None) -> float | None:
-    """None where either was not told, or where the counter fell: it then counted something else."""
+    """None where either was not reported, or where the counter fell: it then counted something else."""
     return None if before is None or after is None or after < before else after - before
 
 

@@ -1,6 +1,6 @@
 """After timing: some engines are timed once more by the wall clock alone, against what the table says of them.
 
-Values are kept relative to the sentinel and turned into milliseconds by the target's scale. A wrong scale would make every
+Values are stored relative to the sentinel and turned into milliseconds by the target's scale. A wrong scale would make every
 value wrong by the same factor, and sums and networks would still agree. So a few operators and one network are timed here as
 anybody would time them, and must agree with the scaled values (docs/measurement.md).
 """
@@ -46,7 +46,7 @@ def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, pl
     Args:
         job: its workloads have been timed, unless it was stopped.
         artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
-        plain_check: whether engines are timed here; otherwise the scale is learned alone.
+        plain_check: whether engines are timed here; otherwise the scale is learned only.
     """
     table_id, keys = job.job.table_id, [planned.key for planned in job.plan.workloads]
     timed = None
@@ -97,8 +97,15 @@ def time_plainly(job: JobContext, entries: Sequence[Measurement], artifacts: Map
     visits: list[TimingResult] = []
     while subjects and len(visits) < VISITS and not job.stopped():
         job.host.begin()
-        mode = RoundRobin(built[SENTINEL_GRAPH.key()], seed=rng.getrandbits(32), plain_passes=PASSES)
-        times = job.workers.time(TimingRequest(tuple(built[key] for key in keys), mode, passes=PASSES))
+        times = job.workers.time(
+            TimingRequest(
+                tuple(built[key] for key in keys),
+                RoundRobin(built[SENTINEL_GRAPH.key()]),
+                passes=PASSES,
+                plain_passes=PASSES,
+                seed=rng.getrandbits(32),
+            )
+        )
         host = job.host.end()
         if isinstance(times, Failure):
             break

@@ -141,14 +141,10 @@ class _RebuildVisits:
         outcome = self._job.workers.time(
             TimingRequest(
                 tuple(self.subjects[key].artifact for key in group.keys),
-                RoundRobin(
-                    self._sentinel,
-                    seed=self._rng.getrandbits(32),
-                    sentinel_every=OPERATORS_PER_SENTINEL,
-                    builds=BUILDS,
-                ),
+                RoundRobin(self._sentinel, sentinel_every=OPERATORS_PER_SENTINEL, builds=BUILDS),
                 passes=self._rounds * self._job.budget.passes,
                 warmup_passes=self._job.budget.warmup_passes,
+                seed=self._rng.getrandbits(32),
             )
         )
         if isinstance(outcome, Failure):

@@ -197,7 +197,7 @@ class JobEvents:
 
     def put(self, job: JobPublic) -> None:
         """Take in a new state."""
-        with suppress(RuntimeError):  # the loop was closed: nobody reads any more
+        with suppress(RuntimeError):  # the loop was closed: there is no reader any more
             self._loop.call_soon_threadsafe(self._take_in, job)
 
     async def __aiter__(self) -> AsyncIterator[JobPublic]:

@@ -167,9 +167,10 @@ class _Round:
     def _request(self, group: Group, settings: _VisitSettings) -> TimingRequest:
         return TimingRequest(
             tuple(self._artifacts[key] for key in group.keys),
-            RoundRobin(self._sentinel, seed=self._rng.getrandbits(32), sentinel_every=settings.sentinel_every),
+            RoundRobin(self._sentinel, sentinel_every=settings.sentinel_every),
             passes=settings.passes,
             warmup_passes=self._job.budget.warmup_passes,
+            seed=self._rng.getrandbits(32),
         )
 
     def _timed(self, timed: _Timed, attempt: _Attempt, settings: _VisitSettings) -> int:

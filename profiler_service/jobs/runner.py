@@ -55,7 +55,7 @@ class JobRunner:
     """Runs jobs, one at a time.
 
     Args:
-        store: where jobs, visits and measurements are kept.
+        store: where jobs, visits and measurements are stored.
         settings: how many engines may be live, and how much memory they may take.
         open_workers: makes the processes for one job; they are closed at its end.
         lock_directory: of the device locks; the machine's by default.
@@ -133,7 +133,7 @@ class JobRunner:
     def _device(self, outstanding: Outstanding, run: _Run) -> Iterator[Outstanding | None]:
         """Hold the device for what is outstanding; yields what is left then, or None where the run was stopped first.
 
-        Where nothing is left, nobody who holds the device is waited for.
+        Where nothing is left, a device that another process holds is not waited for.
         """
         if not outstanding.any:
             yield outstanding
@@ -148,7 +148,7 @@ class JobRunner:
         start_s = perf_counter()
         with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
-            if held and waited.is_set():  # who held the device may have measured some of it
+            if held and waited.is_set():  # the process that held the device may have measured some of it
                 outstanding = outstanding_of(self._store.job(job.id), self._store, self._is_quiet)
             yield outstanding if held else None
 

@@ -71,7 +71,7 @@ class Workers:
     Args:
         backend_name: see `create_backend`.
         options: of the backend.
-        cache_dir: where graphs are kept; made if it is not there.
+        cache_dir: where graphs are cached; made if it is not there.
         settings: how the processes are run.
 
     Raises:

@@ -37,7 +37,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Graphs that are live together: those pending, the bases they need, and padding that only keeps the caches cold."""
+    """Graphs that are live together: those pending, the bases they need, and padding that makes the caches cold."""
 
     pending: tuple[Member, ...]
     padding: tuple[Member, ...] = ()

@@ -20,7 +20,7 @@ SHARE = 0.05
 """Of the entries asked for. Builds of one space's operators differ by similar amounts, so that a few tens are enough."""
 
 BUILDS = 3
-"""Of each chosen entry: with two, one unlucky build could not be told from the other."""
+"""Of each chosen entry: with two, one unlucky build could not be distinguished from the other."""
 
 
 _UNFIT = {Flag.BELOW_RESOLUTION, Flag.IMPORTED}
@@ -42,7 +42,7 @@ def chosen_keys(keys: Collection[str], *, seed: str, share: float = SHARE, first
     Args:
         keys: to choose from, each once.
         seed: of the order.
-        share: a fraction, rounded to whole keys.
+        share: a fraction, rounded to an integer.
         first: keys that are chosen before all others.
     """
     preferred = frozenset(first)

@@ -1,4 +1,4 @@
-"""From a workload's visits to the measurement that a table keeps."""
+"""From a workload's visits to the measurement that a table stores."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _flags(rule: StoppingRule, rounds: Sequence[RoundValue], *, subtracted: bool
 def _device(visits: Sequence[Visit], counted: Collection[int]) -> dict[str, Any]:
     """The fields of a measurement about the device, from the visits in which it reported its state; empty where it never did.
 
-    Samples are set aside within a visit, and with a whole round that does not count because its device was throttled.
+    Samples are set aside within a visit, and with every round that does not count because its device was throttled.
     """
     in_order = sorted(visits, key=lambda visit: visit.started_at)
     reported = [(visit, visit.device) for visit in in_order if visit.device is not None]

@@ -1,5 +1,6 @@
-"""The drift sentinel: one fixed engine that runs in every pass. It tells slow phases of the host from slow operators, and its
-time on a quiet target is the scale of all values. Pure.
+"""The drift sentinel: one fixed engine that runs in every pass. Pure.
+
+It separates slow phases of the host from slow operators, and its time on a quiet target is the scale of all values.
 
 A visit is one group of engines with the sentinel among them; its sentinel time is a median over tens of runs. On a quiet
 machine visits agree within a percent or two, and whatever disturbs them makes them slower, never faster. So the reference is
@@ -30,11 +31,11 @@ class Verdict(Enum):
     """What to do with a visit."""
 
     ACCEPT = auto()
-    """The host was as fast as it has been; keep it."""
+    """The host was as fast as it has been; save it."""
     REPEAT = auto()
     """The host was slow or busy; measure again."""
     FLAG = auto()
-    """The host was slow or busy, but enough was repeated; keep the best attempt and flag it as contaminated."""
+    """The host was slow or busy, but enough was repeated; save the best attempt and flag it as contaminated."""
 
 
 BUSY_FOR_GOOD = 8
@@ -102,8 +103,8 @@ LEAST_SHARE = 0.02
 """Share of the undisturbed visits that a level needs, so that a few odd ones never make one."""
 
 AGREEING_SHARE, AGREEING_SHARE_UNSEEN = 0.25, 0.6
-"""Share of the undisturbed visits that must be on the level: where the host was looked at, and where nobody knows what else it
-did."""
+"""Share of the undisturbed visits that must be on the level: where the host was observed, and where its other work is not
+known."""
 
 BETWEEN_SESSIONS = 0.01
 """Standard deviation between sessions that is assumed while there are fewer than three of them, as a fraction."""
@@ -112,20 +113,20 @@ SESSION_GAP = timedelta(minutes=30)
 """Visits further apart belong to different sessions, whose conditions are taken to be independent."""
 
 _HISTORY = 200
-"""Points that are kept."""
+"""Points of the history that are stored."""
 
 HOW_TO_SETTLE = "run the same `profiler-service profile` command again while the machine does nothing else"
 
 
 @dataclass(frozen=True)
 class SentinelVisit:
-    """What one visit tells of the scale.
+    """What one visit says about the scale.
 
     Attributes:
         sentinel_ms: the sentinel's median.
         started_at: UTC.
         disturbed: whether others used the processor or the GPU, or its clock was held down.
-        seen: whether anybody looked at that.
+        seen: whether that was observed.
     """
 
     sentinel_ms: float
@@ -135,7 +136,7 @@ class SentinelVisit:
 
 
 def is_slow(sentinel_ms: float, scale: Scale | None) -> bool:
-    """Whether a sentinel's median tells of a slow phase; nobody knows before the scale is settled."""
+    """Whether a sentinel's median means a slow phase; not known before the scale is settled."""
     return scale is not None and scale.settled and sentinel_ms > (1 + SLOW) * scale.reference_ms
 
 
@@ -172,7 +173,7 @@ def _on_lowest_level(visits: Sequence[SentinelVisit]) -> list[SentinelVisit]:
     for _ in range(2):  # from the window's edge, where an odd visit may have put it, to the middle of the level
         level = times[_near(times, float(np.median(level)))]
     near = _near(times, float(np.median(level)))
-    return [visit for visit, kept in zip(visits, near, strict=True) if kept]
+    return [visit for visit, is_near in zip(visits, near, strict=True) if is_near]
 
 
 def _near(times: NDArray[np.float64], centre: float) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
-    """What that error of SQLite or SQLAlchemy means for whoever keeps the file."""
+    """What that error of SQLite or SQLAlchemy means for the owner of the file."""
     original = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(original, "sqlite_errorcode", None)
     known = None if code is None else _KNOWN.get(code & _PRIMARY_CODE)

@@ -117,7 +117,7 @@ def protocol_of(table: TableRow) -> ProtocolName:
 
 def _sentinel_visits(session: Session, target_id: str) -> Iterator[SentinelVisit]:
     """Every visit of the target's tables once, whatever it visited. Isolated protocols time the sentinel by itself, when its
-    caches are warmer, and tell nothing of this scale.
+    caches are warmer, and say nothing about this scale.
     """
     ids = [table.id for table in _tables(session, target_id)]
     rows = session.execute(

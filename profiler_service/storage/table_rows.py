@@ -55,7 +55,7 @@ def info(session: Session, table_id: str) -> TableInfo:
 
 
 def update_verdict(session: Session, table_id: str) -> Verdict:
-    """The verdict on the table; what its entries alone allow is kept, so that lists need not read them."""
+    """The verdict on the table; what its entries alone allow is stored, so that lists need not read them."""
     row = require(session, table_id)
     entries = table(session, table_id).entries
     row.entry_verdict = record_text(Verdict.of(entry_reasons(entries)))
@@ -182,8 +182,8 @@ def import_table(session: Session, imported: Table) -> str:
     good = session.scalars(
         select(MeasurementRow.key).where(MeasurementRow.table_id == table_id, MeasurementRow.status == Status.OK)
     )
-    kept = set(good)
-    added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in kept]
+    present = set(good)
+    added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in present]
     save(session, table_id, added)
     update_verdict(session, table_id)
     return table_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Status
@@ -88,18 +88,16 @@ class RoundRobin:
 
     Attributes:
         sentinel: the graph whose runs are interspersed in every pass.
-        seed: of the shuffling.
         sentinel_every: engines per run of the sentinel within a pass; one run at the least.
         builds: how many engines are built of each graph, from scratch (`Backend.rebuild`); samples are then keyed by
             `build_key`. None for one engine, from the caches.
-        plain_passes: passes after those in which each run is timed by the wall clock alone.
     """
 
     sentinel: GraphArtifact
-    seed: int = 0
     sentinel_every: int = 16
     builds: int | None = None
-    plain_passes: int = 0
+
+    runs_per_pass: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.builds is not None and self.builds < 1:
@@ -120,6 +118,11 @@ class Isolated:
     runs_per_interval: int = 1
     cold: bool = False
 
+    @property
+    def runs_per_pass(self) -> int:
+        """Of each engine."""
+        return self.runs_per_interval
+
     def __post_init__(self) -> None:
         if self.runs_per_interval < 1:
             raise InvalidSpecError(f"isolated timing needs runs_per_interval ≥ 1, not {self.runs_per_interval}")
@@ -134,12 +137,16 @@ class TimingRequest:
         mode: how the engines are run.
         passes: timed passes: one run of each engine, or `runs_per_interval` runs of an isolated one.
         warmup_passes: passes before them, not timed: one run of each engine.
+        plain_passes: passes after them in which each run is timed by the wall clock alone.
+        seed: of the order of runs.
     """
 
     artifacts: tuple[GraphArtifact, ...]
     mode: RoundRobin | Isolated
     passes: int
     warmup_passes: int = 2
+    plain_passes: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if len({artifact.request.key() for artifact in self.artifacts}) != len(self.artifacts) or not self.artifacts:

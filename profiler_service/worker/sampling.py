@@ -135,7 +135,7 @@ def run_passes(
     """Time `passes` passes over the engines, garbage collector off. The device is read between passes, never within one.
 
     Raises:
-        RunError, DeviceMemoryError: an engine failed; nothing of the visit is kept.
+        RunError, DeviceMemoryError: an engine failed; the visit has no times then.
         BackendUnavailableError: the device does not answer any more.
     """
     engines_ms: list[list[float]] = [[] for _ in engines]

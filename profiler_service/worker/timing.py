@@ -111,7 +111,7 @@ class TimingWorker:
         """Time the request's engines. All are closed when this returns.
 
         A failure means that the sentinel or an isolated engine failed; or that one of several engines failed after its first
-        run, when nobody knows which.
+        run, when it is not known which.
         """
         backend, mode = self._backend, request.mode
         started_at = datetime.now(UTC)
@@ -122,17 +122,15 @@ class TimingWorker:
                 return live
             build_s = watch.lap()
             (key,) = live.engines if isinstance(mode, Isolated) else (None,)
-            rng = random.Random(mode.seed if isinstance(mode, RoundRobin) else 0)  # noqa: S311 - an order, not a secret
+            rng = random.Random(request.seed)  # noqa: S311 - an order, not a secret
             try:
                 activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_passes, live.run_s))
                 _warm_up(backend, live, mode, request.warmup_passes, rng)
                 warmup_s = watch.lap()
-                runs = request.passes * (mode.runs_per_interval if isinstance(mode, Isolated) else 1)
-                activity.note(Phase.RUNNING, key, self._allowance_s(runs, live.run_s))
+                activity.note(Phase.RUNNING, key, self._allowance_s(request.passes * mode.runs_per_pass, live.run_s))
                 times = _run_passes(backend, live, mode, request.passes, rng)
-                plain_passes = mode.plain_passes if isinstance(mode, RoundRobin) else 0
-                activity.note(Phase.RUNNING, key, self._allowance_s(plain_passes, live.run_s))
-                plain = run_plainly(list(live.engines.values()), passes=plain_passes, rng=rng)
+                activity.note(Phase.RUNNING, key, self._allowance_s(request.plain_passes, live.run_s))
+                plain = run_plainly(list(live.engines.values()), passes=request.plain_passes, rng=rng)
             except Exception as error:
                 return _failure(backend, error, key, activity)
             return TimingResult(
@@ -177,12 +175,12 @@ class TimingWorker:
         if isinstance(mode, Isolated):
             isolated = self._started(backend, request.artifacts, activity, open_engines)
             return isolated.failures[0] if isolated.failures else isolated
-        alone = self._started(backend, [mode.sentinel], activity, open_engines)
-        if alone.failures:
-            return replace(alone.failures[0], message=f"the sentinel failed: {alone.failures[0].message}")
+        sentinel = self._started(backend, [mode.sentinel], activity, open_engines)
+        if sentinel.failures:
+            return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
         group = self._started(backend, request.artifacts, activity, open_engines, builds=mode.builds)
-        (group.sentinel,) = alone.engines.values()
-        group.run_s += alone.run_s
+        (group.sentinel,) = sentinel.engines.values()
+        group.run_s += sentinel.run_s
         return group
 
     def _started(

@@ -162,7 +162,7 @@ class FakeWorkers:
             windows=windows,
             plain_ms={
                 artifact.request.key(): self._samples(
-                    true_ms(artifact.request) * factor * self.wall_clock, mode.plain_passes, ()
+                    true_ms(artifact.request) * factor * self.wall_clock, request.plain_passes, ()
                 )
                 for artifact in request.artifacts
                 if artifact.request.key() not in leaving

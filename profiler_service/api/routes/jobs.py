@@ -101,5 +101,5 @@ async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceRespons
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))
 def cancel_job(job_id: JobId, services: ServicesDep) -> JobPublic:
-    """Ask a job to end. What it has measured is kept."""
+    """Ask a job to end. What it has measured stays."""
     return services.queue.cancel(job_id)

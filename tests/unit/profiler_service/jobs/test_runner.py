@@ -91,7 +91,7 @@ class TestWholeGrid:
     def test_groups_have_company_and_change(self, bench: Bench) -> None:
         bench.run(bench.submit())
         assert all(len(group.artifacts) >= MIN_LIVE for group in bench.workers.groups)
-        assert len({group.mode.seed for group in bench.workers.groups}) == len(bench.workers.groups)
+        assert len({group.seed for group in bench.workers.groups}) == len(bench.workers.groups)
 
     def test_conditions_are_recorded(self, bench: Bench) -> None:
         job = bench.submit()
