@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from models.spec.wire import JobPublic
+from models.spec.wire import JobCreate
 from profiler_service.jobs.host import HostWatch
 from profiler_service.jobs.planner import JobPlan, Outstanding, PlannedGraph
 from profiler_service.jobs.reporting import PhaseSeconds, Reporter, Work
@@ -56,9 +56,19 @@ class JobContext:
     host: HostWatch = field(default_factory=HostWatch)
 
     @property
-    def job(self) -> JobPublic:
-        """As it stood when it was planned."""
-        return self.outstanding.job
+    def id(self) -> str:
+        """Of the job."""
+        return self.outstanding.job.id
+
+    @property
+    def table_id(self) -> str:
+        """Of the job's table."""
+        return self.outstanding.job.table_id
+
+    @property
+    def request(self) -> JobCreate:
+        """What the job asks for."""
+        return self.outstanding.job.request
 
     @property
     def plan(self) -> JobPlan:

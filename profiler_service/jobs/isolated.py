@@ -71,13 +71,13 @@ def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact]) ->
         number = job.begin_round()
         sentinel_ms = _sentinel_ms(job, artifacts[SENTINEL_GRAPH.key()])
         pending = list(job.tracker.pending)
-        random.Random(f"{job.job.id} {number}").shuffle(pending)  # noqa: S311 - repeatable, not secret
+        random.Random(f"{job.id} {number}").shuffle(pending)  # noqa: S311 - repeatable, not secret
         for planned in pending:
             if job.stopped():
                 return
             start_s = perf_counter()
             job.host.begin()
-            times = job.workers.time(isolated_request(artifacts[planned.graph.key], job.job.request.protocol, job.budget))
+            times = job.workers.time(isolated_request(artifacts[planned.graph.key], job.request.protocol, job.budget))
             host = job.host.end()
             if isinstance(times, Failure):
                 job.tracker.fail(times if times.key is not None else replace(times, key=planned.graph.key))

@@ -48,7 +48,7 @@ def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, pl
         artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
         plain_check: whether engines are timed here; otherwise the scale is learned only.
     """
-    table_id, keys = job.job.table_id, [planned.key for planned in job.plan.workloads]
+    table_id, keys = job.table_id, [planned.key for planned in job.plan.workloads]
     timed = None
     if job.tracker.measured and plain_check and not job.stopped():
         timed = time_plainly(job, list(job.store.measurements(table_id, keys).values()), artifacts)
@@ -58,7 +58,7 @@ def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, pl
         on_a_gpu = bool(job.workers.description.target.compute_capability)
         check = compare(timed, entries, scale, at=datetime.now(UTC), device=on_a_gpu)
         job.store.set_check(table_id, check)
-        log.info("checked by the wall clock", job=job.job.id, outcome=check.outcome.value, ratio=check.ratio)
+        log.info("checked by the wall clock", job=job.id, outcome=check.outcome.value, ratio=check.ratio)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def time_plainly(job: JobContext, entries: Sequence[Measurement], artifacts: Map
         artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
     """
     job.reporter.phase("checking by the wall clock")
-    rng = random.Random(f"{job.job.id} check")  # noqa: S311 - repeatable, not secret
+    rng = random.Random(f"{job.id} check")  # noqa: S311 - repeatable, not secret
     built, subjects = dict(artifacts), _subjects(entries, artifacts)
     if not any(isinstance(entry.workload, ArchitectureSpec) for entry in entries):
         architecture = job.outstanding.space.sample(np.random.default_rng(rng.getrandbits(32)))

@@ -40,10 +40,10 @@ def measure_rebuilds(job: JobContext, artifacts: Mapping[str, GraphArtifact]) ->
         JobError: the sentinel cannot be built.
     """
     outstanding = job.outstanding
-    measured = job.store.measurements(job.job.table_id, outstanding.requested).values()
-    entries = to_rebuild(job.job, measured, outstanding.since, job.store)
+    measured = job.store.measurements(job.table_id, outstanding.requested).values()
+    entries = to_rebuild(outstanding.job, measured, outstanding.since, job.store)
     workloads = [entry.workload for entry in entries]
-    planned = plan_job(workloads, outstanding.space, job.job.request.protocol, finished=(), seed=job.job.id).workloads
+    planned = plan_job(workloads, outstanding.space, job.request.protocol, finished=(), seed=job.id).workloads
     absent = [plan.graph.request for plan in planned if plan.graph.key not in artifacts]
     built = {**artifacts, **build_graphs(job, absent)} if absent else artifacts
     if job.stopped():  # perhaps before everything could be built and checked
@@ -62,17 +62,16 @@ def _rebuild(
     artifacts: Mapping[str, GraphArtifact],
 ) -> bool:
     """Rebuild the entries, by graph key; whether all of them were."""
-    rng = random.Random(f"{job.job.id} rebuilds")  # noqa: S311 - repeatable, not secret
-    visits = _RebuildVisits(job, artifacts[SENTINEL_GRAPH.key()], rng=rng)
-    visits.save([], [_lost(job, entry, key) for key, entry in entries.items() if key not in artifacts], at=datetime.now(UTC))
-    visits.subjects = {
+    rng = random.Random(f"{job.id} rebuilds")  # noqa: S311 - repeatable, not secret
+    subjects = {
         key: _Subject(entry.key(), entry.workload.label(), entry.value_ms, artifacts[key])
         for key, entry in entries.items()
         if key in artifacts and entry.value_ms is not None
     }
-    members = [
-        Member(plan.graph.key, BUILDS * job.memory_bytes(plan.graph)) for plan in planned if plan.graph.key in visits.subjects
-    ]
+    visits = _RebuildVisits(job, artifacts[SENTINEL_GRAPH.key()], subjects, rng=rng)
+    visits.save([], [_lost(job, entry, key) for key, entry in entries.items() if key not in artifacts], at=datetime.now(UTC))
+    graphs = [plan.graph for plan in planned if plan.graph.key in subjects]
+    members = [Member(graph.key, BUILDS * job.memory_bytes(graph)) for graph in graphs]
     return visits.visit(draw_groups(members, [], _group_limits(job.limits), rng))
 
 
@@ -114,15 +113,14 @@ class _RebuildVisits:
     Args:
         job: whose workers build and time.
         sentinel: its artifact.
-        rng: decides the order of runs.
-
-    Attributes:
         subjects: graph key to entry.
+        rng: decides the order of runs.
     """
 
-    def __init__(self, job: JobContext, sentinel: GraphArtifact, *, rng: random.Random) -> None:
-        self._job, self._sentinel, self._rng = job, sentinel, rng
-        self.subjects: Mapping[str, _Subject] = {}
+    def __init__(
+        self, job: JobContext, sentinel: GraphArtifact, subjects: Mapping[str, _Subject], *, rng: random.Random
+    ) -> None:
+        self._job, self._sentinel, self._subjects, self._rng = job, sentinel, subjects, rng
         self._queue: deque[Group] = deque()
 
     def visit(self, groups: Iterable[Group]) -> bool:
@@ -140,7 +138,7 @@ class _RebuildVisits:
         started_at = datetime.now(UTC)
         outcome = self._job.workers.time(
             TimingRequest(
-                tuple(self.subjects[key].artifact for key in group.keys),
+                tuple(self._subjects[key].artifact for key in group.keys),
                 RoundRobin(self._sentinel, sentinel_every=OPERATORS_PER_SENTINEL, builds=BUILDS),
                 passes=self._rounds * self._job.budget.passes,
                 warmup_passes=self._job.budget.warmup_passes,
@@ -159,20 +157,20 @@ class _RebuildVisits:
         counted = unthrottled if len(unthrottled) >= 2 else rounds
         division = single_out(group, times.failures)
         self._queue.extend(division.retries)
-        rebuilt = [_rebuilt(self.subjects[key], spread) for key in group.keys if (spread := _spread(key, counted)) is not None]
+        rebuilt = [_rebuilt(self._subjects[key], spread) for key in group.keys if (spread := _spread(key, counted)) is not None]
         self.save(rebuilt, self._failed(division.culprits), at=at, throttled=counted is not unthrottled)
 
     def _untimed(self, failure: Failure, group: Group, *, at: datetime) -> None:
         """Save the culprit's failure, and queue what is left of the group."""
         if failure.key == SENTINEL_GRAPH.key():  # without the sentinel no part of the group can be timed
-            self.save([], [_failed(self.subjects[key], failure) for key in group.keys], at=at)
+            self.save([], [_failed(self._subjects[key], failure) for key in group.keys], at=at)
             return
         division = divide(group, failure)
         self._queue.extend(division.retries)
         self.save([], self._failed(division.culprits), at=at)
 
     def _failed(self, failures: Iterable[Failure]) -> list[FailedRebuild]:
-        return [_failed(self.subjects[str(failure.key)], failure) for failure in failures]
+        return [_failed(self._subjects[str(failure.key)], failure) for failure in failures]
 
     def save(
         self, entries: Sequence[RebuiltEntry], failures: Sequence[FailedRebuild], *, at: datetime, throttled: bool = False
@@ -181,7 +179,7 @@ class _RebuildVisits:
         if not entries and not failures:
             return
         self._job.store.add_rebuild_spread(
-            self._job.job.table_id,
+            self._job.table_id,
             RebuildSpread(
                 builds=BUILDS,
                 rounds=self._rounds,

@@ -54,7 +54,7 @@ def measure_round_robin(job: JobContext, artifacts: dict[str, GraphArtifact]) ->
     tracker.finalize()
     while tracker.pending and not job.stopped():
         number = job.begin_round()
-        rng = random.Random(f"{job.job.id} {number}")  # noqa: S311 - repeatable, not secret
+        rng = random.Random(f"{job.id} {number}")  # noqa: S311 - repeatable, not secret
         visits = _Round(job, artifacts, units, number=number, rng=rng)
         pending = tracker.pending
         members = [job.member(planned.graph, planned.base) for planned in pending if not planned.is_network]

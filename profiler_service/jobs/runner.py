@@ -235,7 +235,7 @@ def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:
     artifacts = build_graphs(job, [graph.request for graph in job.plan.graphs])
     _time(job, artifacts)
     done = not job.tracker.pending
-    if job.job.request.protocol is ProtocolName.IN_CONTEXT:
+    if job.request.protocol is ProtocolName.IN_CONTEXT:
         confirm_scale(job, artifacts, plain_check=plain_check)
     if done and job.outstanding.rebuild:
         done = measure_rebuilds(job, artifacts)
@@ -248,7 +248,7 @@ def _time(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
     if (job.tracker.pending or job.outstanding.rebuild) and not job.stopped():
         warm_up(job, artifacts[SENTINEL_GRAPH.key()])
     if job.tracker.pending and not job.stopped():
-        if job.job.request.protocol is ProtocolName.IN_CONTEXT:
+        if job.request.protocol is ProtocolName.IN_CONTEXT:
             measure_round_robin(job, artifacts)
         else:
             measure_isolated(job, artifacts)
