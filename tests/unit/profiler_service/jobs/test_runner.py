@@ -170,6 +170,18 @@ class TestReference:
         assert worst_error(found) < 1e-5
         assert found[GRID[22].key()].sentinel_ratio == pytest.approx(1.5)
 
+    def test_a_first_job_that_began_in_a_slow_phase_measures_on(self, bench: Bench) -> None:
+        """Once the scale is learned, rounds of the slow phase do not count, and others take their place."""
+        bench.configure(live_engines=10)
+        slow = len(range(0, 39, 7)) * 3
+        bench.workers.slowdown = lambda group: 1.5 if group < slow else 1.0
+        job = bench.submit(budget=Budget.NORMAL)
+        bench.run(job)
+        found = entries(bench, job)
+        assert worst_error(found) < 1e-5
+        assert {entry.rounds for entry in found.values()} == {BUDGETS[Budget.NORMAL].min_rounds}
+        assert not any(entry.flags for entry in found.values())
+
     def test_a_first_job_on_a_slow_machine_is_put_right_by_a_later_one(self, bench: Bench) -> None:
         """Its values are rescaled, flagged since they were measured in a slow phase, and measured again with the next job."""
         bench.workers.slowdown = lambda group: 1.4
