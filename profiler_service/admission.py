@@ -14,7 +14,7 @@ from models.spec.measurements import PROTOCOL_VERSIONS, ProtocolName, Workload
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.conditions import cpu_bounds
-from profiler_service.measure.memory import network_bytes
+from profiler_service.measure.groups import network_bytes
 from profiler_service.version import service_version
 from profiler_service.worker.protocol import BackendDescription
 from profiler_service.worker.sampling import HOT_RUNS

@@ -12,8 +12,7 @@ import psutil
 
 from models.spec.base import Record
 from profiler_service.backends.processor import usable_cores
-from profiler_service.jobs.control_group import ControlGroup
-from profiler_service.jobs.host import HostWatch
+from profiler_service.jobs.host import ControlGroup, HostWatch
 from profiler_service.measure.visits import HostState
 
 LOOK_S = 0.5

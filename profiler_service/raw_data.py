@@ -12,10 +12,9 @@ from models.spec.measurements import Measurement, ProtocolName, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.tables import TableInfo
 from profiler_service.errors import EntryChoiceError
-from profiler_service.jobs.planner import graph_key
 from profiler_service.measure.statistics import median
 from profiler_service.measure.values import RoundValue, VisitMedian, round_values
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.visits import Visit, graph_key
 from profiler_service.storage.store import Store
 
 Role = Literal["operator", "base", "network"]

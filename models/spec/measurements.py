@@ -45,7 +45,7 @@ PROTOCOL_VERSIONS: dict[ProtocolName, int] = dict.fromkeys(ProtocolName, 1)
 
 
 class Budget(StrEnum):
-    """How much time a job may spend; see `profiler_service.measure.budgets`."""
+    """How much time a job may spend; see `profiler_service.measure.stopping`."""
 
     QUICK = "quick"
     NORMAL = "normal"

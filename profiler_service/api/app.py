@@ -9,7 +9,8 @@ from profiler_service.api import errors, openapi
 from profiler_service.api.dependencies import AccessPolicy, Services, admit_everyone, require_access
 from profiler_service.api.metrics import Metrics
 from profiler_service.api.middleware import BodyLimit, RequestContext
-from profiler_service.api.routes import health, jobs, tables, target
+from profiler_service.api.routes import jobs, tables
+from profiler_service.api.routes.service import health_router, target_router
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -46,9 +47,9 @@ def create_app(
         redoc_url=None,
     )
     app.state.services = Services(settings, store, queue, backend, metrics, access)
-    app.include_router(health.router)
+    app.include_router(health_router)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_access)], responses=openapi.problems(*openapi.ALWAYS))
-    for router in (target.router, jobs.router, tables.router):
+    for router in (target_router, jobs.router, tables.router):
         v1.include_router(router)
     app.include_router(v1)
     errors.install(app)

@@ -72,7 +72,7 @@ def install(app: FastAPI) -> None:
 
 
 def unexpected(request_id: str) -> JSONResponse:
-    """The answer to an error that nobody foresaw: nothing of its text, which is in the log, leaves the service."""
+    """The answer to an unforeseen error: nothing of its text, which is in the log, leaves the service."""
     return respond(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         ErrorCode.INTERNAL,

@@ -1,18 +1,152 @@
-"""The service's description of itself: every error response of every call, and an example of every document."""
+"""The service's description of itself: every error response of every call, and an example of every document, made from the wire
+models themselves so that none can go stale.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
-from models.spec.wire import JSON_MEDIA_TYPE, ErrorBody
-from profiler_service.api.examples import ERRORS, examples
+from models.spaces.base import SearchSpace
+from models.spaces.registry import space_class, space_names
+from models.spec.errors import ErrorCode
+from models.spec.measurements import Budget, Measurement
+from models.spec.operators import OperatorSpec
+from models.spec.table_files import TableFormat, to_bytes
+from models.spec.tables import Table, TableInfo
+from models.spec.targets import TargetSpec
+from models.spec.wire import (
+    CSV_MEDIA_TYPE,
+    JSON_MEDIA_TYPE,
+    ErrorBody,
+    ErrorDetail,
+    HealthPublic,
+    JobCounts,
+    JobCreate,
+    JobPublic,
+    JobState,
+    LookupRequest,
+    LookupResponse,
+    SpacePublic,
+    TablePublic,
+    TargetPublic,
+)
+from profiler_service.version import service_version
+
+_REQUEST_ID = "4f1d7a0c2b9e4c36a5d8e7f60912b3c4"
+_WHEN = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A call's documents.
+
+    Attributes:
+        response: media type to the document of a success.
+        request: what a body may look like, by what it asks for; None where there is no body.
+    """
+
+    response: Mapping[str, Any]
+    request: Mapping[str, Any] | None = field(default=None)
+
+
+def _error(code: ErrorCode, message: str, hint: str) -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint, request_id=_REQUEST_ID))
+
+
+ERRORS: Mapping[int, ErrorBody] = {
+    404: _error(ErrorCode.NOT_FOUND, "no table '0123456789abcdef'", "GET /v1/tables lists them."),
+    406: _error(ErrorCode.NOT_ACCEPTABLE, "a table cannot be sent as 'image/png'", f"Accept one of {JSON_MEDIA_TYPE}, …"),
+    409: _error(ErrorCode.CONFLICT, "job 'a1b2' is done already", "A job can be called off until it is done."),
+    413: _error(ErrorCode.TOO_LARGE, "the request's body has more than 33554432 bytes", "Ask for fewer workloads at a time."),
+    415: _error(ErrorCode.INVALID_REQUEST, "a body of type 'text/plain' is not read here", f"Send {JSON_MEDIA_TYPE}."),
+    422: _error(ErrorCode.UNKNOWN_NAME, "body.workloads.0.operator.kind: unknown operator kind 'conv4x4'", "Known: …"),
+    500: _error(ErrorCode.INTERNAL, "the service failed unexpectedly", f"Its log says why, at request id {_REQUEST_ID}."),
+    503: _error(ErrorCode.STORAGE, "the database is read-only", "Check the permissions of the file and its directory."),
+}
+"""What each status may look like; the texts of real errors name what was asked."""
+
+
+@cache
+def examples() -> Mapping[str, Example]:
+    """Each call's example by its operation id, the name of its route's function."""
+    space = space_class(space_names()[0]).defaults()
+    target = TargetSpec(device="Example CPU", backend="onnxruntime", versions={"onnxruntime": "1.20.0"}, threads=1)
+    operator = OperatorSpec(kind="conv3x3", in_channels=64, out_channels=96, height=64, width=128, stride=2)
+    measurement = Measurement(
+        workload=operator, value_ms=0.412, stderr_ms=0.003, base_ms=0.08, samples=72, rounds=6, measured_at=_WHEN
+    )
+    table = Table(info=TableInfo(target=target, space=space.spec, created_at=_WHEN), entries=(measurement,))
+    table_id = table.info.id()
+    jobs = _jobs(space, operator)
+    job = _job(jobs["the whole grid of a space"], table_id)
+    health = HealthPublic(status="ok", service_version=service_version())
+    one_table = {
+        JSON_MEDIA_TYPE: to_bytes(table, TableFormat.JSON).decode(),
+        CSV_MEDIA_TYPE: to_bytes(table, TableFormat.CSV).decode(),
+    }
+    wanted = LookupRequest(table_id=table_id, workloads=(operator, operator.model_copy(update={"out_channels": 128})))
+    found = LookupResponse(table_id=table_id, results=(measurement, None))
+    listed = TablePublic(id=table_id, info=table.info, entries=1, failed=0, etag="9f2c4b7d1e6a8035")
+    return {
+        "healthz": Example(_json(health)),
+        "readyz": Example(_json(health.model_copy(update={"checks": {"database": "ok", "queue": "ok"}}))),
+        "target": Example(_json(TargetPublic(id=target.id(), target=target, service_version=service_version()))),
+        "spaces": Example(_json([SpacePublic(name=space.name, defaults=space.spec, description=space.description)])),
+        "create_job": Example(_json(job), {name: _plain(request) for name, request in jobs.items()}),
+        "list_jobs": Example(_json([job])),
+        "read_job": Example(_json(job)),
+        "cancel_job": Example(_json(job.model_copy(update={"state": JobState.CANCELLED}))),
+        "list_tables": Example(_json([listed])),
+        "read_table": Example(one_table),
+        "lookup": Example(_json(found), {"two operators, one of them unknown": _plain(wanted)}),
+    }
+
+
+def _jobs(space: SearchSpace, operator: OperatorSpec) -> dict[str, JobCreate]:
+    architecture = space.sample(np.random.default_rng(0))
+    return {
+        "the whole grid of a space": JobCreate(space=space.spec, budget=Budget.QUICK),
+        "one operator, again": JobCreate(space=space.spec, workloads=(operator,), remeasure=True),
+        "a network": JobCreate(space=space.spec, workloads=(architecture,), budget=Budget.THOROUGH),
+    }
+
+
+def _job(request: JobCreate, table_id: str) -> JobPublic:
+    return JobPublic(
+        id="0b6a1f3c5d7e4a2b",
+        state=JobState.RUNNING,
+        table_id=table_id,
+        request=request,
+        counts=JobCounts(total=666, reused=40, measured=212),
+        phase="round 3 of at most 6",
+        fraction=0.41,
+        eta_s=48.0,
+        created_at=_WHEN,
+        started_at=_WHEN + timedelta(seconds=2),
+    )
+
+
+def _json(document: BaseModel | list[Any]) -> dict[str, Any]:
+    plain = [_plain(item) for item in document] if isinstance(document, list) else _plain(document)
+    return {JSON_MEDIA_TYPE: plain}
+
+
+def _plain(document: BaseModel) -> Any:
+    return document.model_dump(mode="json")
+
 
 ALWAYS = (500, 503)
-"""What any call under `/v1` may answer: an error nobody foresaw, a database that is gone."""
+"""What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.progress import Work
+from profiler_service.jobs.reporting import Work
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.worker.protocol import BuildReport, Failure
 

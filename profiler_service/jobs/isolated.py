@@ -1,8 +1,9 @@
-"""The second phase of a job, the isolated protocols: every engine by itself, as most tables are made.
+"""Engines timed by themselves: the sentinel until the device is steady, and, for the isolated protocols, every engine of a job.
 
-Kept for comparison, and for other people's tables: caches are warmer or colder than in a network and boundaries differ, so that
-the values add up to networks less well than those of `in_context` (docs/measurement.md). Rounds still go over all workloads in
-turn, since a value's uncertainty is the spread between rounds here as well.
+The isolated protocols are how most tables are made. They are there for comparison, and for other people's tables: caches are
+warmer or colder than in a network and boundaries differ, so that the values add up to networks less well than those of
+`in_context` (docs/measurement.md). Rounds still go over all workloads, since a value's uncertainty is the spread between rounds
+here as well.
 """
 
 from __future__ import annotations
@@ -14,27 +15,53 @@ from time import perf_counter
 
 from models.spec.measurements import ProtocolName
 from profiler_service.backends.base import GraphArtifact
+from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.progress import Work
-from profiler_service.jobs.throttle_filter import filtered_isolated
-from profiler_service.jobs.warmup import sentinel_isolated_ms
-from profiler_service.measure.budgets import BudgetSettings
+from profiler_service.jobs.planner import PlannedWorkload
+from profiler_service.jobs.reporting import Work
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
-from profiler_service.measure.visits import Visit, disturbed
-from profiler_service.worker.protocol import Failure, IsolatedRequest
+from profiler_service.measure.statistics import median
+from profiler_service.measure.stopping import BudgetSettings
+from profiler_service.measure.visits import HostState, Visit, disturbed
+from profiler_service.worker.protocol import Failure, Isolated, TimingRequest, TimingResult
 from profiler_service.worker.sampling import HOT_RUNS
 
+_SENTINEL_RUNS = 50
+"""Runs of the sentinel whose median is compared: about 15 ms on a CPU core."""
 
-def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact], protocol: ProtocolName, *, seed: str) -> None:
+_WARMUP_RUNS = 5
+"""Runs of an isolated engine before it is timed."""
+
+_STEADY = 0.02
+"""Relative difference of two successive medians below which the device counts as steady."""
+
+_MOST_ATTEMPTS = 20
+"""After that a job starts all the same: on a noisy host the sentinel never rests."""
+
+
+def warm_up(job: JobContext, sentinel: GraphArtifact) -> None:
+    """Run the sentinel until its median is steady, and with it the device's clock.
+
+    Raises:
+        JobError: the sentinel failed.
+    """
+    job.reporter.phase("warming up")
+    previous_ms = _sentinel_ms(job, sentinel)
+    for _ in range(_MOST_ATTEMPTS):
+        present_ms = _sentinel_ms(job, sentinel)
+        if abs(present_ms / previous_ms - 1) <= _STEADY or job.stopped():
+            return
+        previous_ms = present_ms
+
+
+def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact]) -> None:
     """Add rounds until nothing of the job is pending, or it is stopped.
 
     The sentinel is timed at the start of each round, for the record: nothing is normalised with it.
 
     Args:
-        job: what is measured.
+        job: what is measured, with one of the isolated protocols.
         artifacts: graph key to artifact, of all graphs that can be timed.
-        protocol: one of the isolated ones.
-        seed: decides the order.
 
     Raises:
         JobError: the sentinel failed.
@@ -42,43 +69,58 @@ def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact], pr
     job.tracker.finalize()
     while job.tracker.pending and not job.stopped():
         number = job.begin_round()
-        sentinel_ms = sentinel_isolated_ms(job, artifacts[SENTINEL_GRAPH.key()])
-        due = list(job.tracker.pending)
-        random.Random(f"{seed} {number}").shuffle(due)  # noqa: S311 - repeatable, not secret
-        for planned in due:
+        sentinel_ms = _sentinel_ms(job, artifacts[SENTINEL_GRAPH.key()])
+        pending = list(job.tracker.pending)
+        random.Random(f"{job.id} {number}").shuffle(pending)  # noqa: S311 - repeatable, not secret
+        for planned in pending:
             if job.stopped():
                 return
             start_s = perf_counter()
             job.host.begin()
-            times = job.workers.time_isolated(isolated_request(artifacts[planned.graph.key], protocol, job.budget))
+            times = job.workers.time(isolated_request(artifacts[planned.graph.key], job.request.protocol, job.budget))
             host = job.host.end()
             if isinstance(times, Failure):
                 job.tracker.fail(times if times.key is not None else replace(times, key=planned.graph.key))
             else:
                 job.seconds.add(times)
-                times = filtered_isolated(times, job.clock)
-                visit = Visit(
-                    graph_key=planned.graph.key,
-                    round=number,
-                    visit=0,
-                    samples_ms=times.samples_ms,
-                    sentinel_ms=sentinel_ms,
-                    passes=len(times.samples_ms),
-                    accepted=not disturbed(times.device, host),
-                    started_at=times.started_at,
-                    device=times.device,
-                    host=host,
-                )
+                visit = _visit(planned, times.filtered(job.clock), host, number=number, sentinel_ms=sentinel_ms)
                 job.tracker.save_visits([visit], host_load=host.load)
             job.reporter.estimate.did(Work.VISIT, planned.operators, perf_counter() - start_s)
             job.reporter.tick()
         job.tracker.finalize()
 
 
-def isolated_request(artifact: GraphArtifact, protocol: ProtocolName, budget: BudgetSettings) -> IsolatedRequest:
+def isolated_request(artifact: GraphArtifact, protocol: ProtocolName, budget: BudgetSettings) -> TimingRequest:
     """How one of the isolated protocols times an engine."""
+    mode, passes = Isolated(), budget.isolated_runs
     if protocol is ProtocolName.ISOLATED_HOT:
-        return IsolatedRequest(artifact, runs=budget.hot_windows, runs_per_interval=HOT_RUNS)
-    if protocol is ProtocolName.ISOLATED_COLD:
-        return IsolatedRequest(artifact, runs=budget.cold_runs, cold=True)
-    return IsolatedRequest(artifact, runs=budget.isolated_runs)
+        mode, passes = Isolated(runs_per_interval=HOT_RUNS), budget.hot_windows
+    elif protocol is ProtocolName.ISOLATED_COLD:
+        mode, passes = Isolated(cold=True), budget.cold_runs
+    return TimingRequest((artifact,), mode, passes=passes, warmup_passes=_WARMUP_RUNS)
+
+
+def _visit(planned: PlannedWorkload, times: TimingResult, host: HostState, *, number: int, sentinel_ms: float) -> Visit:
+    samples_ms = times.samples_ms[planned.graph.key]
+    return Visit(
+        graph_key=planned.graph.key,
+        round=number,
+        visit=0,
+        samples_ms=samples_ms,
+        sentinel_ms=sentinel_ms,
+        passes=len(samples_ms),
+        accepted=not disturbed(times.device, host),
+        started_at=times.started_at,
+        device=times.device,
+        host=host,
+    )
+
+
+def _sentinel_ms(job: JobContext, sentinel: GraphArtifact) -> float:
+    """The sentinel's median by itself, back to back. Counts as time for warming up. Raises JobError if it fails."""
+    times = job.workers.time(TimingRequest((sentinel,), Isolated(), passes=_SENTINEL_RUNS, warmup_passes=_WARMUP_RUNS))
+    if isinstance(times, Failure):
+        raise JobError(f"the sentinel cannot be timed: {times.message}", hint="Nothing can be measured without it.")
+    job.seconds.builds_s += times.build_s
+    job.seconds.warmup_s += times.warmup_s + times.sampling_s
+    return median(times.samples_ms[sentinel.request.key()])

@@ -1,21 +1,21 @@
-"""The end of a job: some engines are timed once more by the wall clock alone, against what the table says of them.
+"""After timing: some engines are timed once more by the wall clock alone, against what the table says of them.
 
-Values are kept relative to the sentinel and turned into milliseconds by the target's scale. A wrong scale would make every
+Values are stored relative to the sentinel and turned into milliseconds by the target's scale. A wrong scale would make every
 value wrong by the same factor, and sums and networks would still agree. So a few operators and one network are timed here as
 anybody would time them, and must agree with the scaled values (docs/measurement.md).
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from math import log, sqrt
+from datetime import UTC, datetime
 
 import numpy as np
+import structlog
 
-from models.spaces.base import SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Measurement, ProtocolName
@@ -23,22 +23,42 @@ from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
-from profiler_service.jobs.planner import graph_key
-from profiler_service.jobs.throttle_filter import filtered_group
-from profiler_service.measure.scale import SLOW
-from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
 from profiler_service.measure.statistics import median
-from profiler_service.measure.visits import HostState, Visit
-from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
+from profiler_service.measure.visits import HostState, Visit, graph_key
+from profiler_service.worker.protocol import Failure, RoundRobin, TimingRequest, TimingResult
 
-OPERATORS, COMPANY, VISITS, PASSES = 4, 12, 2, 12
-"""Operators that are checked, engines that keep them company so that caches are as cold as in a job, and how often."""
+log = structlog.get_logger(__name__)
+
+OPERATORS, PADDING, VISITS, PASSES = 4, 12, 2, 12
+"""Operators that are checked, other engines that are live with them so that caches are as cold as in a job, and how often."""
 
 TOLERANCE = 0.03
 """How far plain and scaled times may be apart, as a fraction, however certain both are."""
 
 LEAST_ON_A_DEVICE_MS = 1.0
-"""On a GPU the wall clock sees launches too, some ten microseconds, so that it tells nothing of shorter runs."""
+"""On a GPU the wall clock includes launches, some ten microseconds, so that it says nothing about shorter runs."""
+
+
+def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, plain_check: bool) -> None:
+    """Time some engines by the wall clock, learn the target's scale from all visits, and save whether the two agree.
+
+    Args:
+        job: its workloads have been timed, unless it was stopped.
+        artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
+        plain_check: whether engines are timed here; otherwise the scale is learned only.
+    """
+    table_id, keys = job.table_id, [planned.key for planned in job.plan.workloads]
+    timed = None
+    if job.tracker.measured and plain_check and not job.stopped():
+        timed = time_plainly(job, list(job.store.measurements(table_id, keys).values()), artifacts)
+    scale = job.store.learn_scale(table_id)
+    if timed is not None and timed.visits and scale is not None:
+        entries = list(job.store.measurements(table_id, keys).values())  # on the scale that was learned just now
+        on_a_gpu = bool(job.workers.description.target.compute_capability)
+        check = compare(timed, entries, scale, at=datetime.now(UTC), device=on_a_gpu)
+        job.store.set_check(table_id, check)
+        log.info("checked by the wall clock", job=job.id, outcome=check.outcome.value, ratio=check.ratio)
 
 
 @dataclass(frozen=True)
@@ -51,45 +71,36 @@ class PlainVisits:
     """
 
     subjects: Mapping[str, tuple[str, str]]
-    visits: tuple[GroupTimes, ...]
+    visits: tuple[TimingResult, ...]
 
 
-def time_plainly(
-    job: JobContext,
-    space: SearchSpace,
-    entries: Sequence[Measurement],
-    artifacts: Mapping[str, GraphArtifact],
-    *,
-    seed: str,
-) -> PlainVisits:
-    """Time the largest operators of a job and one network by the wall clock, beside the sentinel, whose visits are kept.
+def time_plainly(job: JobContext, entries: Sequence[Measurement], artifacts: Mapping[str, GraphArtifact]) -> PlainVisits:
+    """Time the largest operators of a job and one network by the wall clock, beside the sentinel, whose visits are saved.
 
     Args:
-        job: whose workers time.
-        space: a random network of it is timed, unless the job measured one.
+        job: whose workers time. Unless it measured a network, a random one of its space is timed.
         entries: what the job measured.
         artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
-        seed: decides which network, and who keeps company.
     """
     job.reporter.phase("checking by the wall clock")
-    rng = random.Random(f"{seed} check")  # noqa: S311 - repeatable, not secret
+    rng = random.Random(f"{job.id} check")  # noqa: S311 - repeatable, not secret
     built, subjects = dict(artifacts), _subjects(entries, artifacts)
     if not any(isinstance(entry.workload, ArchitectureSpec) for entry in entries):
-        architecture = space.sample(np.random.default_rng(rng.getrandbits(32)))
+        architecture = job.outstanding.space.sample(np.random.default_rng(rng.getrandbits(32)))
         request = GraphRequest(subject=architecture)
         built |= build_graphs(job, [request])
         if request.key() in built:
             subjects[request.key()] = (architecture.key(), architecture.label())
     others = [key for key in artifacts if key not in subjects and key != SENTINEL_GRAPH.key()]
-    keys = [*subjects, *rng.sample(others, min(COMPANY, len(others)))]
+    keys = [*subjects, *rng.sample(others, min(PADDING, len(others)))]
     number = job.tracker.begin_round()
-    visits: list[GroupTimes] = []
+    visits: list[TimingResult] = []
     while subjects and len(visits) < VISITS and not job.stopped():
         job.host.begin()
-        times = job.workers.time_group(
-            GroupRequest(
-                artifacts=tuple(built[key] for key in keys),
-                sentinel=built[SENTINEL_GRAPH.key()],
+        times = job.workers.time(
+            TimingRequest(
+                tuple(built[key] for key in keys),
+                RoundRobin(built[SENTINEL_GRAPH.key()]),
                 passes=PASSES,
                 plain_passes=PASSES,
                 seed=rng.getrandbits(32),
@@ -98,7 +109,7 @@ def time_plainly(
         host = job.host.end()
         if isinstance(times, Failure):
             break
-        times = filtered_group(times, job.clock)
+        times = times.filtered(job.clock)
         visit = _sentinel_visit(times, host, number, len(visits))
         job.tracker.save_visits([visit])
         visits.append(times)
@@ -112,7 +123,7 @@ def compare(
 
     Args:
         found: what was timed.
-        entries: what the table says of the same engines, in milliseconds of `scale`. Of others the visits themselves tell.
+        entries: what the table says of the same engines, in milliseconds of `scale`. Of others the visits are used.
         scale: of the target.
         at: UTC.
         device: whether the engines ran on a GPU.
@@ -130,9 +141,9 @@ def compare(
         if quiet:
             why = "nothing that was timed is long enough"
         return ScaleCheck(at=at, outcome=CheckOutcome.NOT_QUIET, message=f"the wall clock could not confirm the values: {why}")
-    logs = [log(workload.plain_ms / workload.scaled_ms) for workload in checked]
+    logs = [math.log(workload.plain_ms / workload.scaled_ms) for workload in checked]
     ratio = float(np.exp(median(logs)))
-    spread = float(np.std(logs, ddof=1)) / sqrt(len(logs)) if len(logs) > 1 else 0.0
+    spread = float(np.std(logs, ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
     uncertainty = float(np.hypot(scale.relative_stderr, spread))
     limit = max(TOLERANCE, 3 * uncertainty)
     outcome = CheckOutcome.AGREES if abs(ratio - 1) <= limit else CheckOutcome.DISAGREES
@@ -161,7 +172,7 @@ def _gross_ms(entry: Measurement) -> float:
 
 
 def _checked(
-    key: str, name: str, label: str, entry: Measurement | None, visits: Sequence[GroupTimes], scale: Scale
+    key: str, name: str, label: str, entry: Measurement | None, visits: Sequence[TimingResult], scale: Scale
 ) -> CheckedWorkload | None:
     seen = [times for times in visits if times.plain_ms.get(key)]
     if not seen:
@@ -176,7 +187,7 @@ def _checked(
     )
 
 
-def _sentinel_visit(times: GroupTimes, host: HostState, number: int, index: int) -> Visit:
+def _sentinel_visit(times: TimingResult, host: HostState, number: int, index: int) -> Visit:
     return Visit(
         graph_key=SENTINEL_GRAPH.key(),
         round=number,

@@ -13,7 +13,7 @@ import structlog
 from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError
-from profiler_service.jobs.events import JobEvents
+from profiler_service.jobs.reporting import JobEvents
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.storage.store import Store
 
@@ -26,7 +26,7 @@ class JobQueue:
     At the start it takes up what an earlier process left unfinished. All methods may be called from any thread.
 
     Args:
-        store: where jobs are kept.
+        store: where jobs are stored.
         runner: runs them.
         stop_timeout_s: for the running visit to end when the queue stops; then its processes are killed, and only that
             visit is lost.
@@ -81,7 +81,7 @@ class JobQueue:
 
         Raises:
             JobConflictError: the key was used for another request.
-            StorageError: the job cannot be kept.
+            StorageError: the job cannot be stored.
         """
         with self._changed:
             job = self._store.create_job(request, table_id, idempotency_key=idempotency_key)
@@ -91,7 +91,7 @@ class JobQueue:
         return job
 
     def cancel(self, job_id: str) -> JobPublic:
-        """End a job; what it has measured is kept. One that is running here ends after its present visit.
+        """End a job; what it has measured stays. One that is running here ends after its present visit.
 
         Raises:
             JobNotFoundError: no such job.

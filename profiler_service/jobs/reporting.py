@@ -1,15 +1,93 @@
-"""What a running job tells: its state in the store and to whoever watches, and where its time went."""
+"""What a running job reports: how far it is and how long it will take, where its time went, and its states as they change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from time import monotonic
 
 from models.spec.wire import JobCounts, JobPublic
-from profiler_service.jobs.progress import Throttle, WorkEstimate
 from profiler_service.storage.store import Store
-from profiler_service.worker.protocol import GroupTimes, IsolatedTimes
+from profiler_service.worker.protocol import TimingResult
+
+_REMEMBERED = 32
+"""Portions of each kind of work that its rate is taken from: older ones were cheaper or dearer, fewer are noisy."""
+
+
+class Work(Enum):
+    """The kinds of work of a job. A unit of one is taken to cost as much as a unit of the other until it is known."""
+
+    BUILD = auto()
+    """Making, building and checking one graph."""
+    VISIT = auto()
+    """Timing one operator in one round. A network counts as many units as it has operators."""
+
+
+class WorkEstimate:
+    """Adds up work that was done and work that is left. `fraction` never falls, although more work may turn up."""
+
+    def __init__(self) -> None:
+        self._left = dict.fromkeys(Work, 0.0)
+        self._done = 0.0
+        self._portions = {work: deque[tuple[float, float]](maxlen=_REMEMBERED) for work in Work}
+        self._fraction = 0.0
+
+    def expect(self, work: Work, units: float) -> None:
+        """So much of that work is left, from now on."""
+        self._left[work] = max(units, 0.0)
+
+    def did(self, work: Work, units: float, seconds: float) -> None:
+        """So much of what was left is done, and took so long. No units: the time was lost, and counts for the rest."""
+        self._left[work] = max(self._left[work] - units, 0.0)
+        self._done += units
+        self._portions[work].append((units, max(seconds, 0.0)))
+
+    @property
+    def fraction(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+        if self._done:
+            self._fraction = max(self._fraction, self._done / (self._done + sum(self._left.values())))
+        return self._fraction
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left; None before anything was done."""
+        rates = {work: rate for work in Work if (rate := self._rate_s(work)) is not None}
+        if not rates:
+            return None
+        unknown = sum(rates.values()) / len(rates)
+        return sum(left * rates.get(work, unknown) for work, left in self._left.items())
+
+    def _rate_s(self, work: Work) -> float | None:
+        """Seconds per unit of late."""
+        units = sum(portion for portion, _ in self._portions[work])
+        return sum(seconds for _, seconds in self._portions[work]) / units if units else None
+
+
+class Throttle:
+    """Lets something through a few times a second.
+
+    Args:
+        interval_s: at least so long apart.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, interval_s: float = 0.3, clock: Callable[[], float] = monotonic) -> None:
+        self._interval_s, self._clock = interval_s, clock
+        self._last_s: float | None = None
+
+    def ready(self) -> bool:
+        """Whether it is time again; then the time runs anew."""
+        now_s = self._clock()
+        if self._last_s is not None and now_s - self._last_s < self._interval_s:
+            return False
+        self._last_s = now_s
+        return True
+
 
 OnProgress = Callable[[JobPublic], None]
 
@@ -38,19 +116,19 @@ class Reporter:
         self._throttle = Throttle(clock=clock)
 
     def phase(self, text: str) -> None:
-        """Tell that something else is done from now on: `building`, `round 3 of at most 6` …"""
-        self._tell(phase=text)
+        """Report what is done from now on: `building`, `round 3 of at most 6` …"""
+        self._report(phase=text)
 
     def tick(self) -> None:
-        """Tell how far the job is, unless that was told just now."""
+        """Report how far the job is, unless that was reported just now."""
         if self._throttle.ready():
-            self._tell()
+            self._report()
 
     def finish(self) -> None:
-        """Tell how far the job came; nothing is known of the time left any more."""
-        self._tell()
+        """Report how far the job came; nothing is known of the time left any more."""
+        self._report()
 
-    def _tell(self, **changes: object) -> None:
+    def _report(self, **changes: object) -> None:
         estimate = self.estimate
         self._on_progress(
             self._store.update_job(
@@ -67,7 +145,7 @@ class PhaseSeconds:
         waiting_s: for the device, while another process measured.
         graphs_s: waiting for graphs to be made. builds_s: for engines to be built and checked, and built again for each visit.
         warmup_s, sampling_s: passes that were not timed, and those that were.
-        rebuilds_s: for telling how much builds differ, everything together.
+        rebuilds_s: finding out how much builds differ, everything together.
         total_s: everything; what is missing in the sum of the others went into storing, statistics and starting processes.
         visits, repeats: of groups; repeats are those that the sentinel asked for.
         peak_rss_bytes: most memory that the timing process held.
@@ -84,7 +162,7 @@ class PhaseSeconds:
     repeats: int = 0
     peak_rss_bytes: int = 0
 
-    def add(self, times: GroupTimes | IsolatedTimes, *, repeat: bool = False) -> None:
+    def add(self, times: TimingResult, *, repeat: bool = False) -> None:
         """Count one visit."""
         self.builds_s += times.build_s
         self.warmup_s += times.warmup_s
@@ -92,3 +170,54 @@ class PhaseSeconds:
         self.visits += 1
         self.repeats += repeat
         self.peak_rss_bytes = max(self.peak_rss_bytes, times.peak_rss_bytes)
+
+
+_LOOK_AGAIN_S = 2.0
+"""How often the store is asked when nothing is heard: the job may be running in another process."""
+
+
+class JobEvents:
+    """The states of one job as they change: the present one first, the final one last. An asynchronous iterable.
+
+    States that were not taken in time are skipped, the final one never. Made in a running event loop; `put` may be called
+    from any thread.
+
+    Args:
+        job: its present state.
+        look: reads it from the store.
+    """
+
+    def __init__(self, job: JobPublic, look: Callable[[], JobPublic]) -> None:
+        self.job_id = job.id
+        self._look = look
+        self._loop = asyncio.get_running_loop()
+        self._latest = job
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    def put(self, job: JobPublic) -> None:
+        """Take in a new state."""
+        with suppress(RuntimeError):  # the loop was closed: there is no reader any more
+            self._loop.call_soon_threadsafe(self._take_in, job)
+
+    async def __aiter__(self) -> AsyncIterator[JobPublic]:
+        """Each state once."""
+        while True:
+            await self._wait()
+            self._changed.clear()
+            job = self._latest
+            yield job
+            if job.state.final:
+                return
+
+    async def _wait(self) -> None:
+        while not self._changed.is_set():
+            try:
+                await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
+            except TimeoutError:
+                self._take_in(await asyncio.to_thread(self._look))
+
+    def _take_in(self, job: JobPublic) -> None:
+        if job != self._latest and not self._latest.state.final:
+            self._latest = job
+            self._changed.set()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from threading import Event
 from time import perf_counter
+from typing import Any
 
 import structlog
 
@@ -20,22 +19,19 @@ from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobConflictError, StorageError
 from profiler_service.jobs.building import build_graphs
-from profiler_service.jobs.context import JobContext
+from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
-from profiler_service.jobs.isolated import measure_isolated
-from profiler_service.jobs.outstanding import Outstanding, outstanding_of, to_rebuild
-from profiler_service.jobs.plain_check import compare, time_plainly
-from profiler_service.jobs.planner import plan_job
+from profiler_service.jobs.isolated import measure_isolated, warm_up
+from profiler_service.jobs.plain_check import confirm_scale
+from profiler_service.jobs.planner import Outstanding, outstanding_of
 from profiler_service.jobs.rebuilding import measure_rebuilds
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
-from profiler_service.jobs.round_robin import LiveLimits, measure_round_robin
+from profiler_service.jobs.round_robin import measure_round_robin
 from profiler_service.jobs.tracker import JobTracker
-from profiler_service.jobs.warmup import warm_up
 from profiler_service.jobs.workers import Workers
-from profiler_service.measure.budgets import BUDGETS
-from profiler_service.measure.scale import SLOW
-from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 
@@ -59,12 +55,12 @@ class JobRunner:
     """Runs jobs, one at a time.
 
     Args:
-        store: where jobs, visits and measurements are kept.
+        store: where jobs, visits and measurements are stored.
         settings: how many engines may be live, and how much memory they may take.
         open_workers: makes the processes for one job; they are closed at its end.
         lock_directory: of the device locks; the machine's by default.
-        watch_host: makes what tells, during a job, what else the machine does.
-        is_quiet: tells whether values that were measured on a busy machine are worth measuring again now.
+        watch_host: makes what finds out, during a job, what else the machine does.
+        is_quiet: whether values that were measured on a busy machine are worth measuring again now.
     """
 
     def __init__(
@@ -127,139 +123,135 @@ class JobRunner:
             workers.close()
 
     def _run(self, job: JobPublic, run: _Run) -> None:
-        """Plan, hold the device, measure, judge."""
+        """Plan the job, hold the device, measure what is left, conclude."""
         outstanding = outstanding_of(job, self._store, self._is_quiet)
-        if outstanding.any:
-            done = self._hold_device_and_measure(job, outstanding, run)
-        else:  # nothing to time: whoever holds the device is not waited for
-            self._begin(job, outstanding, run)
-            done = True
-        if done or run.cancelled.is_set():
-            state, fraction = (JobState.DONE, {"fraction": 1.0}) if done else (JobState.CANCELLED, {})
-            verdict = self._store.judge(job.table_id)
-            run.on_progress(self._store.update_job(job.id, state=state, **fraction, phase="", eta_s=None, verdict=verdict))
+        with self._device(outstanding, run) as left:
+            done = left is not None and self._measure(left, run)
+        self._conclude(job, run, done=done)
 
-    def _hold_device_and_measure(self, job: JobPublic, outstanding: Outstanding, run: _Run) -> bool:
-        """Wait for the device and do what is left of the job; whether nothing is left then."""
-        info, waited = self._store.table_info(job.table_id), Event()
+    @contextmanager
+    def _device(self, outstanding: Outstanding, run: _Run) -> Iterator[Outstanding | None]:
+        """Hold the device for what is outstanding; yields what is left then, or None where the run was stopped first.
+
+        Where nothing is left, a device that another process holds is not waited for.
+        """
+        if not outstanding.any:
+            yield outstanding
+            return
+        job, waited = outstanding.job, Event()
+        device = self._store.table_info(job.table_id).target.device
 
         def on_wait() -> None:
             waited.set()
-            run.on_progress(self._store.update_job(job.id, phase="waiting for the device"))
+            self._update(job.id, run, phase="waiting for the device")
 
         start_s = perf_counter()
-        with device_lock(info.target.device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
+        with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
-            if not held:
-                return False
-            if waited.is_set():  # who held the device may have measured some of it
-                job = self._store.job(job.id)
-                outstanding = outstanding_of(job, self._store, self._is_quiet)
-            return self._measure(self._begin(job, outstanding, run), info, outstanding, run)
+            if held and waited.is_set():  # the process that held the device may have measured some of it
+                outstanding = outstanding_of(self._store.job(job.id), self._store, self._is_quiet)
+            yield outstanding if held else None
 
-    def _measure(self, job: JobPublic, info: TableInfo, outstanding: Outstanding, run: _Run) -> bool:
-        """Do what is left of the job, with the device held; whether nothing is left then."""
+    def _measure(self, outstanding: Outstanding, run: _Run) -> bool:
+        """Measure what is outstanding, with the device held; whether nothing is left then."""
+        job = outstanding.job
+        self._update(job.id, run, state=JobState.RUNNING, counts=outstanding.counts)
         if not outstanding.any:
             return True
         with self._open_workers() as workers:
             self._workers = workers
             try:
-                run.on_progress(self._store.update_job(job.id, phase="starting"))
-                _require_target(info, workers)
-                self._make_room(job, outstanding)
-                return self._build_and_time(job, outstanding, workers, run)
+                self._update(job.id, run, phase="starting")
+                _require_target(self._store.table_info(job.table_id), workers)
+                self._forget_visits(outstanding)
+                return measure_outstanding(self._context(outstanding, workers, run), plain_check=self._settings.plain_check)
             finally:
                 self._workers = None
 
-    def _make_room(self, job: JobPublic, outstanding: Outstanding) -> None:
-        """Forget the visits that must not enter new values. Of those made while the machine was busy, good ones are kept."""
-        table_id = job.table_id
-        self._store.forget_visits(table_id, outstanding.stale, before=outstanding.since)
-        self._store.forget_visits(table_id, outstanding.retried, before=job.created_at)
-        if outstanding.contaminated and (scale := self._store.table_info(table_id).scale) is not None:
-            limit_ms = (1 + SLOW) * scale.reference_ms
-            graphs = outstanding.contaminated
-            self._store.forget_visits(table_id, graphs, before=outstanding.since, slower_than_ms=limit_ms)
+    def _conclude(self, job: JobPublic, run: _Run, *, done: bool) -> None:
+        """Save the verdict on the table and the job's final state, unless it was interrupted and is to go on."""
+        if done or run.cancelled.is_set():
+            state, fraction = (JobState.DONE, {"fraction": 1.0}) if done else (JobState.CANCELLED, {})
+            verdict = self._store.update_verdict(job.table_id)
+            self._update(job.id, run, state=state, **fraction, phase="", eta_s=None, verdict=verdict)
 
-    def _build_and_time(self, job: JobPublic, outstanding: Outstanding, workers: Workers, run: _Run) -> bool:
-        """Measure what is outstanding, on workers of the table's target; whether nothing is left then."""
-        request, plan = job.request, outstanding.plan
-        in_turn = request.protocol is ProtocolName.IN_CONTEXT
-        budget = BUDGETS[request.budget]
-        tracker = JobTracker(self._store, job.table_id, plan.workloads, budget, normalised=in_turn)
+    def _forget_visits(self, outstanding: Outstanding) -> None:
+        """Delete the visits that must not enter new values. Of those made while the machine was busy, good ones stay."""
+        job, since = outstanding.job, outstanding.since
+        self._store.forget_visits(job.table_id, outstanding.stale, before=since)
+        self._store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
+        if outstanding.contaminated and (scale := self._store.table_info(job.table_id).scale) is not None:
+            limit_ms = (1 + SLOW) * scale.reference_ms
+            self._store.forget_visits(job.table_id, outstanding.contaminated, before=since, slower_than_ms=limit_ms)
+
+    def _context(self, outstanding: Outstanding, workers: Workers, run: _Run) -> JobContext:
+        """What the phases of the job work with."""
+        job, before = outstanding.job, outstanding.counts
+        budget = BUDGETS[job.request.budget]
+        normalised = job.request.protocol is ProtocolName.IN_CONTEXT
+        tracker = JobTracker(self._store, job.table_id, outstanding.plan.workloads, budget, normalised=normalised)
 
         def counts() -> JobCounts:
-            before = job.counts
             return before.model_copy(
                 update={"measured": before.measured + tracker.measured, "failed": before.failed + tracker.failed}
             )
 
-        reporter = Reporter(self._store, job.id, counts, run.on_progress)
-        context = JobContext(workers, tracker, budget, reporter, run.seconds, run.stopped, host=self._watch_host())
-        context.expect_visits()
-        limits = LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction))
-        artifacts = build_graphs(context, [graph.request for graph in plan.graphs])
-        if (tracker.pending or outstanding.rebuild) and not context.stopped():
-            warm_up(context, artifacts[SENTINEL_GRAPH.key()])
-        if tracker.pending and not context.stopped():
-            if in_turn:
-                measure_round_robin(context, artifacts, plan.fillers, limits=limits, seed=job.id)
-            else:
-                measure_isolated(context, artifacts, request.protocol, seed=job.id)
-        done = not tracker.pending
-        if in_turn:
-            self._confirm(job, outstanding, context, artifacts)
-        if done and outstanding.rebuild:
-            done = self._rebuild(job, outstanding, context, artifacts, limits)
-        reporter.finish()
-        return done
+        return JobContext(
+            outstanding=outstanding,
+            store=self._store,
+            workers=workers,
+            tracker=tracker,
+            budget=budget,
+            limits=LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction)),
+            reporter=Reporter(self._store, job.id, counts, run.on_progress),
+            seconds=run.seconds,
+            stopped=run.stopped,
+            host=self._watch_host(),
+        )
 
-    def _confirm(
-        self, job: JobPublic, outstanding: Outstanding, context: JobContext, artifacts: Mapping[str, GraphArtifact]
-    ) -> None:
-        """Time some engines by the wall clock, learn the target's scale from all that was seen, and see whether they agree."""
-        keys = [planned.key for planned in outstanding.plan.workloads]
-        timed = None
-        if context.tracker.measured and self._settings.plain_check and not context.stopped():
-            entries = list(self._store.measurements(job.table_id, keys).values())
-            timed = time_plainly(context, outstanding.space, entries, artifacts, seed=job.id)
-        scale = self._store.learn_scale(job.table_id)
-        if timed is not None and timed.visits and scale is not None:
-            entries = list(self._store.measurements(job.table_id, keys).values())
-            on_a_gpu = bool(context.workers.description.target.compute_capability)
-            check = compare(timed, entries, scale, at=datetime.now(UTC), device=on_a_gpu)
-            self._store.set_check(job.table_id, check)
-            log.info("checked by the wall clock", job=job.id, outcome=check.outcome.value, ratio=check.ratio)
-
-    def _rebuild(
-        self,
-        job: JobPublic,
-        outstanding: Outstanding,
-        context: JobContext,
-        artifacts: Mapping[str, GraphArtifact],
-        limits: LiveLimits,
-    ) -> bool:
-        """Report how much builds of the job's entries differ; whether that is known then."""
-        measured = self._store.measurements(job.table_id, outstanding.requested).values()
-        entries = to_rebuild(job, measured, outstanding.since, self._store)
-        workloads = [entry.workload for entry in entries]
-        planned = plan_job(workloads, outstanding.space, job.request.protocol, finished=(), seed=job.id).workloads
-        keep = partial(self._store.add_rebuild_spread, job.table_id)
-        return measure_rebuilds(context, entries, planned, artifacts, limits=limits, seed=job.id, keep=keep)
-
-    def _begin(self, job: JobPublic, outstanding: Outstanding, run: _Run) -> JobPublic:
-        """The job as running, with its counts."""
-        running = self._store.update_job(job.id, state=JobState.RUNNING, counts=outstanding.counts)
-        run.on_progress(running)
-        return running
+    def _update(self, job_id: str, run: _Run, **changes: Any) -> None:
+        run.on_progress(self._store.update_job(job_id, **changes))
 
     def _fail(self, job_id: str, error: Exception, run: _Run) -> None:
         message = f"{type(error).__name__}: {error}"
         if isinstance(error, OpclockError):
             message = f"{error.message}. {error.hint}" if error.hint else error.message
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
-        with suppress(StorageError, JobConflictError):  # the first error is the one to tell
-            run.on_progress(self._store.update_job(job_id, state=JobState.FAILED, phase="", eta_s=None, message=message))
+        with suppress(StorageError, JobConflictError):  # the first error is the one to report
+            self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
+
+
+def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:
+    """Build, time, confirm the scale, rebuild; whether nothing is left of the job then.
+
+    Args:
+        job: its device is held, and its workers measure on its table's target.
+        plain_check: whether some engines are timed by the wall clock too.
+
+    Raises:
+        JobError: the sentinel cannot be built or timed.
+    """
+    job.expect_visits()
+    artifacts = build_graphs(job, [graph.request for graph in job.plan.graphs])
+    _time(job, artifacts)
+    done = not job.tracker.pending
+    if job.request.protocol is ProtocolName.IN_CONTEXT:
+        confirm_scale(job, artifacts, plain_check=plain_check)
+    if done and job.outstanding.rebuild:
+        done = measure_rebuilds(job, artifacts)
+    job.reporter.finish()
+    return done
+
+
+def _time(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
+    """Make the device steady, then measure what is pending."""
+    if (job.tracker.pending or job.outstanding.rebuild) and not job.stopped():
+        warm_up(job, artifacts[SENTINEL_GRAPH.key()])
+    if job.tracker.pending and not job.stopped():
+        if job.request.protocol is ProtocolName.IN_CONTEXT:
+            measure_round_robin(job, artifacts)
+        else:
+            measure_isolated(job, artifacts)
 
 
 def _free_bytes(workers: Workers) -> int:

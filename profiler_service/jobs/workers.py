@@ -29,10 +29,9 @@ from profiler_service.worker.protocol import (
     BackendDescription,
     BuildReport,
     Failure,
-    GroupRequest,
-    GroupTimes,
-    IsolatedRequest,
-    IsolatedTimes,
+    RoundRobin,
+    TimingRequest,
+    TimingResult,
 )
 from profiler_service.worker.timing import TimingWorker
 
@@ -72,7 +71,7 @@ class Workers:
     Args:
         backend_name: see `create_backend`.
         options: of the backend.
-        cache_dir: where graphs are kept; made if it is not there.
+        cache_dir: where graphs are cached; made if it is not there.
         settings: how the processes are run.
 
     Raises:
@@ -140,18 +139,16 @@ class Workers:
                 _delete_if_large(artifact.reference_path)
             yield outcome
 
-    def time_group(self, request: GroupRequest) -> GroupTimes | Failure:
-        """Time a group of engines in turn; a failure tells which engine is to blame, where that is known.
+    def time(self, request: TimingRequest) -> TimingResult | Failure:
+        """Time engines; a failure names the engine that is to blame, where that is known.
 
         On a CPU, let `prepare` and `check` finish first: the machine should have nothing else to do.
         """
-        outcome = self._timing.call(self._worker.time_group, request)
-        return _failure(outcome, [request.sentinel, *request.artifacts]) if isinstance(outcome, Death) else outcome
-
-    def time_isolated(self, request: IsolatedRequest) -> IsolatedTimes | Failure:
-        """Time one engine by itself, back to back; otherwise as `time_group`."""
-        outcome = self._timing.call(self._worker.time_isolated, request)
-        return _failure(outcome, [request.artifact]) if isinstance(outcome, Death) else outcome
+        outcome = self._timing.call(self._worker.time, request)
+        if not isinstance(outcome, Death):
+            return outcome
+        sentinels = [request.mode.sentinel] if isinstance(request.mode, RoundRobin) else []
+        return _failure(outcome, [*sentinels, *request.artifacts])
 
     def close(self) -> None:
         """End all processes. Safe to call twice."""

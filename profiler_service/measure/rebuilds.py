@@ -1,21 +1,29 @@
-"""How much engines differ from build to build: a choice of entries, and the two parts of their variance. Pure."""
+"""How much engines differ from build to build: which entries are rebuilt, and the two parts of their variance. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import sqrt
 
 import numpy as np
 
 from models.spec.base import digest
 from models.spec.errors import InvalidSpecError
+from models.spec.measurements import Flag, Measurement
+from models.spec.operators import OperatorSpec
+from models.spec.rebuilds import RebuildSpread
+from profiler_service.measure.statistics import median
 
 SHARE = 0.05
-"""Of the entries asked for. Builds of one space's operators differ much alike, so that a few tens tell."""
+"""Of the entries asked for. Builds of one space's operators differ by similar amounts, so that a few tens are enough."""
 
 BUILDS = 3
-"""Of each chosen entry: with two, one unlucky build could not be told from the other."""
+"""Of each chosen entry: with two, one unlucky build could not be distinguished from the other."""
+
+
+_UNFIT = {Flag.BELOW_RESOLUTION, Flag.IMPORTED}
 
 
 @dataclass(frozen=True)
@@ -29,17 +37,56 @@ class Spread:
 def chosen_keys(keys: Collection[str], *, seed: str, share: float = SHARE, first: Collection[str] = ()) -> list[str]:
     """That share of the keys, one at the least where there is any: the same for the same keys and seed, in any order.
 
-    Each key has its place in the line by itself, so that a few keys more or less hardly change what is chosen.
+    Each key has its own place in the order, so that a few keys more or less hardly change what is chosen.
 
     Args:
         keys: to choose from, each once.
-        seed: of the line.
-        share: a fraction, rounded to whole keys.
+        seed: of the order.
+        share: a fraction, rounded to an integer.
         first: keys that are chosen before all others.
     """
     preferred = frozenset(first)
-    line = sorted(keys, key=lambda key: (key not in preferred, digest(seed, key)))
-    return line[: max(round(share * len(keys)), 1)]
+    ordered = sorted(keys, key=lambda key: (key not in preferred, digest(seed, key)))
+    return ordered[: max(round(share * len(keys)), 1)]
+
+
+def entries_to_rebuild(
+    entries: Iterable[Measurement], known: RebuildSpread | None = None, *, seed: str, since: datetime | None = None
+) -> list[Measurement]:
+    """What is still to be rebuilt of a seeded choice: 5 % of the operators whose values are distinguishable from zero.
+
+    Those of them that were rebuilt before count towards the 5 %.
+
+    Args:
+        entries: of the workloads that the job is about.
+        known: what the table says of builds.
+        seed: of the choice.
+        since: what was found before that instant is to be found again; None for nothing.
+    """
+    fit = {
+        entry.key(): entry
+        for entry in entries
+        if isinstance(entry.workload, OperatorSpec) and entry.value_ms and not {*entry.flags} & _UNFIT
+    }
+    rebuilt = frozenset[str]() if known is None else known.known_keys(since)
+    return [fit[key] for key in chosen_keys(fit, seed=seed, first=rebuilt) if key not in rebuilt]
+
+
+def spread_in_sentinel_units(samples_ms: Sequence[Sequence[Sequence[float]]], sentinel_ms: Sequence[Sequence[float]]) -> Spread:
+    """The spread of one entry's builds, with slow rounds scaled by the sentinel.
+
+    Args:
+        samples_ms: of each build, by round. Shape: (builds, rounds, samples); builds and rounds two at the least.
+        sentinel_ms: the sentinel's runs, by round. Shape: (rounds, runs).
+    """
+    sentinels = [median(round_ms) for round_ms in sentinel_ms]
+    usual_ms = median(sentinels)
+    return spread_of(
+        [
+            [median(round_ms) * usual_ms / sentinel for round_ms, sentinel in zip(build, sentinels, strict=True)]
+            for build in samples_ms
+        ]
+    )
 
 
 def spread_of(rounds_ms: Sequence[Sequence[float]]) -> Spread:

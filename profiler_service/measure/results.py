@@ -1,4 +1,4 @@
-"""From a workload's visits to the measurement that a table keeps."""
+"""From a workload's visits to the measurement that a table stores."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from models.spec.measurements import Flag, Measurement, Status, Workload
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.statistics import coefficient_of_variation, median, relative_range, summarise
-from profiler_service.measure.stopping import StoppingRule
-from profiler_service.measure.values import RoundValue, VisitMedian, counted_rounds, round_values, sentinel_scale
+from profiler_service.measure.stopping import BudgetSettings, StoppingRule
+from profiler_service.measure.values import RoundValue, counted_rounds, sentinel_scale
 from profiler_service.measure.visits import Visit
 
 RESOLUTION_STDERRS = 2.0
@@ -34,8 +33,9 @@ class Conditions:
 def measured(
     workload: Workload,
     visits: Sequence[Visit],
-    base_visits: Sequence[Visit] | None,
+    rounds: Sequence[RoundValue],
     *,
+    subtracted: bool,
     reference_ms: float | None,
     budget: BudgetSettings,
     conditions: Conditions,
@@ -45,16 +45,15 @@ def measured(
     Args:
         workload: what was timed.
         visits: all visits of its graph.
-        base_visits: those of its base graph; None where it has none.
+        rounds: what they come to (`measure.values.round_values`).
+        subtracted: whether a base was subtracted from them.
         reference_ms: the scale's reference; None for a protocol without normalisation.
         budget: decides whether it converged.
         conditions: recorded as they are.
     """
-    base = None if base_visits is None else [VisitMedian.of(visit) for visit in base_visits]
-    rounds = round_values([VisitMedian.of(visit) for visit in visits], base, reference_ms)
     rule = StoppingRule.of(budget, rounds)
     rounds = counted_rounds(rounds, budget.least_accepted)
-    flags = _flags(rule, rounds, subtracted=base is not None)
+    flags = _flags(rule, rounds, subtracted=subtracted)
     value_ms = max(rule.value_ms, 0.0)
     sentinel_ms = median([round_value.sentinel_ms for round_value in rounds])
     pooled, gross = _pooled(visits, rounds, reference_ms)
@@ -114,15 +113,16 @@ def _flags(rule: StoppingRule, rounds: Sequence[RoundValue], *, subtracted: bool
 
 
 def _device(visits: Sequence[Visit], counted: Collection[int]) -> dict[str, Any]:
-    """The fields of a measurement that tell of the device, from the visits where it told; none where it never did.
+    """The fields of a measurement about the device, from the visits in which it reported its state; empty where it never did.
 
-    Samples are set aside within a visit, and with a whole round that does not count because its device was throttled.
+    Samples are set aside within a visit, and with every round that does not count because its device was throttled.
     """
-    told = [(visit, visit.device) for visit in sorted(visits, key=lambda visit: visit.started_at) if visit.device is not None]
-    if not told:
+    in_order = sorted(visits, key=lambda visit: visit.started_at)
+    reported = [(visit, visit.device) for visit in in_order if visit.device is not None]
+    if not reported:
         return {}
-    states = [state for _, state in told]
-    whole = sum(len(visit.samples_ms) for visit, state in told if state.throttled and visit.round not in counted)
+    states = [state for _, state in reported]
+    in_rounds = sum(len(visit.samples_ms) for visit, state in reported if state.throttled and visit.round not in counted)
     power_w = [state.power_w for state in states if state.power_w is not None]
     others = [state.other_processes for state in states if state.other_processes is not None]
     return {
@@ -132,7 +132,7 @@ def _device(visits: Sequence[Visit], counted: Collection[int]) -> dict[str, Any]
         "temperature_after_c": states[-1].temperature_after_c,
         "power_w": median(power_w) if power_w else None,
         "other_processes": max(others, default=None),
-        "samples_set_aside": whole + sum(state.set_aside for state in states),
+        "samples_set_aside": in_rounds + sum(state.set_aside for state in states),
         "throttle_reasons": ", ".join(sorted({reason for state in states for reason in state.reasons})) or None,
     }
 

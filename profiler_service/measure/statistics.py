@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Samples = Sequence[float] | NDArray[np.float64]
 
 TAIL_SAMPLES = 5
-"""Samples that must lie beyond a percentile before it is told: with fewer it is one outlier's time, or none's."""
+"""Samples that must lie beyond a percentile before it is reported: with fewer it is one outlier's time, or none's."""
 
 _QUADRATURE_STEPS = 64
 """Midpoints per interval in which the weights of order statistics are integrated; exact to about 1e-5."""
@@ -27,8 +27,8 @@ _QUADRATURE_STEPS = 64
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of pooled samples. Milliseconds, except `samples`, a count. A percentile that too few samples lie beyond is
-    None.
+    """What is reported about pooled samples. Milliseconds, except `samples`, a count. A percentile that too few samples lie
+    beyond is None.
     """
 
     samples: int

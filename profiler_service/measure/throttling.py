@@ -22,9 +22,9 @@ class DeviceReading:
     """Read between timed windows.
 
     Attributes:
-        sm_clock_mhz, memory_clock_mhz: as they are. temperature_c: of the chip. power_w: drawn. None where not told.
-        throttling: why the clock is held down, sorted; empty where it is not, or not told.
-        other_processes: how many compute on the GPU besides this one, whoever owns them; None where not told.
+        sm_clock_mhz, memory_clock_mhz: as they are. temperature_c: of the chip. power_w: drawn. None where not reported.
+        throttling: why the clock is held down, sorted; empty where it is not, or not reported.
+        other_processes: how many compute on the GPU besides this one, whoever owns them; None where not reported.
     """
 
     sm_clock_mhz: int
@@ -55,8 +55,8 @@ class Window:
 
 def windows_between(readings: Sequence[DeviceReading | None]) -> tuple[Window, ...]:
     """The windows between successive readings; none where the device was not read each time."""
-    told = [reading for reading in readings if reading is not None]
-    return tuple(Window(*pair) for pair in pairwise(told)) if len(told) == len(readings) else ()
+    known = [reading for reading in readings if reading is not None]
+    return tuple(Window(*pair) for pair in pairwise(known)) if len(known) == len(readings) else ()
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,19 @@ class FilteredWindows:
     """What became of some windows.
 
     Attributes:
-        kept: indices of the windows whose samples count, ascending.
+        counted: indices of the windows whose samples count, ascending.
         set_aside: index to why, of the others.
-        throttled: every window was slow: all are kept, and what is made of them carries the flag `throttled`.
+        throttled: every window was slow: all count, and what is made of them carries the flag `throttled`.
     """
 
-    kept: tuple[int, ...]
+    counted: tuple[int, ...]
     set_aside: dict[int, str]
     throttled: bool
+
+    def samples(self, samples: Sequence[float]) -> tuple[float, ...]:
+        """Those of the windows that count. Each window has as many, in the order of the windows."""
+        each = len(samples) // (len(self.counted) + len(self.set_aside))
+        return tuple(sample for index in self.counted for sample in samples[index * each : (index + 1) * each])
 
 
 def usual_clock_mhz(windows: Sequence[Window]) -> float:
@@ -80,7 +85,9 @@ def usual_clock_mhz(windows: Sequence[Window]) -> float:
     return median(free or [window.sm_clock_mhz for window in windows])
 
 
-def sift(windows: Sequence[Window], *, usual_mhz: float | None = None, least_share: float = LEAST_SHARE) -> FilteredWindows:
+def filter_windows(
+    windows: Sequence[Window], *, usual_mhz: float | None = None, least_share: float = LEAST_SHARE
+) -> FilteredWindows:
     """Set aside the windows under a throttle, or with a clock below that share of the usual one.
 
     Args:
@@ -103,17 +110,17 @@ def _why_slow(window: Window, least_mhz: float) -> str:
     return f"{window.sm_clock_mhz} MHz, less than {least_mhz:.0f}" if window.sm_clock_mhz < least_mhz else ""
 
 
-def device_state(windows: Sequence[Window], sifted: FilteredWindows, *, samples_per_window: int) -> DeviceState:
+def device_state(windows: Sequence[Window], filtered: FilteredWindows, *, samples_per_window: int) -> DeviceState:
     """What a visit says of its device. At least one window.
 
     Args:
         windows: in order of time.
-        sifted: what became of them.
+        filtered: what became of them.
         samples_per_window: of one graph.
     """
     first, last = windows[0].before, windows[-1].after
     readings = [first, *(window.after for window in windows)]
-    slow = windows if sifted.throttled else [windows[index] for index in sifted.set_aside]
+    slow = windows if filtered.throttled else [windows[index] for index in filtered.set_aside]
     reasons = {reason for window in slow for reason in (window.reasons or (LOW_CLOCK,))}
     power_w = [reading.power_w for reading in readings if reading.power_w is not None]
     others = [reading.other_processes for reading in readings if reading.other_processes is not None]
@@ -124,16 +131,17 @@ def device_state(windows: Sequence[Window], sifted: FilteredWindows, *, samples_
         temperature_after_c=last.temperature_c,
         power_w=median(power_w) if power_w else None,
         other_processes=max(others, default=None),
-        set_aside=len(sifted.set_aside) * samples_per_window,
-        throttled=sifted.throttled,
+        set_aside=len(filtered.set_aside) * samples_per_window,
+        throttled=filtered.throttled,
         reasons=tuple(sorted(reasons)),
     )
 
 
 class ClockWatch:
-    """Sifts one visit after another, and learns the device's usual clock from them.
+    """The throttle filter of a job: takes one visit after another, and learns the device's usual clock from them.
 
-    The first visits are judged by themselves: a device that is slow from the start, and does not say why, is its usual self.
+    The first visits are compared with themselves alone: for a device that is slow from the start, and does not report why, slow
+    is usual.
 
     Args:
         remembered: windows that the usual clock is taken from: those of the last minutes, since a device that warms up slows a
@@ -143,10 +151,10 @@ class ClockWatch:
     def __init__(self, remembered: int = 2_000) -> None:
         self._free: deque[int] = deque(maxlen=remembered)
 
-    def judge(self, windows: Sequence[Window]) -> FilteredWindows:
+    def filter(self, windows: Sequence[Window]) -> FilteredWindows:
         """What becomes of a visit's windows."""
         usual = median(self._free) if self._free else None
-        sifted = sift(windows, usual_mhz=usual)
-        if not sifted.throttled:
-            self._free.extend(windows[index].sm_clock_mhz for index in sifted.kept)
-        return sifted
+        filtered = filter_windows(windows, usual_mhz=usual)
+        if not filtered.throttled:
+            self._free.extend(windows[index].sm_clock_mhz for index in filtered.counted)
+        return filtered

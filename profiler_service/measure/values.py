@@ -1,6 +1,6 @@
 """From visits to the value of a workload: base subtracted, in sentinel units, round by round (docs/measurement.md).
 
-A value is a pure function of the visits that are kept and of the scale's reference, so that it can be computed
+A value is a pure function of the stored visits and of the scale's reference, so that it can be computed
 again from what is stored.
 """
 
@@ -16,7 +16,7 @@ from profiler_service.measure.visits import Visit
 
 @dataclass(frozen=True, slots=True)
 class VisitMedian:
-    """What the value needs of a visit; small enough to be kept for every visit of a job."""
+    """What the value needs of a visit; small enough to be in memory for every visit of a job."""
 
     round: int
     visit: int

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Annotated
 
 from pydantic import Field
 
 from models.spec.base import Record, UtcTime
+from models.spec.graphs import GraphRequest
+from models.spec.measurements import ProtocolName, Workload
+from models.spec.operators import OperatorSpec
 
 Key = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -20,15 +24,21 @@ MOST_STOLEN = 0.03
 Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+def graph_key(workload: Workload, protocol: ProtocolName) -> str:
+    """Key of the graph that is timed for a workload."""
+    in_context = protocol is ProtocolName.IN_CONTEXT and isinstance(workload, OperatorSpec)
+    return GraphRequest(subject=workload, in_context=in_context).key()
+
+
 class DeviceState(Record):
-    """The device while a visit was timed, where it tells (docs/measurement.md).
+    """The device while a visit was timed, as far as it reports it (docs/measurement.md).
 
     Attributes:
         clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: at the visit's ends.
         power_w: median of its readings.
         other_processes: how many computed on the device besides this one, at the most.
-        set_aside: samples of each graph that do not count, and are not kept: the clock was held down, or far below the usual.
-        throttled: all of them were such, so that all are kept.
+        set_aside: samples of each graph that do not count, and are not stored: the clock was held down, or far below the usual.
+        throttled: all of them were such, so that all are stored.
         reasons: why, sorted.
     """
 
@@ -44,7 +54,7 @@ class DeviceState(Record):
 
 
 class HostState(Record):
-    """What else the machine did while a visit was timed; None for what the system does not tell.
+    """What else the machine did while a visit was timed; None for what the system does not report.
 
     Attributes:
         load: processes that ran or waited for a core, averaged over the last minute.
@@ -62,7 +72,7 @@ class HostState(Record):
 
     @property
     def busy(self) -> str:
-        """What disturbs measuring on a processor, in words; empty where the machine is quiet or nobody tells."""
+        """What disturbs measuring on a processor, in words; empty where the machine is quiet or nothing is known."""
         found = []
         if self.others_busy is not None and self.others_busy > MOST_OTHERS_BUSY * max(self.cores, 1):
             found.append(f"others keep {self.others_busy:.1f} of {self.cores} cores busy")
@@ -74,18 +84,18 @@ class HostState(Record):
 
 
 class Visit(Record):
-    """The samples of one graph from one group of live engines, timed in turn (docs/measurement.md).
+    """The samples of one graph from one group of live engines, timed round-robin (docs/measurement.md).
 
     Attributes:
         graph_key: key of the `GraphRequest` that was timed.
         round: counted through the table's life.
         visit: index of the group within the round; a base graph is visited by every group that needs it.
-        samples_ms: one time per pass that counts, not normalised. Storage keeps them in single precision.
+        samples_ms: one time per pass that counts, not normalised. Stored in single precision.
         sentinel_ms: the sentinel's median over the same passes.
         passes: how many passes the group made, those set aside included.
         accepted: whether the sentinel was steady enough for the visit to count.
         started_at: UTC time of the first pass.
-        device: its state meanwhile; None where nobody tells, as on a CPU.
+        device: its state meanwhile; None where it reports nothing, as a CPU does.
         host: what else the machine did meanwhile; None for visits of releases that did not look.
     """
 
@@ -105,6 +115,10 @@ class Visit(Record):
         """Whether the device was slow all the time."""
         return self.device is not None and self.device.throttled
 
+    def as_stored(self) -> Visit:
+        """The visit with samples in single precision: values computed from it are those computed from stored visits."""
+        return self.model_copy(update={"samples_ms": tuple(array("f", self.samples_ms))})
+
     @property
     def disturbed(self) -> bool:
         """See the function of that name."""
@@ -112,7 +126,7 @@ class Visit(Record):
 
 
 def disturbed(device: DeviceState | None, host: HostState | None) -> bool:
-    """Whether others used what was timed on: a GPU, where the device tells of itself, else the processor."""
+    """Whether others used what was timed on: a GPU, where the device reports its state, else the processor."""
     if device is not None:
         return bool(device.other_processes)
     return host is not None and bool(host.busy)

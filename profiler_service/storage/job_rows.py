@@ -16,8 +16,7 @@ from models.spec.table_files.etag import record_text
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError
-from profiler_service.storage.records import load
-from profiler_service.storage.schema import JobRow
+from profiler_service.storage.schema import JobRow, load
 from profiler_service.storage.table_rows import require as require_table
 
 CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at", "verdict"})

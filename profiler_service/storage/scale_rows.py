@@ -13,17 +13,14 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from models.spec.graphs import GraphRequest
-from models.spec.measurements import Flag, Measurement, ProtocolName, Status, Workload
-from models.spec.operators import OperatorSpec
+from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale
 from models.spec.table_files.etag import record_text, text_digest
 from models.spec.tables import TableInfo
-from profiler_service.measure.scale import SLOW, SentinelVisit, learn_scale
-from profiler_service.measure.visits import DeviceState, HostState, disturbed
-from profiler_service.storage.records import load
-from profiler_service.storage.schema import MeasurementRow, ScaleRow, TableRow, VisitRow
+from profiler_service.measure.sentinel import SLOW, SentinelVisit, learn_scale
+from profiler_service.measure.visits import DeviceState, HostState, disturbed, graph_key
+from profiler_service.storage.schema import MeasurementRow, ScaleRow, TableRow, VisitRow, load
 
 _IN_SCALE = (
     *("value_ms", "stderr_ms", "base_ms", "median_ms", "min_ms", "mean_ms", "p95_ms", "p99_ms"),
@@ -77,7 +74,7 @@ def rescale_table(session: Session, table: TableRow, scale: Scale, *, factor: fl
     changes = []
     for row in rows:
         measurement = rescaled(load(Measurement, row.record, f"table {table.id}, key {row.key}"), factor)
-        if slow and _graph_key(measurement.workload) in slow:
+        if slow and graph_key(measurement.workload, ProtocolName.IN_CONTEXT) in slow:
             measurement = measurement.model_copy(update={"flags": tuple(sorted({*measurement.flags, Flag.CONTAMINATED}))})
         text = record_text(measurement)
         changes.append({"table_id": table.id, "key": row.key, "record": text, "digest": text_digest(text)})
@@ -120,7 +117,7 @@ def protocol_of(table: TableRow) -> ProtocolName:
 
 def _sentinel_visits(session: Session, target_id: str) -> Iterator[SentinelVisit]:
     """Every visit of the target's tables once, whatever it visited. Isolated protocols time the sentinel by itself, when its
-    caches are warmer, and tell nothing of this scale.
+    caches are warmer, and say nothing about this scale.
     """
     ids = [table.id for table in _tables(session, target_id)]
     rows = session.execute(
@@ -143,10 +140,6 @@ def _sentinel_visits(session: Session, target_id: str) -> Iterator[SentinelVisit
 
 def _aware(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-
-
-def _graph_key(workload: Workload) -> str:
-    return GraphRequest(subject=workload, in_context=isinstance(workload, OperatorSpec)).key()
 
 
 def _slow_graphs(session: Session, table_id: str, scale: Scale) -> frozenset[str]:

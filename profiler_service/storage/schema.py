@@ -1,4 +1,5 @@
-"""The database's tables. A change here needs a migration; `tests/integration/test_migrations.py` compares the two.
+"""The database's tables, and how records get into them and out. A change here needs a migration;
+`tests/integration/test_migrations.py` compares the two.
 
 Specs, measurements and requests are stored as canonical JSON and validated again when read, so that a field added to
 one of them needs no migration. Columns beside them are what queries select and count by.
@@ -6,10 +7,30 @@ one of them needs no migration. Columns beside them are what queries select and 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from sqlalchemy import DateTime, Dialect, Double, ForeignKey, LargeBinary, MetaData, String, Text, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    func,
+    select,
+)
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
+
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
+from profiler_service.errors import StorageError
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -126,3 +147,23 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     verdict: Mapped[str | None]
+
+
+R = TypeVar("R", bound=Record)
+
+
+def load(cls: type[R], text: str, where: str) -> R:
+    """The record in that text. Raises StorageError, which names `where` it was stored, if it is not valid (any more)."""
+    try:
+        return cls.parse_json(text, source=where)
+    except InvalidSpecError as error:
+        raise StorageError(
+            f"the database holds something this release cannot read: {error}",
+            hint="Restore the database from a copy, or measure into a new one with --database.",
+        ) from error
+
+
+def among(column: InstrumentedAttribute[str], keys: Iterable[str]) -> ColumnElement[bool]:
+    """Whether the column is one of the keys. They travel as one parameter, since SQLite limits how many there may be."""
+    values = func.json_each(json.dumps(list(keys))).table_valued("value")
+    return column.in_(select(values.c.value))

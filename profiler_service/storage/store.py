@@ -1,4 +1,4 @@
-"""Where measurements, visits and jobs are kept."""
+"""Where measurements, visits and jobs are stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from profiler_service.storage.upgrade import upgrade
 class Store:
     """One SQLite file, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
 
-    Every method is one transaction: it happens whole or not at all, and what it wrote when it returned outlives the
+    Every method is one transaction: it happens completely or not at all, and what it wrote when it returned outlives the
     process, however that ends. Methods return frozen records, never rows that are tied to the database.
 
     Raises (from every method, besides what it names itself):
@@ -140,10 +140,10 @@ class Store:
         with self._database.writing() as session:
             scale_rows.put(session, table_rows.require(session, table_id).target_id, scale)
 
-    def judge(self, table_id: str) -> Verdict:
-        """The verdict on a table as it stands, kept for lists of tables. Raises TableNotFoundError."""
+    def update_verdict(self, table_id: str) -> Verdict:
+        """The verdict on a table as it stands, which is stored for lists of tables. Raises TableNotFoundError."""
         with self._database.writing() as session:
-            return table_rows.judge(session, table_id)
+            return table_rows.update_verdict(session, table_id)
 
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
         """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""
@@ -174,7 +174,7 @@ class Store:
 
         Args:
             table_id: of the table.
-            measurement: what is kept.
+            measurement: what is saved.
             reference_ms: of the scale that it was made in; it is brought to the target's present one. None where that is it.
         """
         with self._database.writing() as session:

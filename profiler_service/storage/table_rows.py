@@ -21,8 +21,7 @@ from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage import scale_rows
-from profiler_service.storage.records import among, load
-from profiler_service.storage.schema import MeasurementRow, TableRow
+from profiler_service.storage.schema import MeasurementRow, TableRow, among, load
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -66,8 +65,8 @@ def info(session: Session, table_id: str) -> TableInfo:
     return stored.model_copy(update={"scale": scale, "check": check})
 
 
-def judge(session: Session, table_id: str) -> Verdict:
-    """The verdict on the table; what its entries alone allow is kept, so that lists need not read them."""
+def update_verdict(session: Session, table_id: str) -> Verdict:
+    """The verdict on the table; what its entries alone allow is stored, so that lists need not read them."""
     row = require(session, table_id)
     entries = table(session, table_id).entries
     row.entry_verdict = record_text(Verdict.of(entry_reasons(entries)))
@@ -194,10 +193,10 @@ def import_table(session: Session, imported: Table) -> str:
     good = session.scalars(
         select(MeasurementRow.key).where(MeasurementRow.table_id == table_id, MeasurementRow.status == Status.OK)
     )
-    kept = set(good)
-    added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in kept]
+    present = set(good)
+    added = [scale_rows.rescaled(entry, factor) for entry in imported.entries if entry.key() not in present]
     save(session, table_id, added)
-    judge(session, table_id)
+    update_verdict(session, table_id)
     return table_id
 
 

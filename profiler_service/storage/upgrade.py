@@ -13,8 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 
 from profiler_service.errors import NewerDatabaseError, StorageError
-from profiler_service.storage.database import BUSY_TIMEOUT_S, IMMEDIATE, sqlite_engine
-from profiler_service.storage.failures import translated
+from profiler_service.storage.database import BUSY_TIMEOUT_S, IMMEDIATE, sqlite_engine, translated
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

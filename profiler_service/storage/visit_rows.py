@@ -15,9 +15,8 @@ from sqlalchemy.orm import Session
 from models.spec.table_files.etag import record_text
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import DeviceState, HostState, Visit
-from profiler_service.storage.records import among
-from profiler_service.storage.records import load as load_record
-from profiler_service.storage.schema import VisitRow
+from profiler_service.storage.schema import VisitRow, among
+from profiler_service.storage.schema import load as load_record
 from profiler_service.storage.table_rows import require
 
 

@@ -1,6 +1,6 @@
-"""What a torch process does: from graph requests to files, kept by key. Imports torch when called, hence in the worker alone.
+"""What a torch process does: from graph requests to files, cached by key. Imports torch when called, hence in the worker alone.
 
-Everything in the cache can be made again; files are whole or absent.
+Everything in the cache can be made again; files are complete or absent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GraphCache:
         )
 
     def write(self, path: Path, data: bytes | memoryview) -> None:
-        """Write a file that nobody ever sees in part. Raises StorageError."""
+        """Write a file that no process ever sees in part. Raises StorageError."""
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             partial.write_bytes(data)

@@ -98,7 +98,7 @@ class ActivityFile:
 
 
 def start(cores: Sequence[int], modules: Sequence[str]) -> None:
-    """Settle in: end with the service, keep to the given cores, import the given modules.
+    """Prepare the process: end with the service, keep to the given cores, import the given modules.
 
     Args:
         cores: what to be pinned to; empty for no pinning. Threads that a runtime makes later inherit it.

@@ -1,8 +1,8 @@
-"""Running engines: in turn, one run each per pass, the sentinel interspersed; or one engine by itself (docs/measurement.md).
+"""Running engines: round-robin with the sentinel interspersed, one run each per pass; or isolated (docs/measurement.md).
 
-By itself an engine is timed between marks of its own, many runs between one pair, or each with cold caches: the protocols
-`isolated`, `isolated_hot` and `isolated_cold`. All are made of what every backend has, `time_pass`: what is repeated, and what
-empties the caches, are engines too.
+An isolated engine is timed between timing events of its own, many runs between one pair, or each run with cold caches: the
+protocols `isolated`, `isolated_hot` and `isolated_cold`. All use what every backend has, `time_pass`: a repeated engine, and
+what empties the caches, are engines too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,32 @@ from profiler_service.backends.base import Backend, Engine, FloatArray
 from profiler_service.backends.blocking_kernel import RUNS_AT_ONCE, EnqueuedEngine
 from profiler_service.measure.throttling import Window, windows_between
 
+SENTINEL = -1
+"""Stands for the sentinel in an order of engines."""
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """Milliseconds of every run.
+
+    Attributes:
+        engines_ms: per engine, one time per pass. Shape: (engines, passes).
+        sentinel_ms: every run of the sentinel that counts, in order.
+        windows: the device before and after each pass, or all isolated ones; empty where it reports nothing.
+    """
+
+    engines_ms: tuple[tuple[float, ...], ...]
+    sentinel_ms: tuple[float, ...]
+    windows: tuple[Window, ...] = ()
+
+
 HOT_RUNS = 10
-"""Runs between one pair of marks, K, of `isolated_hot`; part of the protocol. The marks' own microseconds are shared by so
-many, and what is enqueued at once stays far below what a driver queues: K launches, or those of one operator K times. A network
-that is launched kernel by kernel would be more, and is refused (`admission`)."""
+"""Runs between one pair of timing events, K, of `isolated_hot`; part of the protocol. So many runs share the events' own
+microseconds, and what is enqueued at once stays far below what a driver queues: K launches, or those of one operator K times. A
+network that is launched kernel by kernel would be more, and is refused (`admission`)."""
 
 _LAUNCHES_AT_ONCE = 3 * RUNS_AT_ONCE
-"""What `RUNS_AT_ONCE` runs make, each with two marks."""
+"""What `RUNS_AT_ONCE` runs make, each with two timing events."""
 
 
 class Repeated(Engine):
@@ -76,7 +95,7 @@ def run_isolated(
     Args:
         backend: runs the engine.
         engine: what is timed.
-        windows: pairs of marks.
+        windows: pairs of timing events.
         runs_per_interval: runs between one pair; a window's time is divided by it.
         cold: whether the caches are emptied before each window, outside it.
 
@@ -94,6 +113,15 @@ def run_isolated(
             return [time_ms / runs_per_interval for time_ms in times_ms[1::2]]
 
 
+def isolated_passes(
+    backend: Backend, engine: Engine, passes: int, *, runs_per_interval: int = 1, cold: bool = False
+) -> PassTimes:
+    """As `run_isolated`, between two readings of the device."""
+    before = backend.read_device()
+    times_ms = run_isolated(backend, engine, passes, runs_per_interval=runs_per_interval, cold=cold)
+    return PassTimes((tuple(times_ms),), (), windows_between([before, backend.read_device()]))
+
+
 def _in_portions(backend: Backend, engines: Sequence[Engine], launches: int) -> list[float]:
     """As `Backend.time_pass`, never more at once than a driver queues. An even number, so that a flush and its run stay
     together.
@@ -103,25 +131,6 @@ def _in_portions(backend: Backend, engines: Sequence[Engine], launches: int) -> 
     for start in range(0, len(engines), size):
         times_ms += backend.time_pass(engines[start : start + size])
     return times_ms
-
-
-SENTINEL = -1
-"""Stands for the sentinel in an order of engines."""
-
-
-@dataclass(frozen=True)
-class PassTimes:
-    """Milliseconds of every run.
-
-    Attributes:
-        engines_ms: per engine, one time per pass. Shape: (engines, passes).
-        sentinel_ms: every run of the sentinel that counts, in order.
-        windows: the device before and after each pass; none where nobody tells of it.
-    """
-
-    engines_ms: tuple[tuple[float, ...], ...]
-    sentinel_ms: tuple[float, ...]
-    windows: tuple[Window, ...] = ()
 
 
 def pass_order(engines: int, sentinel_every: int, rng: random.Random) -> list[int]:
@@ -140,7 +149,7 @@ def run_passes(
     """Time `passes` passes over the engines, garbage collector off. The device is read between passes, never within one.
 
     Raises:
-        RunError, DeviceMemoryError: an engine failed; nothing of the visit is kept.
+        RunError, DeviceMemoryError: an engine failed; the visit has no times then.
         BackendUnavailableError: the device does not answer any more.
     """
     engines_ms: list[list[float]] = [[] for _ in engines]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 
@@ -21,20 +21,19 @@ from profiler_service.backends.base import Backend, Engine, GraphArtifact, seede
 from profiler_service.backends.errors import one_line
 from profiler_service.backends.registry import create_backend, target_settings
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
-from profiler_service.measure.throttling import windows_between
 from profiler_service.worker.output_check import output_problem
 from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import (
     BackendDescription,
     BuildReport,
     Failure,
-    GroupRequest,
-    GroupTimes,
-    IsolatedRequest,
-    IsolatedTimes,
+    Isolated,
+    RoundRobin,
+    TimingRequest,
+    TimingResult,
     build_key,
 )
-from profiler_service.worker.sampling import run_isolated, run_passes, run_plainly
+from profiler_service.worker.sampling import PassTimes, isolated_passes, run_isolated, run_passes, run_plainly
 
 DEVICE_BROKEN = 75
 """The exit code of a process that a failure has left unable to use the device."""
@@ -109,86 +108,43 @@ class TimingWorker:
                 output_error=error,
             )
 
-    def time_group(self, request: GroupRequest, activity: ActivityFile) -> GroupTimes | Failure:
-        """Time the group's engines in turn; see `GroupRequest`. All are closed when this returns.
+    def time(self, request: TimingRequest, activity: ActivityFile) -> TimingResult | Failure:
+        """Time the request's engines. All are closed when this returns.
 
-        A failure means that the sentinel failed, or that an engine failed after its first run, when nobody knows which.
+        A failure means that the sentinel or an isolated engine failed; or that one of several engines failed after its first
+        run, when it is not known which.
         """
-        backend = self._backend
+        backend, mode = self._backend, request.mode
         started_at = datetime.now(UTC)
         watch = _StopWatch()
-        rng = random.Random(request.seed)  # noqa: S311 - an order, not a secret
-        with ExitStack() as live:
-            sentinel = self._live(backend, [request.sentinel], activity, live)
-            if sentinel.failures:
-                return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
-            group = self._live(backend, request.artifacts, activity, live, builds=request.builds)
+        with ExitStack() as open_engines:
+            live = self._live(backend, request, activity, open_engines)
+            if isinstance(live, Failure):
+                return live
             build_s = watch.lap()
-            passes = partial(
-                run_passes,
-                backend,
-                list(group.engines.values()),
-                *sentinel.engines.values(),
-                sentinel_every=request.sentinel_every,
-                rng=rng,
-            )
-            run_s = sentinel.run_s + group.run_s
+            (key,) = live.engines if isinstance(mode, Isolated) else (None,)
+            rng = random.Random(request.seed)  # noqa: S311 - an order, not a secret
             try:
-                activity.note(Phase.RUNNING, None, self._allowance_s(request.warmup_passes, run_s))
-                passes(passes=request.warmup_passes)
+                activity.note(Phase.RUNNING, key, self._allowance_s(request.warmup_passes, live.run_s))
+                _warm_up(backend, live, mode, request.warmup_passes, rng)
                 warmup_s = watch.lap()
-                activity.note(Phase.RUNNING, None, self._allowance_s(request.passes, run_s))
-                times = passes(passes=request.passes)
-                activity.note(Phase.RUNNING, None, self._allowance_s(request.plain_passes, run_s))
-                plain = run_plainly(list(group.engines.values()), passes=request.plain_passes, rng=rng)
+                activity.note(Phase.RUNNING, key, self._allowance_s(request.passes * mode.runs_per_pass, live.run_s))
+                times = _run_passes(backend, live, mode, request.passes, rng)
+                activity.note(Phase.RUNNING, key, self._allowance_s(request.plain_passes, live.run_s))
+                plain = run_plainly(list(live.engines.values()), passes=request.plain_passes, rng=rng)
             except Exception as error:
-                return _failure(backend, error, None, activity)
-            return GroupTimes(
-                samples_ms=dict(zip(group.engines, times.engines_ms, strict=True)),
+                return _failure(backend, error, key, activity)
+            return TimingResult(
+                samples_ms=dict(zip(live.engines, times.engines_ms, strict=True)),
                 sentinel_ms=times.sentinel_ms,
                 build_s=build_s,
                 warmup_s=warmup_s,
                 sampling_s=watch.lap(),
                 peak_rss_bytes=_peak_rss_bytes(),
                 started_at=started_at,
-                failures=tuple(group.failures),
+                failures=tuple(live.failures),
                 windows=times.windows,
-                plain_ms=dict(zip(group.engines, plain, strict=True)),
-            )
-
-    def time_isolated(self, request: IsolatedRequest, activity: ActivityFile) -> IsolatedTimes | Failure:
-        """Time one engine by itself; see `IsolatedRequest`."""
-        backend = self._backend
-        started_at = datetime.now(UTC)
-        watch = _StopWatch()
-        key = request.artifact.request.key()
-        with ExitStack() as live:
-            alone = self._live(backend, [request.artifact], activity, live)
-            if alone.failures:
-                return alone.failures[0]
-            build_s = watch.lap()
-            (engine,) = alone.engines.values()
-            runs = request.warmup_runs + request.runs * request.runs_per_interval
-            activity.note(Phase.RUNNING, key, self._allowance_s(runs, alone.run_s))
-            try:
-                run_isolated(backend, engine, request.warmup_runs)
-                warmup_s = watch.lap()
-                before = backend.read_device()
-                samples_ms = run_isolated(
-                    backend, engine, request.runs, runs_per_interval=request.runs_per_interval, cold=request.cold
-                )
-                after = backend.read_device()
-            except Exception as error:
-                return _failure(backend, error, key, activity)
-            return IsolatedTimes(
-                key,
-                samples_ms=tuple(samples_ms),
-                build_s=build_s,
-                warmup_s=warmup_s,
-                sampling_s=watch.lap(),
-                peak_rss_bytes=_peak_rss_bytes(),
-                started_at=started_at,
-                windows=windows_between([before, after]),
+                plain_ms=dict(zip(live.engines, plain, strict=True)),
             )
 
     @property
@@ -210,16 +166,35 @@ class TimingWorker:
             return _failure(backend, error, key, activity)
 
     def _live(
+        self, backend: Backend, request: TimingRequest, activity: ActivityFile, open_engines: ExitStack
+    ) -> _LiveEngines | Failure:
+        """The request's engines, each run once, and its sentinel: live until `open_engines` is closed.
+
+        A failure means that there is nothing to time, since the sentinel or an isolated engine failed.
+        """
+        mode = request.mode
+        if isinstance(mode, Isolated):
+            isolated = self._started(backend, request.artifacts, activity, open_engines)
+            return isolated.failures[0] if isolated.failures else isolated
+        sentinel = self._started(backend, [mode.sentinel], activity, open_engines)
+        if sentinel.failures:
+            return replace(sentinel.failures[0], message=f"the sentinel failed: {sentinel.failures[0].message}")
+        group = self._started(backend, request.artifacts, activity, open_engines, builds=mode.builds)
+        (group.sentinel,) = sentinel.engines.values()
+        group.run_s += sentinel.run_s
+        return group
+
+    def _started(
         self,
         backend: Backend,
         artifacts: Sequence[GraphArtifact],
         activity: ActivityFile,
-        live: ExitStack,
+        open_engines: ExitStack,
         *,
         builds: int | None = None,
-    ) -> _Live:
-        """Engines that have run once, all live until `live` is closed; see `GroupRequest` for `builds`."""
-        result = _Live()
+    ) -> _LiveEngines:
+        """Engines that were built and have run once; see `RoundRobin` for `builds`."""
+        result = _LiveEngines()
         graph_keys: dict[str, str] = {}
         for artifact in artifacts:
             key = artifact.request.key()
@@ -228,7 +203,7 @@ class TimingWorker:
                 if isinstance(engine, Failure):
                     result.failures.append(engine)
                 else:
-                    result.engines[name] = live.enter_context(closing(engine))
+                    result.engines[name] = open_engines.enter_context(closing(engine))
                     graph_keys[name] = key
         for name, engine in list(result.engines.items()):
             activity.note(Phase.RUNNING, graph_keys[name], self.run_timeout_s)
@@ -243,12 +218,34 @@ class TimingWorker:
 
 
 @dataclass
-class _Live:
-    """Engines by key, those that failed, and the seconds that the first runs took together."""
+class _LiveEngines:
+    """Engines by key, those that failed, the sentinel of round-robin timing, and the seconds that the first runs took."""
 
     engines: dict[str, Engine] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    sentinel: Engine | None = None
     run_s: float = 0.0
+
+
+def _warm_up(backend: Backend, live: _LiveEngines, mode: RoundRobin | Isolated, passes: int, rng: random.Random) -> None:
+    """So many passes of single runs, not timed. Raises what the engines raise."""
+    if isinstance(mode, Isolated):
+        (engine,) = live.engines.values()
+        run_isolated(backend, engine, passes)
+    else:
+        _run_passes(backend, live, mode, passes, rng)
+
+
+def _run_passes(
+    backend: Backend, live: _LiveEngines, mode: RoundRobin | Isolated, passes: int, rng: random.Random
+) -> PassTimes:
+    """So many timed passes over the live engines. Raises what they raise."""
+    engines = list(live.engines.values())
+    if isinstance(mode, Isolated):
+        (engine,) = engines
+        return isolated_passes(backend, engine, passes, runs_per_interval=mode.runs_per_interval, cold=mode.cold)
+    assert live.sentinel is not None
+    return run_passes(backend, engines, live.sentinel, passes=passes, sentinel_every=mode.sentinel_every, rng=rng)
 
 
 class _StopWatch:
@@ -283,7 +280,7 @@ def _failure(backend: Backend, error: Exception, key: str | None, activity: Acti
 
 
 def _peak_rss_bytes() -> int:
-    """Most memory this process has held. Linux tells of the process alone; elsewhere its parent's share may be in it."""
+    """Most memory this process has held. Linux counts the process alone; elsewhere its parent's share may be in it."""
     status = Path("/proc/self/status")
     if status.exists():
         (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

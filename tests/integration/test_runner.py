@@ -20,10 +20,9 @@ from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.cli.runtime import open_workers
-from profiler_service.jobs.planner import graph_key
 from profiler_service.jobs.runner import JobRunner
-from profiler_service.measure.budgets import BUDGETS
-from profiler_service.measure.visits import Visit
+from profiler_service.measure.stopping import BUDGETS
+from profiler_service.measure.visits import Visit, graph_key
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 

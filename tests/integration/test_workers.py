@@ -26,7 +26,7 @@ from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.errors import JobError
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, IsolatedRequest, IsolatedTimes
+from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from tests.support import faults
 from tests.support.faults import Fault, faulty, with_reference
 from tests.support.repository import ROOT
@@ -39,12 +39,12 @@ SETTINGS = WorkerSettings(
 )
 
 
-def _group(*artifacts: GraphArtifact, sentinel: GraphArtifact = SENTINEL) -> GroupRequest:
-    return GroupRequest(artifacts, sentinel, passes=3, warmup_passes=1)
+def _group(*artifacts: GraphArtifact, sentinel: GraphArtifact = SENTINEL) -> TimingRequest:
+    return TimingRequest(artifacts, RoundRobin(sentinel), passes=3, warmup_passes=1)
 
 
-def _timed(outcome: GroupTimes | Failure) -> GroupTimes:
-    assert isinstance(outcome, GroupTimes), outcome
+def _timed(outcome: TimingResult | Failure) -> TimingResult:
+    assert isinstance(outcome, TimingResult), outcome
     return outcome
 
 
@@ -71,22 +71,22 @@ class TestDeaths:
     )
     def test_in_a_group_names_the_culprit(self, workers: Workers, fault: Fault, status: Status, message: str) -> None:
         culprit = faulty(fault)
-        outcome = workers.time_group(_group(HEALTHY[0], culprit, *HEALTHY[1:]))
+        outcome = workers.time(_group(HEALTHY[0], culprit, *HEALTHY[1:]))
         assert isinstance(outcome, Failure)
         assert (outcome.status, outcome.key) == (status, culprit.request.key())
         assert message in outcome.message
         assert outcome.message.endswith(culprit.request.label())
-        assert len(_timed(workers.time_group(_group(*HEALTHY))).samples_ms) == 3
+        assert len(_timed(workers.time(_group(*HEALTHY))).samples_ms) == 3
 
     def test_in_the_passes_blames_nobody_in_particular(self, workers: Workers) -> None:
-        outcome = workers.time_group(_group(*HEALTHY, faulty(Fault.KILLED_IN_PASSES)))
+        outcome = workers.time(_group(*HEALTHY, faulty(Fault.KILLED_IN_PASSES)))
         assert isinstance(outcome, Failure)
         assert (outcome.status, outcome.key) == (Status.CRASHED, None)
         assert outcome.message.endswith("while running a group of engines")
 
     def test_of_an_engine_alone(self, workers: Workers) -> None:
         culprit = faulty(Fault.KILLED_IN_PASSES)
-        outcome = workers.time_isolated(IsolatedRequest(culprit, runs=3))
+        outcome = workers.time(TimingRequest((culprit,), Isolated(), passes=3))
         assert isinstance(outcome, Failure)
         assert (outcome.status, outcome.key) == (Status.CRASHED, culprit.request.key())
 
@@ -106,16 +106,16 @@ class TestDeaths:
         statuses = {key: report.status for key, report in reports.items()}
         assert statuses == {a.request.key(): Status.OK for a in HEALTHY} | {culprit.request.key(): Status.CRASHED}
         assert reports[culprit.request.key()].message == message
-        assert workers.time_group(_group(culprit, *HEALTHY)) == Failure(Status.CRASHED, message, culprit.request.key())
-        assert len(_timed(workers.time_group(_group(*HEALTHY))).samples_ms) == 3
+        assert workers.time(_group(culprit, *HEALTHY)) == Failure(Status.CRASHED, message, culprit.request.key())
+        assert len(_timed(workers.time(_group(*HEALTHY))).samples_ms) == 3
 
     def test_between_two_tasks_goes_unnoticed(self, workers: Workers) -> None:
-        workers.time_group(_group(*HEALTHY))
+        workers.time(_group(*HEALTHY))
         idle = [process for process in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(process.cmdline())]
         assert idle
         for process in idle:
             process.kill()
-        assert len(_timed(workers.time_group(_group(*HEALTHY))).samples_ms) == 3
+        assert len(_timed(workers.time(_group(*HEALTHY))).samples_ms) == 3
 
 
 class TestErrors:
@@ -132,25 +132,25 @@ class TestErrors:
     )
     def test_leave_the_rest_of_the_group_alone(self, workers: Workers, fault: Fault, status: Status, message: str) -> None:
         culprit = faulty(fault)
-        times = _timed(workers.time_group(_group(*HEALTHY, culprit)))
+        times = _timed(workers.time(_group(*HEALTHY, culprit)))
         assert times.failures == (Failure(status, message, culprit.request.key()),)
         assert times.samples_ms.keys() == {a.request.key() for a in HEALTHY}
-        assert workers.time_isolated(IsolatedRequest(culprit, runs=1)) == times.failures[0]
+        assert workers.time(TimingRequest((culprit,), Isolated(), passes=1)) == times.failures[0]
         (report,) = workers.check([culprit])
         assert (report.status, report.message) == (status, message)
 
     def test_in_the_passes_end_the_visit(self, workers: Workers) -> None:
-        outcome = workers.time_group(_group(*HEALTHY, faulty(Fault.RUN_ERROR_IN_PASSES)))
+        outcome = workers.time(_group(*HEALTHY, faulty(Fault.RUN_ERROR_IN_PASSES)))
         assert outcome == Failure(Status.RUN_ERROR, "not twice", None)
 
     def test_of_the_sentinel_end_the_visit(self, workers: Workers) -> None:
         sentinel = faulty(Fault.BUILD_ERROR)
-        outcome = workers.time_group(_group(*HEALTHY, sentinel=sentinel))
+        outcome = workers.time(_group(*HEALTHY, sentinel=sentinel))
         assert outcome == Failure(Status.BUILD_ERROR, "the sentinel failed: no kernel for this", sentinel.request.key())
 
     def test_of_ours_are_not_swallowed(self, workers: Workers) -> None:
         with pytest.raises(ZeroDivisionError, match="our own mistake"):
-            workers.time_group(_group(faulty(Fault.BUG)))
+            workers.time(_group(faulty(Fault.BUG)))
 
     @pytest.mark.parametrize(
         ("fault", "status", "message"),
@@ -184,18 +184,18 @@ class TestLiveEngines:
 
     def test_all_of_a_group_are_live_at_once_and_none_afterwards(self, workers: Workers) -> None:
         for _ in range(2):
-            times = _timed(workers.time_group(_group(*HEALTHY)))
+            times = _timed(workers.time(_group(*HEALTHY)))
             assert set(times.samples_ms.values()) == {(4.0, 4.0, 4.0)}  # three and the sentinel
             assert times.sentinel_ms == (4.0, 4.0, 4.0)
-        alone = workers.time_isolated(IsolatedRequest(HEALTHY[0], runs=5, warmup_runs=2))
-        assert isinstance(alone, IsolatedTimes)
-        assert alone.samples_ms == (1.0,) * 5
+        alone = workers.time(TimingRequest((HEALTHY[0],), Isolated(), passes=5, warmup_passes=2))
+        assert isinstance(alone, TimingResult)
+        assert alone.samples_ms == {HEALTHY[0].request.key(): (1.0,) * 5}
 
     def test_those_that_failed_are_closed_too(self, workers: Workers) -> None:
-        workers.time_group(_group(*HEALTHY, faulty(Fault.RUN_ERROR)))
-        workers.time_group(_group(*HEALTHY, faulty(Fault.RUN_ERROR_IN_PASSES)))
+        workers.time(_group(*HEALTHY, faulty(Fault.RUN_ERROR)))
+        workers.time(_group(*HEALTHY, faulty(Fault.RUN_ERROR_IN_PASSES)))
         list(workers.check([faulty(Fault.RUN_ERROR)]))
-        assert set(_timed(workers.time_group(_group(HEALTHY[0]))).samples_ms.values()) == {(2.0, 2.0, 2.0)}
+        assert set(_timed(workers.time(_group(HEALTHY[0]))).samples_ms.values()) == {(2.0, 2.0, 2.0)}
 
     def test_the_timing_process_keeps_to_the_last_core(self, workers: Workers) -> None:
         assert workers.description.target.options["cores"] == str(max(os.sched_getaffinity(0)))
@@ -231,10 +231,10 @@ class TestEnds:
             timer = threading.Timer(0.5, workers.close)
             timer.start()
             with pytest.raises(JobError, match="closed"):
-                workers.time_group(_group(faulty(Fault.HANG_IN_FIRST_RUN)))
+                workers.time(_group(faulty(Fault.HANG_IN_FIRST_RUN)))
             timer.join()
             with pytest.raises(JobError, match="closed"):
-                workers.time_group(_group(*HEALTHY))
+                workers.time(_group(*HEALTHY))
 
     def test_no_worker_outlives_a_service_that_is_killed(self, tmp_path: Path) -> None:
         script = f"""
@@ -247,7 +247,7 @@ class TestEnds:
                 with Workers(faults.BACKEND, cache_dir=Path({str(tmp_path)!r}), settings=settings) as workers:
                     workers.description
                     print("ready", flush=True)
-                    workers.time_group(_group(faults.faulty(faults.Fault.HANG_IN_FIRST_RUN)))
+                    workers.time(_group(faults.faulty(faults.Fault.HANG_IN_FIRST_RUN)))
             """
         service = _python(script, tmp_path)
         assert service.stdout is not None
@@ -316,15 +316,15 @@ class TestRealWorkers:
                 assert report.status is Status.OK
                 assert report.output_error is not None
                 assert report.output_error < 1e-5
-            times = _timed(workers.time_group(GroupRequest(tuple(group), sentinel, passes=5)))
+            times = _timed(workers.time(TimingRequest(tuple(group), RoundRobin(sentinel), passes=5)))
             assert {len(samples) for samples in times.samples_ms.values()} == {5}
             assert len(times.sentinel_ms) == 5
             assert min(min(samples) for samples in times.samples_ms.values()) > 0
             assert min(times.build_s, times.warmup_s, times.sampling_s) > 0
             assert times.peak_rss_bytes > 2**20
-            alone = workers.time_isolated(IsolatedRequest(sentinel, runs=7))
-            assert isinstance(alone, IsolatedTimes)
-            assert len(alone.samples_ms) == 7
+            alone = workers.time(TimingRequest((sentinel,), Isolated(), passes=7))
+            assert isinstance(alone, TimingResult)
+            assert [len(samples) for samples in alone.samples_ms.values()] == [7]
 
     def test_what_is_in_the_cache_is_not_made_again(self, cache_dir: Path) -> None:
         stamps = {path: path.stat().st_mtime_ns for path in cache_dir.iterdir()}
@@ -366,7 +366,8 @@ class TestRealWorkers:
         with Workers("onnxruntime", cache_dir=cache_dir, settings=ONE_PROCESS) as workers:
             heavy, sentinel = _artifacts(workers, [HEAVY, REQUESTS[0]])
             peaks = [
-                _timed(workers.time_group(GroupRequest((heavy,), sentinel, passes=1))).peak_rss_bytes / 1e6 for _ in range(20)
+                _timed(workers.time(TimingRequest((heavy,), RoundRobin(sentinel), passes=1))).peak_rss_bytes / 1e6
+                for _ in range(20)
             ]
         assert peaks[-1] - peaks[4] < HEAVY_MB, f"if engines stayed, that would be {15 * HEAVY_MB} MB"
 
@@ -375,15 +376,15 @@ class TestRealWorkers:
             import sys
             from pathlib import Path
             from profiler_service.jobs.workers import Workers
-            from profiler_service.worker.protocol import IsolatedRequest, GroupRequest
+            from profiler_service.worker.protocol import Isolated, RoundRobin, TimingRequest
             from tests.integration.test_workers import OPERATOR, REQUESTS
             if __name__ == "__main__":
                 new = REQUESTS[0].model_copy(update={{"subject": OPERATOR.model_copy(update={{"out_channels": 8}})}})
                 with Workers("onnxruntime", cache_dir=Path({str(cache_dir)!r})) as workers:
                     *group, sentinel = [artifact for _, artifact in workers.prepare([*REQUESTS[:2], new])]
                     list(workers.check(group))
-                    workers.time_group(GroupRequest(tuple(group), sentinel, passes=1))
-                    workers.time_isolated(IsolatedRequest(sentinel, runs=1))
+                    workers.time(TimingRequest(tuple(group), RoundRobin(sentinel), passes=1))
+                    workers.time(TimingRequest((sentinel,), Isolated(), passes=1))
                 print(sorted({{"torch", "onnx", "onnxruntime"}} & sys.modules.keys()))
             """
         output, _ = _python(script, tmp_path).communicate()

@@ -48,30 +48,30 @@ def test_one_wild_sample_moves_the_median_no_further_than_to_its_neighbours(
 @st.composite
 def jobs(draw: st.DrawFn) -> tuple[list[Member], list[Member], GroupLimits]:
     bases = [Member(f"base{index}", draw(st.integers(0, 50))) for index in range(draw(st.integers(1, 5)))]
-    due = [
-        Member(f"due{index}", draw(st.integers(0, 300)), draw(st.sampled_from([None, *bases])))
+    pending = [
+        Member(f"pending{index}", draw(st.integers(0, 300)), draw(st.sampled_from([None, *bases])))
         for index in range(draw(st.integers(0, 60)))
     ]
-    fillers = [Member(f"filler{index}", draw(st.integers(0, 100))) for index in range(draw(st.integers(0, 20)))]
+    padding = [Member(f"padding{index}", draw(st.integers(0, 100))) for index in range(draw(st.integers(0, 20)))]
     min_live = draw(st.integers(0, 20))
     limits = GroupLimits(min_live, draw(st.integers(max(min_live, 1), 40)), draw(st.integers(0, 3000)))
-    return due, fillers, limits
+    return pending, padding, limits
 
 
 @given(jobs(), st.integers(0, 2**32))
-def test_groups_hold_every_due_graph_once_and_keep_their_limits(
+def test_groups_hold_every_pending_graph_once_and_keep_their_limits(
     job: tuple[list[Member], list[Member], GroupLimits], seed: int
 ) -> None:
-    due, fillers, limits = job
-    groups = draw_groups(due, fillers, limits, random.Random(seed))
-    assert Counter(member for group in groups for member in group.due) == Counter(due)
+    pending, padding, limits = job
+    groups = draw_groups(pending, padding, limits, random.Random(seed))
+    assert Counter(member for group in groups for member in group.pending) == Counter(pending)
     for group in groups:
-        assert set(group.bases) == {member.base for member in group.due if member.base is not None}
+        assert set(group.bases) == {member.base for member in group.pending if member.base is not None}
         assert max(Counter(group.keys).values()) == 1
-        live_bytes = sum(member.memory_bytes for member in (*group.due, *group.bases, *group.fillers))
-        if len(group.due) > 1 or group.fillers:
+        live_bytes = sum(member.memory_bytes for member in (*group.pending, *group.bases, *group.padding))
+        if len(group.pending) > 1 or group.padding:
             assert live_bytes <= limits.memory_bytes
-        if len(group.due) > 1:
+        if len(group.pending) > 1:
             assert len(group.keys) <= limits.max_live
-        if group.fillers:
+        if group.padding:
             assert len(group.keys) <= limits.min_live

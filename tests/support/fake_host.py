@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from profiler_service.jobs.host_counters import HostReading
+from profiler_service.jobs.host import HostReading
 
 
 @dataclass

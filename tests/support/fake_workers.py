@@ -17,10 +17,9 @@ from profiler_service.worker.protocol import (
     BackendDescription,
     BuildReport,
     Failure,
-    GroupRequest,
-    GroupTimes,
-    IsolatedRequest,
-    IsolatedTimes,
+    RoundRobin,
+    TimingRequest,
+    TimingResult,
     build_key,
 )
 
@@ -62,16 +61,16 @@ class FakeWorkers:
         broken: graph key to what making it ends in. unbuildable: to what checking it ends in.
         crashing: keys of engines that take their process along when a group is run.
         crash: how that counts.
-        leaving: keys of engines that fail alone, the others of the group being timed.
+        leaving: keys of engines that fail by themselves, while the others of the group are timed.
         crowded_out: keys of engines that find no memory beside others, which are timed.
         room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
-        blaming: whether a crash tells which engine it was, and a lack of room which came last.
-        peak_memory_bytes: what every engine tells of the memory it holds.
+        blaming: whether a crash names the engine, and a lack of room the one that came last.
+        peak_memory_bytes: that every engine reports.
         wall_clock: what the wall clock says of a run, over what the backend's own clock says.
         build_noise: relative, per build of a graph that is built several times.
         on_group: called before each group.
         device: the state of the device at its nth reading; runs take longer by as much as its clock is below `USUAL_MHZ`. None
-            for a device that tells nothing.
+            for a device that reports nothing.
     """
 
     description: BackendDescription = DESCRIPTION
@@ -95,8 +94,8 @@ class FakeWorkers:
     device: Callable[[int], DeviceReading] | None = None
 
     def __post_init__(self) -> None:
-        self.groups: list[GroupRequest] = []
-        self.alone: list[IsolatedRequest] = []
+        self.groups: list[TimingRequest] = []
+        self.isolated: list[TimingRequest] = []
         self.prepared: list[GraphRequest] = []
         self.opened = self.closed = self._read = 0
         self._rng = random.Random(0)
@@ -135,25 +134,29 @@ class FakeWorkers:
                 output_error=1e-7,
             )
 
-    def time_group(self, request: GroupRequest) -> GroupTimes | Failure:
+    def time(self, request: TimingRequest) -> TimingResult | Failure:
+        mode = request.mode
+        return self._time_round_robin(request, mode) if isinstance(mode, RoundRobin) else self._time_isolated(request)
+
+    def _time_round_robin(self, request: TimingRequest, mode: RoundRobin) -> TimingResult | Failure:
         self.on_group(len(self.groups))
         self.groups.append(request)
         keys = [artifact.request.key() for artifact in request.artifacts]
         if culprits := self.crashing.intersection(keys):
             return Failure(self.crash, "its process was killed", min(culprits) if self.blaming else None)
-        if self.room is not None and len(keys) * (request.builds or 1) > self.room:
+        if self.room is not None and len(keys) * (mode.builds or 1) > self.room:
             return Failure(Status.OUT_OF_MEMORY, "no room for all", keys[-1] if self.blaming else None)
         leaving = {key: Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving}
         if len(keys) > 1:
             leaving |= {key: Failure(Status.OUT_OF_MEMORY, "no room", key) for key in self.crowded_out.intersection(keys)}
         factor = self.slowdown(len(self.groups) - 1)
         windows = self._windows(request.passes)
-        return GroupTimes(
+        return TimingResult(
             samples_ms={
                 name: self._engine_samples(self._visited_ms(artifact.request) * self._build() * factor, request.passes, windows)
                 for artifact in request.artifacts
                 if artifact.request.key() not in leaving
-                for name in self._names(artifact.request.key(), request.builds)
+                for name in self._names(artifact.request.key(), mode.builds)
             },
             sentinel_ms=self._samples(SENTINEL_MS * factor, request.passes, windows),
             windows=windows,
@@ -172,15 +175,15 @@ class FakeWorkers:
             failures=tuple(leaving.values()),
         )
 
-    def time_isolated(self, request: IsolatedRequest) -> IsolatedTimes | Failure:
-        self.alone.append(request)
-        key = request.artifact.request.key()
+    def _time_isolated(self, request: TimingRequest) -> TimingResult | Failure:
+        self.isolated.append(request)
+        (artifact,) = request.artifacts
+        key = artifact.request.key()
         if key in self.crashing:
             return Failure(Status.CRASHED, "its process was killed", key)
         windows = self._windows(1)
-        return IsolatedTimes(
-            key,
-            samples_ms=self._samples(true_ms(request.artifact.request), request.runs, windows * request.runs),
+        return TimingResult(
+            samples_ms={key: self._samples(true_ms(artifact.request), request.passes, windows * request.passes)},
             windows=windows,
             build_s=0.002,
             warmup_s=0.001,

@@ -1,18 +1,58 @@
-"""Jobs: ask for measurements, follow them, call them off."""
+"""Jobs: ask for measurements, follow them, cancel them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Query, Request, Response
-from sse_starlette import EventSourceResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
 from profiler_service.api.dependencies import IdempotencyKey, JobId, JsonBody, ServicesDep
 from profiler_service.api.openapi import problems
-from profiler_service.api.streams import event_stream
+from profiler_service.settings import Settings
+
+JOB_EVENT = "job"
+"""Name of every event; its data is the job as JSON."""
+
+FAREWELL_S = 1.0
+"""For a stream to end properly when the service stops; a proxy would otherwise report a broken answer."""
+
+
+def event_stream(states: AsyncIterable[JobPublic], settings: Settings) -> EventSourceResponse:
+    """A stream that ends after the last state, or when the service stops."""
+    stopping = anyio.Event()
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        async for job in _until(stopping, states):
+            yield ServerSentEvent(job.model_dump_json(), event=JOB_EVENT)
+
+    return EventSourceResponse(events(), ping=settings.heartbeat_s, shutdown_event=stopping, shutdown_grace_period=FAREWELL_S)
+
+
+async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> AsyncIterator[JobPublic]:
+    """The states until the event is set, even while the next one is waited for."""
+    iterator = aiter(states)
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(iterator, None))
+            try:
+                await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
+                job = step.result() if step.done() else None
+            finally:
+                step.cancel()  # without effect if it is done
+            if job is None:
+                return
+            yield job
+    finally:
+        stop.cancel()
+
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -61,5 +101,5 @@ async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceRespons
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))
 def cancel_job(job_id: JobId, services: ServicesDep) -> JobPublic:
-    """Ask a job to end. What it has measured is kept."""
+    """Ask a job to end. What it has measured stays."""
     return services.queue.cancel(job_id)

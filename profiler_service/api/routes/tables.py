@@ -1,4 +1,4 @@
-"""Tables, whole or entry by entry."""
+"""Tables, complete or entry by entry."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from models.spec.wire import (
     LookupResponse,
     TablePublic,
 )
-from profiler_service.api.content import Snapshot, cached, compressed
+from profiler_service.api.content import Snapshot, best_media_type, cached, compressed
 from profiler_service.api.dependencies import JsonBody, ServicesDep, TableId
 from profiler_service.api.errors import RequestError
-from profiler_service.api.negotiation import best_media_type
 from profiler_service.api.openapi import problems
 from profiler_service.version import service_version
 
@@ -44,7 +43,7 @@ def list_tables(services: ServicesDep) -> list[TablePublic]:
     response_class=Response,
     responses={
         200: {
-            "description": "The table in the form that `Accept` likes best; each is also a table file.",
+            "description": "The table in the form that `Accept` prefers; each is also a table file.",
             "content": {media_type: {} for media_type in FORMATS},
             "headers": {"ETag": {"schema": {"type": "string"}, "description": "Strong; names these bytes."}},
         },

@@ -8,7 +8,7 @@ import pytest
 
 from profiler_service.backends.processor import usable_cores
 from profiler_service.conditions import Conditions, CpuBounds, Neighbour, cpu_bounds, look
-from profiler_service.jobs.control_group import ControlGroup
+from profiler_service.jobs.host import ControlGroup
 from profiler_service.measure.visits import HostState
 
 ALL = CpuBounds(machine_cores=4, usable=(0, 1, 2, 3))

@@ -45,7 +45,7 @@ def upgrade() -> None:
         _learn(session, references)
         session.flush()
         for table_id in session.scalars(sa.select(TableRow.id)).all():
-            table_rows.judge(session, table_id)
+            table_rows.update_verdict(session, table_id)
         session.flush()
 
 

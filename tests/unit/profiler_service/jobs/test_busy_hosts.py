@@ -7,8 +7,8 @@ import pytest
 from models.spaces.registry import create_space
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName
 from models.spec.wire import JobPublic, JobState
-from profiler_service.measure.budgets import BUDGETS
 from profiler_service.measure.sentinel import BUSY_FOR_GOOD
+from profiler_service.measure.stopping import BUDGETS
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench
 
 GRID = create_space(SPACE).operators()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler_service.jobs.control_group import ControlGroup
+from profiler_service.jobs.host import ControlGroup
 
 
 def write(folder: Path, **files: str) -> None:

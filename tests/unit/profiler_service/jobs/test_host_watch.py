@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from profiler_service.backends.processor import usable_cores
-from profiler_service.jobs.control_group import ControlGroup
-from profiler_service.jobs.host import SHORTEST_S, HostWatch, host_between
-from profiler_service.jobs.host_counters import HostCounters, HostReading
+from profiler_service.jobs.host import SHORTEST_S, ControlGroup, HostCounters, HostReading, HostWatch, host_between
 from profiler_service.measure.visits import HostState
 from scripts.noise import noise
 

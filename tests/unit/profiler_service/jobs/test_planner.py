@@ -11,7 +11,8 @@ from models.spec.graphs import ContextBase
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
-from profiler_service.jobs.planner import MIN_LIVE, JobPlan, graph_key, plan_job, requested_workloads
+from profiler_service.jobs.planner import MIN_LIVE, JobPlan, plan_job, requested_workloads
+from profiler_service.measure.visits import graph_key
 from tests.unit.profiler_service.jobs.conftest import SPACE
 
 
@@ -47,7 +48,7 @@ def test_alone_there_is_neither_context_nor_base_nor_company(space: SearchSpace)
     plan = plan_job(space.operators()[:3], space, ProtocolName.ISOLATED, finished=(), seed="")
     assert [graph.request.in_context for graph in plan.graphs] == [False] * 3
     assert all(planned.base is None for planned in plan.workloads)
-    assert plan.fillers == ()
+    assert plan.padding == ()
 
 
 def test_a_network_has_no_base_and_counts_its_operators(space: SearchSpace) -> None:
@@ -58,7 +59,7 @@ def test_a_network_has_no_base_and_counts_its_operators(space: SearchSpace) -> N
     assert planned.base is None
     assert planned.operators == len(space.architecture_operators(network)) > 5
     assert planned.graph.memory_bytes > max(p.graph.memory_bytes for p in _grid_plan(space).workloads)
-    assert plan.fillers == ()
+    assert plan.padding == ()
 
 
 def test_what_is_finished_is_not_planned(space: SearchSpace) -> None:
@@ -70,12 +71,12 @@ def test_what_is_finished_is_not_planned(space: SearchSpace) -> None:
 def test_a_small_job_is_given_company_from_the_grid(space: SearchSpace) -> None:
     few = space.operators()[:5]
     plan = plan_job(few, space, ProtocolName.IN_CONTEXT, finished=(), seed="a")
-    assert len(few) + len(plan.fillers) == MIN_LIVE
+    assert len(few) + len(plan.padding) == MIN_LIVE
     own = {planned.graph.key for planned in plan.workloads}
     grid = {graph_key(operator, ProtocolName.IN_CONTEXT) for operator in space.operators()}
-    assert {filler.key for filler in plan.fillers} <= grid - own
+    assert {graph.key for graph in plan.padding} <= grid - own
     assert plan == plan_job(few, space, ProtocolName.IN_CONTEXT, finished=(), seed="a")
-    assert plan.fillers != plan_job(few, space, ProtocolName.IN_CONTEXT, finished=(), seed="b").fillers
+    assert plan.padding != plan_job(few, space, ProtocolName.IN_CONTEXT, finished=(), seed="b").padding
 
 
 def _grid_plan(space: SearchSpace) -> JobPlan:

@@ -241,7 +241,7 @@ def test_a_cancelled_waiting_job_tells_its_followers(
 def test_a_job_that_another_process_runs_is_followed_through_the_store(
     store: Store, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., JobPublic]
 ) -> None:
-    monkeypatch.setattr("profiler_service.jobs.events._LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr("profiler_service.jobs.reporting._LOOK_AGAIN_S", 0.02)
     submit()
     job = submit()
 

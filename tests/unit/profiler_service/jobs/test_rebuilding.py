@@ -16,13 +16,13 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.rebuilds import RebuildSpread
 from models.spec.wire import JobPublic, JobState
 from profiler_service.errors import JobError
-from profiler_service.jobs.planner import MIN_LIVE, graph_key
-from profiler_service.jobs.rebuilding import entries_to_rebuild
-from profiler_service.measure.budgets import BUDGETS
-from profiler_service.measure.rebuilds import BUILDS
+from profiler_service.jobs.planner import MIN_LIVE
+from profiler_service.measure.rebuilds import BUILDS, entries_to_rebuild
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.throttling import DeviceReading
-from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes
+from profiler_service.measure.visits import graph_key
+from profiler_service.worker.protocol import Failure, RoundRobin, TimingRequest, TimingResult
 from tests.support.fake_workers import USUAL_MHZ
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench
 from tests.unit.profiler_service.jobs.test_throttled_jobs import HOT
@@ -32,8 +32,12 @@ QUICK = BUDGETS[Budget.QUICK]
 TWENTIETH = round(0.05 * len(GRID))
 
 
-def rebuilding(bench: Bench) -> list[GroupRequest]:
-    return [group for group in bench.workers.groups if group.builds is not None]
+def builds_of(request: TimingRequest) -> int | None:
+    return request.mode.builds if isinstance(request.mode, RoundRobin) else None
+
+
+def rebuilding(bench: Bench) -> list[TimingRequest]:
+    return [group for group in bench.workers.groups if builds_of(group) is not None]
 
 
 def builds(bench: Bench) -> Counter[str]:
@@ -242,14 +246,14 @@ def test_what_finds_no_memory_beside_others_is_tried_alone(bench: Bench) -> None
 
 def test_without_the_sentinel_nothing_can_be_told(bench: Bench) -> None:
     chosen = chosen_from_a_whole_table(bench)
-    time_group = bench.workers.time_group
+    time = bench.workers.time
 
-    def fail(request: GroupRequest) -> GroupTimes | Failure:
-        if request.builds is None:
-            return time_group(request)
+    def fail(request: TimingRequest) -> TimingResult | Failure:
+        if builds_of(request) is None:
+            return time(request)
         return Failure(Status.CRASHED, "the sentinel failed: killed", SENTINEL_GRAPH.key())
 
-    bench.workers.time_group = fail  # type: ignore[method-assign]
+    bench.workers.time = fail  # type: ignore[method-assign]
     job = bench.submit(rebuild="always")
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
@@ -358,7 +362,7 @@ def test_a_slow_phase_of_the_host_is_no_spread(bench: Bench) -> None:
 
 def test_the_sentinel_is_in_the_group(bench: Bench) -> None:
     bench.run(bench.submit(rebuild="always"))
-    assert [group.sentinel.request for group in rebuilding(bench)] == [SENTINEL_GRAPH]
+    assert [group.mode.sentinel.request for group in rebuilding(bench)] == [SENTINEL_GRAPH]
 
 
 def test_values_that_are_none_are_not_chosen() -> None:

@@ -23,9 +23,10 @@ from profiler_service.admission import admit
 from profiler_service.errors import JobError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.plain_check import OPERATORS
-from profiler_service.jobs.planner import MIN_LIVE, graph_key
-from profiler_service.measure.budgets import BUDGETS
+from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BUDGETS
+from profiler_service.measure.visits import graph_key
 from profiler_service.worker.protocol import BackendDescription
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms
@@ -48,7 +49,7 @@ def entries(bench: Bench, job: JobPublic) -> dict[str, Measurement]:
 
 
 def runs_of(workers: FakeWorkers, operator: OperatorSpec) -> int:
-    """Groups that the operator was live in, as a filler too."""
+    """Groups that the operator was live in, as padding too."""
     return sum(IN_CONTEXT[operator.key()] in (a.request.key() for a in group.artifacts) for group in workers.groups)
 
 
@@ -169,6 +170,18 @@ class TestReference:
         assert worst_error(found) < 1e-5
         assert found[GRID[22].key()].sentinel_ratio == pytest.approx(1.5)
 
+    def test_a_first_job_that_began_in_a_slow_phase_measures_on(self, bench: Bench) -> None:
+        """Once the scale is learned, rounds of the slow phase do not count, and others take their place."""
+        bench.configure(live_engines=10)
+        slow = len(range(0, 39, 7)) * 3
+        bench.workers.slowdown = lambda group: 1.5 if group < slow else 1.0
+        job = bench.submit(budget=Budget.NORMAL)
+        bench.run(job)
+        found = entries(bench, job)
+        assert worst_error(found) < 1e-5
+        assert {entry.rounds for entry in found.values()} == {BUDGETS[Budget.NORMAL].min_rounds}
+        assert not any(entry.flags for entry in found.values())
+
     def test_a_first_job_on_a_slow_machine_is_put_right_by_a_later_one(self, bench: Bench) -> None:
         """Its values are rescaled, flagged since they were measured in a slow phase, and measured again with the next job."""
         bench.workers.slowdown = lambda group: 1.4
@@ -276,8 +289,8 @@ class TestSmallJobs:
         bench.run(job)
         assert entries(bench, job).keys() == {operator.key() for operator in GRID[:3]}
         assert {len(group.artifacts) for group in bench.workers.groups} == {MIN_LIVE}
-        fillers = [IN_CONTEXT[operator.key()] for operator in GRID[3:]]
-        assert bench.store.visits(job.table_id, fillers) == []
+        padding = [IN_CONTEXT[operator.key()] for operator in GRID[3:]]
+        assert bench.store.visits(job.table_id, padding) == []
 
     def test_a_second_job_measures_only_what_is_missing(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:30]))
@@ -329,7 +342,7 @@ class TestSmallJobs:
         assert len(before) == 5
 
     def test_measuring_again_goes_on_after_a_kill(self, bench: Bench) -> None:
-        """Values from before the job are still due then, its own visits still good."""
+        """Values from before the job are still pending then, its own visits still good."""
         first = bench.submit()
         bench.run(first)
         before = entries(bench, first)
@@ -530,7 +543,7 @@ class TestFailures:
         counts = bench.store.job(job.id).counts
         assert (counts.reused, counts.measured, counts.failed) == (len(GRID) - 1, 1, 0)
 
-    def test_a_filler_that_fails_is_nobodys_failure(self, bench: Bench) -> None:
+    def test_padding_that_fails_is_nobodys_failure(self, bench: Bench) -> None:
         bench.workers.leaving.update({IN_CONTEXT[operator.key()]: Status.RUN_ERROR for operator in GRID[3:20]})
         job = bench.submit(workloads=GRID[:3])
         bench.run(job)
@@ -713,7 +726,7 @@ class TestNetworks:
             assert len(kinds) == 1
             if kinds == {False}:
                 assert len(group.artifacts) == len(networks)
-                assert (group.passes, group.sentinel_every) == (QUICK.network_passes, 1)
+                assert (group.passes, group.mode.sentinel_every) == (QUICK.network_passes, 1)
 
     @pytest.mark.parametrize(("host", "device"), [(LITTLE, None), (LITTLE, PLENTY), (PLENTY, LITTLE)])
     def test_memory_of_the_host_and_of_the_device_bounds_a_group(
@@ -771,8 +784,8 @@ class TestAlone:
         bench.run(job)
         assert bench.store.job(job.id).counts.measured == 3
         graphs = {graph_key(workload, protocol) for workload in (network, *GRID[:2])}
-        asked = [request for request in bench.workers.alone if request.artifact.request.key() in graphs]
-        assert {(a.runs, a.runs_per_interval, a.cold) for a in asked} == {(runs, runs_per_interval, cold)}
+        asked = [request for request in bench.workers.isolated if request.artifacts[0].request.key() in graphs]
+        assert {(a.passes, a.mode.runs_per_interval, a.mode.cold) for a in asked} == {(runs, runs_per_interval, cold)}
         assert len(asked) == 3 * QUICK.min_rounds
 
     def test_no_two_protocols_share_a_table(self, bench: Bench) -> None:

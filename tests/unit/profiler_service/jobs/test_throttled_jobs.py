@@ -9,9 +9,9 @@ import pytest
 from models.spaces.registry import create_space
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName
 from models.spec.wire import JobPublic
-from profiler_service.jobs.planner import graph_key
-from profiler_service.measure.budgets import BUDGETS
+from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.throttling import DeviceReading
+from profiler_service.measure.visits import graph_key
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import USUAL_MHZ, operator_ms
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench
@@ -106,7 +106,7 @@ def test_a_run_that_is_slow_all_through_is_kept_and_flagged(bench: Bench, protoc
 
 def test_one_engine_alone_is_set_aside_as_a_whole(bench: Bench) -> None:
     """Its runs lie between two readings, so that nobody can tell one from the other."""
-    bench.workers.device = lambda reading: HOT if len(bench.workers.alone) % 11 == 0 else STEADY
+    bench.workers.device = lambda reading: HOT if len(bench.workers.isolated) % 11 == 0 else STEADY
     _, entries = measured(bench, protocol=ProtocolName.ISOLATED_HOT)
     assert worst_error(entries) < 1e-5
     aside = [entry.samples_set_aside for entry in entries]

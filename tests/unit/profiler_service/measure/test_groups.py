@@ -16,33 +16,33 @@ GRID = [Member(f"entry{index}", 100, BASES[index % 20]) for index in range(666)]
 LIMITS = GroupLimits(min_live=24, max_live=96, memory_bytes=PLENTY)
 
 
-def draw(due: list[Member], *, limits: GroupLimits = LIMITS, seed: int = 0) -> tuple[Group, ...]:
-    return draw_groups(due, GRID, limits, random.Random(seed))
+def draw(pending: list[Member], *, limits: GroupLimits = LIMITS, seed: int = 0) -> tuple[Group, ...]:
+    return draw_groups(pending, GRID, limits, random.Random(seed))
 
 
-def test_every_due_graph_is_in_exactly_one_group() -> None:
+def test_every_pending_graph_is_in_exactly_one_group() -> None:
     groups = draw(GRID)
-    assert Counter(member for group in groups for member in group.due) == Counter(GRID)
+    assert Counter(member for group in groups for member in group.pending) == Counter(GRID)
 
 
 def test_groups_are_large_and_of_about_equal_size() -> None:
     sizes = [len(group.keys) for group in draw(GRID)]
     assert max(sizes) <= LIMITS.max_live
     assert min(sizes) >= LIMITS.max_live - 10
-    assert all(not group.fillers for group in draw(GRID))
+    assert all(not group.padding for group in draw(GRID))
 
 
 def test_each_group_has_the_bases_of_its_members_once() -> None:
     for group in draw(GRID):
-        assert set(group.bases) == {member.base for member in group.due}
+        assert set(group.bases) == {member.base for member in group.pending}
         assert len(group.keys) == len(set(group.keys))
 
 
 def test_neighbours_change_from_round_to_round() -> None:
     rng = random.Random(5)
     first, second = (draw_groups(GRID, [], LIMITS, rng) for _ in range(2))
-    together = [set(group.due) for group in second]
-    assert all(set(group.due) not in together for group in first)
+    together = [set(group.pending) for group in second]
+    assert all(set(group.pending) not in together for group in first)
 
 
 def test_equal_seeds_draw_equal_groups() -> None:
@@ -51,36 +51,36 @@ def test_equal_seeds_draw_equal_groups() -> None:
 
 def test_small_jobs_are_filled_up_from_the_grid() -> None:
     (group,) = draw(GRID[:3])
-    assert len(group.due) == 3
+    assert len(group.pending) == 3
     assert len(group.bases) == 3
     assert len(group.keys) == LIMITS.min_live
-    assert not set(group.fillers) & (set(group.due) | set(group.bases))
+    assert not set(group.padding) & (set(group.pending) | set(group.bases))
 
 
 def test_memory_bounds_what_is_live() -> None:
     limits = GroupLimits(min_live=4, max_live=96, memory_bytes=1000)
     groups = draw(GRID[:50], limits=limits)
     for group in groups:
-        assert sum(member.memory_bytes for member in (*group.due, *group.bases, *group.fillers)) <= 1000
+        assert sum(member.memory_bytes for member in (*group.pending, *group.bases, *group.padding)) <= 1000
     assert len(groups) < 50
 
 
 def test_a_graph_beyond_the_memory_limit_is_measured_by_itself() -> None:
     giant = Member("giant", 5000, BASES[0])
     groups = draw([giant, *GRID[:5]], limits=GroupLimits(min_live=4, max_live=96, memory_bytes=1000))
-    (alone,) = (group for group in groups if giant in group.due)
-    assert (alone.due, alone.fillers) == ((giant,), ())
+    (alone,) = (group for group in groups if giant in group.pending)
+    assert (alone.pending, alone.padding) == ((giant,), ())
 
 
 def test_a_part_of_a_group_has_only_the_bases_it_needs() -> None:
-    group = Group(due=tuple(GRID[:6]), fillers=tuple(GRID[100:103]))
+    group = Group(pending=tuple(GRID[:6]), padding=tuple(GRID[100:103]))
     part = group.only(lambda member: member in GRID[:2])
-    assert part == Group(due=tuple(GRID[:2]))
+    assert part == Group(pending=tuple(GRID[:2]))
     assert part.bases == (BASES[0], BASES[1])
     assert part.keys == ("entry0", "entry1", "base0", "base1")
 
 
-def test_nothing_due_needs_no_group() -> None:
+def test_nothing_pending_needs_no_group() -> None:
     assert draw([]) == ()
 
 

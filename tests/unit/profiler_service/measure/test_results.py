@@ -9,8 +9,9 @@ import pytest
 
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
-from profiler_service.measure.budgets import BudgetSettings
 from profiler_service.measure.results import Conditions, failed, measured
+from profiler_service.measure.stopping import BudgetSettings
+from profiler_service.measure.values import VisitMedian, round_values
 from profiler_service.measure.visits import Visit
 
 OPERATOR = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=16, width=16)
@@ -46,7 +47,16 @@ def visits(key: str, rounds: Sequence[Sequence[float]], *, sentinel_ms: float = 
 def result(
     engine: list[Visit], base: list[Visit] | None, *, reference_ms: float | None = 0.3, conditions: Conditions | None = None
 ) -> Measurement:
-    return measured(OPERATOR, engine, base, reference_ms=reference_ms, budget=BUDGET, conditions=conditions or Conditions())
+    base_medians = None if base is None else [VisitMedian.of(visit) for visit in base]
+    return measured(
+        OPERATOR,
+        engine,
+        round_values([VisitMedian.of(visit) for visit in engine], base_medians, reference_ms),
+        subtracted=base is not None,
+        reference_ms=reference_ms,
+        budget=BUDGET,
+        conditions=conditions or Conditions(),
+    )
 
 
 def test_the_base_is_subtracted_from_the_value_and_from_every_sample() -> None:

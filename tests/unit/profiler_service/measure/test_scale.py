@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.spec.scale import Scale
-from profiler_service.measure.scale import LEAST_QUIET, SLOW, SentinelVisit, is_slow, learn_scale
+from profiler_service.measure.sentinel import LEAST_QUIET, SLOW, SentinelVisit, is_slow, learn_scale
 from tests.support.table_samples import A_TIME
 
 QUIET_MS = 0.333

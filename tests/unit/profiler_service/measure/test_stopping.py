@@ -8,8 +8,7 @@ import pytest
 
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget
-from profiler_service.measure.budgets import BUDGETS, BudgetSettings
-from profiler_service.measure.stopping import StoppingRule
+from profiler_service.measure.stopping import BUDGETS, BudgetSettings, StoppingRule
 from profiler_service.measure.values import RoundValue
 
 SETTINGS = BudgetSettings(

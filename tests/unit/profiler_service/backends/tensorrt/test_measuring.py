@@ -15,11 +15,10 @@ from profiler_service.backends.backend_options import TensorRtOptions
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.registry import create_backend
 from profiler_service.errors import BuildError, DeviceMemoryError
-from profiler_service.jobs.throttle_filter import filtered_group
 from profiler_service.measure.throttling import ClockWatch
 from profiler_service.worker import timing
 from profiler_service.worker.process import ActivityFile
-from profiler_service.worker.protocol import Failure, GroupRequest, GroupTimes, IsolatedRequest, IsolatedTimes
+from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from profiler_service.worker.sampling import HOT_RUNS, run_isolated, run_passes
 from profiler_service.worker.timing import TimingWorker
 from tests.support.fake_device import HOPPER, STEADY, FakeDevice, FakeTelemetry
@@ -109,15 +108,15 @@ def test_says_how_much_memory_the_device_has_left(process: _Process, artifact: G
 def test_passes_under_a_throttle_are_told_apart_in_the_service(process: _Process, make_artifact: MakeArtifact) -> None:
     graphs, sentinel = (make_artifact(height=6), make_artifact(height=7)), make_artifact(height=8)
     _telemetry(process, STEADY, STEADY, HOT, HOT, STEADY, STEADY)  # one reading before and after each of five passes
-    request = GroupRequest(graphs, sentinel, passes=5, warmup_passes=0)
-    times = process.worker.time_group(request, process.activity)
-    assert isinstance(times, GroupTimes)
-    sifted = filtered_group(times, ClockWatch())
+    request = TimingRequest(graphs, RoundRobin(sentinel), passes=5, warmup_passes=0)
+    times = process.worker.time(request, process.activity)
+    assert isinstance(times, TimingResult)
+    filtered = times.filtered(ClockWatch())
     assert {len(samples) for samples in times.samples_ms.values()} == {5}
-    assert {len(samples) for samples in sifted.samples_ms.values()} == {2}
-    assert len(sifted.sentinel_ms) == len(times.sentinel_ms) * 2 // 5
-    assert sifted.device is not None
-    assert (sifted.device.set_aside, sifted.device.reasons, sifted.device.throttled) == (3, ("power_cap",), False)
+    assert {len(samples) for samples in filtered.samples_ms.values()} == {2}
+    assert len(filtered.sentinel_ms) == len(times.sentinel_ms) * 2 // 5
+    assert filtered.device is not None
+    assert (filtered.device.set_aside, filtered.device.reasons, filtered.device.throttled) == (3, ("power_cap",), False)
 
 
 @pytest.mark.parametrize(("runs_per_interval", "cold"), [(1, False), (HOT_RUNS, False), (1, True)])
@@ -125,11 +124,10 @@ def test_an_engine_alone_lies_between_two_readings(
     process: _Process, artifact: GraphArtifact, runs_per_interval: int, *, cold: bool
 ) -> None:
     _telemetry(process, STEADY, HOT)
-    times = process.worker.time_isolated(
-        IsolatedRequest(artifact, runs=3, runs_per_interval=runs_per_interval, cold=cold), process.activity
-    )
-    assert isinstance(times, IsolatedTimes)
-    assert times.samples_ms == pytest.approx((RUN_MS,) * 3)
+    mode = Isolated(runs_per_interval=runs_per_interval, cold=cold)
+    times = process.worker.time(TimingRequest((artifact,), mode, passes=3, warmup_passes=5), process.activity)
+    assert isinstance(times, TimingResult)
+    assert times.samples_ms[artifact.request.key()] == pytest.approx((RUN_MS,) * 3)
     ((before, after),) = [(window.before, window.after) for window in times.windows]
     assert (before, after) == (STEADY, HOT)
     calls = [call for call in process.trt.device.calls if call in ("sleep", "synchronize", "read")]
@@ -143,7 +141,8 @@ def test_no_room_to_flush_with_is_a_result_of_that_engine(
         raise DeviceMemoryError(f"no {nbytes} bytes of device memory")
 
     monkeypatch.setattr(process.backend, "flusher", lambda: full(2**21))
-    outcome = process.worker.time_isolated(IsolatedRequest(artifact, runs=1, cold=True), process.activity)
+    request = TimingRequest((artifact,), Isolated(cold=True), passes=1)
+    outcome = process.worker.time(request, process.activity)
     assert isinstance(outcome, Failure)
     assert (outcome.status.value, outcome.key) == ("out_of_memory", artifact.request.key())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from profiler_service.jobs.progress import Throttle, Work, WorkEstimate
+from profiler_service.jobs.reporting import Throttle, Work, WorkEstimate
 
 
 def test_nothing_is_said_before_anything_was_done() -> None:

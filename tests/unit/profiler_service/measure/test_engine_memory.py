@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.spec.graphs import ContextBase
 from models.spec.operators import OperatorSpec
-from profiler_service.measure.memory import base_bytes, network_bytes, operator_bytes
+from profiler_service.measure.groups import base_bytes, network_bytes, operator_bytes
 
 SMALL = OperatorSpec(kind="conv3x3", in_channels=32, out_channels=32, height=64, width=128)
 LARGE = OperatorSpec(kind="conv3x3", in_channels=96, out_channels=96, height=128, width=256)

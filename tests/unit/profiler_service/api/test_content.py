@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from profiler_service.api.negotiation import accepts_gzip, best_media_type, matches_etag
+from profiler_service.api.content import accepts_gzip, best_media_type, matches_etag
 
 JSON, ARROW, CSV = "application/json", "application/vnd.apache.arrow.stream", "text/csv"
 OFFERS = (JSON, ARROW, CSV)
