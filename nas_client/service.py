@@ -1,4 +1,4 @@
-"""A profiler service as the client sees it: its calls (docs/reference/http.md), typed."""
+"""A profiler service as the client sees it: its calls (docs/reference/http.md), typed, and jobs followed to their end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     JobCreate,
     JobPublic,
+    JobState,
     LookupRequest,
     LookupResponse,
     SpacePublic,
     TablePublic,
     TargetPublic,
 )
-from nas_client.errors import IncompatibleServiceError, UnreachableError
+from nas_client.errors import IncompatibleServiceError, JobFailedError, UnreachableError
+from nas_client.local_tables import CachedTable, TableCache
 from nas_client.settings import ClientSettings
-from nas_client.table_cache import CachedTable, TableCache
 from nas_client.transport import IDEMPOTENCY_HEADER, Transport
 
 Notice = Callable[[str], None]
@@ -194,3 +195,40 @@ class ServiceClient:
             self._cache.put(self.url, table_id, table)
         except OSError as error:
             self._notice(f"no copy of the table can be kept in {self._settings.cache_dir}: {error.strerror or error}")
+
+
+Watch = Callable[[JobPublic], None]
+"""Told of every state of a job, the final one included."""
+
+
+def run_job(service: ServiceClient, request: JobCreate, watch: Watch) -> JobPublic:
+    """Have something measured; returns the finished job, in which single workloads may have failed.
+
+    Raises:
+        ServiceError: the service refuses such a job.
+        JobFailedError: see `finish_job`.
+    """
+    return finish_job(service, service.create_job(request), watch)
+
+
+def finish_job(service: ServiceClient, job: JobPublic, watch: Watch) -> JobPublic:
+    """Follow a job that was created, and return it finished.
+
+    An interrupt from the keyboard cancels the job; a lost connection does not.
+
+    Raises:
+        JobFailedError: the job as a whole failed, or somebody cancelled it.
+    """
+    try:
+        for job in service.follow(job.id):  # noqa: B020 - the job as it now stands
+            watch(job)
+    except KeyboardInterrupt:
+        service.cancel(job.id)
+        raise
+    if job.state is not JobState.DONE:
+        reason = f": {job.message}" if job.message else ""
+        raise JobFailedError(
+            f"job {job.id} {'was' if job.state is JobState.CANCELLED else 'has'} {job.state.value}{reason}",
+            hint="What was measured is kept; the same command measures the rest.",
+        )
+    return job

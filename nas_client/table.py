@@ -24,7 +24,7 @@ from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, judge_table
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
-from nas_client.published_tables import may_be_name, named_table
+from nas_client.local_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 

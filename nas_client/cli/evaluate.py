@@ -12,8 +12,7 @@ from rich.table import Table as Grid
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.terminal import Json, emit
-from nas_client.cli.options import BudgetOption, ProtocolOption, TrainedRun, WeightsOption, connect, say
-from nas_client.cli.watching import watching
+from nas_client.cli.options import BudgetOption, ProtocolOption, TrainedRun, WeightsOption, connect, say, watching
 
 if TYPE_CHECKING:
     from models.spec.architectures import ArchitectureSpec
@@ -37,10 +36,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Predict a split's images with a trained network: accuracies, confusion, costs, and, measured by a service, speed."""
-    from nas_client.data.registry import open_dataset
+    from nas_client.data.datasets import open_dataset
     from nas_client.train.evaluation import evaluate as evaluate_network
+    from nas_client.train.evaluation_files import write_evaluation
     from nas_client.train.folder import load_trained, read_train_config
-    from nas_client.train.report import write_evaluation
 
     trained, config = load_trained(run, weights), read_train_config(run)
     dataset = open_dataset(config.data, split)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bar
 
-    from nas_client.experiments.commands import Progress
+    from nas_client.experiments.execution import Progress
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
 
@@ -45,9 +45,9 @@ def collapse(
     json: Json = False,
 ) -> None:
     """Naive against decoupled latency loss: does the search collapse to light operators and slim widths?"""
+    from nas_client.experiments.artifacts import collapse_rows, write_collapse
     from nas_client.experiments.collapse import MODES
     from nas_client.experiments.collapse import collapse as run
-    from nas_client.experiments.files import collapse_rows, write_collapse
 
     modes = _chosen("--mode", mode, MODES)
     found = load_table(table)
@@ -93,8 +93,8 @@ def random(
     json: Json = False,
 ) -> None:
     """The students that searches found against random networks of the same estimated latency, all trained alike."""
-    from nas_client.experiments.alike import BASELINES
-    from nas_client.experiments.files import random_rows, random_sentence, write_random
+    from nas_client.experiments.artifacts import random_rows, random_sentence, write_random
+    from nas_client.experiments.latency_matched import BASELINES
     from nas_client.experiments.random_networks import compare, preset_config
 
     baselines = _chosen("--baseline", baseline, tuple(BASELINES))

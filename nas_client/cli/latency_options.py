@@ -17,7 +17,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; the first fill caches and allocate."""

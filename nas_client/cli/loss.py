@@ -1,4 +1,4 @@
-"""`loss`: the decoupled latency of one set of architecture parameters."""
+"""`loss` and `sensitivity`: the terms of the decoupled latency, and how much each granularity decides."""
 
 from __future__ import annotations
 
@@ -73,3 +73,34 @@ def _show(console: Console, document: dict[str, object]) -> None:
     for key, name in _NAMES.items():
         if key in document:
             console.print(f"{name:32}{document[key]:12.6f} ms")
+
+
+def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:
+    """The gap between the slowest and the fastest choice of operators, downsampling and expansion, and balanced weights."""
+    from nas_client.latency.coefficients import coefficients_of
+    from nas_client.latency.sensitivity import sensitivity as gaps_of
+    from nas_client.latency.sensitivity import solve_weights
+
+    found = load_table(table)
+    gaps = gaps_of(coefficients_of(found))
+    weights = solve_weights(gaps)
+
+    def show(console: Console) -> None:
+        console.print(found.label(), markup=False)
+        for name, gap, weight in (
+            ("operators", gaps.operator_ms, weights.operator),
+            ("downsampling", gaps.downsample_ms, weights.downsample),
+            ("expansion", gaps.expansion_ms, weights.expansion),
+        ):
+            console.print(f"{name:14}{'nothing to choose' if gap is None else f'{gap:10.4f} ms'}   weight {weight:.6f}")
+
+    document = {
+        "operator_ms": gaps.operator_ms,
+        "downsample_ms": gaps.downsample_ms,
+        "expansion_ms": gaps.expansion_ms,
+        "weights": list(weights),
+        "verdict": found.verdict.model_dump(mode="json"),
+    }
+    emit(document, as_json=json, text=show)
+    warn(found.verdict, found.label())
+    end_unless(found.verdict, require)

@@ -1,10 +1,12 @@
-"""Options that several commands share, each said once, and what they stand for.
+"""What several commands share: options, each defined once, what they stand for, and a job's progress.
 
-HTTP, numpy and torch are imported when a command runs, here and in the commands: whoever asks for help need not wait for them.
+HTTP, numpy and torch are imported when a command runs, here and in the commands, so that `--help` is fast.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +14,10 @@ import typer
 
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import Verdict
-from models.terminal import people, warn
+from models.terminal import job_progress, people, warn
 
 if TYPE_CHECKING:
-    from nas_client.service import ServiceClient
+    from nas_client.service import ServiceClient, Watch
     from nas_client.table import LookupTable
     from nas_client.uncertainty import SumBias
 
@@ -88,7 +90,7 @@ def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumB
         validation: folder of a validation.
     """
     from nas_client.settings import ClientSettings
-    from nas_client.validation.known import published_validation, read_validation
+    from nas_client.validation.report import published_validation, read_validation
 
     known = published_validation(source, ClientSettings.load()) if validation is None else read_validation(validation, table)
     if known is None:
@@ -96,3 +98,14 @@ def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumB
     reasons = () if known.verdict is None else known.verdict.reasons
     warn(Verdict.of(reason for reason in reasons if reason not in table.verdict.reasons), "the validation of this table")
     return known.sums
+
+
+@contextmanager
+def watching(title: str) -> Iterator[Watch]:
+    """A progress bar with ETA; call what this gives with every state of the job."""
+    with job_progress(title) as show:
+        try:
+            yield show
+        except KeyboardInterrupt:
+            say("interrupted: the job is called off; what was measured is kept, and the same command goes on with the rest")
+            raise

@@ -14,7 +14,7 @@ from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, R
 
 if TYPE_CHECKING:
     from nas_client.train.config import TrainConfig
-    from nas_client.train.records import EpochRecord, TrainResult
+    from nas_client.train.folder import EpochRecord, TrainResult
     from nas_client.train.run import Start
 
 

@@ -15,14 +15,13 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
-from nas_client.cli.options import BudgetOption, Space, Url, connect
-from nas_client.cli.watching import watching
+from nas_client.cli.options import BudgetOption, Space, Url, connect, watching
 
 if TYPE_CHECKING:
     from nas_client.service import ServiceClient
     from nas_client.table import LookupTable
-    from nas_client.validation.judge import Validation
     from nas_client.validation.run import ValidationRun
+    from nas_client.validation.scoring import Validation
 
 
 def validate(

@@ -17,8 +17,7 @@ import torch
 
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
-from nas_client.experiments.folder import TABLE, begin, flat
+from nas_client.experiments.execution import TABLE, Command, Progress, begin, flat, is_finished, run_commands
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters

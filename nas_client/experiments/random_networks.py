@@ -20,9 +20,8 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.alike import BASELINES, Baseline, alike
-from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
-from nas_client.experiments.folder import begin, flat
+from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands
+from nas_client.experiments.latency_matched import BASELINES, Baseline, alike
 from nas_client.experiments.spread import Spread
 from nas_client.runs.config import read_config, write_config
 from nas_client.runs.files import CONFIG

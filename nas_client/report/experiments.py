@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import chain
 
+from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
 from nas_client.experiments.collapse import CollapseResult
-from nas_client.experiments.files import collapse_rows, random_rows, random_sentence
-from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
 from nas_client.experiments.random_networks import RandomResult
-from nas_client.report.blocks import Grid, Section, Text, drawn
-from nas_client.report.numbers import milliseconds, percent
+from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, percent
 
 
 def collapse_section(result: CollapseResult, index: int) -> Section:

@@ -14,7 +14,7 @@ from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
-from nas_client.experiments.folder import CONFIG as EXPERIMENT
+from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.random_networks import RANDOM, RandomResult
 from nas_client.runs.files import CONFIG, RESULT
 from nas_client.runs.journal import read_journal
@@ -22,11 +22,10 @@ from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import SearchResult
 from nas_client.table import LookupTable
 from nas_client.train.evaluation import Evaluation
-from nas_client.train.folder import ARCHITECTURE, read_architecture
-from nas_client.train.records import EpochRecord, TrainResult
-from nas_client.train.report import EVALUATION, PREDICTIONS
-from nas_client.validation.judge import Validation
+from nas_client.train.evaluation_files import EVALUATION, PREDICTIONS
+from nas_client.train.folder import ARCHITECTURE, EpochRecord, TrainResult, read_architecture
 from nas_client.validation.report import FIGURE, VALIDATION
+from nas_client.validation.scoring import Validation
 
 Read = TypeVar("Read", bound=Record)
 

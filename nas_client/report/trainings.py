@@ -9,10 +9,9 @@ from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import SpecError
 from nas_client.estimates import estimate
-from nas_client.report.blocks import Block, Fold, Grid, Section, Text, drawn, embedded
+from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, drawn, embedded, millions, milliseconds, percent
 from nas_client.report.curves import panels
 from nas_client.report.folder import EvaluationFiles, RunFolder, TrainingRun
-from nas_client.report.numbers import NONE, millions, milliseconds, percent
 from nas_client.report.searches import architecture_picture
 from nas_client.search.branches import branches_label
 from nas_client.train.evaluation import Evaluation

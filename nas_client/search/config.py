@@ -13,7 +13,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
-from nas_client.latency.weights import PUBLISHED_WEIGHTS
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from nas_client.train.config import HardPixels
 
 Positive = Annotated[float, Field(gt=0)]

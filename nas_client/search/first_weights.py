@@ -13,7 +13,7 @@ from nas_client.errors import CheckpointError
 from nas_client.latency.parameters import ArchitectureParameters, settle_shapes
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.search.cosearch import LAST
-from nas_client.search.derivation import probabilities
+from nas_client.search.outcome import probabilities
 
 
 def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: ArchitectureSpec) -> Callable[[Network], None]:

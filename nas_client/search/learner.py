@@ -16,12 +16,12 @@ from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.search.setup import build_supernet, combinations_of
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
-from nas_client.train.schedules import poly_factor
+from nas_client.train.config import poly_factor
 
 
 class Learner:

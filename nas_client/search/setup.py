@@ -15,13 +15,13 @@ from models.spec.errors import InvalidSpecError, MissingEntryError
 from models.spec.table_files.etag import table_etag
 from models.supernets.base import Combination, Supernet
 from nas_client.data.base import CheckProgress, SegmentationDataset
+from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import evaluation_batches, split_halves, training_batches
-from nas_client.data.registry import open_dataset
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import Crop, SearchConfig
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.table import LookupTable
 
 

@@ -13,7 +13,7 @@ from models.supernets.mixture import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.runs.processes import Processes
 from nas_client.search.updates import SegmentationPass
-from nas_client.train.metrics import ConfusionMatrix, SegmentationMetrics
+from nas_client.train.predictions import ConfusionMatrix, SegmentationMetrics
 
 
 @torch.no_grad()

@@ -20,11 +20,11 @@ from models.supernets.mixture import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel
-from nas_client.runs.divergence import require_finite
 from nas_client.runs.processes import Processes
+from nas_client.runs.stopping import require_finite
 from nas_client.search.config import SearchConfig
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.train.config import HardPixels
 from nas_client.train.losses import hard_pixel_cross_entropy

@@ -1,7 +1,8 @@
-"""The folder of a training: what it was, and what it leaves behind.
+"""The folder of a training: what it was, what it records of itself, and what it leaves.
 
 ::
 
+    RUN/run.json            what kind of run this is
     RUN/architecture.json   the network
     RUN/config.yaml         the configuration, every field stated
     RUN/epochs.jsonl        a line per epoch
@@ -22,13 +23,78 @@ from torch import Tensor
 from models.networks.module import Network, build_network
 from models.spaces.registry import plan_at
 from models.spec.architectures import ArchitectureSpec, InputSize
+from models.spec.base import Record
 from nas_client.errors import CheckpointError, TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config, write_config
 from nas_client.runs.files import CONFIG, RESULT
 from nas_client.train.config import TrainConfig
-from nas_client.train.records import Recipe, TrainResult
+from nas_client.train.predictions import SegmentationMetrics
 from nas_client.train.weights import State
+
+
+class Recipe(Record):
+    """All that a training follows from; it is resumed with the same.
+
+    Attributes:
+        architecture, config: of the training.
+        teacher, start: digests of the teacher's and of the given first weights; None where there are none.
+    """
+
+    architecture: ArchitectureSpec
+    config: TrainConfig
+    teacher: str | None = None
+    start: str | None = None
+
+
+class EpochRecord(Record):
+    """One epoch: means over its steps, and the validation at its end.
+
+    Attributes:
+        epoch: counted from 1.
+        steps: done so far.
+        lr: of the last step.
+        loss: the sum of the terms.
+        segmentation, auxiliary, distillation: terms of the loss, weighted.
+        gradient_norm: before clipping.
+        validation: on the validation images; None where there was none.
+        best: whether these weights are the best so far.
+        seconds: that the epoch took, its validation included.
+    """
+
+    epoch: int
+    steps: int
+    lr: float
+    loss: float
+    segmentation: float
+    auxiliary: float
+    distillation: float
+    gradient_norm: float
+    validation: SegmentationMetrics | None
+    best: bool
+    seconds: float
+
+
+class TrainResult(Record):
+    """How a training ended.
+
+    Attributes:
+        architecture: key of the network's.
+        finished: whether all epochs are done; otherwise it was asked to stop, and can be resumed.
+        epochs, steps: done.
+        best_epoch: with the highest mIoU on the validation images, the first of equals; None before the first validation.
+        best: the metrics of that epoch.
+        final: the metrics of the last epoch.
+    """
+
+    architecture: str
+    finished: bool
+    epochs: int
+    steps: int
+    best_epoch: int | None
+    best: SegmentationMetrics | None
+    final: SegmentationMetrics | None
+
 
 ARCHITECTURE = "architecture.json"
 BEST, FINAL, LAST = "best", "final", "last"

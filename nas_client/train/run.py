@@ -16,9 +16,8 @@ from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
-from nas_client.train.folder import LAST, Trained, begin, require_begun, save_result
+from nas_client.train.folder import LAST, Recipe, Trained, TrainResult, begin, require_begun, save_result
 from nas_client.train.networks import TrainableNetwork, seeded_network
-from nas_client.train.records import Recipe, TrainResult
 from nas_client.train.training import Training, Watch
 from nas_client.train.weights import weights_digest
 

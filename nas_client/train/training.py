@@ -10,19 +10,16 @@ import torch
 
 from nas_client.data.transforms import Batch
 from nas_client.runs.checkpoints import Checkpoints
-from nas_client.runs.divergence import require_finite
 from nas_client.runs.journal import Journal
 from nas_client.runs.processes import Processes
-from nas_client.runs.stopping import StopRequest
+from nas_client.runs.stopping import StopRequest, require_finite
+from nas_client.train.config import poly_factor
 from nas_client.train.data import TrainingData, epoch_batches
-from nas_client.train.folder import LAST, Trained
-from nas_client.train.judging import Judge
-from nas_client.train.layout import channels_last, lay_out
+from nas_client.train.folder import LAST, EpochRecord, Recipe, Trained, TrainResult
 from nas_client.train.networks import TrainableNetwork
 from nas_client.train.objective import objective
-from nas_client.train.records import EpochRecord, Recipe, TrainResult
-from nas_client.train.schedules import poly_factor
-from nas_client.train.weights import moving_average
+from nas_client.train.scoring import Judge
+from nas_client.train.weights import channels_last, lay_out, moving_average
 
 Watch = Callable[[EpochRecord], None]
 """Told of every epoch as it ends."""

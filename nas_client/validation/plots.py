@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from nas_client.plotting import INK, STYLE, save_pair
 from nas_client.validation.calibration import Floats
-from nas_client.validation.judge import Judgement
 from nas_client.validation.metrics import Agreement
+from nas_client.validation.scoring import Judgement
 
 _RAW, _CALIBRATED, _MACS = "#0b6bcb", "#d1570a", "#8c959f"
 

@@ -1,23 +1,71 @@
-"""One validation: networks that a table can estimate, measured by the service that measured the table."""
+"""One validation: networks drawn from a search space, estimated by tables, and measured by the service that measured these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from models.networks.module import network_costs
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import TableMismatchError
+from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Budget, Measurement
+from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
 from nas_client.errors import CalibrationError
-from nas_client.jobs import Watch, run_job
-from nas_client.service import ServiceClient
+from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.table import LookupTable
 from nas_client.uncertainty import sum_uncertainty
-from nas_client.validation.calibration import MIN_NETWORKS, Features
-from nas_client.validation.judge import Judgement, NamedNetwork, Sum, judge
-from nas_client.validation.networks import Network, describe, sample_networks
+from nas_client.validation.calibration import Features
+from nas_client.validation.fitting import MIN_NETWORKS
+from nas_client.validation.scoring import Judgement, NamedNetwork, Sum, judge
+
+DRAWS_IN_VAIN = 200
+"""Draws in a row that bring no new architecture, after which the space counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture and what is known of it before it is measured.
+
+    Attributes:
+        operators: the terms of its estimate, repeats included.
+        macs: multiply-adds of the whole network.
+    """
+
+    architecture: ArchitectureSpec
+    operators: tuple[OperatorSpec, ...]
+    macs: int
+
+
+def sample_networks(space: SearchSpace, count: int, *, seed: int) -> tuple[Network, ...]:
+    """Different random architectures of a space; the same for the same seed.
+
+    Raises:
+        InvalidSpecError: the space has fewer different architectures than asked for, as far as sampling can tell.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, ArchitectureSpec] = {}
+    in_vain = 0
+    while len(found) < count:
+        architecture = space.sample(rng)
+        in_vain = in_vain + 1 if architecture.key() in found else 0
+        found[architecture.key()] = architecture
+        if in_vain > DRAWS_IN_VAIN:
+            raise InvalidSpecError(
+                f"{space.spec.label()} has hardly more than {len(found)} different networks; {count} were asked for",
+                hint="Ask for fewer.",
+            )
+    return tuple(describe(space, architecture) for architecture in found.values())
+
+
+def describe(space: SearchSpace, architecture: ArchitectureSpec) -> Network:
+    """What is known of an architecture without measuring it."""
+    plan = space.plan(architecture)
+    return Network(architecture, tuple(plan.operators()), network_costs(plan).macs)
 
 
 @dataclass(frozen=True)

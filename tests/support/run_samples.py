@@ -18,8 +18,8 @@ from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
 from nas_client.search.outcome import Candidate, SearchResult
 from nas_client.train.config import TrainConfig
 from nas_client.train.evaluation import Evaluation, MeasuredSpeed, NetworkCosts
-from nas_client.train.metrics import SegmentationMetrics
-from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.train.folder import EpochRecord, TrainResult
+from nas_client.train.predictions import SegmentationMetrics
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
 

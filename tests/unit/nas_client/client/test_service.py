@@ -11,10 +11,9 @@ from models.spec.measurements import Status
 from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobState
 from nas_client.errors import IncompatibleServiceError, JobFailedError, ServiceError
-from nas_client.jobs import run_job
-from nas_client.service import ServiceClient
+from nas_client.local_tables import TableCache
+from nas_client.service import ServiceClient, run_job
 from nas_client.settings import ClientSettings
-from nas_client.table_cache import TableCache
 from nas_client.transport import Transport
 from tests.support.fake_service import SPACE, FakeService, make_table, transport
 

@@ -15,7 +15,7 @@ import pytest
 import nas_client.train.run as training
 from models.spec.errors import ExitCode
 from nas_client.cli.options import INTERRUPTED
-from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.train.folder import EpochRecord, TrainResult
 from tests.support.client_command import Command
 from tests.support.fake_service import SPACE, FakeService, network_ms, serving
 from tests.support.toy_space import ToySpace

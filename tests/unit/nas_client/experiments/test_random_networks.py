@@ -13,15 +13,15 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.alike import BASELINES, Baseline, alike
-from nas_client.experiments.files import random_sentence
+from nas_client.experiments.artifacts import random_sentence
+from nas_client.experiments.latency_matched import BASELINES, Baseline, alike
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
 from nas_client.search.outcome import IDLE_KINDS
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.records import TrainResult
+from nas_client.train.folder import TrainResult
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.run_samples import SPACE, decoded, write_search, write_training
@@ -86,7 +86,7 @@ def test_decoded_networks_keep_no_operator_that_a_search_would_drop(table: Looku
 
 
 def test_too_few_of_that_latency_is_said(table: LookupTable, found: ArchitectureSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_client.experiments.alike.MOST_TRIES", 30)
+    monkeypatch.setattr("nas_client.experiments.latency_matched.MOST_TRIES", 30)
     with pytest.raises(ExperimentError, match=r"of 30 random architectures \d+ are estimated at .* ms ± 0%; 5 are needed"):
         alike(found, table, networks=5, tolerance=1e-6, seed=0)
 

@@ -13,14 +13,13 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.verdicts import Reason, TrustLevel, Verdict
 from nas_client.estimates import estimate
+from nas_client.experiments.artifacts import write_collapse
 from nas_client.experiments.collapse import collapse
-from nas_client.experiments.files import write_collapse
-from nas_client.report.blocks import Grid, Section, Text
-from nas_client.report.page import render
-from nas_client.report.whole import report
+from nas_client.report.blocks import Grid, Section, Text, render
+from nas_client.report.page import report
 from nas_client.table import LookupTable
-from nas_client.validation.judge import NamedNetwork, PlainAgreement, Validation
 from nas_client.validation.metrics import agreement
+from nas_client.validation.scoring import NamedNetwork, PlainAgreement, Validation
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.run_samples import SPACE, decoded, evaluation, write_search, write_training

@@ -17,7 +17,7 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, MissingEntryError, TableMismatchError
 from models.spec.tables import Table
 from nas_client.data.base import CheckProgress
-from nas_client.data.synthetic_streets import SyntheticStreets
+from nas_client.data.datasets import SyntheticStreets
 from nas_client.errors import CheckpointError, DatasetError, DivergenceError, ShapeError
 from nas_client.runs.journal import read_journal
 from nas_client.runs.processes import Processes

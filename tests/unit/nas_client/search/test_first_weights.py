@@ -15,9 +15,8 @@ from nas_client.errors import CheckpointError
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.search.cosearch import LAST, search
-from nas_client.search.derivation import probabilities
 from nas_client.search.first_weights import supernet_weights
-from nas_client.search.outcome import SearchResult
+from nas_client.search.outcome import SearchResult, probabilities
 from tests.support.searches import SPACE, small, small_table
 
 

@@ -13,7 +13,7 @@ from models.spec.errors import ExitCode
 from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
-from nas_client.data.synthetic_streets import SyntheticStreets
+from nas_client.data.datasets import SyntheticStreets
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
 from tests.support.client_command import Command

@@ -8,7 +8,7 @@ import pytest
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
 from nas_client.errors import CalibrationError
-from nas_client.validation.judge import Judgement, Sum, judge
+from nas_client.validation.scoring import Judgement, Sum, judge
 
 ANY = OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=8, width=8)
 

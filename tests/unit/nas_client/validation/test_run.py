@@ -24,9 +24,8 @@ from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
 from nas_client.transport import Transport
 from nas_client.validation.calibration import CalibrationFile
-from nas_client.validation.networks import sample_networks
 from nas_client.validation.report import Comparison, comparison_table, write_report
-from nas_client.validation.run import ValidationRun, validate
+from nas_client.validation.run import ValidationRun, sample_networks, validate
 from tests.support.fake_service import (
     JITTER,
     SCALE,

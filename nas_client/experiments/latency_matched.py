@@ -1,4 +1,4 @@
-"""Random architectures as fast as a given one."""
+"""Random architectures whose estimated latency matches that of a given one."""
 
 from __future__ import annotations
 

@@ -1,11 +1,15 @@
-"""Tables kept on disk by service and table id, each with the ETag under which the service can confirm it.
+"""Tables on this machine: copies of a service's tables, and published tables by name.
 
-One file per table: a line of JSON, then the bytes as they came. It is replaced atomically, and carries the digest of its own
-content: a file cut short by a full disk, or damaged, is discarded and fetched again.
+A copy is one file: a line of JSON, then the bytes as they came. It is replaced atomically, and carries the digest of its own
+content: a file that a full disk cut short, or that is damaged, is discarded and fetched again. The line has the ETag under
+which the service confirms the copy.
+
+A published table has a name such as `nvidia-h200/inductor/SPACE-1024x2048-fp16` (lut_data/README.md).
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import tempfile
@@ -15,6 +19,9 @@ from typing import Literal
 
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
+from models.spec.table_cards import TABLE_SUFFIX
+from nas_client.errors import TableChoiceError
+from nas_client.settings import ClientSettings
 
 MAX_TABLES = 64
 """More are not kept: a service on a port of its own for every run would fill the disk. Each takes a few hundred kilobytes."""
@@ -85,3 +92,40 @@ class TableCache:
             self.path(url, table_id).unlink(missing_ok=True)
         except OSError:
             return
+
+
+LISTED = 5
+"""Names that an error offers."""
+
+_CHECKOUT = Path(__file__).resolve().parents[1] / "lut_data"
+"""Where they are when the package runs from a checkout; installed by itself, it brings no tables."""
+
+
+def may_be_name(source: str) -> bool:
+    """Whether a table source can be meant as a name: `a/b/c`, where files have a suffix."""
+    path = Path(source)
+    return not path.is_absolute() and not path.exists() and path.suffix == "" and "\\" not in source
+
+
+def named_table(name: str, settings: ClientSettings) -> Path:
+    """The file of the published table of that name.
+
+    Raises:
+        TableChoiceError: there is no such table, and names the nearest; or no folder to look in, and says how to get one.
+    """
+    folder = settings.tables_dir or _CHECKOUT
+    if not folder.is_dir():
+        raise TableChoiceError(
+            f"{name!r} is no file, and there are no published tables to look it up in: {folder} is no folder",
+            hint="Set OPCLOCK_CLIENT_TABLES_DIR to the lut_data folder of a checkout of opclock.",
+        )
+    known = {
+        path.relative_to(folder).as_posix().removesuffix(TABLE_SUFFIX): path for path in folder.glob(f"*/*/*{TABLE_SUFFIX}")
+    }
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, sorted(known), n=LISTED, cutoff=0.4) or sorted(known)[:LISTED]
+    raise TableChoiceError(
+        f"{name!r} is neither a file nor a table in {folder}",
+        hint=f"Near: {', '.join(near)}." if near else "None is published there yet; measure one, or name a file.",
+    )

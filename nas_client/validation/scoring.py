@@ -1,4 +1,4 @@
-"""What a table's sums are worth on measured networks: raw, calibrated, and beside multiply-adds. Pure."""
+"""How well a table's sums predict measured networks: raw, calibrated, and beside multiply-adds. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from models.spec.base import Record
 from models.spec.measurements import Measurement
 from models.spec.verdicts import Reason, TrustLevel, Verdict, entry_reasons
 from nas_client.uncertainty import SumBias, validated_interval_ms
-from nas_client.validation.calibration import Calibration, CrossFit, Features, Floats, cross_fit, fit
+from nas_client.validation.calibration import Calibration, Features, Floats
+from nas_client.validation.fitting import CrossFit, cross_fit, fit
 from nas_client.validation.metrics import MIN_POINTS, Agreement, agreement
 
 MOST_OFF, FAR_OFF = 0.03, 0.10

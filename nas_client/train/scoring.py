@@ -10,11 +10,9 @@ from torch import nn
 
 from nas_client.runs.processes import Processes
 from nas_client.train.data import TrainingData, epoch_batches
-from nas_client.train.folder import BEST, FINAL, save_weights
-from nas_client.train.metrics import SegmentationMetrics
+from nas_client.train.folder import BEST, FINAL, Recipe, save_weights
 from nas_client.train.networks import TrainableNetwork
-from nas_client.train.predicting import Predictor, confusion
-from nas_client.train.records import Recipe
+from nas_client.train.predictions import Predictor, SegmentationMetrics, confusion
 from nas_client.train.weights import State, copy_of, recalibrate
 
 
