@@ -78,7 +78,7 @@ def read_calibration(path: Path, table: LookupTable, notice: Callable[[str], Non
     Args:
         path: of the file.
         table: whose sums it is to calibrate.
-        notice: told, in one sentence, what a reader should know of a calibration that is read all the same.
+        notice: receives a sentence where a calibration is used with a reservation.
 
     Raises:
         InvalidSpecError: the file is no calibration.

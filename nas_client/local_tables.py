@@ -24,7 +24,7 @@ from nas_client.errors import TableChoiceError
 from nas_client.settings import ClientSettings
 
 MAX_TABLES = 64
-"""More are not kept: a service on a port of its own for every run would fill the disk. Each takes a few hundred kilobytes."""
+"""The limit on copies: services on a new port for every run would fill the disk. Each takes a few hundred kilobytes."""
 
 
 class _Header(Record):
@@ -44,18 +44,18 @@ class CachedTable:
 
 
 class TableCache:
-    """Tables under one folder, which is made when the first is kept; the `MAX_TABLES` kept last."""
+    """Tables under one folder, made with the first copy; it holds the `MAX_TABLES` newest."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, url: str, table_id: str) -> Path:
-        """Where that table is kept."""
+        """The file of that table's copy."""
         name = hashlib.sha256(f"{url} {table_id}".encode()).hexdigest()[:32]
         return self._folder / f"{name}.table"
 
     def get(self, url: str, table_id: str) -> CachedTable | None:
-        """The kept table; None where there is none, or a damaged one, which is removed."""
+        """The copy of the table; None where there is none, or a damaged one, which is removed."""
         path = self.path(url, table_id)
         try:
             line, _, body = path.read_bytes().partition(b"\n")
@@ -71,7 +71,7 @@ class TableCache:
         return CachedTable(header.etag, body)
 
     def put(self, url: str, table_id: str, table: CachedTable) -> None:
-        """Keep a table in place of what was kept before. Raises OSError."""
+        """Store a copy, in place of an earlier one. Raises OSError."""
         header = _Header(url=url, table_id=table_id, etag=table.etag, sha256=hashlib.sha256(table.body).hexdigest())
         self._folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".part")

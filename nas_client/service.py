@@ -35,7 +35,7 @@ from nas_client.settings import ClientSettings
 from nas_client.transport import IDEMPOTENCY_HEADER, Transport
 
 Notice = Callable[[str], None]
-"""Told, in one sentence, what a person waiting should know."""
+"""Receives, in one sentence, what the user should know."""
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
@@ -48,8 +48,8 @@ class ServiceClient:
 
     Args:
         transport: the connection; closed with this.
-        settings: patience, and where tables are kept.
-        notice: told when the client goes another way than usual.
+        settings: time limits, and where copies of tables are stored.
+        notice: receives a sentence when the client uses a fallback.
     """
 
     def __init__(self, transport: Transport, settings: ClientSettings, *, notice: Notice = _log.warning) -> None:
@@ -88,17 +88,17 @@ class ServiceClient:
 
     def table(self, table_id: str) -> Table:
         """One table; from disk where the service confirms that it has not changed."""
-        kept = self._kept(table_id)
-        headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": kept[0].etag} if kept else {})
+        copy = self._copy(table_id)
+        headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": copy[0].etag} if copy else {})
         reply = self._transport.request("GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers)
-        if kept and reply.status == 304:
-            return kept[1]
+        if copy and reply.status == 304:
+            return copy[1]
         try:
             table = from_bytes(reply.body, TableFormat.ARROW)
         except TableFileError as error:
             raise IncompatibleServiceError(f"{self.url} sent something else than table {table_id}: {error.message}") from error
         if etag := reply.headers.get("etag"):
-            self._keep(table_id, CachedTable(etag, reply.body))
+            self._store_copy(table_id, CachedTable(etag, reply.body))
         return table
 
     def lookup(self, table_id: str, workloads: Sequence[Workload]) -> list[Measurement | None]:
@@ -122,7 +122,7 @@ class ServiceClient:
         return self._get(f"/v1/jobs/{job_id}", JobPublic)
 
     def cancel(self, job_id: str) -> JobPublic:
-        """Ask for a job's end; what was measured is kept."""
+        """Ask for a job's end; measurements so far stay in the table."""
         reply = self._transport.request("DELETE", f"/v1/jobs/{job_id}")
         return self._parse(reply.body, JobPublic, f"/v1/jobs/{job_id}")
 
@@ -180,25 +180,25 @@ class ServiceClient:
             hint="Install the same release of opclock on both sides.",
         )
 
-    def _kept(self, table_id: str) -> tuple[CachedTable, Table] | None:
-        kept = self._cache.get(self.url, table_id)
-        if kept is None:
+    def _copy(self, table_id: str) -> tuple[CachedTable, Table] | None:
+        copy = self._cache.get(self.url, table_id)
+        if copy is None:
             return None
         try:
-            return kept, from_bytes(kept.body, TableFormat.ARROW, source="kept copy")
+            return copy, from_bytes(copy.body, TableFormat.ARROW, source="stored copy")
         except TableFileError:  # whole, but written by another release
             self._cache.discard(self.url, table_id)
             return None
 
-    def _keep(self, table_id: str, table: CachedTable) -> None:
+    def _store_copy(self, table_id: str, table: CachedTable) -> None:
         try:
             self._cache.put(self.url, table_id, table)
         except OSError as error:
-            self._notice(f"no copy of the table can be kept in {self._settings.cache_dir}: {error.strerror or error}")
+            self._notice(f"no copy of the table can be stored in {self._settings.cache_dir}: {error.strerror or error}")
 
 
 Watch = Callable[[JobPublic], None]
-"""Told of every state of a job, the final one included."""
+"""Receives every state of a job, the final one included."""
 
 
 def run_job(service: ServiceClient, request: JobCreate, watch: Watch) -> JobPublic:
@@ -229,6 +229,6 @@ def finish_job(service: ServiceClient, job: JobPublic, watch: Watch) -> JobPubli
         reason = f": {job.message}" if job.message else ""
         raise JobFailedError(
             f"job {job.id} {'was' if job.state is JobState.CANCELLED else 'has'} {job.state.value}{reason}",
-            hint="What was measured is kept; the same command measures the rest.",
+            hint="Measurements so far are saved; the same command measures the rest.",
         )
     return job

@@ -19,7 +19,7 @@ from nas_client.latency.parameters import GRANULARITIES
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config
-from nas_client.runs.files import CONFIG
+from nas_client.runs.manifest import CONFIG
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import PRETRAINED

@@ -29,7 +29,7 @@ def derive(
     table: TableSource,
     parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
     branches: Annotated[
-        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default every usual combination.")
+        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default all combinations.")
     ] = None,
     accuracies: Annotated[
         Path | None,
@@ -103,7 +103,7 @@ def _read_accuracies(path: Path) -> dict[Branches, float]:
     try:
         data = json_module.loads(path.read_bytes())
     except ValueError as error:
-        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(data, dict) or not data:
         raise ParameterError(f"{path}: an object of accuracies by branches is needed", hint='Such as {"8,32": 0.71}.')
     for branches, value in data.items():
@@ -168,7 +168,7 @@ def _show(
 
 
 def _interval(estimate: Estimate) -> str:
-    """Of the sum alone, marked so, unless a validation tells more."""
+    """Of the sum alone, and marked as such, unless a validation is known."""
     if (certainty := estimate.uncertainty) is None:
         return "unknown"
     low, high = certainty.interval_ms

@@ -37,10 +37,13 @@ def evaluate(
 ) -> None:
     """Predict a split's images with a trained network: accuracies, confusion, costs, and, measured by a service, speed."""
     from nas_client.data.datasets import open_dataset
+    from nas_client.runs.manifest import begin_run
     from nas_client.train.evaluation import evaluate as evaluate_network
     from nas_client.train.evaluation_files import write_evaluation
     from nas_client.train.folder import load_trained, read_train_config
 
+    if output is not None:
+        begin_run(output, "evaluation")
     trained, config = load_trained(run, weights), read_train_config(run)
     dataset = open_dataset(config.data, split)
     speed = "no service was asked" if url is None else _measure(url, trained.architecture, budget, protocol)

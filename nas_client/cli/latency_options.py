@@ -117,7 +117,7 @@ def read_parameters(path: Path, shapes: ParameterShapes, *, widest: bool = False
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if widest and isinstance(data, dict):
         data, shapes = {**data, "gamma": {}}, {**shapes, "gamma": {}}
     return ArchitectureParameters.from_json(data, shapes, dtype=torch.float64)

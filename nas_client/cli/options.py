@@ -56,7 +56,7 @@ INTERRUPTED = 130
 
 
 def connect(url: str) -> ServiceClient:
-    """The service at that address, with the environment's settings; it says on stderr when it goes another way than usual."""
+    """The service at that address, with the environment's settings; it reports retries and fallbacks on stderr."""
     from nas_client.service import ServiceClient
     from nas_client.settings import ClientSettings
     from nas_client.transport import announce_retries
@@ -75,7 +75,7 @@ def load_table(source: str) -> LookupTable:
 
 
 def say(sentence: str) -> None:
-    """Tell whoever waits."""
+    """Write a sentence to stderr, for the user."""
     people().print(sentence, style="yellow", markup=False)
 
 
@@ -107,5 +107,5 @@ def watching(title: str) -> Iterator[Watch]:
         try:
             yield show
         except KeyboardInterrupt:
-            say("interrupted: the job is called off; what was measured is kept, and the same command goes on with the rest")
+            say("interrupted: the job is cancelled; measurements so far are saved, and the same command measures the rest")
             raise

@@ -38,14 +38,14 @@ def search(
     launch several processes share each batch.
     """
     from nas_client.runs.config import read_config
-    from nas_client.runs.files import CONFIG
+    from nas_client.runs.manifest import CONFIG
     from nas_client.runs.processes import Processes
     from nas_client.search.config import SearchConfig
     from nas_client.search.cosearch import search as run_search
 
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    settled = read_config(SearchConfig, config, overrides or ())
+    chosen = read_config(SearchConfig, config, overrides or ())
     found = load_table(table)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
@@ -57,7 +57,7 @@ def search(
             bar.update(check, completed=done, total=images, visible=done < images)
 
         result = run_search(
-            settled,
+            chosen,
             found,
             output,
             resume=resume,

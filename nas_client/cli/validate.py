@@ -50,13 +50,16 @@ def validate(
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Measure random networks and judge the sums of table entries, raw and calibrated, beside multiply-adds."""
+    """Measure random networks and score the sums of table entries, raw and calibrated, beside multiply-adds."""
     if table and protocol:
         raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
+    from nas_client.runs.manifest import begin_run
     from nas_client.validation.report import write_report
     from nas_client.validation.run import validate as run_validation
 
     named = [ArchitectureSpec.parse_json(path.read_bytes(), source=str(path)) for path in architecture or ()]
+    if output is not None:
+        begin_run(output, "validation")
     with connect(url) as service:
         tables = _choose(service, space, input_size, table or [], protocol or [])
         with watching(f"measuring {architectures} networks") as watch:
@@ -65,17 +68,17 @@ def validate(
             )
     if output is not None:
         write_report(run, output)
-    validation = run.judgements[0].validation
+    validation = run.scores[0].validation
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
-    for table_of, judgement in zip(run.tables, run.judgements, strict=True):
-        warn(_verdict(judgement.validation), f"validation of {table_of.label()}")
+    for table_of, score in zip(run.tables, run.scores, strict=True):
+        warn(_verdict(score.validation), f"validation of {table_of.label()}")
     if run.left_out:
         console = people()
         console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")
         for left in run.left_out:
             console.print(f"  {left.network.architecture.label()}: {left.reason}", markup=False)
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
-    worst = max((_verdict(judgement.validation) for judgement in run.judgements), key=lambda verdict: verdict.level.rank)
+    worst = max((_verdict(score.validation) for score in run.scores), key=lambda verdict: verdict.level.rank)
     end_unless(worst, require)
 
 
@@ -103,13 +106,13 @@ def _choose(
 
 
 def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
-    for table, judgement in zip(run.tables, run.judgements, strict=True):
+    for table, score in zip(run.tables, run.scores, strict=True):
         console.print(table.label(), markup=False)
-        console.print(_grid(judgement.validation))
-        for line in _remarks(judgement.validation):
+        console.print(_grid(score.validation))
+        for line in _remarks(score.validation):
             console.print(line, markup=False)
-        console.print(f"verdict: {_verdict(judgement.validation).level.value}", style="bold")
-    first = run.judgements[0].validation
+        console.print(f"verdict: {_verdict(score.validation).level.value}", style="bold")
+    first = run.scores[0].validation
     if first.repeatability is not None:
         console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
     for network in first.named:

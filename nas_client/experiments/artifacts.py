@@ -72,8 +72,8 @@ def random_rows(result: RandomResult) -> Rows:
         for group in result.groups
     ]
     means = [
-        (f"{100 * (result.found.mean - judged.gain.mean):.2f}", judged.random.text(2, factor=100), "")
-        for judged in result.judgements.values()
+        (f"{100 * (result.found.mean - score.gain.mean):.2f}", score.random.text(2, factor=100), "")
+        for score in result.judgements.values()
     ]
     over_all = ("mean", result.found.text(2, factor=100), *chain(*means), "", result.teacher.text(2, factor=100))
     return [(*headings, "found (ms)", "teacher (%)"), *rows, over_all]
@@ -87,10 +87,10 @@ def _random_cells(random: RandomNetworks) -> Sequence[str]:
 def random_sentence(result: RandomResult) -> str:
     """The answer, in words."""
     return " ".join(
-        f"Against {kind} networks the found student is above its seed's median for {judged.seeds_won} of {len(result.groups)} "
-        f"seeds, by {judged.gain.text(2, factor=100)} points of mIoU, and above {judged.beaten:.0%} of the "
-        f"{len(judged.random.values)} (estimates within ±{result.tolerance:.0%})."
-        for kind, judged in result.judgements.items()
+        f"Against {kind} networks the found student is above its seed's median for {score.seeds_won} of {len(result.groups)} "
+        f"seeds, by {score.gain.text(2, factor=100)} points of mIoU, and above {score.beaten:.0%} of the "
+        f"{len(score.random.values)} (estimates within ±{result.tolerance:.0%})."
+        for kind, score in result.judgements.items()
     )
 
 
@@ -167,12 +167,12 @@ def plot_random(result: RandomResult) -> Figure:
         for index, group in enumerate(result.groups):
             first = index == 0  # what stands in the legend, once
             for number, kind in enumerate(kinds):
-                random, place = group.random[kind], index + 0.3 * (number - (len(kinds) - 1) / 2)
+                random, x = group.random[kind], index + 0.3 * (number - (len(kinds) - 1) / 2)
                 ious, ms = [100 * n.mean_iou for n in random.networks], [n.estimate_ms for n in random.networks]
                 name, colour = kind if first else None, _RANDOM[kind]
-                by_seed.scatter([place] * len(ious), ious, s=22, color=colour, alpha=0.8, linewidths=0, label=name)
+                by_seed.scatter([x] * len(ious), ious, s=22, color=colour, alpha=0.8, linewidths=0, label=name)
                 by_latency.scatter(ms, ious, s=22, color=colour, alpha=0.8, linewidths=0)
-                line, median = [place - 0.1, place + 0.1], "median" if first and number == 0 else None
+                line, median = [x - 0.1, x + 0.1], "median" if first and number == 0 else None
                 by_seed.plot(line, [100 * random.median] * 2, color=INK, linewidth=1.2, label=median)
             iou, found = 100 * group.found.mean_iou, "found" if first else None
             for axes, x in ((by_seed, index), (by_latency, group.found.estimate_ms)):

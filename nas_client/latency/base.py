@@ -78,7 +78,7 @@ class Reach(nn.Module):
     outputs: Tensor
     selection: Tensor
     selected: Tensor
-    selected_place: Tensor
+    selected_index: Tensor
     unselected: Tensor
     unselected_system: Tensor
     destination: Tensor
@@ -89,12 +89,12 @@ class Reach(nn.Module):
         self.everywhere = c.outputs is None
         outputs = torch.ones(c.nodes, dtype=torch.float64) if c.outputs is None else c.outputs
         unselected = torch.ones_like(c.destination, dtype=torch.float64).index_fill(0, c.selected, 0)
-        place = c.source * c.nodes + c.destination
-        system = torch.eye(c.nodes, dtype=torch.float64).view(-1).index_add(0, place, unselected, alpha=-1)
+        index = c.source * c.nodes + c.destination
+        system = torch.eye(c.nodes, dtype=torch.float64).view(-1).index_add(0, index, unselected, alpha=-1)
         self.register_buffer("outputs", outputs, persistent=False)
         self.register_buffer("selection", c.selection, persistent=False)
         self.register_buffer("selected", c.selected, persistent=False)
-        self.register_buffer("selected_place", place[c.selected], persistent=False)
+        self.register_buffer("selected_index", index[c.selected], persistent=False)
         self.register_buffer("unselected", unselected, persistent=False)
         self.register_buffer("unselected_system", system, persistent=False)
         self.register_buffer("destination", c.destination, persistent=False)
@@ -109,7 +109,7 @@ class Reach(nn.Module):
         if self.everywhere:
             return self.outputs
         selected = beta.index_select(0, self.selection)
-        system = self.unselected_system.index_add(0, self.selected_place, selected, alpha=-1)
+        system = self.unselected_system.index_add(0, self.selected_index, selected, alpha=-1)
         # I − P is square, and upper triangular with ones on its diagonal.
         square = system.view(len(self.outputs), -1)
         reach: Tensor = torch.linalg.solve_triangular(square, self.outputs[:, None], upper=True, unitriangular=True)

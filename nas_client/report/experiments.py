@@ -11,7 +11,7 @@ from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, p
 
 
 def collapse_section(result: CollapseResult, index: int) -> Section:
-    """Naive against decoupled latency loss. `index` tells several experiments apart."""
+    """Naive against decoupled latency loss. `index` numbers the experiments of a page."""
     name = f"collapse{index}"
     headings, *rows = collapse_rows(result)
     settings = result.config.latency
@@ -46,7 +46,7 @@ def collapse_section(result: CollapseResult, index: int) -> Section:
 
 
 def random_section(result: RandomResult, index: int) -> Section:
-    """Found students against random networks. `index` tells several experiments apart."""
+    """Found students against random networks. `index` numbers the experiments of a page."""
     name = f"random{index}"
     headings, *rows = random_rows(result)
     points = [

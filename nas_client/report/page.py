@@ -54,7 +54,7 @@ def _sections(run: RunFolder) -> Iterator[Section]:
 
 
 def _absent(run: RunFolder) -> list[str]:
-    """What a whole run has and this one lacks, with the command that makes it."""
+    """The parts that this run lacks, each with the command that makes it."""
     parts = {
         "A search (`nas-client search`).": run.searches,
         "A training (`nas-client train`).": run.trainings,

@@ -16,7 +16,7 @@ from nas_client.search.outcome import SearchResult
 
 
 def search_section(run: SearchRun, index: int) -> Section:
-    """Its curves, and the networks it found. `index` tells several searches apart."""
+    """Its curves, and the networks it found. `index` numbers the searches of a page."""
     name = f"search{index}"
     title = "Search" if run.name == "." else f"Search ({run.name})"
     return Section(name, title, list(_blocks(run, name)))

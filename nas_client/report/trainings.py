@@ -61,16 +61,16 @@ def evaluations_section(run: RunFolder) -> Section:
 
 def _evaluations(evaluations: Sequence[EvaluationFiles]) -> Iterator[Block]:
     first = evaluations[0].evaluation
-    alike = [files for files in evaluations if files.evaluation.classes == first.classes]
+    comparable = [files for files in evaluations if files.evaluation.classes == first.classes]
     rows = [
-        (name, *(percent(files.evaluation.metrics.class_iou[index]) for files in alike))
+        (name, *(percent(files.evaluation.metrics.class_iou[index]) for files in comparable))
         for index, name in enumerate(first.classes)
     ]
-    rows.append(("mean", *(percent(files.evaluation.metrics.mean_iou) for files in alike)))
+    rows.append(("mean", *(percent(files.evaluation.metrics.mean_iou) for files in comparable)))
     caption = (
         f"IoU by class (%), on {first.images} images of the {first.split} split of {first.dataset}; {NONE}: never occurred."
     )
-    yield Grid(("class", *(files.name for files in alike)), rows, caption)
+    yield Grid(("class", *(files.name for files in comparable)), rows, caption)
     for files in evaluations:
         speed = files.evaluation.speed
         if speed is not None:

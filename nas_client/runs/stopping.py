@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Remembers, while entered, that the process was asked to end. A second signal ends it as usual.
+    """Remembers, while entered, that the process was asked to end. A second signal ends it at once.
 
     Only the main thread may set handlers; entered in another, it remembers nothing, and nothing changes.
     """
@@ -59,5 +59,5 @@ def require_finite(step: str, **terms: Tensor) -> None:
     name, value = next((name, value) for name, value in zip(terms, values.tolist(), strict=True) if not abs(value) < torch.inf)
     raise DivergenceError(
         f"{step}: the loss {name!r} is {value}",
-        hint="What was saved before is kept. Start in a new folder with a smaller learning rate, or in float32.",
+        hint="The last checkpoint is from before. Start in a new folder with a smaller learning rate, or in float32.",
     )

@@ -18,7 +18,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from nas_client.estimates import Estimate, estimate
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, Granularity
-from nas_client.runs.files import RESULT
+from nas_client.runs.manifest import RESULT
 from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Decoded
@@ -144,18 +144,20 @@ def decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable) -> 
 def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, branches: tuple[int, ...]) -> Decoded:
     derived = derive(network.logits, table, branches=branches, widest=network.widest)
     given = probabilities(network.logits)
-    whole = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
-    kinds = [kind for branch in whole.branches for kind in branch.operators]
+    with_skips = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
+    kinds = [kind for branch in with_skips.branches for kind in branch.operators]
     return Decoded(
         branches=branches,
         estimate_ms=derived.estimate.sum_ms,
         skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
-        narrowest_share=0.0 if network.widest else _narrowest_share(network, space, whole, branches),
+        narrowest_share=0.0 if network.widest else _narrowest_share(network, space, with_skips, branches),
         architecture=derived.architecture,
     )
 
 
-def _narrowest_share(network: RelaxedNetwork, space: SearchSpace, whole: ArchitectureSpec, branches: tuple[int, ...]) -> float:
+def _narrowest_share(
+    network: RelaxedNetwork, space: SearchSpace, with_skips: ArchitectureSpec, branches: tuple[int, ...]
+) -> float:
     """Beside the same cells with the narrowest connections, how many widths are equal."""
     shapes = network.logits.shapes
     rows = network.logits.gamma.shape[0]
@@ -165,7 +167,7 @@ def _narrowest_share(network: RelaxedNetwork, space: SearchSpace, whole: Archite
     slimmest = space.decode(given, branches=branches, keep_skips=True)
     pairs = [
         (width, least)
-        for mine, theirs in zip(whole.branches, slimmest.branches, strict=True)
+        for mine, theirs in zip(with_skips.branches, slimmest.branches, strict=True)
         for width, least in zip(mine.widths, theirs.widths, strict=True)
     ]
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0

@@ -35,8 +35,8 @@ class RelaxedNetwork:
         self, shapes: ParameterShapes, *, widest: bool, deviation: float, seed: int, device: torch.device | str
     ) -> None:
         self.widest = widest
-        settled = {**shapes, "gamma": {}} if widest else shapes
-        self.logits = ArchitectureParameters.zeros(settled, dtype=torch.float32, device=device)
+        searched = {**shapes, "gamma": {}} if widest else shapes
+        self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
         for tensor in self.optimized:
@@ -93,7 +93,7 @@ class RelaxedNetwork:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Give the logits the values of a saved state, in place: optimisers keep their hold on them."""
+        """Give the logits the values of a saved state, in place: optimisers go on with the same tensors."""
         for name in GRANULARITIES:
             self.logits.stacked(name).copy_(state[name])
 

@@ -67,13 +67,13 @@ class LossConfig(Record):
 
 
 class ValidationConfig(Record):
-    """How weights are judged on the validation split.
+    """How weights are validated on the validation split.
 
     Attributes:
         every: epochs between two validations; the last epoch always has one.
         batch_size: images predicted at once; images of different sizes need 1.
         statistics_batches: training batches over which the statistics of batch normalisation are taken anew for the weights
-            that are validated and kept; 0 keeps the moving averages of the training.
+            that are validated and saved; 0 takes the moving averages of the training.
     """
 
     every: Annotated[int, Field(ge=1, le=100_000)] = 1
@@ -97,8 +97,8 @@ class TrainConfig(Record):
         epochs: passes over the training images.
         seed: weights, order and augmentation follow from it.
         optimizer, losses: see there.
-        averaging: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
-            None keeps the weights themselves.
+        averaging: decay per step of an exponential moving average of the weights, which is then what is validated and saved;
+            None takes the weights themselves.
         validation: see there.
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
     """
@@ -145,7 +145,7 @@ def poly_factor(step: int, steps: int, *, power: float = 0.9, warmup: int = 0) -
     Args:
         step: counted from 0.
         steps: of the whole training, those of the warm-up included.
-        power: 0.9 is usual (Chen et al. 2017, DeepLab).
+        power: 0.9 is common (Chen et al. 2017, DeepLab).
         warmup: steps over which the factor rises linearly to that of the decay.
     """
     decay: float = max(0.0, 1.0 - step / steps) ** power

@@ -54,7 +54,7 @@ class MeasuredSpeed(Record):
     Attributes:
         fps: images per second: batch / latency.
         latency_ms, stderr_ms, between_round_spread, flags: see `Measurement`.
-        target, protocol, table_id: where, how, and in which table of the service it is kept.
+        target, protocol, table_id: where, how, and in which table of the service.
     """
 
     fps: float

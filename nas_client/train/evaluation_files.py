@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from nas_client.data.base import SegmentationDataset
 from nas_client.data.classes import Classes
 from nas_client.data.transforms import EvaluationTransform, denormalise
+from nas_client.runs.manifest import begin_run
 from nas_client.train.evaluation import Evaluated
 from nas_client.train.predictions import Predictor
 
@@ -23,10 +24,11 @@ def write_evaluation(evaluated: Evaluated, folder: Path, *, pictures: int) -> No
     """`evaluation.json`, `confusion.csv` (labelled classes in rows), and `predictions.png` with that many images.
 
     Raises:
+        RunFolderError: the folder holds another kind of run.
         OSError: the folder cannot be made or written.
     """
     evaluation, dataset = evaluated.evaluation, evaluated.dataset
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_run(folder, "evaluation")
     (folder / EVALUATION).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with (folder / CONFUSION).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -27,7 +27,7 @@ from models.spec.base import Record
 from nas_client.errors import CheckpointError, TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config, write_config
-from nas_client.runs.files import CONFIG, RESULT
+from nas_client.runs.manifest import CONFIG, RESULT, begin_run, is_begun, require_run
 from nas_client.train.config import TrainConfig
 from nas_client.train.predictions import SegmentationMetrics
 from nas_client.train.weights import State
@@ -132,26 +132,28 @@ def begin(folder: Path, recipe: Recipe, *, again: bool = False) -> None:
 
     Raises:
         TrainingError: another training lies there.
+        RunFolderError: another kind of run lies there.
         OSError: the folder cannot be written.
     """
-    if (folder / ARCHITECTURE).exists() and not again:
+    if is_begun(folder) and not again:
+        require_run(folder, "training")
         raise TrainingError(f"{folder} holds a training already", hint="Resume it with --resume, or choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_run(folder, "training")
     write_config(recipe.config, folder / CONFIG)
     (folder / ARCHITECTURE).write_text(recipe.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def require_begun(folder: Path) -> None:
-    """Raises TrainingError where there is nothing to resume."""
-    if not (folder / ARCHITECTURE).exists():
+    """Raises TrainingError where there is nothing to resume; RunFolderError where there is another kind of run."""
+    if not is_begun(folder):
         raise TrainingError(f"{folder} holds no training to resume", hint="Start it without --resume.")
+    require_run(folder, "training")
 
 
 def read_architecture(folder: Path) -> ArchitectureSpec:
-    """Raises TrainingError where the folder is no training's; InvalidSpecError."""
+    """Raises RunFolderError where the folder is no training's; InvalidSpecError; OSError."""
+    require_run(folder, "training")
     path = folder / ARCHITECTURE
-    if not path.exists():
-        raise TrainingError(f"{folder} holds no training: there is no {ARCHITECTURE}", hint="Name the folder that train wrote.")
     return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
 
 
@@ -184,7 +186,7 @@ def load_trained(folder: Path, name: str = BEST) -> Trained:
         name: `BEST` or `FINAL`.
 
     Raises:
-        TrainingError: the folder is no training's.
+        RunFolderError: the folder is no training's.
         CheckpointError: there are no such weights, or they are damaged, or not those of the architecture.
     """
     architecture = read_architecture(folder)

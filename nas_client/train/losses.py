@@ -67,9 +67,9 @@ def hard_pixel_cross_entropy(
         least = max(1, int(min_share * everybodys.numel()))
         least_probable = everybodys.topk(least, sorted=False).values.min()
         easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
-        kept = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
-        count = gather(kept.sum()[None]).sum()
-    return torch.where(kept, losses, 0.0).sum() / count.clamp(min=1)
+        hard = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
+        count = gather(hard.sum()[None]).sum()
+    return torch.where(hard, losses, 0.0).sum() / count.clamp(min=1)
 
 
 def distillation(

@@ -188,7 +188,7 @@ class CalibrationFile(Record):
         Args:
             scale: of the table that it was made with.
             source: names the file in errors.
-            notice: told, in one sentence, what to know of a calibration that is read all the same.
+            notice: receives a sentence where a calibration is used with a reservation.
 
         Raises:
             TableMismatchError: the scale is not the one that it was fitted on, or that is not known.
@@ -224,7 +224,7 @@ class CalibrationFile(Record):
 
 
 def _is_positive_definite(matrix: Floats) -> bool:
-    """Whether a symmetric matrix is one, up to rounding; judged on its correlations, as its terms differ in unit."""
+    """Whether a symmetric matrix is one, up to rounding; by its correlations, as its terms differ in unit."""
     diagonal = np.diag(matrix)
     if not (diagonal > 0).all():
         return False
@@ -241,7 +241,7 @@ def require_positive(what: str, values: Floats) -> None:
 
 
 def _learned(scale: Scale) -> bool:
-    """Whether visits have told it; scales of earlier releases were set by a first job, and count none."""
+    """Whether it was computed from visits; scales of earlier releases were set by a first job, and count none."""
     return scale.visits > 0
 
 

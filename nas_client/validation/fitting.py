@@ -31,9 +31,9 @@ class _Fit:
 
 
 def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
-    """The scale alone, or with the terms that earn their place.
+    """The scale alone, or with further terms that lower the error.
 
-    Terms are added one by one, the best first. One earns its place when it lowers the squared leave-one-out error by more
+    Terms are added one by one, the best first. A term is accepted if it lowers the squared leave-one-out error by more
     than that gain's own standard error over the networks, and leaves no network without a positive latency.
 
     Raises:
@@ -53,7 +53,7 @@ def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
         raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
     while (len(chosen.terms) + 1) * NETWORKS_PER_TERM <= measured.size:
         wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Term if term not in chosen.terms]
-        rivals = [rival for rival in wider if rival is not None and _earns_its_place(chosen, rival)]
+        rivals = [rival for rival in wider if rival is not None and _lowers_error(chosen, rival)]
         if not rivals:
             break
         chosen = min(rivals, key=lambda rival: float(np.mean(rival.left_out**2)))
@@ -83,7 +83,7 @@ class CrossFit:
 
 
 def cross_fit(features: Features, measured_ms: ArrayLike, *, seed: int) -> CrossFit:
-    """Fit on a random half and judge on the other, and the reverse.
+    """Fit on a random half and predict the other, and the reverse.
 
     Raises:
         CalibrationError: as `fit`, of each half.
@@ -118,6 +118,6 @@ def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]
     return _Fit(terms, solution / scale, inverse @ inverse.T, residuals, residuals / (1 - leverage))
 
 
-def _earns_its_place(simple: _Fit, wider: _Fit) -> bool:
+def _lowers_error(simple: _Fit, wider: _Fit) -> bool:
     gain = simple.left_out**2 - wider.left_out**2
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size) and (wider.left_out < 1).all())

@@ -93,7 +93,7 @@ def test_a_table_is_had_even_where_no_copy_can_be_kept(tmp_path: Path) -> None:
     with Client(transport(FakeService(TABLE)), tmp_path / "file") as client:
         assert client.table(TABLE_ID) == TABLE
     (notice,) = client.notices
-    assert notice.startswith(f"no copy of the table can be kept in {tmp_path / 'file'}")
+    assert notice.startswith(f"no copy of the table can be stored in {tmp_path / 'file'}")
 
 
 def test_what_is_no_table_is_refused_and_not_kept(tmp_path: Path) -> None:

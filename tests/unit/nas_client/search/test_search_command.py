@@ -99,7 +99,7 @@ def test_stopped_by_a_signal(
         (["--set", "search.epoch=1"], "search.epoch"),
         (["--set", "latency.mode=decoupeld"], "decoupeld"),
         (["--set", "space={name: fasterseg, input_size: [64, 128]}"], "input_size"),
-        (["--pretrained", "nowhere"], "no such checkpoint"),
+        (["--pretrained", "nowhere"], "nowhere holds no run"),
     ],
 )
 def test_bad_input(nas_client: Command, arguments: list[object], tmp_path: Path, changed: list[str], said: str) -> None:

@@ -19,7 +19,7 @@ from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
 from nas_client.data.datasets import SyntheticStreets
 from nas_client.data.transforms import EvaluationTransform
-from nas_client.errors import CheckpointError, DatasetError, DivergenceError, TrainingError
+from nas_client.errors import CheckpointError, DatasetError, DivergenceError, RunFolderError, TrainingError
 from nas_client.runs.config import read_config
 from nas_client.runs.journal import read_journal
 from nas_client.train.config import TrainConfig
@@ -305,7 +305,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, data: TrainingDa
     (tmp_path / "architecture.json").write_text(TEACHER.model_dump_json())
     with pytest.raises(CheckpointError, match=r"best\.pt: not the weights of"):
         load_trained(tmp_path)
-    with pytest.raises(TrainingError, match="there is no architecture"):
+    with pytest.raises(RunFolderError, match="there is no run"):
         load_trained(tmp_path / "elsewhere")
 
 
