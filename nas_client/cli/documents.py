@@ -9,16 +9,18 @@ import typer
 
 from models.spec.architectures import ArchitectureSpec
 from models.terminal import Json, emit, parse_size
-from nas_client.cli.options import TrainedRun, WeightsOption
+from nas_client.cli.arguments import TrainedRun, WeightsOption
 
 
 def draw(
     architecture: Annotated[Path, typer.Option(metavar="A", help="JSON file with the architecture.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="Picture to write: F.svg, F.png or F.pdf.")],
-    title: Annotated[str, typer.Option(metavar="T", help="What stands above; by default what the architecture is.")] = "",
+    title: Annotated[
+        str, typer.Option(metavar="T", help="Title of the picture; by default a description of the architecture.")
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Draw an architecture over scales and layers: operators, widths, and where branches part."""
+    """Draw an architecture over scales and layers: operators, widths and branches."""
     from nas_client.drawing.picture import draw_architecture
     from nas_client.plotting import save
 
@@ -30,15 +32,15 @@ def draw(
 
 def export(
     run: TrainedRun,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="The file, such as network.onnx.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="File to write, such as network.onnx.")],
     weights: WeightsOption = "best",
     input_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Of the images; by default the architecture's own.")
+        str | None, typer.Option(metavar="HxW", help="Size of the images; by default the architecture's own.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Run the graph and compare it with torch first.")] = True,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="First run the graph and compare it with torch.")] = True,
     json: Json = False,
 ) -> None:
-    """Write a trained network as ONNX, batch normalisation folded, without auxiliary heads."""
+    """Write a trained network as ONNX, with batch normalisation folded and without auxiliary heads."""
     from nas_client.train.exporting import export as write_onnx
     from nas_client.train.folder import load_trained
 
@@ -53,12 +55,12 @@ def export(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder: of a search, or of several commands.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of one run, or of several.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="HTML file to write.")] = Path("report.html"),
-    title: Annotated[str, typer.Option(metavar="T", help="Of the page; by default the folder's name.")] = "",
+    title: Annotated[str, typer.Option(metavar="T", help="Title of the page; by default the folder's name.")] = "",
     json: Json = False,
 ) -> None:
-    """Write one HTML page, complete in itself, about everything that a run's folder holds."""
+    """Write one self-contained HTML page about every run in a folder and the folders below."""
     from nas_client.report.page import report as write
 
     output.write_text(write(folder, title), encoding="utf-8")

@@ -16,7 +16,7 @@ from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat, write_table
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
-from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
 
 
 def profile(
@@ -24,22 +24,24 @@ def profile(
     space: Space,
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the network's input, in pixels.")],
     parameter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, layers=8; repeatable.")
+        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, such as layers=8; repeatable.")
     ] = None,
     budget: BudgetOption = Budget.NORMAL,
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
-    remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what the table already holds.")] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Also measure operators that the table already holds.")
+    ] = False,
     rebuild: Annotated[
         Rebuild,
         typer.Option(
-            help="Whether 5 % of the entries are built three times from scratch, to report how much builds differ; auto: "
-            "unless the budget is quick."
+            help="Build 5 % of the entries three times from scratch, to report how much builds differ. auto: unless the "
+            "budget is quick."
         ),
     ] = Rebuild.AUTO,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Have the service measure every operator of a search space. What its table already holds is not measured again."""
+    """Have a service measure every operator of a search space. Operators that its table already holds are skipped."""
     from nas_client.service import run_job
 
     parameters = dict(map(parse_parameter, parameter or ()))
@@ -77,8 +79,8 @@ def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement])
 
 def pull(
     url: Url,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="File to write; its suffix names the format.")],
-    table: Annotated[str | None, typer.Option(metavar="ID", help="Which table, where the service has several.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="File to write. Its suffix selects the format.")],
+    table: Annotated[str | None, typer.Option(metavar="ID", help="Id of the table, needed if the service has several.")] = None,
     require: Require = None,
     json: Json = False,
 ) -> None:
@@ -118,9 +120,10 @@ def measure(
     budget: BudgetOption = Budget.NORMAL,
     json: Json = False,
 ) -> None:
-    """Have one network measured by the protocol of each table, and show it beside the sum of the table's entries.
+    """Measure one network by the protocol of each table, and show the result beside the sum of the table's entries.
 
-    Where it fails, or a protocol measures no such networks, the reason is printed; a failure ends the command with 4.
+    A failed measurement is printed with its reason, and the command ends with 4. So is a protocol that refuses such networks,
+    but that is no failure.
     """
     from nas_client.estimates import measure as measure_network
 

@@ -15,7 +15,7 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
-from nas_client.cli.options import BudgetOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, Space, Url, connect, watching
 
 if TYPE_CHECKING:
     from nas_client.service import ServiceClient
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 def validate(
     url: Url,
     space: Space,
-    architectures: Annotated[int, typer.Option(min=8, max=10_000, help="How many random networks to measure.")] = 40,
-    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the table, where the service has several.")] = None,
+    architectures: Annotated[int, typer.Option(min=8, max=10_000, help="Number of random networks to measure.")] = 40,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Input size of the table, needed if the service has several.")
+    ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Which table. Several are compared on the same networks, measured as the first was."),
+        typer.Option(
+            metavar="ID",
+            help="Id of a table; repeatable. Several are compared on the same networks, measured by the first's protocol.",
+        ),
     ] = None,
     protocol: Annotated[
         list[ProtocolName] | None,
@@ -42,15 +47,15 @@ def validate(
     ] = None,
     architecture: Annotated[
         list[Path] | None,
-        typer.Option(metavar="A", help="JSON file of a network of your own to measure beside the random ones; repeatable."),
+        typer.Option(metavar="A", help="JSON file of a further network to measure; repeatable."),
     ] = None,
     budget: BudgetOption = Budget.NORMAL,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random networks and of the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Measure random networks and score the sums of table entries, raw and calibrated, beside multiply-adds."""
+    """Measure random networks, and score how well sums of table entries predict them, raw and calibrated."""
     if table and protocol:
         raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
     from nas_client.runs.manifest import begin_run
@@ -134,7 +139,7 @@ def _remarks(validation: Validation) -> Iterator[str]:
             "plain, in the median over the networks"
         )
     if (sums := validation.sums) is not None:
-        yield f"networks take {sums.bias:+.2%} against their sums, give or take {sums.residual_sd:.2%}"
+        yield f"networks take {sums.bias:+.2%} against their sums on average (standard deviation {sums.residual_sd:.2%})"
     if (coverage := validation.coverage) is not None:
         yield (
             f"95 % intervals contain {coverage.statistical:.0%} of the networks by the sums' own uncertainty, "

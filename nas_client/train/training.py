@@ -16,8 +16,8 @@ from nas_client.runs.stopping import StopRequest, require_finite
 from nas_client.train.config import poly_factor
 from nas_client.train.data import TrainingData, epoch_batches
 from nas_client.train.folder import LAST, EpochRecord, Recipe, Trained, TrainResult
+from nas_client.train.losses import objective
 from nas_client.train.networks import TrainableNetwork
-from nas_client.train.objective import objective
 from nas_client.train.scoring import Scorer
 from nas_client.train.weights import channels_last, lay_out, moving_average
 

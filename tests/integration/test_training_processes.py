@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas_client.cli.options import INTERRUPTED
+from nas_client.cli.arguments import INTERRUPTED
 from nas_client.runs.journal import read_journal
 from nas_client.train.folder import EpochRecord, load_trained
 from nas_client.train.run import train

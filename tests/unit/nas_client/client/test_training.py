@@ -14,7 +14,7 @@ import pytest
 
 import nas_client.train.run as training
 from models.spec.errors import ExitCode
-from nas_client.cli.options import INTERRUPTED
+from nas_client.cli.arguments import INTERRUPTED
 from nas_client.runs.manifest import begin_run
 from nas_client.train.folder import EpochRecord, TrainResult
 from tests.support.client_command import Command

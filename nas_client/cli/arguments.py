@@ -33,23 +33,29 @@ ValidationFolder = Annotated[
     typer.Option(
         "--validation",
         metavar="DIR",
-        help="Folder that `validate` wrote for this table: how its sums missed; a published table's own by default.",
+        help="Folder that `validate` wrote for this table, to correct the interval; by default a published table's own.",
     ),
 ]
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
-BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend on precision.")]
 ProtocolOption = Annotated[ProtocolName, typer.Option("--protocol", help="How times are taken; see docs/measurement.md.")]
 
-RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run; made where it is absent.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C", help="YAML file; what it leaves out is the paper's.")]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run. It is created if needed.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="C", help="YAML file. Fields that it leaves out have the paper's values.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the configuration, as search.epochs=10; repeatable."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Set one field of the configuration, such as search.epochs=10; repeatable."
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 TrainedRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="Folder of a training.")]
-WeightsOption = Annotated[Literal["best", "final"], typer.Option("--weights", help="Of the best epoch, or of the last.")]
+WeightsOption = Annotated[
+    Literal["best", "final"], typer.Option("--weights", help="Weights of the best epoch, or of the last.")
+]
 
 INTERRUPTED = 130
 """Exit code of a run that a signal stopped, saved and ready to go on: the shell's own for Ctrl-C."""
