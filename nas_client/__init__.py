@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from nas_client.latency.parameters import ArchitectureParameters
     from nas_client.latency.relaxation import Gumbel
     from nas_client.latency.relaxed import RelaxedLatency
-    from nas_client.latency.sensitivity import Sensitivity, sensitivity
-    from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights, solve_weights
+    from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Sensitivity, Weights, sensitivity, solve_weights
     from nas_client.service import ServiceClient
     from nas_client.settings import ClientSettings
     from nas_client.table import LookupTable, load_table
@@ -40,8 +39,13 @@ else:
             "nas_client.latency.parameters": ("ArchitectureParameters",),
             "nas_client.latency.relaxation": ("Gumbel",),
             "nas_client.latency.relaxed": ("RelaxedLatency",),
-            "nas_client.latency.sensitivity": ("Sensitivity", "sensitivity"),
-            "nas_client.latency.weights": ("PUBLISHED_WEIGHTS", "Weights", "solve_weights"),
+            "nas_client.latency.sensitivity": (
+                "PUBLISHED_WEIGHTS",
+                "Sensitivity",
+                "Weights",
+                "sensitivity",
+                "solve_weights",
+            ),
             "nas_client.service": ("ServiceClient",),
             "nas_client.settings": ("ClientSettings",),
             "nas_client.table": ("LookupTable", "load_table"),

@@ -14,6 +14,7 @@
     ├── CalibrationError            too few measured architectures to fit or to judge
     ├── DatasetError                a folder, file or label of a data set is not what its owner distributes
     ├── ShapeError                  tensors of shapes that do not belong together
+    ├── RunFolderError              a folder does not say that it holds the run that was asked for
     ├── CheckpointError             a checkpoint is damaged, of another version, or of another configuration
     ├── DivergenceError             a loss is not a number
     ├── ProcessesError              the processes of one run do not agree
@@ -107,6 +108,12 @@ class ShapeError(NasClientError, ValueError):
     """Tensors of shapes that do not belong together."""
 
     code = ErrorCode.INVALID_REQUEST
+
+
+class RunFolderError(NasClientError):
+    """A folder does not say what run it holds, or holds one of another kind or format."""
+
+    code = ErrorCode.CONFLICT
 
 
 class CheckpointError(NasClientError):

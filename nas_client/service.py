@@ -1,4 +1,4 @@
-"""A profiler service as the client sees it: its calls (docs/reference/http.md), typed."""
+"""A profiler service as the client sees it: its calls (docs/reference/http.md), typed, and jobs followed to their end."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     JobCreate,
     JobPublic,
+    JobState,
     LookupRequest,
     LookupResponse,
     SpacePublic,
     TablePublic,
     TargetPublic,
 )
-from nas_client.errors import IncompatibleServiceError, UnreachableError
+from nas_client.errors import IncompatibleServiceError, JobFailedError, UnreachableError
+from nas_client.local_tables import CachedTable, TableCache
 from nas_client.settings import ClientSettings
-from nas_client.table_cache import CachedTable, TableCache
 from nas_client.transport import IDEMPOTENCY_HEADER, Transport
 
 Notice = Callable[[str], None]
-"""Told, in one sentence, what a person waiting should know."""
+"""Receives, in one sentence, what the user should know."""
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
@@ -47,8 +48,8 @@ class ServiceClient:
 
     Args:
         transport: the connection; closed with this.
-        settings: patience, and where tables are kept.
-        notice: told when the client goes another way than usual.
+        settings: time limits, and where copies of tables are stored.
+        notice: receives a sentence when the client uses a fallback.
     """
 
     def __init__(self, transport: Transport, settings: ClientSettings, *, notice: Notice = _log.warning) -> None:
@@ -87,17 +88,17 @@ class ServiceClient:
 
     def table(self, table_id: str) -> Table:
         """One table; from disk where the service confirms that it has not changed."""
-        kept = self._kept(table_id)
-        headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": kept[0].etag} if kept else {})
+        copy = self._copy(table_id)
+        headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": copy[0].etag} if copy else {})
         reply = self._transport.request("GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers)
-        if kept and reply.status == 304:
-            return kept[1]
+        if copy and reply.status == 304:
+            return copy[1]
         try:
             table = from_bytes(reply.body, TableFormat.ARROW)
         except TableFileError as error:
             raise IncompatibleServiceError(f"{self.url} sent something else than table {table_id}: {error.message}") from error
         if etag := reply.headers.get("etag"):
-            self._keep(table_id, CachedTable(etag, reply.body))
+            self._store_copy(table_id, CachedTable(etag, reply.body))
         return table
 
     def lookup(self, table_id: str, workloads: Sequence[Workload]) -> list[Measurement | None]:
@@ -121,7 +122,7 @@ class ServiceClient:
         return self._get(f"/v1/jobs/{job_id}", JobPublic)
 
     def cancel(self, job_id: str) -> JobPublic:
-        """Ask for a job's end; what was measured is kept."""
+        """Ask for a job's end; measurements so far stay in the table."""
         reply = self._transport.request("DELETE", f"/v1/jobs/{job_id}")
         return self._parse(reply.body, JobPublic, f"/v1/jobs/{job_id}")
 
@@ -179,18 +180,55 @@ class ServiceClient:
             hint="Install the same release of opclock on both sides.",
         )
 
-    def _kept(self, table_id: str) -> tuple[CachedTable, Table] | None:
-        kept = self._cache.get(self.url, table_id)
-        if kept is None:
+    def _copy(self, table_id: str) -> tuple[CachedTable, Table] | None:
+        copy = self._cache.get(self.url, table_id)
+        if copy is None:
             return None
         try:
-            return kept, from_bytes(kept.body, TableFormat.ARROW, source="kept copy")
+            return copy, from_bytes(copy.body, TableFormat.ARROW, source="stored copy")
         except TableFileError:  # whole, but written by another release
             self._cache.discard(self.url, table_id)
             return None
 
-    def _keep(self, table_id: str, table: CachedTable) -> None:
+    def _store_copy(self, table_id: str, table: CachedTable) -> None:
         try:
             self._cache.put(self.url, table_id, table)
         except OSError as error:
-            self._notice(f"no copy of the table can be kept in {self._settings.cache_dir}: {error.strerror or error}")
+            self._notice(f"no copy of the table can be stored in {self._settings.cache_dir}: {error.strerror or error}")
+
+
+Watch = Callable[[JobPublic], None]
+"""Receives every state of a job, the final one included."""
+
+
+def run_job(service: ServiceClient, request: JobCreate, watch: Watch) -> JobPublic:
+    """Have something measured; returns the finished job, in which single workloads may have failed.
+
+    Raises:
+        ServiceError: the service refuses such a job.
+        JobFailedError: see `finish_job`.
+    """
+    return finish_job(service, service.create_job(request), watch)
+
+
+def finish_job(service: ServiceClient, job: JobPublic, watch: Watch) -> JobPublic:
+    """Follow a job that was created, and return it finished.
+
+    An interrupt from the keyboard cancels the job; a lost connection does not.
+
+    Raises:
+        JobFailedError: the job as a whole failed, or somebody cancelled it.
+    """
+    try:
+        for job in service.follow(job.id):  # noqa: B020 - the job as it now stands
+            watch(job)
+    except KeyboardInterrupt:
+        service.cancel(job.id)
+        raise
+    if job.state is not JobState.DONE:
+        reason = f": {job.message}" if job.message else ""
+        raise JobFailedError(
+            f"job {job.id} {'was' if job.state is JobState.CANCELLED else 'has'} {job.state.value}{reason}",
+            hint="Measurements so far are saved; the same command measures the rest.",
+        )
+    return job

@@ -1,4 +1,4 @@
-"""How patient the client is with a service, and where it keeps copies. Made once, at the edge, and passed down.
+"""The client's time limits, and where it stores copies of tables. Made once, at the edge, and passed down.
 
 Each setting is read from the environment (`OPCLOCK_CLIENT_DEADLINE_S=300`).
 """
@@ -58,7 +58,7 @@ class ClientSettings(BaseSettings):
     """Between two questions, once it asks, and before it listens again to a stream that broke."""
 
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("opclock") / "tables")
-    """Where tables are kept, by address and table id, with the ETag under which the service confirms them."""
+    """Where copies of tables are stored, by address and table id, with the ETag under which the service confirms them."""
 
     tables_dir: Path | None = None
     """Folder of published tables, for tables by name. By default the `lut_data` of the checkout that this package runs from."""

@@ -1,7 +1,7 @@
 """A latency table in memory, from a file or a service. An operator that it lacks is never taken for zero.
 
 Two ways to meet a missing entry: `lookup` raises, for losses, where nothing may be missing; `collect` lists what is missing,
-for estimates that tell a person.
+for estimates that people read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, judge_table
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
-from nas_client.published_tables import may_be_name, named_table
+from nas_client.local_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 
@@ -78,7 +78,7 @@ class LookupTable:
         return tuple(terms)
 
     def label(self) -> str:
-        """For people: the table's id, space and target, and its protocol unless that is the usual one."""
+        """For people: the table's id, space and target, and its protocol unless that is the default."""
         protocol = "" if self.info.protocol is ProtocolName.IN_CONTEXT else f", {self.info.protocol.value}"
         return f"table {self.info.id()} ({space_label(self.info.space)} on {self.info.target.label()}{protocol})"
 
@@ -102,14 +102,14 @@ class LookupTable:
         return f"Measure what is missing: {' '.join([*settings, self._profiling(*options)])}"
 
     def _profiling(self, *options: str) -> str:
-        """The command that profiles the table's space, with what is not usual of it."""
+        """The command that profiles the table's space, with the options that are not the space's defaults."""
         space = self.info.space
-        usual = usual_spec(space)
+        default = usual_spec(space)
         height, width = space.input_size
         parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width}", *options]
-        fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(usual, name)]
+        fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(default, name)]
         parts += [f"--{name} {getattr(space, name)}" for name in fields]
-        changed = {name: value for name, value in space.parameters.items() if value != usual.parameters.get(name)}
+        changed = {name: value for name, value in space.parameters.items() if value != default.parameters.get(name)}
         parts += [f"--parameter {name}={parameter_text(value)}" for name, value in changed.items()]
         return " ".join(parts)
 

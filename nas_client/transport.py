@@ -216,12 +216,12 @@ class _Deadline:
 
 
 def announce_retries(say: Callable[[str], None]) -> None:
-    """Have `say` told of every retry of this process, in place of stamina's log, which may write to a command's stdout."""
+    """Report every retry of this process to `say`, in place of stamina's log, which may write to a command's stdout."""
 
-    def tell(details: stamina.instrumentation.RetryDetails) -> None:
+    def report(details: stamina.instrumentation.RetryDetails) -> None:
         say(f"{_why(details.caused_by)}; trying again in {details.wait_for:.1f} s")
 
-    stamina.instrumentation.set_on_retry_hooks([tell])
+    stamina.instrumentation.set_on_retry_hooks([report])
 
 
 def _backoff(error: Exception, deadline: _Deadline) -> bool | float:

@@ -37,7 +37,7 @@ NORMAL_95 = 1.959963984540054
 """Half the width of a 95 % interval, in standard errors."""
 
 MIN_NETWORKS = 4
-"""Fewer validated networks than this do not tell a bias."""
+"""Fewer validated networks than this give no estimate of a bias."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SumBias(Record):
         """
         error = np.asarray(measured_ms, dtype=np.float64) / np.asarray(sum_ms, dtype=np.float64) - 1
         if error.size < MIN_NETWORKS:
-            raise CalibrationError(f"{error.size} networks are too few to tell how sums are biased; {MIN_NETWORKS} are needed")
+            raise CalibrationError(f"{error.size} networks are too few to estimate the bias of sums; {MIN_NETWORKS} are needed")
         return cls(networks=error.size, bias=float(error.mean()), residual_sd=float(error.std(ddof=1)))
 
 

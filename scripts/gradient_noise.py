@@ -19,12 +19,12 @@ from nas_client.latency.parameters import GRANULARITIES
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config
-from nas_client.runs.files import CONFIG
+from nas_client.runs.manifest import CONFIG
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import PRETRAINED
 from nas_client.search.learner import Learner
-from nas_client.search.randomness import Place, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.search.setup import SearchData
 from nas_client.search.updates import seeded
 from nas_client.table import load_table
@@ -48,7 +48,7 @@ def main() -> None:
     batches = data.training(data.halves()[1], epoch=0, batch_size=wanted.batch_size, crop=wanted.crop)
     found = []
     for step, batch in enumerate(islice(batches, options.batches)):
-        mixture = network.for_architecture(seeded(gumbel, Place(config.seed, 1, 0, step), Stream.GUMBEL))
+        mixture = network.for_architecture(seeded(gumbel, RngKey(config.seed, 1, 0, step), Stream.GUMBEL))
         found.append(torch.autograd.grad(learner.passes.loss(batch, mixture, learner.searched), network.optimized))
     latency = torch.autograd.grad(config.latency.factor * learner.latency(network.logits, 0), network.optimized)
     print(f"{len(found)} batches: one batch, their mean, λ · latency, mean · √n / one")

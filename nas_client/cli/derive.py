@@ -12,14 +12,14 @@ from rich.table import Table as Grid
 
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit, warn
+from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table
 from nas_client.cli.estimate import document, explain_missing
-from nas_client.cli.options import TableSource, ValidationFolder, known_bias, load_table
 from nas_client.errors import ParameterError
 from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
 
 if TYPE_CHECKING:
     from nas_client.estimates import Estimate
-    from nas_client.search.derivation import Derived
+    from nas_client.search.outcome import Derived
     from nas_client.table import LookupTable
 
 Branches = tuple[int, ...]
@@ -29,34 +29,40 @@ def derive(
     table: TableSource,
     parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
     branches: Annotated[
-        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default every usual combination.")
+        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default all combinations.")
     ] = None,
     accuracies: Annotated[
         Path | None,
         typer.Option(
-            metavar="A", help='JSON file such as {"8,32": 0.71, …}: the branches with the best ACC·(LAT/T)^w are chosen.'
+            metavar="A", help='JSON file such as {"8,32": 0.71, …}: chooses the branches with the best ACC·(LAT/T)^w.'
         ),
     ] = None,
-    target_ms: Annotated[float, typer.Option(metavar="T", help="T of that choice.")] = TARGET_MS,
-    exponent: Annotated[float, typer.Option(metavar="W", help="w of that choice.")] = EXPONENT,
-    teacher: Annotated[bool, typer.Option("--teacher", help="The widest connections everywhere; γ is not looked at.")] = False,
-    keep_skips: Annotated[bool, typer.Option("--keep-skips", help="Remove and replace no skip.")] = False,
+    target_ms: Annotated[float, typer.Option(metavar="T", help="T, the target latency in that formula.")] = TARGET_MS,
+    exponent: Annotated[float, typer.Option(metavar="W", help="w, the exponent in that formula.")] = EXPONENT,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Decode a teacher: the widest connections everywhere, γ ignored.")
+    ] = False,
+    keep_skips: Annotated[
+        bool, typer.Option("--keep-skips", help="Keep every skip, instead of removing or replacing it.")
+    ] = False,
     validation: ValidationFolder = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on although operators have no entry, and sums lack them.")
+        bool, typer.Option("--allow-missing", help="Continue even if operators have no entry. Sums leave them out.")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="F", help="File for the architecture; of several, F's name has their branches."),
+        typer.Option(
+            "--output", "-o", metavar="F", help="File for the architecture. With several, their branches are added to its name."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Decode searched parameters: architectures with their estimated latency, multiply-adds and parameters."""
+    """Decode searched parameters into architectures, with their estimated latency, multiply-adds and parameters."""
     if branches is not None and accuracies is not None:
         raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
     from models.spaces.registry import create_space
     from nas_client.cli.latency_options import read_parameters
-    from nas_client.search.derivation import derive as derive_one
+    from nas_client.search.outcome import derive as derive_one
 
     found = load_table(table)
     space = create_space(found.info.space)
@@ -103,7 +109,7 @@ def _read_accuracies(path: Path) -> dict[Branches, float]:
     try:
         data = json_module.loads(path.read_bytes())
     except ValueError as error:
-        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(data, dict) or not data:
         raise ParameterError(f"{path}: an object of accuracies by branches is needed", hint='Such as {"8,32": 0.71}.')
     for branches, value in data.items():
@@ -168,7 +174,7 @@ def _show(
 
 
 def _interval(estimate: Estimate) -> str:
-    """Of the sum alone, marked so, unless a validation tells more."""
+    """Of the sum alone, and marked as such, unless a validation is known."""
     if (certainty := estimate.uncertainty) is None:
         return "unknown"
     low, high = certainty.interval_ms

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.terminal import Json, Require, emit, end_unless, people, warn
-from nas_client.cli.options import TableSource, ValidationFolder, known_bias, load_table, say
+from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table, say
 
 if TYPE_CHECKING:
     from nas_client.estimates import Estimate
@@ -24,16 +24,14 @@ def command(
     table: TableSource,
     architecture: Annotated[Path, typer.Option(metavar="A", help="JSON file with the architecture.")],
     calibration: Annotated[
-        Path | None, typer.Option(metavar="C", help="calibration.json that `validate` wrote for this table.")
+        Path | None, typer.Option(metavar="C", help="The calibration.json that `validate` wrote for this table.")
     ] = None,
     validation: ValidationFolder = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="End with 0 although operators have no entry.")
-    ] = False,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="End with 0 even if operators have no entry.")] = False,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Sum a network's operators. Those without an entry are listed, never taken for zero."""
+    """Estimate a network's latency as the sum of its operators' entries. Missing entries are listed and never count as zero."""
     from nas_client.estimates import estimate, read_calibration
 
     found = load_table(table)
@@ -87,13 +85,13 @@ def _show(console: Console, result: Estimate) -> None:
 def certainty_sentence(result: Estimate) -> str:
     """How certain the sum is, and of what, for people."""
     if (certainty := result.uncertainty) is None:
-        return "how certain the sum is cannot be said: an operator has no value, or its entry no standard error"
+        return "the sum has no interval: an operator has no value, or its entry has no standard error"
     low, high = certainty.interval_ms
     if certainty.kind == "validated":
         return f"by the table's validation, 95 % of networks with that sum take {low:.4f} to {high:.4f} ms"
     return (
         f"the sum is {low:.4f} to {high:.4f} ms with 95 % certainty (standard error {certainty.stderr_ms:.4f} ms); "
-        "how far sums are from networks is not known without a validation (--validation DIR)"
+        "the difference between sums and networks is not known without a validation (--validation DIR)"
     )
 
 
@@ -102,7 +100,7 @@ def explain_missing(terms: Sequence[Term], table: LookupTable) -> None:
     console = people()
     missing = [term for term in terms if term.ms is None]
     console.print(
-        f"{len(missing)} of {len(terms)} operators have no value in {table.label()}; the sum is without them:", markup=False
+        f"{len(missing)} of {len(terms)} operators have no value in {table.label()}; the sum leaves them out:", markup=False
     )
     for term in missing:
         console.print(f"  {term.operator.label()}: {term.reason}", markup=False)

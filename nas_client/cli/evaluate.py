@@ -12,8 +12,7 @@ from rich.table import Table as Grid
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.terminal import Json, emit
-from nas_client.cli.options import BudgetOption, ProtocolOption, TrainedRun, WeightsOption, connect, say
-from nas_client.cli.watching import watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, TrainedRun, WeightsOption, connect, say, watching
 
 if TYPE_CHECKING:
     from models.spec.architectures import ArchitectureSpec
@@ -25,23 +24,28 @@ def evaluate(
     url: Annotated[
         str | None,
         typer.Option(
-            metavar="U", envvar="OPCLOCK_URL", help="Service that measures frames per second; without, none are given."
+            metavar="U", envvar="OPCLOCK_URL", help="Service that measures frames per second. Without it there are none."
         ),
     ] = None,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Of the data set that it was trained on.")] = "val",
+    split: Annotated[
+        Literal["train", "val", "test"], typer.Option(help="Split of the data set that the network was trained on.")
+    ] = "val",
     weights: WeightsOption = "best",
     budget: BudgetOption = Budget.NORMAL,
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
-    pictures: Annotated[int, typer.Option(min=1, max=100, help="How many images to show in predictions.png.")] = 6,
+    pictures: Annotated[int, typer.Option(min=1, max=100, help="Number of images in predictions.png.")] = 6,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
     json: Json = False,
 ) -> None:
-    """Predict a split's images with a trained network: accuracies, confusion, costs, and, measured by a service, speed."""
-    from nas_client.data.registry import open_dataset
+    """Evaluate a trained network on a split: accuracies, confusion matrix, costs and, measured by a service, speed."""
+    from nas_client.data.datasets import open_dataset
+    from nas_client.runs.manifest import begin_run
     from nas_client.train.evaluation import evaluate as evaluate_network
+    from nas_client.train.evaluation_files import write_evaluation
     from nas_client.train.folder import load_trained, read_train_config
-    from nas_client.train.report import write_evaluation
 
+    if output is not None:
+        begin_run(output, "evaluation")
     trained, config = load_trained(run, weights), read_train_config(run)
     dataset = open_dataset(config.data, split)
     speed = "no service was asked" if url is None else _measure(url, trained.architecture, budget, protocol)

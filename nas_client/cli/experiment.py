@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource, load_table
+from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource, load_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.progress import Progress as Bar
 
-    from nas_client.experiments.commands import Progress
+    from nas_client.experiments.execution import Progress
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
 
@@ -26,7 +26,9 @@ Name = TypeVar("Name", bound=str)
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the experiment and its runs.")]
 AtOnce = Annotated[
     int | None,
-    typer.Option("--at-once", min=1, max=64, help="Runs at a time, one thread each if several; by default what fits."),
+    typer.Option(
+        "--at-once", min=1, max=64, help="Runs at a time. Several runs have one thread each. By default as many as fit."
+    ),
 ]
 
 
@@ -35,19 +37,19 @@ def collapse(
     table: TableSource,
     output: Folder,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches.")] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
     mode: Annotated[
-        list[str] | None, typer.Option("--mode", metavar="M", help="naive, decoupled or none; repeatable; all by default.")
+        list[str] | None, typer.Option("--mode", metavar="M", help="naive, decoupled or none; repeatable. By default all.")
     ] = None,
     overrides: Overrides = None,
     at_once: AtOnce = None,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Naive against decoupled latency loss: does the search collapse to light operators and slim widths?"""
+    """Compare naive and decoupled latency loss: does the search collapse to light operators and narrow widths?"""
+    from nas_client.experiments.artifacts import collapse_rows, write_collapse
     from nas_client.experiments.collapse import MODES
     from nas_client.experiments.collapse import collapse as run
-    from nas_client.experiments.files import collapse_rows, write_collapse
 
     modes = _chosen("--mode", mode, MODES)
     found = load_table(table)
@@ -75,16 +77,18 @@ def random(
     table: TableSource,
     search: Annotated[list[Path], typer.Option("--search", metavar="RUN", help="Folder of a finished search; one per seed.")],
     output: Folder,
-    networks: Annotated[int, typer.Option(min=1, max=1000, help="Random networks for each search, of each kind.")] = 5,
+    networks: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of random networks for each search and each kind.")
+    ] = 5,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
             "--baseline",
             metavar="KIND",
-            help="sampled from the space, or decoded from random logits; repeatable; both if none.",
+            help="sampled from the space, or decoded from random logits; repeatable. By default both.",
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0.001, max=1, help="How far their estimates may be off.")] = 0.1,
+    tolerance: Annotated[float, typer.Option(min=0.001, max=1, help="Largest relative difference of their estimates.")] = 0.1,
     preset: Annotated[Literal["cpu", "gpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -92,9 +96,9 @@ def random(
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """The students that searches found against random networks of the same estimated latency, all trained alike."""
-    from nas_client.experiments.alike import BASELINES
-    from nas_client.experiments.files import random_rows, random_sentence, write_random
+    """Compare the students of searches with random networks of the same estimated latency, all trained the same way."""
+    from nas_client.experiments.artifacts import random_rows, random_sentence, write_random
+    from nas_client.experiments.latency_matched import BASELINES
     from nas_client.experiments.random_networks import compare, preset_config
 
     baselines = _chosen("--baseline", baseline, tuple(BASELINES))
@@ -144,7 +148,7 @@ def _watch(bar: Bar) -> Progress:
 
 
 def _stopped(output: Path) -> NoReturn:
-    people().print(f"stopped; go on with --resume ({output})", markup=False)
+    people().print(f"stopped; continue with --resume ({output})", markup=False)
     raise typer.Exit(INTERRUPTED)
 
 

@@ -17,7 +17,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; the first fill caches and allocate."""
@@ -117,7 +117,7 @@ def read_parameters(path: Path, shapes: ParameterShapes, *, widest: bool = False
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if widest and isinstance(data, dict):
         data, shapes = {**data, "gamma": {}}, {**shapes, "gamma": {}}
     return ArchitectureParameters.from_json(data, shapes, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""`loss`: the decoupled latency of one set of architecture parameters."""
+"""`loss` and `sensitivity`: the terms of the decoupled latency, and how much each granularity decides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from models.terminal import Json, Require, emit, end_unless, warn
-from nas_client.cli.options import TableSource, load_table
+from nas_client.cli.arguments import TableSource, load_table
 
 
 class Width(StrEnum):
@@ -25,15 +25,17 @@ def loss(
     parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
     weights: Annotated[
         str | None,
-        typer.Option(metavar="W1,W2,W3", help="Of the operator, downsampling and expansion terms; by default the published."),
+        typer.Option(
+            metavar="W1,W2,W3", help="Weights of the operator, downsampling and expansion terms; by default the published ones."
+        ),
     ] = None,
-    width: Annotated[Width, typer.Option(help="Widths in expectation, or as one Gumbel sample.")] = Width.EXPECTED,
-    seed: Annotated[int, typer.Option(min=0, help="Of the Gumbel sample.")] = 0,
+    width: Annotated[Width, typer.Option(help="Relax widths by expectation, or by one Gumbel sample.")] = Width.EXPECTED,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the Gumbel sample.")] = 0,
     repeat: Annotated[int, typer.Option(min=0, metavar="N", help="Also time N training steps, forward and backward.")] = 0,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """The three terms, their weighted sum, and the relaxed latency with everything free. All in milliseconds."""
+    """Compute the three terms of the decoupled latency, their weighted sum, and the relaxed latency. All in milliseconds."""
     from nas_client.cli import latency_options
     from nas_client.latency.coefficients import coefficients_of
 
@@ -73,3 +75,34 @@ def _show(console: Console, document: dict[str, object]) -> None:
     for key, name in _NAMES.items():
         if key in document:
             console.print(f"{name:32}{document[key]:12.6f} ms")
+
+
+def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:
+    """Compute how much latency each granularity decides, from slowest to fastest choice, and the weights that balance them."""
+    from nas_client.latency.coefficients import coefficients_of
+    from nas_client.latency.sensitivity import sensitivity as gaps_of
+    from nas_client.latency.sensitivity import solve_weights
+
+    found = load_table(table)
+    gaps = gaps_of(coefficients_of(found))
+    weights = solve_weights(gaps)
+
+    def show(console: Console) -> None:
+        console.print(found.label(), markup=False)
+        for name, gap, weight in (
+            ("operators", gaps.operator_ms, weights.operator),
+            ("downsampling", gaps.downsample_ms, weights.downsample),
+            ("expansion", gaps.expansion_ms, weights.expansion),
+        ):
+            console.print(f"{name:14}{'nothing to choose' if gap is None else f'{gap:10.4f} ms'}   weight {weight:.6f}")
+
+    document = {
+        "operator_ms": gaps.operator_ms,
+        "downsample_ms": gaps.downsample_ms,
+        "expansion_ms": gaps.expansion_ms,
+        "weights": list(weights),
+        "verdict": found.verdict.model_dump(mode="json"),
+    }
+    emit(document, as_json=json, text=show)
+    warn(found.verdict, found.label())
+    end_unless(found.verdict, require)

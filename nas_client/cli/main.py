@@ -1,4 +1,4 @@
-"""The `nas-client` command: one module per subcommand, put together here."""
+"""The `nas-client` command: its subcommands, put together."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import typer
 from models.terminal import run
 from nas_client.cli import (
     derive,
-    draw,
+    documents,
     estimate,
     evaluate,
     experiment,
-    export,
     loss,
-    measure,
     profile,
-    pull,
-    report,
     search,
-    sensitivity,
     train,
     validate,
 )
@@ -30,19 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("profile")(profile.profile)
-app.command("pull")(pull.pull)
+app.command("pull")(profile.pull)
 app.command("estimate")(estimate.command)
-app.command("measure")(measure.measure)
+app.command("measure")(profile.measure)
 app.command("loss")(loss.loss)
-app.command("sensitivity")(sensitivity.sensitivity)
+app.command("sensitivity")(loss.sensitivity)
 app.command("search")(search.search)
 app.command("derive")(derive.derive)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("draw")(draw.draw)
+app.command("export")(documents.export)
+app.command("draw")(documents.draw)
 app.add_typer(experiment.app, name="experiment")
-app.command("report")(report.report)
+app.command("report")(documents.report)
 app.command("validate")(validate.validate)
 
 

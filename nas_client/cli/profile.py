@@ -1,20 +1,22 @@
-"""`profile`: have a service measure a search space."""
+"""`profile`, `pull` and `measure`: what a service measures, and its tables as files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table as Grid
 
-from models.spec.architectures import SpaceSpec
-from models.spec.errors import ExitCode
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.errors import ExitCode, UnknownNameError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
+from models.spec.table_files import TableFormat, write_table
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
-from nas_client.cli.options import BudgetOption, ProtocolOption, Space, Url, connect
-from nas_client.cli.watching import watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
 
 
 def profile(
@@ -22,23 +24,25 @@ def profile(
     space: Space,
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the network's input, in pixels.")],
     parameter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, layers=8; repeatable.")
+        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, such as layers=8; repeatable.")
     ] = None,
     budget: BudgetOption = Budget.NORMAL,
     protocol: ProtocolOption = ProtocolName.IN_CONTEXT,
-    remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what the table already holds.")] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Also measure operators that the table already holds.")
+    ] = False,
     rebuild: Annotated[
         Rebuild,
         typer.Option(
-            help="Whether 5 % of the entries are built three times from scratch, to report how much builds differ; auto: "
-            "unless the budget is quick."
+            help="Build 5 % of the entries three times from scratch, to report how much builds differ. auto: unless the "
+            "budget is quick."
         ),
     ] = Rebuild.AUTO,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Have the service measure every operator of a search space. What its table already holds is not measured again."""
-    from nas_client.jobs import run_job
+    """Have a service measure every operator of a search space. Operators that its table already holds are skipped."""
+    from nas_client.service import run_job
 
     parameters = dict(map(parse_parameter, parameter or ()))
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
@@ -57,7 +61,7 @@ def profile(
             for entry in failures
         ],
     }
-    emit(document, as_json=json, text=lambda console: _show(console, job, failures))
+    emit(document, as_json=json, text=lambda console: _show_job(console, job, failures))
     if job.verdict is not None:
         warn(job.verdict, of=f"table {job.table_id}")
     if job.counts.failed:
@@ -66,8 +70,80 @@ def profile(
         end_unless(job.verdict, require)
 
 
-def _show(console: Console, job: JobPublic, failures: Sequence[Measurement]) -> None:
+def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement]) -> None:
     counts = job.counts
     console.print(f"table {job.table_id}: {counts.measured} operators measured, {counts.reused} reused, {counts.failed} failed")
     for entry in failures:
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
+
+
+def pull(
+    url: Url,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="F", help="File to write. Its suffix selects the format.")],
+    table: Annotated[str | None, typer.Option(metavar="ID", help="Id of the table, needed if the service has several.")] = None,
+    require: Require = None,
+    json: Json = False,
+) -> None:
+    """Copy a table from a service into a file. An unchanged table is not transferred again."""
+    from nas_client.table import LookupTable, choose_table
+
+    table_format = _format_of(output)
+    with connect(url) as service:
+        found = LookupTable(service.table(choose_table(service.tables(), table_id=table).id))
+    write_table(found.table, output, table_format)
+    entries = len(found.table.entries)
+    document = {
+        "table_id": found.info.id(),
+        "path": str(output),
+        "format": table_format.value,
+        "entries": entries,
+        "failed": entries - len(found.table.values_ms()),
+        "verdict": found.verdict.model_dump(mode="json"),
+    }
+    sentence = f"{entries} entries of {found.label()} are in {output}"
+    emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
+    warn(found.verdict, found.label())
+    end_unless(found.verdict, require)
+
+
+def _format_of(path: Path) -> TableFormat:
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in set(TableFormat):
+        raise UnknownNameError.of("table format", suffix, [table_format.value for table_format in TableFormat])
+    return TableFormat(suffix)
+
+
+def measure(
+    url: Url,
+    architecture: Annotated[Path, typer.Option(metavar="A", help="JSON file with the architecture.")],
+    table: Annotated[list[str], typer.Option(metavar="ID", help="Table of the service; repeatable.")],
+    budget: BudgetOption = Budget.NORMAL,
+    json: Json = False,
+) -> None:
+    """Measure one network by the protocol of each table, and show the result beside the sum of the table's entries.
+
+    A failed measurement is printed with its reason, and the command ends with 4. So is a protocol that refuses such networks,
+    but that is no failure.
+    """
+    from nas_client.estimates import measure as measure_network
+
+    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    with connect(url) as service, watching(f"measuring {network.label()}") as watch:
+        rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
+    document = {"network": network.label(), "tables": rows}
+    emit(document, as_json=json, text=lambda console: _show_rows(console, rows))
+    if any(row["measured_ms"] is None and not row["refused"] for row in rows):
+        raise typer.Exit(ExitCode.WORKLOADS_FAILED)
+
+
+def _show_rows(console: Console, rows: list[dict[str, Any]]) -> None:
+    grid = Grid("protocol", box=None, pad_edge=False)
+    for heading in ("measured (ms)", "sum (ms)", "error"):
+        grid.add_column(heading, justify="right")
+    for row in rows:
+        measured = "none" if row["measured_ms"] is None else f"{row['measured_ms']:.4f}"
+        grid.add_row(row["protocol"], measured, f"{row['sum_ms']:.4f}", "" if row["error"] is None else f"{row['error']:+.2%}")
+    console.print(grid)
+    for row in rows:
+        if row["message"]:
+            console.print(f"{row['protocol']}: {row['message']}", markup=False)

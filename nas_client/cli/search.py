@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource, load_table
+from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource, load_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,25 +27,25 @@ def search(
     config: ConfigFile = None,
     overrides: Overrides = None,
     pretrained: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Folder of a search whose pre-trained supernet is taken.")
+        Path | None, typer.Option(metavar="RUN", help="Folder of a search whose pre-trained supernet replaces pre-training.")
     ] = None,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Search for a teacher and a student: which operators, widths and downsampling trade mIoU best against latency.
+    """Search for a teacher and a student: the operators, widths and downsampling with the best trade-off of mIoU and latency.
 
-    Stopped by SIGTERM or Ctrl-C, it finishes the step and saves; --resume goes on from there. Under torchrun or accelerate
-    launch several processes share each batch.
+    SIGTERM or Ctrl-C ends the search after the current step and saves it. --resume continues from there. Several processes,
+    started by torchrun or accelerate launch, share each batch.
     """
     from nas_client.runs.config import read_config
-    from nas_client.runs.files import CONFIG
+    from nas_client.runs.manifest import CONFIG
     from nas_client.runs.processes import Processes
     from nas_client.search.config import SearchConfig
     from nas_client.search.cosearch import search as run_search
 
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    settled = read_config(SearchConfig, config, overrides or ())
+    chosen = read_config(SearchConfig, config, overrides or ())
     found = load_table(table)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
@@ -57,7 +57,7 @@ def search(
             bar.update(check, completed=done, total=images, visible=done < images)
 
         result = run_search(
-            settled,
+            chosen,
             found,
             output,
             resume=resume,
@@ -71,7 +71,7 @@ def search(
         emit(result, as_json=json, text=lambda console: _show(console, result, output))
     if not result.finished:
         if main:
-            people().print(f"stopped; the same command with --resume goes on ({output})", markup=False)
+            people().print(f"stopped; the same command with --resume continues ({output})", markup=False)
         raise typer.Exit(INTERRUPTED)
 
 

@@ -10,18 +10,18 @@ from rich.console import Console
 
 from models.spec.architectures import ArchitectureSpec
 from models.terminal import Json, emit, progress
-from nas_client.cli.options import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, load_table, say
+from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, load_table, say
 
 if TYPE_CHECKING:
     from nas_client.train.config import TrainConfig
-    from nas_client.train.records import EpochRecord, TrainResult
+    from nas_client.train.folder import EpochRecord, TrainResult
     from nas_client.train.run import Start
 
 
 def train(
     output: RunFolder,
     architecture: Annotated[
-        Path | None, typer.Option(metavar="A", help="JSON file with the architecture; RUN's own with --resume.")
+        Path | None, typer.Option(metavar="A", help="JSON file with the architecture. With --resume, by default the run's own.")
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -30,19 +30,20 @@ def train(
     ] = None,
     supernet: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Folder of a search whose supernet gives the first weights; needs --table."),
+        typer.Option(metavar="RUN", help="Folder of a search whose supernet provides the first weights; needs --table."),
     ] = None,
     table: Annotated[
-        str | None, typer.Option(metavar="F", help="The table that this search used: a file, or its URL on a service.")
+        str | None,
+        typer.Option(metavar="F", help="The table of that search: a file, its URL on a service, or a published name."),
     ] = None,
-    role: Annotated[str, typer.Option(help="For which role the search decoded the architecture.")] = "student",
+    role: Annotated[str, typer.Option(help="Role for which the search decoded the architecture.")] = "student",
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Train a network; with --teacher, to match the teacher's predictions besides the labels.
+    """Train a network. With --teacher it also learns to match the teacher's predictions.
 
-    Stopped by SIGTERM or Ctrl-C, it finishes the step and saves; --resume goes on from there. Under torchrun or accelerate
-    launch several processes share each batch.
+    SIGTERM or Ctrl-C ends the training after the current step and saves it. --resume continues from there. Several processes,
+    started by torchrun or accelerate launch, share each batch.
     """
     from nas_client.runs.processes import Processes
     from nas_client.train.folder import load_trained
@@ -80,7 +81,7 @@ def train(
         emit(result, as_json=json, text=lambda console: _show(console, result, output))
     if not result.finished:
         if speaks:
-            say(f"stopped and saved after step {result.steps}; the same command with --resume goes on")
+            say(f"stopped and saved after step {result.steps}; the same command with --resume continues")
         raise typer.Exit(INTERRUPTED)
 
 

@@ -15,24 +15,28 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
-from nas_client.cli.options import BudgetOption, Space, Url, connect
-from nas_client.cli.watching import watching
+from nas_client.cli.arguments import BudgetOption, Space, Url, connect, watching
 
 if TYPE_CHECKING:
     from nas_client.service import ServiceClient
     from nas_client.table import LookupTable
-    from nas_client.validation.judge import Validation
     from nas_client.validation.run import ValidationRun
+    from nas_client.validation.scoring import Validation
 
 
 def validate(
     url: Url,
     space: Space,
-    architectures: Annotated[int, typer.Option(min=8, max=10_000, help="How many random networks to measure.")] = 40,
-    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the table, where the service has several.")] = None,
+    architectures: Annotated[int, typer.Option(min=8, max=10_000, help="Number of random networks to measure.")] = 40,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Input size of the table, needed if the service has several.")
+    ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Which table. Several are compared on the same networks, measured as the first was."),
+        typer.Option(
+            metavar="ID",
+            help="Id of a table; repeatable. Several are compared on the same networks, measured by the first's protocol.",
+        ),
     ] = None,
     protocol: Annotated[
         list[ProtocolName] | None,
@@ -43,21 +47,24 @@ def validate(
     ] = None,
     architecture: Annotated[
         list[Path] | None,
-        typer.Option(metavar="A", help="JSON file of a network of your own to measure beside the random ones; repeatable."),
+        typer.Option(metavar="A", help="JSON file of a further network to measure; repeatable."),
     ] = None,
     budget: BudgetOption = Budget.NORMAL,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the networks and the halves of the fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random networks and of the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Measure random networks and judge the sums of table entries, raw and calibrated, beside multiply-adds."""
+    """Measure random networks, and score how well sums of table entries predict them, raw and calibrated."""
     if table and protocol:
         raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
+    from nas_client.runs.manifest import begin_run
     from nas_client.validation.report import write_report
     from nas_client.validation.run import validate as run_validation
 
     named = [ArchitectureSpec.parse_json(path.read_bytes(), source=str(path)) for path in architecture or ()]
+    if output is not None:
+        begin_run(output, "validation")
     with connect(url) as service:
         tables = _choose(service, space, input_size, table or [], protocol or [])
         with watching(f"measuring {architectures} networks") as watch:
@@ -66,17 +73,17 @@ def validate(
             )
     if output is not None:
         write_report(run, output)
-    validation = run.judgements[0].validation
+    validation = run.scores[0].validation
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
-    for table_of, judgement in zip(run.tables, run.judgements, strict=True):
-        warn(_verdict(judgement.validation), f"validation of {table_of.label()}")
+    for table_of, score in zip(run.tables, run.scores, strict=True):
+        warn(_verdict(score.validation), f"validation of {table_of.label()}")
     if run.left_out:
         console = people()
         console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")
         for left in run.left_out:
             console.print(f"  {left.network.architecture.label()}: {left.reason}", markup=False)
         raise typer.Exit(ExitCode.WORKLOADS_FAILED)
-    worst = max((_verdict(judgement.validation) for judgement in run.judgements), key=lambda verdict: verdict.level.rank)
+    worst = max((_verdict(score.validation) for score in run.scores), key=lambda verdict: verdict.level.rank)
     end_unless(worst, require)
 
 
@@ -104,13 +111,13 @@ def _choose(
 
 
 def _show(console: Console, run: ValidationRun, output: Path | None) -> None:
-    for table, judgement in zip(run.tables, run.judgements, strict=True):
+    for table, score in zip(run.tables, run.scores, strict=True):
         console.print(table.label(), markup=False)
-        console.print(_grid(judgement.validation))
-        for line in _remarks(judgement.validation):
+        console.print(_grid(score.validation))
+        for line in _remarks(score.validation):
             console.print(line, markup=False)
-        console.print(f"verdict: {_verdict(judgement.validation).level.value}", style="bold")
-    first = run.judgements[0].validation
+        console.print(f"verdict: {_verdict(score.validation).level.value}", style="bold")
+    first = run.scores[0].validation
     if first.repeatability is not None:
         console.print(f"{first.architectures} networks; they repeat to {first.repeatability:.1%} between rounds")
     for network in first.named:
@@ -132,7 +139,7 @@ def _remarks(validation: Validation) -> Iterator[str]:
             "plain, in the median over the networks"
         )
     if (sums := validation.sums) is not None:
-        yield f"networks take {sums.bias:+.2%} against their sums, give or take {sums.residual_sd:.2%}"
+        yield f"networks take {sums.bias:+.2%} against their sums on average (standard deviation {sums.residual_sd:.2%})"
     if (coverage := validation.coverage) is not None:
         yield (
             f"95 % intervals contain {coverage.statistical:.0%} of the networks by the sums' own uncertainty, "

@@ -41,7 +41,7 @@ class DataSettings(Record):
     """Which data set, and where.
 
     Attributes:
-        name: as the registry knows it.
+        name: as `open_dataset` takes it.
         root: the folder of a data set that is read from files.
         image_size: height and width of generated images; files have their own.
         train_images, val_images, test_images: how many images are generated for each split.
@@ -68,9 +68,9 @@ class SegmentationDataset(ABC):
     """Images with labels, by index. Reading is free of state, so that any number of worker processes may do it.
 
     Attributes:
-        name: as the registry knows it.
+        name: as `open_dataset` takes it.
         classes: what the labels mean.
-        splits: those that have labels to train on or to judge by.
+        splits: those that have labels to train on or to evaluate with.
     """
 
     name: ClassVar[str]

@@ -17,8 +17,7 @@ import torch
 
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
-from nas_client.experiments.folder import TABLE, begin, flat
+from nas_client.experiments.execution import TABLE, Command, Progress, begin, flat, is_finished, run_commands
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
@@ -135,7 +134,7 @@ def collapse(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> CollapseResult | None:
-    """Run what is not done yet, and judge all of it; None where it was stopped.
+    """Run what is not done yet, and compare all of it; None where it was stopped.
 
     Args:
         table: of the search space, complete.
@@ -149,13 +148,14 @@ def collapse(
         progress: see `run_commands`.
 
     Raises:
+        RunFolderError: the folder holds another kind of run.
         ExperimentError: a search failed; or the folder holds an experiment and `resume` is not set, or another one.
         InvalidSpecError: an override is none of the configuration's.
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
     _require_own_fields(config, overrides)
-    begin(folder, table, config, resume=resume)
+    begin(folder, "collapse", table, config, resume=resume)
     commands = list(_commands(folder, config, seeds, modes))
     if not run_commands(commands, at_once=at_once, progress=progress):
         return None
@@ -215,9 +215,9 @@ def _commands(folder: Path, config: SearchConfig, seeds: int, modes: Sequence[Mo
         for name in left:
             run = _run(folder, seed, name)
             run.mkdir(parents=True, exist_ok=True)
-            settled = run.with_suffix(".yaml")
-            write_config(_config(seeded, name), settled)
-            arguments = ["search", "--table", folder / TABLE, "--config", settled, "--output", run, "--resume"]
+            config_file = run.with_suffix(".yaml")
+            write_config(_config(seeded, name), config_file)
+            arguments = ["search", "--table", folder / TABLE, "--config", config_file, "--output", run, "--resume"]
             if name != PRETRAINING:
                 arguments += ["--pretrained", _run(folder, seed, PRETRAINING)]
             after = {_label(seed, PRETRAINING)} & {_label(seed, other) for other in left} - {_label(seed, name)}

@@ -20,16 +20,15 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.alike import BASELINES, Baseline, alike
-from nas_client.experiments.commands import Command, Progress, is_finished, run_commands
-from nas_client.experiments.folder import begin, flat
+from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands
+from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
 from nas_client.experiments.spread import Spread
 from nas_client.runs.config import read_config, write_config
-from nas_client.runs.files import CONFIG
+from nas_client.runs.manifest import CONFIG, is_begun, require_run
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.folder import ARCHITECTURE, read_result
+from nas_client.train.folder import read_result
 
 RANDOM = "random.json"
 STUDENT, TEACHER = "student", "teacher"
@@ -106,7 +105,7 @@ class RandomGroup(Record):
     random: Mapping[Baseline, RandomNetworks]
 
 
-class Judgement(Record):
+class BaselineScore(Record):
     """The found students against all random networks of one kind.
 
     Attributes:
@@ -139,7 +138,7 @@ class RandomResult(Record):
     groups: tuple[RandomGroup, ...]
     found: Spread
     teacher: Spread
-    judgements: Mapping[Baseline, Judgement]
+    judgements: Mapping[Baseline, BaselineScore]
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def compare(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> RandomResult | None:
-    """Train what is not trained yet, and judge all of it; None where it was stopped.
+    """Train what is not trained yet, and compare all of it; None where it was stopped.
 
     Args:
         searches: folders of finished searches, each of another seed.
@@ -181,6 +180,7 @@ def compare(
         progress: see `run_commands`.
 
     Raises:
+        RunFolderError: the folder, or that of a search, holds another kind of run.
         ExperimentError: a training failed; a search is not finished; two have the same seed; too few random networks are of
             that latency; or the folder holds an experiment and `resume` is not set, or another one.
         TableMismatchError: a search was done in another space.
@@ -190,11 +190,11 @@ def compare(
     if len({trial.seed for trial in trials}) < len(trials):
         seeds = ", ".join(f"{trial.search}: {trial.seed}" for trial in trials)
         raise ExperimentError(f"searches of the same seed say the same: {seeds}", hint="Name searches with different seeds.")
-    begin(folder, table, config, resume=resume)
+    begin(folder, "random", table, config, resume=resume)
     commands = [command for trial in trials for command in _commands(trial, config)]
     if not run_commands(commands, at_once=at_once, progress=progress):
         return None
-    return _judge(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
+    return _result(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
 
 
 def preset_config(preset: Preset, path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -208,6 +208,7 @@ def _trial(
 ) -> _Trial:
     if not is_finished(search):
         raise ExperimentError(f"{search} holds no finished search", hint="Finish it with `nas-client search --resume`.")
+    require_run(search, "search")
     seed = read_config(SearchConfig, search / CONFIG).seed
     chosen = {
         role: ArchitectureSpec.parse_json((search / f"{role}.json").read_bytes(), source=str(search / f"{role}.json"))
@@ -215,7 +216,7 @@ def _trial(
     }
     named, tried = dict(chosen), dict[Baseline, int]()
     for baseline in baselines:
-        random, tried[baseline] = alike(
+        random, tried[baseline] = latency_matched(
             chosen[STUDENT], table, networks=networks, tolerance=tolerance, seed=seed, baseline=baseline
         )
         named |= {f"{BASELINES[baseline]}{index}": network for index, network in enumerate(random)}
@@ -225,16 +226,16 @@ def _trial(
 def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
     """The trainings that are not finished, the teacher's first."""
     trial.folder.mkdir(parents=True, exist_ok=True)
-    settled = trial.folder / CONFIG
-    write_config(config.model_copy(update={"seed": trial.seed}), settled)
+    config_file = trial.folder / CONFIG
+    write_config(config.model_copy(update={"seed": trial.seed}), config_file)
     left = [name for name in trial.networks if not is_finished(trial.folder / name)]
     for name in left:
         run = trial.folder / name
         network = run.with_suffix(".json")
         network.write_text(canonical_json(trial.networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
-        arguments = ["train", "--architecture", network, "--config", settled, "--output", run]
+        arguments = ["train", "--architecture", network, "--config", config_file, "--output", run]
         arguments += ["--teacher", trial.folder / TEACHER] if name != TEACHER else []
-        arguments += ["--resume"] if (run / ARCHITECTURE).exists() else []
+        arguments += ["--resume"] if is_begun(run) else []
         after = (f"seed {trial.seed}, {TEACHER}",) if name != TEACHER and TEACHER in left else ()
         yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
 
@@ -281,7 +282,7 @@ def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> Traine
     )
 
 
-def _judge(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
+def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
     return RandomResult(
         table=table.info.id(),
         target=table.info.target.label(),
@@ -291,14 +292,14 @@ def _judge(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainCon
         groups=groups,
         found=Spread.of([group.found.mean_iou for group in groups]),
         teacher=Spread.of([group.teacher.mean_iou for group in groups]),
-        judgements={baseline: _judgement(groups, baseline) for baseline in groups[0].random},
+        judgements={baseline: _baseline_score(groups, baseline) for baseline in groups[0].random},
     )
 
 
-def _judgement(groups: tuple[RandomGroup, ...], baseline: Baseline) -> Judgement:
+def _baseline_score(groups: tuple[RandomGroup, ...], baseline: Baseline) -> BaselineScore:
     gains = [group.found.mean_iou - group.random[baseline].median for group in groups]
     pairs = [(group.found.mean_iou, other.mean_iou) for group in groups for other in group.random[baseline].networks]
-    return Judgement(
+    return BaselineScore(
         random=Spread.of([other for _, other in pairs]),
         gain=Spread.of(gains),
         seeds_won=sum(gain > 0 for gain in gains),

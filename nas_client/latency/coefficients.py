@@ -13,7 +13,7 @@ from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spaces.registry import create_space
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
-from nas_client.latency.parameters import Granularity, choice_counts, settle_shapes, stacked_shape
+from nas_client.latency.parameters import Granularity, choice_counts, complete_shapes, stacked_shape
 
 if TYPE_CHECKING:
     from nas_client.table import LookupTable  # which knows HTTP; a loss needs none
@@ -77,8 +77,8 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
         InvalidSpecError: the graph and the shapes contradict each other.
         MissingEntryError: from `lookup`.
     """
-    settled = settle_shapes(shapes)
-    counts = {name: choice_counts(groups) for name, groups in settled.items()}
+    complete = complete_shapes(shapes)
+    counts = {name: choice_counts(groups) for name, groups in complete.items()}
     for index, edge in enumerate(graph.edges):
         _check_edge(index, edge, graph.nodes, counts)
     values: dict[str, float] = {}
@@ -89,7 +89,7 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
             values[key] = lookup(operator)
         return values[key]
 
-    choices = {name: stacked_shape(groups)[1] for name, groups in settled.items()}
+    choices = {name: stacked_shape(groups)[1] for name, groups in complete.items()}
     cost_ms = torch.zeros(len(graph.edges), choices["alpha"], choices["gamma"], choices["gamma"], dtype=torch.float64)
     for padded, edge in zip(cost_ms, graph.edges, strict=True):
         known = _edge_cost_ms(edge, graph.nodes, value_ms)
@@ -101,7 +101,7 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
 
     selections = {index: edge.selection for index, edge in enumerate(graph.edges) if edge.selection is not None}
     return Coefficients(
-        shapes=settled,
+        shapes=complete,
         cost_ms=cost_ms,
         operator_row=_index(edge.operator_row for edge in graph.edges),
         source_row=_index(width_row(edge.source) for edge in graph.edges),

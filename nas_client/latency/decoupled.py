@@ -12,8 +12,7 @@ from nas_client.latency.base import LatencyModule
 from nas_client.latency.coefficients import Coefficients, coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Relaxation, expected
-from nas_client.latency.sensitivity import sensitivity
-from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights, solve_weights
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights, sensitivity, solve_weights
 
 if TYPE_CHECKING:
     from nas_client.table import LookupTable

@@ -24,7 +24,7 @@ _CERTAIN = 1000.0
 """A logit that leaves the others of its row no probability at all, even in float64."""
 
 
-def settle_shapes(shapes: ParameterShapes) -> ParameterShapes:
+def complete_shapes(shapes: ParameterShapes) -> ParameterShapes:
     """The shapes with every granularity named, those that the space lacks with no groups."""
     return {name: {group: (rows, choices) for group, (rows, choices) in shapes.get(name, {}).items()} for name in GRANULARITIES}
 
@@ -77,9 +77,9 @@ class ArchitectureParameters:
         cls, shapes: ParameterShapes, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Self:
         """Every choice equally likely. Dtype and device are torch's defaults where not given."""
-        settled = settle_shapes(shapes)
-        stacked = {name: torch.zeros(stacked_shape(settled[name]), dtype=dtype, device=device) for name in GRANULARITIES}
-        return cls(settled, **stacked)
+        complete = complete_shapes(shapes)
+        stacked = {name: torch.zeros(stacked_shape(complete[name]), dtype=dtype, device=device) for name in GRANULARITIES}
+        return cls(complete, **stacked)
 
     @classmethod
     def one_hot(
@@ -112,19 +112,19 @@ class ArchitectureParameters:
         Raises:
             ParameterError: a granularity or group is missing or unknown, has another shape than the space's, or is not finite.
         """
-        settled = settle_shapes(shapes)
-        _check_names(groups, settled)
+        complete = complete_shapes(shapes)
+        _check_names(groups, complete)
         like = next(logits for named in groups.values() for logits in named.values())
         stacked = {}
         for granularity in GRANULARITIES:
-            widest = stacked_shape(settled[granularity])[1]
+            widest = stacked_shape(complete[granularity])[1]
             padded = [like.new_zeros(0, widest)]
-            for name, expected in settled[granularity].items():
+            for name, expected in complete[granularity].items():
                 logits = groups[granularity][name]
                 _check_shape(_of(granularity, name), logits, expected)
                 padded.append(torch.nn.functional.pad(logits, (0, widest - expected[1])))
             stacked[granularity] = torch.cat(padded)
-        return cls(settled, **stacked)
+        return cls(complete, **stacked)
 
     @classmethod
     def from_json(
@@ -147,7 +147,7 @@ class ArchitectureParameters:
             ParameterError: as `from_groups`, or something is no rectangle of numbers.
         """
         document = {granularity: _named(granularity, groups) for granularity, groups in _named("document", data).items()}
-        _check_names(document, settle_shapes(shapes))
+        _check_names(document, complete_shapes(shapes))
         groups = {
             granularity: {
                 name: _tensor(_of(granularity, name), rows, shapes[granularity][name], dtype, device)

@@ -1,4 +1,4 @@
-"""What a page is made of, as data; `page` turns it into HTML."""
+"""The parts of a page as data, and the HTML document that they become. The document needs no other file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from nas_client.plotting import inline_svg
+
+NONE = "–"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction in per cent, without the sign."""
+    return NONE if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def milliseconds(ms: float | None) -> str:
+    """Four significant digits."""
+    return NONE if ms is None else f"{ms:#.4g}"
+
+
+def millions(count: float | None) -> str:
+    """A count in millions, four significant digits."""
+    return NONE if count is None else f"{count / 1e6:#.4g}"
 
 
 @dataclass(frozen=True)
@@ -82,3 +100,20 @@ def embedded(path: Path, caption: str) -> Picture:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     source = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(caption, data)
     return Picture(source, caption)
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """The page: text in it is escaped; pictures are the page's own.
+
+    Args:
+        title: plain text.
+        sections: in order, each with another name.
+    """
+    environment = Environment(
+        loader=PackageLoader("nas_client.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(title=title, sections=sections)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from itertools import chain
 
+from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
 from nas_client.experiments.collapse import CollapseResult
-from nas_client.experiments.files import collapse_rows, random_rows, random_sentence
-from nas_client.experiments.plots import plot_epochs, plot_random, plot_trade
 from nas_client.experiments.random_networks import RandomResult
-from nas_client.report.blocks import Grid, Section, Text, drawn
-from nas_client.report.numbers import milliseconds, percent
+from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, percent
 
 
 def collapse_section(result: CollapseResult, index: int) -> Section:
-    """Naive against decoupled latency loss. `index` tells several experiments apart."""
+    """Naive against decoupled latency loss. `index` numbers the experiments of a page."""
     name = f"collapse{index}"
     headings, *rows = collapse_rows(result)
     settings = result.config.latency
@@ -48,7 +46,7 @@ def collapse_section(result: CollapseResult, index: int) -> Section:
 
 
 def random_section(result: RandomResult, index: int) -> Section:
-    """Found students against random networks. `index` tells several experiments apart."""
+    """Found students against random networks. `index` numbers the experiments of a page."""
     name = f"random{index}"
     headings, *rows = random_rows(result)
     points = [

@@ -1,36 +1,37 @@
-"""What a run's folder holds, found by the files that commands write. A part that is absent is no error; a damaged one is."""
+"""What a report is about: the runs in a folder and those below, each read as its `run.json` says, and tables.
+
+A part that is absent is no error; a damaged one is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml
+from typing import TypeVar
 
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
-from nas_client.errors import ReportError
+from nas_client.errors import ReportError, RunFolderError
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
-from nas_client.experiments.folder import CONFIG as EXPERIMENT
+from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.random_networks import RANDOM, RandomResult
-from nas_client.runs.files import CONFIG, RESULT
-from nas_client.runs.journal import read_journal
+from nas_client.runs.journal import LINES, read_journal
+from nas_client.runs.manifest import CONFIG, MISSING_HINT, RESULT, RUN, Kind, is_begun, read_manifest
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import SearchResult
 from nas_client.table import LookupTable
 from nas_client.train.evaluation import Evaluation
-from nas_client.train.folder import ARCHITECTURE, read_architecture
-from nas_client.train.records import EpochRecord, TrainResult
-from nas_client.train.report import EVALUATION, PREDICTIONS
-from nas_client.validation.judge import Validation
+from nas_client.train.evaluation_files import EVALUATION, PREDICTIONS
+from nas_client.train.folder import EpochRecord, TrainResult, read_architecture
 from nas_client.validation.report import FIGURE, VALIDATION
+from nas_client.validation.scoring import Validation
 
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
+_EXPERIMENTS: frozenset[Kind] = frozenset({"collapse", "random"})
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
 
@@ -92,6 +93,7 @@ def read_run(path: Path) -> RunFolder:
 
     Raises:
         ReportError: nothing is.
+        RunFolderError: a folder holds a run, but does not say which, or says so in another format.
         InvalidSpecError, TableFileError: a file is damaged; names it.
         OSError: the folder cannot be read.
     """
@@ -109,7 +111,7 @@ def read_run(path: Path) -> RunFolder:
 def _folders(path: Path) -> Iterator[Path]:
     """The folder and those below, outer ones first, in the order of their names."""
     yield path
-    if (path / EXPERIMENT).exists():
+    if is_begun(path) and read_manifest(path).kind in _EXPERIMENTS:
         return  # its runs are part of its result
     for inner in sorted(path.iterdir()):
         if inner.is_dir() and inner.name not in _NOT_LOOKED_INTO:
@@ -117,48 +119,69 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _read_folder(run: RunFolder, folder: Path) -> None:
-    name = str(folder.relative_to(run.path))
-    config = _config(folder)
-    if "pretrain" in config:
-        result = _record(folder / RESULT, SearchResult)
-        run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _dumped(config), result))
-    if "losses" in config and (folder / ARCHITECTURE).exists():
-        architecture = read_architecture(folder)
-        epochs, ended = read_journal(folder, EpochRecord), _record(folder / RESULT, TrainResult)
-        run.trainings.append(TrainingRun(name, architecture, epochs, _dumped(config), ended))
-    evaluation = _record(folder / EVALUATION, Evaluation)
-    if evaluation is not None:
-        run.evaluations.append(EvaluationFiles(name, evaluation, _existing(folder / PREDICTIONS)))
-    collapsed, compared = _record(folder / COLLAPSE, CollapseResult), _record(folder / RANDOM, RandomResult)
-    run.collapses.update({} if collapsed is None else {name: collapsed})
-    run.comparisons.update({} if compared is None else {name: compared})
-    validation = _record(folder / VALIDATION, Validation)
-    if validation is not None:
-        run.validations.append(ValidationFiles(name, validation, _existing((folder / FIGURE).with_suffix(".png"))))
+    if is_begun(folder):
+        _READERS[read_manifest(folder).kind](run, folder, str(folder.relative_to(run.path)))
+    else:
+        _require_no_run(folder)
     for file in sorted(folder.iterdir()):
         if file.suffix in _TABLE_SUFFIXES:
             run.tables[str(file.relative_to(run.path))] = LookupTable(read_table(file))
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """The fields of its configuration; none where there is no such file. They tell what kind of run it is."""
-    path = folder / CONFIG
-    if not path.exists():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ReportError(f"{path}: not YAML: {error}", hint="Restore it as the run wrote it.") from error
-    return config if isinstance(config, dict) else {}
+def _require_no_run(folder: Path) -> None:
+    """Raises RunFolderError for a folder that was written before folders said what they are."""
+    for name in (LINES, EXPERIMENT, EVALUATION, VALIDATION):
+        if (folder / name).exists():
+            raise RunFolderError(f"{folder} has {name}, but no {RUN} that says what it is", hint=MISSING_HINT)
+
+
+def _read_search(run: RunFolder, folder: Path, name: str) -> None:
+    result = _record(folder / RESULT, SearchResult)
+    run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _config(folder), result))
+
+
+def _read_training(run: RunFolder, folder: Path, name: str) -> None:
+    epochs, result = read_journal(folder, EpochRecord), _record(folder / RESULT, TrainResult)
+    run.trainings.append(TrainingRun(name, read_architecture(folder), epochs, _config(folder), result))
+
+
+def _read_evaluation(run: RunFolder, folder: Path, name: str) -> None:
+    if (evaluation := _record(folder / EVALUATION, Evaluation)) is not None:
+        run.evaluations.append(EvaluationFiles(name, evaluation, _existing(folder / PREDICTIONS)))
+
+
+def _read_validation(run: RunFolder, folder: Path, name: str) -> None:
+    if (validation := _record(folder / VALIDATION, Validation)) is not None:
+        run.validations.append(ValidationFiles(name, validation, _existing((folder / FIGURE).with_suffix(".png"))))
+
+
+def _read_collapse(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / COLLAPSE, CollapseResult)) is not None:
+        run.collapses[name] = result
+
+
+def _read_random(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / RANDOM, RandomResult)) is not None:
+        run.comparisons[name] = result
+
+
+_READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
+    "search": _read_search,
+    "training": _read_training,
+    "evaluation": _read_evaluation,
+    "validation": _read_validation,
+    "collapse": _read_collapse,
+    "random": _read_random,
+}
+"""By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
+
+
+def _config(folder: Path) -> str:
+    return (folder / CONFIG).read_text(encoding="utf-8")
 
 
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
-
-
-def _dumped(config: dict[str, Any]) -> str:
-    text: str = yaml.safe_dump(config, sort_keys=False)
-    return text
 
 
 def _record(path: Path, cls: type[Read]) -> Read | None:

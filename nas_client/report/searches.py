@@ -8,16 +8,15 @@ from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.picture import draw_architecture
 from nas_client.errors import ParameterError
 from nas_client.report import curves
-from nas_client.report.blocks import Block, Fold, Grid, Section, Text, drawn
+from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, drawn, millions, milliseconds, percent
 from nas_client.report.folder import SearchRun
-from nas_client.report.numbers import NONE, millions, milliseconds, percent
 from nas_client.search.branches import branches_label
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import SearchResult
 
 
 def search_section(run: SearchRun, index: int) -> Section:
-    """Its curves, and the networks it found. `index` tells several searches apart."""
+    """Its curves, and the networks it found. `index` numbers the searches of a page."""
     name = f"search{index}"
     title = "Search" if run.name == "." else f"Search ({run.name})"
     return Section(name, title, list(_blocks(run, name)))

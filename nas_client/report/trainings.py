@@ -9,10 +9,9 @@ from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import SpecError
 from nas_client.estimates import estimate
-from nas_client.report.blocks import Block, Fold, Grid, Section, Text, drawn, embedded
+from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, drawn, embedded, millions, milliseconds, percent
 from nas_client.report.curves import panels
 from nas_client.report.folder import EvaluationFiles, RunFolder, TrainingRun
-from nas_client.report.numbers import NONE, millions, milliseconds, percent
 from nas_client.report.searches import architecture_picture
 from nas_client.search.branches import branches_label
 from nas_client.train.evaluation import Evaluation
@@ -62,16 +61,16 @@ def evaluations_section(run: RunFolder) -> Section:
 
 def _evaluations(evaluations: Sequence[EvaluationFiles]) -> Iterator[Block]:
     first = evaluations[0].evaluation
-    alike = [files for files in evaluations if files.evaluation.classes == first.classes]
+    comparable = [files for files in evaluations if files.evaluation.classes == first.classes]
     rows = [
-        (name, *(percent(files.evaluation.metrics.class_iou[index]) for files in alike))
+        (name, *(percent(files.evaluation.metrics.class_iou[index]) for files in comparable))
         for index, name in enumerate(first.classes)
     ]
-    rows.append(("mean", *(percent(files.evaluation.metrics.mean_iou) for files in alike)))
+    rows.append(("mean", *(percent(files.evaluation.metrics.mean_iou) for files in comparable)))
     caption = (
         f"IoU by class (%), on {first.images} images of the {first.split} split of {first.dataset}; {NONE}: never occurred."
     )
-    yield Grid(("class", *(files.name for files in alike)), rows, caption)
+    yield Grid(("class", *(files.name for files in comparable)), rows, caption)
     for files in evaluations:
         speed = files.evaluation.speed
         if speed is not None:

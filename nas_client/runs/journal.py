@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: JSON lines for programs, TensorBoard for people."""
+"""What a run records while it goes on: JSON lines for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Journal:
 
     Args:
         folder: of the run.
-        keep: lines of an interrupted run that count; what stands after them is of epochs that will be done again.
+        keep: how many lines of an interrupted run stay; those after them are of epochs that will be done again.
         silent: write nothing, as all processes of a run but one.
     """
 

@@ -13,7 +13,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
-from nas_client.latency.weights import PUBLISHED_WEIGHTS
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from nas_client.train.config import HardPixels
 
 Positive = Annotated[float, Field(gt=0)]
@@ -139,7 +139,7 @@ class EvaluationSettings(Record):
         batch_size: images in a batch.
         images: of the split, from the first on; all where null.
         statistics_batches: training batches over which batch normalisation's statistics are taken anew for the evaluated
-            mixture: those kept in training are of other widths and earlier weights.
+            mixture: the training's own are of other widths and earlier weights.
     """
 
     every: Count = 1
@@ -188,7 +188,7 @@ class SearchConfig(Record):
 
     @field_validator("space")
     @classmethod
-    def _settled(cls, space: SpaceSpec | None) -> SpaceSpec | None:
+    def _with_defaults(cls, space: SpaceSpec | None) -> SpaceSpec | None:
         from models.spaces.registry import create_space
 
         return None if space is None else create_space(space).spec

@@ -20,8 +20,8 @@ from nas_client.data.transforms import Batch
 from nas_client.errors import CheckpointError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import write_config
-from nas_client.runs.files import CONFIG
 from nas_client.runs.journal import Journal, read_journal
+from nas_client.runs.manifest import CONFIG, begin_run, is_begun, require_run
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.search.branches import branches_label
@@ -53,7 +53,7 @@ def search(
 ) -> SearchResult:
     """Search, from the start or from where a run in that folder stopped.
 
-    The folder gets `config.yaml`, `epochs.jsonl` (see `SearchEpoch`), `tensorboard/`, `checkpoints/`, and what
+    The folder gets `run.json`, `config.yaml`, `epochs.jsonl` (see `SearchEpoch`), `tensorboard/`, `checkpoints/`, and what
     `write_outcome` writes.
 
     Args:
@@ -63,11 +63,12 @@ def search(
         resume: go on with the run in the folder; from the start where it has saved nothing.
         pretrained: folder of another search, whose pre-trained weights are taken instead of pre-training.
         processes: among which the run is shared; those that the environment names where not given.
-        watch: told what happens.
-        checking: told how the check of the data set goes on.
+        watch: receives the progress.
+        checking: receives the progress of the data set's check.
 
     Raises:
-        CheckpointError: the folder holds a run and `resume` is not set; or its run had another configuration or table.
+        RunFolderError: the folder, or that of pre-trained weights, holds another kind of run.
+        CheckpointError: the folder holds a search and `resume` is not set; or its run had another configuration or table.
         TableMismatchError, MissingEntryError, InvalidSpecError, DatasetError, ShapeError: what is given does not fit together.
         ProcessesError: processes were given different tables or configurations.
         DivergenceError: a loss is not a number; the last checkpoint is from before.
@@ -111,13 +112,15 @@ class CoSearch:
     def prepare(self, *, resume: bool, pretrained: Path | None) -> None:
         """Take up what the folder holds, or start in it."""
         begun = self._checkpoints.path(LAST).exists()
+        if begun or is_begun(self._folder):
+            require_run(self._folder, "search")
         self._processes.require_same(f"whether {self._folder} holds a search", str(begun))  # asked of all before one saves
         if begun and not resume:
             raise CheckpointError(
                 f"{self._folder} already holds a search", hint="Go on with it by --resume, or name another folder."
             )
         saved = self._checkpoints.load(LAST, self._identity) if begun else None
-        weights = None if pretrained is None else Checkpoints(pretrained).read(PRETRAINED)["supernet"]
+        weights = None if pretrained is None else _pretrained_weights(pretrained)
         given = None if weights is None else weights_digest(weights)
         if saved is not None:
             self._restore(saved, given)
@@ -126,7 +129,7 @@ class CoSearch:
             self._take_weights(pretrained, weights)
             self._pretrained = given
         if self._processes.is_main:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            begin_run(self._folder, "search")
             write_config(self._config, self._folder / CONFIG)
         self._save(LAST, self._state())
 
@@ -212,8 +215,8 @@ class CoSearch:
     def _step(self, pair: Sequence[Batch], done: int, steps: int) -> Losses:
         started, latency_before = time.perf_counter(), self.learner.latency_s
         on_device = [Batch(*(tensor.to(self._processes.device) for tensor in batch)) for batch in pair]
-        place, where = self.position.place(self._config.seed), self.position.where()
-        losses = self.learner.step(on_device, place, where, step=done, steps=steps)
+        key, where = self.position.rng_key(self._config.seed), self.position.where()
+        losses = self.learner.step(on_device, key, where, step=done, steps=steps)
         self.position.count(losses, time.perf_counter() - started, self.learner.latency_s - latency_before)
         return losses
 
@@ -291,6 +294,12 @@ class CoSearch:
     def _save(self, name: str, state: Mapping[str, Any]) -> None:
         if self._processes.is_main:
             self._checkpoints.save(name, state, self._identity)
+
+
+def _pretrained_weights(folder: Path) -> Mapping[str, Tensor]:
+    require_run(folder, "search")
+    weights: Mapping[str, Tensor] = Checkpoints(folder).read(PRETRAINED)["supernet"]
+    return weights
 
 
 def scalars(record: SearchEpoch) -> dict[str, float]:

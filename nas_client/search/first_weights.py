@@ -10,10 +10,11 @@ from models.spaces.base import SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
-from nas_client.latency.parameters import ArchitectureParameters, settle_shapes
+from nas_client.latency.parameters import ArchitectureParameters, complete_shapes
 from nas_client.runs.checkpoints import Checkpoints
+from nas_client.runs.manifest import require_run
 from nas_client.search.cosearch import LAST
-from nas_client.search.derivation import probabilities
+from nas_client.search.outcome import probabilities
 
 
 def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: ArchitectureSpec) -> Callable[[Network], None]:
@@ -26,12 +27,12 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         architecture: as the search, or `derive`, decoded it, with or without its skips.
 
     Raises:
-        CheckpointError: the folder holds no search, or one of another space.
+        RunFolderError: the folder holds no search.
+        CheckpointError: the search has saved nothing, or is of another space.
         InvalidSpecError: the search has no such role, or its parameters stand for another architecture.
     """
-    state = Checkpoints(folder).read(LAST).get("learner")
-    if state is None:
-        raise CheckpointError(f"{folder} holds a run, but no search", hint="Name the folder that search wrote.")
+    require_run(folder, "search")
+    state = Checkpoints(folder).read(LAST)["learner"]
     supernet = space.supernet()
     try:
         supernet.load_state_dict(state["supernet"])
@@ -52,7 +53,7 @@ def _layers(
 ) -> tuple[tuple[int, ...], ...] | None:
     """The supernet's layer of each of the architecture's cells; None where it has all."""
     shapes = space.parameter_shapes()
-    parameters = ArchitectureParameters(settle_shapes({**shapes, "gamma": {}} if widest else shapes), **logits)  # type: ignore[arg-type]
+    parameters = ArchitectureParameters(complete_shapes({**shapes, "gamma": {}} if widest else shapes), **logits)  # type: ignore[arg-type]
     found = probabilities(parameters)
     branches = tuple(branch.scales[-1] for branch in architecture.branches) if space.branch_ends else ()
     for keep_skips in (False, True):

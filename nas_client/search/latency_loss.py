@@ -10,8 +10,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.sensitivity import sensitivity
-from nas_client.latency.weights import Weights, solve_weights
+from nas_client.latency.sensitivity import Weights, sensitivity, solve_weights
 from nas_client.search.config import LatencySettings
 from nas_client.search.epochs import Latencies
 

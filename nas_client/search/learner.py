@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from models.spaces.base import SearchSpace
+from models.supernets.base import Combination, Supernet
 from models.supernets.mixture import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
@@ -16,12 +17,11 @@ from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
-from nas_client.search.setup import build_supernet, combinations_of
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
-from nas_client.train.schedules import poly_factor
+from nas_client.train.config import poly_factor
 
 
 class Learner:
@@ -45,9 +45,9 @@ class Learner:
     def __init__(self, config: SearchConfig, space: SearchSpace, table: LookupTable, processes: Processes) -> None:
         self._config, self._processes = config, processes
         shapes = space.parameter_shapes()
-        self.supernet = build_supernet(space, config)
+        self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, combinations_of(space, self.supernet), config, processes)
+        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
         self.searched = self.supernet.roles[0]
         self.networks = {
             role: RelaxedNetwork(
@@ -80,13 +80,13 @@ class Learner:
         )
         self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, wanted.clip_norm, self._processes)
 
-    def step(self, batches: Sequence[Batch], place: RngKey, where: str, *, step: int, steps: int) -> Losses:
+    def step(self, batches: Sequence[Batch], key: RngKey, where: str, *, step: int, steps: int) -> Losses:
         """All updates of a step, the teacher's before the student's.
 
         Args:
             batches: of trainA, and in the search of trainB.
-            place: of the step's random numbers.
-            where: the place for people.
+            key: of the step's random numbers.
+            where: the step, for messages.
             step: how many of the phase are done; the learning rate follows from this and the next.
             steps: how many the phase has.
 
@@ -99,13 +99,13 @@ class Learner:
             group["lr"] = wanted.lr * factor
         losses: Losses = {}
         for role in reversed(self.networks):
-            losses |= self._weight_update(batches[0], self.mixtures(role, place), role, where)
+            losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)
         if self._phase == "search":
             for update in self.architecture_updates.values():
-                losses |= update(batches[1], place, where)
+                losses |= update(batches[1], key, where)
         return losses
 
-    def mixtures(self, role: str, place: RngKey) -> Iterator[Mixture]:
+    def mixtures(self, role: str, key: RngKey) -> Iterator[Mixture]:
         """Those that a role's weights are trained with: the widest, and where widths are searched the narrowest and others."""
         network = self.networks[role]
         yield network.broadest()
@@ -113,9 +113,9 @@ class Learner:
             return
         yield network.narrowest()
         if self._phase == "search":
-            yield network.sampled(seeded(self._gumbel, place, Stream.WIDTHS))
+            yield network.sampled(seeded(self._gumbel, key, Stream.WIDTHS))
         else:
-            rng = place.rng(Stream.WIDTHS)
+            rng = key.rng(Stream.WIDTHS)
             yield from (network.random(rng) for _ in range(self._config.pretrain.random_widths))
 
     @property
@@ -160,3 +160,20 @@ class Learner:
             temperature=self._config.search.temperature,
             processes=self._processes,
         )
+
+
+def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
+    """The space's supernet; its weights follow from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(RngKey(config.seed).seed_of(Stream.WEIGHTS))
+        supernet = space.supernet()
+    if config.compile:
+        supernet.compile_operators()
+    return supernet
+
+
+def _combinations(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
+    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
+    choices = space.branch_choices()
+    known = set(supernet.combinations)
+    return tuple(branches for branches in choices if branches in known) or supernet.combinations

@@ -1,24 +1,90 @@
-"""What a search found: the networks of every choice of branches, and which of them are taken."""
+"""What a search found: the networks that its parameters decode to, and which of them are chosen."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from models.networks.module import network_costs
+from models.operators.costs import Costs
 from models.spaces.base import SearchSpace
+from models.spaces.probabilities import Probabilities
+from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
-from nas_client.latency.parameters import ArchitectureParameters, Granularity
-from nas_client.runs.files import RESULT
+from nas_client.estimates import Estimate, estimate
+from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, Granularity
+from nas_client.runs.manifest import RESULT
 from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
-from nas_client.search.derivation import derive, probabilities
 from nas_client.search.epochs import Decoded
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
+from nas_client.uncertainty import SumBias
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A network that architecture parameters stand for.
+
+    Attributes:
+        branches: scales at which its branches end; empty where the space has no such choice.
+        estimate: its latency by the table.
+        costs: its multiply-adds, FLOPs and parameters.
+    """
+
+    branches: tuple[int, ...]
+    architecture: ArchitectureSpec
+    estimate: Estimate
+    costs: Costs
+
+
+def probabilities(parameters: ArchitectureParameters) -> Probabilities:
+    """The softmax of each row of logits, in float64, as a search space decodes it."""
+    return {
+        granularity: {
+            group: torch.softmax(parameters.group(granularity, group).detach().double(), dim=-1).cpu().numpy()
+            for group in parameters.shapes[granularity]
+        }
+        for granularity in GRANULARITIES
+    }
+
+
+def derive(
+    parameters: ArchitectureParameters,
+    table: LookupTable,
+    *,
+    branches: tuple[int, ...] = (),
+    keep_skips: bool = False,
+    widest: bool = False,
+    bias: SumBias | None = None,
+) -> Derived:
+    """The network with those branches; see `SearchSpace.decode` for the arguments.
+
+    Args:
+        parameters: logits.
+        table: of the space that the parameters belong to.
+        branches: scales at which the branches end.
+        keep_skips: whether no cell is removed or replaced.
+        widest: whether it is a teacher.
+        bias: how the table's sums missed measured networks, see `estimate`.
+
+    Raises:
+        InvalidSpecError: the parameters or branches are not those of the table's search space.
+    """
+    space = create_space(table.info.space)
+    architecture = space.decode(probabilities(parameters), branches=branches, keep_skips=keep_skips, widest=widest)
+    return Derived(
+        branches=branches,
+        architecture=architecture,
+        estimate=estimate(architecture, table, bias=bias),
+        costs=network_costs(space.plan(architecture)),
+    )
+
 
 IDLE_KINDS = frozenset({"skip", "identity"})
 """Operators that compute nothing of their own."""
@@ -78,18 +144,20 @@ def decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable) -> 
 def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, branches: tuple[int, ...]) -> Decoded:
     derived = derive(network.logits, table, branches=branches, widest=network.widest)
     given = probabilities(network.logits)
-    whole = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
-    kinds = [kind for branch in whole.branches for kind in branch.operators]
+    with_skips = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
+    kinds = [kind for branch in with_skips.branches for kind in branch.operators]
     return Decoded(
         branches=branches,
         estimate_ms=derived.estimate.sum_ms,
         skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
-        narrowest_share=0.0 if network.widest else _narrowest_share(network, space, whole, branches),
+        narrowest_share=0.0 if network.widest else _narrowest_share(network, space, with_skips, branches),
         architecture=derived.architecture,
     )
 
 
-def _narrowest_share(network: RelaxedNetwork, space: SearchSpace, whole: ArchitectureSpec, branches: tuple[int, ...]) -> float:
+def _narrowest_share(
+    network: RelaxedNetwork, space: SearchSpace, with_skips: ArchitectureSpec, branches: tuple[int, ...]
+) -> float:
     """Beside the same cells with the narrowest connections, how many widths are equal."""
     shapes = network.logits.shapes
     rows = network.logits.gamma.shape[0]
@@ -99,7 +167,7 @@ def _narrowest_share(network: RelaxedNetwork, space: SearchSpace, whole: Archite
     slimmest = space.decode(given, branches=branches, keep_skips=True)
     pairs = [
         (width, least)
-        for mine, theirs in zip(whole.branches, slimmest.branches, strict=True)
+        for mine, theirs in zip(with_skips.branches, slimmest.branches, strict=True)
         for width, least in zip(mine.widths, theirs.widths, strict=True)
     ]
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0

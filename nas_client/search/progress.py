@@ -1,20 +1,57 @@
-"""Where a search is, and who is told."""
+"""Where a search is, the random numbers of that step, and who is informed.
+
+The random numbers of a step follow from its position alone. A checkpoint need not save them, and all processes draw the same.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, get_args
 
+import numpy as np
+
 from nas_client.search.epochs import Phase, SearchEpoch
-from nas_client.search.randomness import RngKey
+
+
+class Stream(IntEnum):
+    """What random numbers are used for. Different uses must not share numbers."""
+
+    WEIGHTS = 0
+    LOGITS = 1
+    WIDTHS = 2
+    GUMBEL = 3
+    LATENCY = 4
+
+
+@dataclass(frozen=True)
+class RngKey:
+    """Determines a step's random numbers: the run's seed, the phase (0 or 1), the epoch, and the step in it."""
+
+    seed: int
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def seed_of(self, stream: Stream) -> int:
+        """The seed of a torch generator."""
+        return int(self._sequence(stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def rng(self, stream: Stream) -> np.random.Generator:
+        """A NumPy generator."""
+        return np.random.default_rng(self._sequence(stream))
+
+    def _sequence(self, stream: Stream) -> np.random.SeedSequence:
+        return np.random.SeedSequence([stream, self.seed, self.phase, self.epoch, self.step])
+
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class Watch:
-    """Told what happens; does nothing about it unless a subclass does."""
+    """Receives the progress of a search. This class ignores it; a subclass shows it."""
 
     def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
         """After each step: how many of the phase's steps are done, and this one's losses."""
@@ -51,16 +88,16 @@ class Position:
         """The phase, or the last one where the search is over."""
         return PHASES[min(self.phase, len(PHASES) - 1)]
 
-    def place(self, seed: int) -> RngKey:
-        """For the random numbers of the step."""
+    def rng_key(self, seed: int) -> RngKey:
+        """The key of the step's random numbers."""
         return RngKey(seed, self.phase, self.epoch, self.step)
 
     def where(self) -> str:
-        """For people."""
+        """The position, for messages."""
         return f"{self.phase_name} epoch {self.epoch}, step {self.step}"
 
     def count(self, losses: Mapping[str, float], step_s: float, latency_s: float) -> None:
-        """A step is done."""
+        """Count a step that is done."""
         for name, value in losses.items():
             self.losses[name] = self.losses.get(name, 0.0) + value
         self.step_s += step_s

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from models.spaces.base import ParameterShapes
 from models.supernets.mixture import Mixture
-from nas_client.latency.choices import Choices
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
-from nas_client.latency.relaxation import Gumbel
+from nas_client.latency.relaxation import Choices, Gumbel
 
 
 class RelaxedNetwork:
@@ -36,8 +35,8 @@ class RelaxedNetwork:
         self, shapes: ParameterShapes, *, widest: bool, deviation: float, seed: int, device: torch.device | str
     ) -> None:
         self.widest = widest
-        settled = {**shapes, "gamma": {}} if widest else shapes
-        self.logits = ArchitectureParameters.zeros(settled, dtype=torch.float32, device=device)
+        searched = {**shapes, "gamma": {}} if widest else shapes
+        self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
         for tensor in self.optimized:
@@ -94,7 +93,7 @@ class RelaxedNetwork:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Give the logits the values of a saved state, in place: optimisers keep their hold on them."""
+        """Give the logits the values of a saved state, in place: optimisers go on with the same tensors."""
         for name in GRANULARITIES:
             self.logits.stacked(name).copy_(state[name])
 

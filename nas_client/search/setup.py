@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch.utils.data import DataLoader
 
 from models.spaces.base import SearchSpace
@@ -13,15 +12,13 @@ from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, MissingEntryError
 from models.spec.table_files.etag import table_etag
-from models.supernets.base import Combination, Supernet
 from nas_client.data.base import CheckProgress, SegmentationDataset
+from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import evaluation_batches, split_halves, training_batches
-from nas_client.data.registry import open_dataset
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import Crop, SearchConfig
-from nas_client.search.randomness import RngKey, Stream
 from nas_client.table import LookupTable
 
 
@@ -61,23 +58,6 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
             hint=table.measuring_advice(),
         )
     return space
-
-
-def build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
-    """The space's supernet; its weights follow from the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(RngKey(config.seed).seed_of(Stream.WEIGHTS))
-        supernet = space.supernet()
-    if config.compile:
-        supernet.compile_operators()
-    return supernet
-
-
-def combinations_of(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
-    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
-    choices = space.branch_choices()
-    known = set(supernet.combinations)
-    return tuple(branches for branches in choices if branches in known) or supernet.combinations
 
 
 @dataclass(frozen=True)

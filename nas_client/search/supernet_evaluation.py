@@ -13,7 +13,7 @@ from models.supernets.mixture import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.runs.processes import Processes
 from nas_client.search.updates import SegmentationPass
-from nas_client.train.metrics import ConfusionMatrix, SegmentationMetrics
+from nas_client.train.predictions import ConfusionMatrix, SegmentationMetrics
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def evaluate_supernet(
     classes: int,
     processes: Processes,
 ) -> Mapping[Combination, SegmentationMetrics]:
-    """Metrics by set of branches; weights and the statistics kept in training stay as they are.
+    """Metrics by set of branches; weights and the training's statistics stay as they are.
 
     Args:
         passes: forward passes of the supernet.
@@ -67,8 +67,8 @@ def own_statistics(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, kept in buffers:
-            buffer.copy_(kept)
+        for buffer, before in buffers:
+            buffer.copy_(before)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         module.train()

@@ -20,11 +20,11 @@ from models.supernets.mixture import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel
-from nas_client.runs.divergence import require_finite
 from nas_client.runs.processes import Processes
+from nas_client.runs.stopping import require_finite
 from nas_client.search.config import SearchConfig
 from nas_client.search.latency_loss import LatencyLoss
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.train.config import HardPixels
 from nas_client.train.losses import hard_pixel_cross_entropy
@@ -106,7 +106,7 @@ class WeightUpdate:
         parts = []
         for mixture in mixtures:
             loss = self._passes.loss(batch, mixture, role)
-            loss.backward()  # at once: activations of one pass only are kept
+            loss.backward()  # at once: memory holds the activations of one pass only
             parts.append(loss.detach())
         self._processes.sum_gradients(self._weights)
         norm = clip_grad_norm_(self._weights, self._clip_norm, foreach=True)
@@ -154,13 +154,13 @@ class ArchitectureUpdate:
         self.latency_s = 0.0
         """Time spent so far on the latency loss, forward and backward."""
 
-    def __call__(self, batch: Batch, place: RngKey, where: str) -> Losses:
+    def __call__(self, batch: Batch, key: RngKey, where: str) -> Losses:
         """One step; the mean segmentation loss of one prediction, and the latency loss in ms.
 
         Raises:
             DivergenceError: a loss or a gradient is not finite; the parameters are as before.
         """
-        gumbel = seeded(self._gumbel, place, Stream.GUMBEL)
+        gumbel = seeded(self._gumbel, key, Stream.GUMBEL)
         parameters = self._network.optimized
         loss = self._passes.loss(batch, self._network.for_architecture(gumbel), self._role)
         gradients = list(torch.autograd.grad(loss, parameters))
@@ -168,7 +168,7 @@ class ArchitectureUpdate:
         name = f"architecture_{self._role}"
         terms = {name: self._processes.sum(loss) / len(self._passes.combinations)}
         if self._latency is not None:
-            terms["latency"], added = self._latency_gradients(self._latency, self._network.logits, place)
+            terms["latency"], added = self._latency_gradients(self._latency, self._network.logits, key)
             gradients = [mine + self._factor * more for mine, more in zip(gradients, added, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
         require_finite(where, **terms, **{f"gradient of {name}": norm})
@@ -178,19 +178,19 @@ class ArchitectureUpdate:
         return {key: float(value) for key, value in terms.items()}
 
     def _latency_gradients(
-        self, latency: LatencyLoss, logits: ArchitectureParameters, place: RngKey
+        self, latency: LatencyLoss, logits: ArchitectureParameters, key: RngKey
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         started = clock(logits.alpha.device)
-        loss = latency(logits, place.seed_of(Stream.LATENCY))
+        loss = latency(logits, key.seed_of(Stream.LATENCY))
         gradients = torch.autograd.grad(loss, self._network.optimized, allow_unused=True, materialize_grads=True)
         self.latency_s += clock(logits.alpha.device) - started
         return loss.detach(), gradients
 
 
-def seeded(gumbel: Gumbel, place: RngKey, stream: Stream) -> Gumbel:
-    """The sampler with the noise of that place."""
+def seeded(gumbel: Gumbel, key: RngKey, stream: Stream) -> Gumbel:
+    """The sampler with the noise of that key."""
     assert gumbel.generator is not None
-    gumbel.generator.manual_seed(place.seed_of(stream))
+    gumbel.generator.manual_seed(key.seed_of(stream))
     return gumbel
 
 

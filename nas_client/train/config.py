@@ -1,8 +1,8 @@
-"""What a training is configured by; defaults are the papers' where they say something, else ours.
+"""What a training is configured by. Defaults are the papers' where they state one, and ours elsewhere.
 
-The papers say how a network is searched (FasterSeg, Appendix F), and of its training that equal weights are given to the
-segmentation loss and to distillation (section 3.3). Its published code trains with SGD (learning rate 0.01, momentum 0.9,
-weight decay 5e-4), batches of 12 crops of 512×1024, 600 epochs, auxiliary losses weighted 0.2, gradients clipped at 5.
+The papers say how a network is searched (FasterSeg, Appendix F), and that its training gives equal weights to the segmentation
+loss and to distillation (section 3.3). FasterSeg's published code trains with SGD (learning rate 0.01, momentum 0.9, weight
+decay 5e-4), batches of 12 crops of 512×1024, 600 epochs, auxiliary losses weighted 0.2, gradients clipped at 5.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class LossConfig(Record):
 
 
 class ValidationConfig(Record):
-    """How weights are judged on the validation split.
+    """How weights are validated on the validation split.
 
     Attributes:
         every: epochs between two validations; the last epoch always has one.
         batch_size: images predicted at once; images of different sizes need 1.
         statistics_batches: training batches over which the statistics of batch normalisation are taken anew for the weights
-            that are validated and kept; 0 keeps the moving averages of the training.
+            that are validated and saved; 0 takes the moving averages of the training.
     """
 
     every: Annotated[int, Field(ge=1, le=100_000)] = 1
@@ -97,8 +97,8 @@ class TrainConfig(Record):
         epochs: passes over the training images.
         seed: weights, order and augmentation follow from it.
         optimizer, losses: see there.
-        averaging: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
-            None keeps the weights themselves.
+        averaging: decay per step of an exponential moving average of the weights, which is then what is validated and saved;
+            None takes the weights themselves.
         validation: see there.
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
     """
@@ -135,3 +135,18 @@ class TrainConfig(Record):
         if self.crop is not None:
             return self.crop
         return self.data.image_size if self.data.root is None else PUBLISHED_CROP
+
+
+def poly_factor(step: int, steps: int, *, power: float = 0.9, warmup: int = 0) -> float:
+    """What the base learning rate is multiplied by: (1 − step/steps)^power, after a linear warm-up.
+
+    Made for `torch.optim.lr_scheduler.LambdaLR`, which also asks for the step after the last: there it is 0.
+
+    Args:
+        step: counted from 0.
+        steps: of the whole training, those of the warm-up included.
+        power: 0.9 is common (Chen et al. 2017, DeepLab).
+        warmup: steps over which the factor rises linearly to that of the decay.
+    """
+    decay: float = max(0.0, 1.0 - step / steps) ** power
+    return decay * min(1.0, (step + 1) / (warmup + 1))

@@ -8,8 +8,8 @@ from typing import Self
 from torch.utils.data import DataLoader
 
 from nas_client.data.base import CheckProgress, DataSettings, SegmentationDataset
+from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import Share, training_batches
-from nas_client.data.registry import open_dataset
 from nas_client.data.transforms import Batch, TrainTransform
 from nas_client.train.config import TrainConfig
 

@@ -15,12 +15,10 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.wire import JobCreate
 from nas_client.data.base import SegmentationDataset, Split
 from nas_client.errors import TrainingError
-from nas_client.jobs import Watch, run_job
-from nas_client.service import ServiceClient
+from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import Trained
-from nas_client.train.metrics import SegmentationMetrics
-from nas_client.train.predicting import Predictor, confusion
+from nas_client.train.predictions import Predictor, SegmentationMetrics, confusion
 
 
 class NetworkCosts(Record):
@@ -56,7 +54,7 @@ class MeasuredSpeed(Record):
     Attributes:
         fps: images per second: batch / latency.
         latency_ms, stderr_ms, between_round_spread, flags: see `Measurement`.
-        target, protocol, table_id: where, how, and in which table of the service it is kept.
+        target, protocol, table_id: where, how, and in which table of the service.
     """
 
     fps: float

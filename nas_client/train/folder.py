@@ -1,7 +1,8 @@
-"""The folder of a training: what it was, and what it leaves behind.
+"""The folder of a training: what it was, what it records of itself, and what it leaves.
 
 ::
 
+    RUN/run.json            what kind of run this is
     RUN/architecture.json   the network
     RUN/config.yaml         the configuration, every field stated
     RUN/epochs.jsonl        a line per epoch
@@ -22,13 +23,78 @@ from torch import Tensor
 from models.networks.module import Network, build_network
 from models.spaces.registry import plan_at
 from models.spec.architectures import ArchitectureSpec, InputSize
+from models.spec.base import Record
 from nas_client.errors import CheckpointError, TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.config import read_config, write_config
-from nas_client.runs.files import CONFIG, RESULT
+from nas_client.runs.manifest import CONFIG, RESULT, begin_run, is_begun, require_run
 from nas_client.train.config import TrainConfig
-from nas_client.train.records import Recipe, TrainResult
+from nas_client.train.predictions import SegmentationMetrics
 from nas_client.train.weights import State
+
+
+class Recipe(Record):
+    """All that a training follows from; it is resumed with the same.
+
+    Attributes:
+        architecture, config: of the training.
+        teacher, start: digests of the teacher's and of the given first weights; None where there are none.
+    """
+
+    architecture: ArchitectureSpec
+    config: TrainConfig
+    teacher: str | None = None
+    start: str | None = None
+
+
+class EpochRecord(Record):
+    """One epoch: means over its steps, and the validation at its end.
+
+    Attributes:
+        epoch: counted from 1.
+        steps: done so far.
+        lr: of the last step.
+        loss: the sum of the terms.
+        segmentation, auxiliary, distillation: terms of the loss, weighted.
+        gradient_norm: before clipping.
+        validation: on the validation images; None where there was none.
+        best: whether these weights are the best so far.
+        seconds: that the epoch took, its validation included.
+    """
+
+    epoch: int
+    steps: int
+    lr: float
+    loss: float
+    segmentation: float
+    auxiliary: float
+    distillation: float
+    gradient_norm: float
+    validation: SegmentationMetrics | None
+    best: bool
+    seconds: float
+
+
+class TrainResult(Record):
+    """How a training ended.
+
+    Attributes:
+        architecture: key of the network's.
+        finished: whether all epochs are done; otherwise it was asked to stop, and can be resumed.
+        epochs, steps: done.
+        best_epoch: with the highest mIoU on the validation images, the first of equals; None before the first validation.
+        best: the metrics of that epoch.
+        final: the metrics of the last epoch.
+    """
+
+    architecture: str
+    finished: bool
+    epochs: int
+    steps: int
+    best_epoch: int | None
+    best: SegmentationMetrics | None
+    final: SegmentationMetrics | None
+
 
 ARCHITECTURE = "architecture.json"
 BEST, FINAL, LAST = "best", "final", "last"
@@ -66,26 +132,28 @@ def begin(folder: Path, recipe: Recipe, *, again: bool = False) -> None:
 
     Raises:
         TrainingError: another training lies there.
+        RunFolderError: another kind of run lies there.
         OSError: the folder cannot be written.
     """
-    if (folder / ARCHITECTURE).exists() and not again:
+    if is_begun(folder) and not again:
+        require_run(folder, "training")
         raise TrainingError(f"{folder} holds a training already", hint="Resume it with --resume, or choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_run(folder, "training")
     write_config(recipe.config, folder / CONFIG)
     (folder / ARCHITECTURE).write_text(recipe.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def require_begun(folder: Path) -> None:
-    """Raises TrainingError where there is nothing to resume."""
-    if not (folder / ARCHITECTURE).exists():
+    """Raises TrainingError where there is nothing to resume; RunFolderError where there is another kind of run."""
+    if not is_begun(folder):
         raise TrainingError(f"{folder} holds no training to resume", hint="Start it without --resume.")
+    require_run(folder, "training")
 
 
 def read_architecture(folder: Path) -> ArchitectureSpec:
-    """Raises TrainingError where the folder is no training's; InvalidSpecError."""
+    """Raises RunFolderError where the folder is no training's; InvalidSpecError; OSError."""
+    require_run(folder, "training")
     path = folder / ARCHITECTURE
-    if not path.exists():
-        raise TrainingError(f"{folder} holds no training: there is no {ARCHITECTURE}", hint="Name the folder that train wrote.")
     return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
 
 
@@ -118,7 +186,7 @@ def load_trained(folder: Path, name: str = BEST) -> Trained:
         name: `BEST` or `FINAL`.
 
     Raises:
-        TrainingError: the folder is no training's.
+        RunFolderError: the folder is no training's.
         CheckpointError: there are no such weights, or they are damaged, or not those of the architecture.
     """
     architecture = read_architecture(folder)

@@ -1,12 +1,14 @@
-"""Losses on logits: cross-entropy on the hardest pixels, and distillation. Pure functions.
+"""Losses on logits, and the objective that a training sums up from them. Pure functions.
 
-Computed in float32 where the logits are narrower: half precision has too few digits for a mean over a million pixels.
+The losses are cross-entropy on the hardest pixels, and distillation. Half-precision logits are converted to float32 first,
+since half precision has too few digits for a mean over a million pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +16,10 @@ from torch.nn import functional
 
 from nas_client.data.classes import IGNORE
 from nas_client.errors import ShapeError
+
+if TYPE_CHECKING:
+    from nas_client.train.config import LossConfig
+    from nas_client.train.networks import Scores
 
 Direction = Literal["student_teacher", "teacher_student"]
 
@@ -25,10 +31,10 @@ OHEM_MIN_SHARE = 1 / 16
 
 
 Gather = Callable[[Tensor], Tensor]
-"""Everybody's tensors one after the other along the first dimension, without gradients."""
+"""Joins the tensors of all processes along the first dimension, without gradients."""
 
 
-def alone(tensor: Tensor) -> Tensor:
+def single_process(tensor: Tensor) -> Tensor:
     """The gathering of a single process."""
     return tensor
 
@@ -39,7 +45,7 @@ def hard_pixel_cross_entropy(
     *,
     threshold: float = OHEM_THRESHOLD,
     min_share: float = OHEM_MIN_SHARE,
-    gather: Gather = alone,
+    gather: Gather = single_process,
 ) -> Tensor:
     """Mean cross-entropy over hard pixels: online hard example mining.
 
@@ -67,9 +73,9 @@ def hard_pixel_cross_entropy(
         least = max(1, int(min_share * everybodys.numel()))
         least_probable = everybodys.topk(least, sorted=False).values.min()
         easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
-        kept = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
-        count = gather(kept.sum()[None]).sum()
-    return torch.where(kept, losses, 0.0).sum() / count.clamp(min=1)
+        hard = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
+        count = gather(hard.sum()[None]).sum()
+    return torch.where(hard, losses, 0.0).sum() / count.clamp(min=1)
 
 
 def distillation(
@@ -110,3 +116,73 @@ def _require_labels(logits: Tensor, labels: Tensor) -> None:
 
 def _wide(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Weighted scalars that add up to the loss.
+
+    Attributes:
+        segmentation: cross-entropy on hard pixels.
+        auxiliary: the same of all auxiliary heads, weighted; 0 without heads.
+        distillation: divergence from the teacher, weighted; 0 without a teacher.
+    """
+
+    segmentation: Tensor
+    auxiliary: Tensor
+    distillation: Tensor
+
+    def named(self) -> dict[str, Tensor]:
+        """By name."""
+        return {"segmentation": self.segmentation, "auxiliary": self.auxiliary, "distillation": self.distillation}
+
+    @property
+    def total(self) -> Tensor:
+        """The loss."""
+        return self.segmentation + self.auxiliary + self.distillation
+
+
+def objective(
+    scores: Scores,
+    labels: Tensor,
+    teacher: Tensor | None,
+    losses: LossConfig,
+    *,
+    gather: Gather = single_process,
+    ranks: int = 1,
+) -> Terms:
+    """The terms of one batch; where several processes share it, this one's part of them, and all parts add up.
+
+    Args:
+        scores: at the labels' size.
+        labels: class ids or `IGNORE`. Shape: (N, H, W).
+        teacher: its class scores, where there is one; no gradient reaches it. Shape: that of the combined scores.
+        losses: weights and kinds.
+        gather: see `hard_pixel_cross_entropy`.
+        ranks: how many processes share the batch, equally.
+
+    Raises:
+        ShapeError: names both shapes.
+
+    Source: FasterSeg section 3.3; equal weights of segmentation and distillation.
+    """
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        return hard_pixel_cross_entropy(
+            logits,
+            labels,
+            threshold=losses.hard_pixels.threshold,
+            min_share=losses.hard_pixels.min_share,
+            gather=gather,
+        )
+
+    segmentation = cross_entropy(scores.combined)
+    auxiliary, divergence = segmentation.new_zeros(()), segmentation.new_zeros(())
+    for logits in scores.auxiliary:
+        auxiliary = auxiliary + losses.auxiliary * cross_entropy(logits)
+    if teacher is not None:
+        mean = distillation(
+            scores.combined, teacher, teacher_temperature=losses.teacher_temperature, direction=losses.direction
+        )
+        divergence = losses.distillation * mean / ranks
+    return Terms(segmentation, auxiliary, divergence)

@@ -53,10 +53,10 @@ class TrainableNetwork(nn.Module):
 
     def __init__(self, architecture: ArchitectureSpec, size: InputSize, *, auxiliary: bool = False) -> None:
         super().__init__()
-        whole = plan_at(architecture, size)
-        last = whole.steps[-1]
+        complete = plan_at(architecture, size)
+        last = complete.steps[-1]
         self._upsampling = last.operator if isinstance(last, OperatorStep) and last.operator.kind == _UPSAMPLE else None
-        plan = whole if self._upsampling is None else replace(whole, steps=whole.steps[:-1])
+        plan = complete if self._upsampling is None else replace(complete, steps=complete.steps[:-1])
         self.network: Network = build_network(plan)
         self.heads = nn.ModuleDict(
             {

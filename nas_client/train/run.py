@@ -12,13 +12,13 @@ from nas_client.data.base import CheckProgress
 from nas_client.errors import TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.journal import Journal
+from nas_client.runs.manifest import require_run
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
-from nas_client.train.folder import LAST, Trained, begin, require_begun, save_result
+from nas_client.train.folder import LAST, Recipe, Trained, TrainResult, begin, require_begun, save_result
 from nas_client.train.networks import TrainableNetwork, seeded_network
-from nas_client.train.records import Recipe, TrainResult
 from nas_client.train.training import Training, Watch
 from nas_client.train.weights import weights_digest
 
@@ -53,14 +53,15 @@ def train(
         start: gives the network its first weights; random ones where None.
         data: opened already; `config.data` is opened where None.
         resume: go on where a training in that folder stopped.
-        watch: told of every epoch.
+        watch: receives the record of every epoch.
         processes: among which the training is shared; those that started this one where None.
-        checking: told how the check of the images goes on.
+        checking: receives the progress of the images' check.
 
     Raises:
         TrainingError: the folder, data or teacher does not fit.
+        RunFolderError: the folder holds another kind of run.
         CheckpointError: resumed with other arguments; names the fields that differ.
-        DivergenceError: the loss is no longer a number; names the term. The last checkpoint is kept.
+        DivergenceError: the loss is no longer a number; names the term. The last checkpoint stays.
         DatasetError: a file is missing or damaged, or there are too few images.
         InvalidSpecError: the crops are of a size that the network cannot take.
     """
@@ -83,6 +84,8 @@ def train(
         require_begun(folder)
     saved = Checkpoints(folder).path(LAST).exists()
     processes.require_same(f"whether {folder} holds a checkpoint", str(saved))  # asked of all before one begins
+    if saved:
+        require_run(folder, "training")
     if processes.is_main and not (resume and saved):
         begin(folder, recipe, again=resume)
     training = Training(recipe, network, folder, data, processes, teacher)

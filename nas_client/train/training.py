@@ -10,22 +10,19 @@ import torch
 
 from nas_client.data.transforms import Batch
 from nas_client.runs.checkpoints import Checkpoints
-from nas_client.runs.divergence import require_finite
 from nas_client.runs.journal import Journal
 from nas_client.runs.processes import Processes
-from nas_client.runs.stopping import StopRequest
+from nas_client.runs.stopping import StopRequest, require_finite
+from nas_client.train.config import poly_factor
 from nas_client.train.data import TrainingData, epoch_batches
-from nas_client.train.folder import LAST, Trained
-from nas_client.train.judging import Judge
-from nas_client.train.layout import channels_last, lay_out
+from nas_client.train.folder import LAST, EpochRecord, Recipe, Trained, TrainResult
+from nas_client.train.losses import objective
 from nas_client.train.networks import TrainableNetwork
-from nas_client.train.objective import objective
-from nas_client.train.records import EpochRecord, Recipe, TrainResult
-from nas_client.train.schedules import poly_factor
-from nas_client.train.weights import moving_average
+from nas_client.train.scoring import Scorer
+from nas_client.train.weights import channels_last, lay_out, moving_average
 
 Watch = Callable[[EpochRecord], None]
-"""Told of every epoch as it ends."""
+"""Receives the record of every epoch as it ends."""
 
 _SUMMED = ("segmentation", "auxiliary", "distillation", "gradient_norm")
 
@@ -56,7 +53,7 @@ class Training:
     ) -> None:
         self._recipe, self._config, self._data, self._processes = recipe, recipe.config, data, processes
         self._checkpoints = Checkpoints(folder)
-        self._judge = Judge(recipe, folder, data, processes)
+        self._scorer = Scorer(recipe, folder, data, processes)
         self._device = processes.device
         processes.prepare(network)
         self._network = lay_out(network)
@@ -88,7 +85,7 @@ class Training:
                     self._save()
                     return self.result()
             record = self._end_epoch(began)
-            _tell(record, journal)
+            _write_record(record, journal)
             self._save()
             if watch is not None:
                 watch(record)
@@ -103,7 +100,7 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self._judge.restore(state["judge"])
+        self._scorer.restore(state["judge"])
         self.epoch, self._batch, self._sums = state["epoch"], state["batch"], state["sums"]
 
     def result(self) -> TrainResult:
@@ -113,9 +110,9 @@ class Training:
             finished=self.epoch == self._config.epochs,
             epochs=self.epoch,
             steps=self._steps,
-            best_epoch=self._judge.best_epoch,
-            best=self._judge.best,
-            final=self._judge.latest,
+            best_epoch=self._scorer.best_epoch,
+            best=self._scorer.best,
+            final=self._scorer.latest,
         )
 
     def _save(self) -> None:
@@ -124,7 +121,7 @@ class Training:
                 "network": self._network.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "average": None if self._average is None else self._average.state_dict(),
-                "judge": self._judge.state(),
+                "judge": self._scorer.state(),
                 "epoch": self.epoch,
                 "batch": self._batch,
                 "sums": self._sums,
@@ -172,15 +169,15 @@ class Training:
         steps, lr = self._steps, self._lr(self._steps - 1)
         means = dict(zip(_SUMMED, (self._sums / self._steps_per_epoch).tolist(), strict=True))
         self.epoch, self._batch, self._sums = self.epoch + 1, 0, torch.zeros_like(self._sums)
-        due = self._judge.due(self.epoch)
-        best = due and self._judge.judge(self._network.network if self._average is None else self._average, self.epoch)
+        validates = self._scorer.validates_after(self.epoch)
+        best = validates and self._scorer.score(self._network.network if self._average is None else self._average, self.epoch)
         return EpochRecord(
             epoch=self.epoch,
             steps=steps,
             lr=lr,
             loss=means["segmentation"] + means["auxiliary"] + means["distillation"],
             **means,
-            validation=self._judge.latest if due else None,
+            validation=self._scorer.latest if validates else None,
             best=best,
             seconds=time.monotonic() - began,
         )
@@ -192,7 +189,7 @@ def _frozen(teacher: Trained, size: tuple[int, int], device: torch.device) -> Tr
     return lay_out(network.to(device)).requires_grad_(False).eval()
 
 
-def _tell(record: EpochRecord, journal: Journal) -> None:
+def _write_record(record: EpochRecord, journal: Journal) -> None:
     journal.write(record)
     curves = {f"loss/{name}": getattr(record, name) for name in ("segmentation", "auxiliary", "distillation")}
     curves |= {"lr": record.lr, "gradient_norm": record.gradient_norm}

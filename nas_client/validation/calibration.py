@@ -1,7 +1,7 @@
-"""From what a table predicts to what a device takes: one scale, and more only where it earns its place. Pure.
+"""A calibration: from a network's sum of entries, or its multiply-adds, to the latency that a device takes. Pure.
 
-Errors are relative: the fit minimises Σ((ŷ − y)/y)² over ŷ = a·x (+ b·operators) (+ c), where x is a network's sum of
-entries in milliseconds, or its multiply-adds. docs/measurement.md.
+The calibrated latency is ŷ = a·x (+ b·operators) (+ c), where x is the sum in milliseconds, or the multiply-adds. `fitting`
+finds the coefficients. docs/measurement.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,6 @@ from models.spec.scale import Scale
 from nas_client.errors import CalibrationError
 
 Floats = NDArray[np.float64]
-
-MIN_NETWORKS = 4
-"""Fewer measured networks than this on one side of a fit say nothing about its error."""
-
-NETWORKS_PER_TERM = 5
-"""A second or third term is only considered with that many networks for each; leave-one-out errors of fewer are luck."""
 
 
 class Term(StrEnum):
@@ -57,8 +51,8 @@ class Features:
             CalibrationError: they differ in length, or a value is not finite and positive.
         """
         features = cls(np.asarray(raw, dtype=np.float64), np.asarray(operators, dtype=np.float64))
-        _check_positive("raw predictions", features.raw)
-        _check_positive("operator counts", features.operators)
+        require_positive("raw predictions", features.raw)
+        require_positive("operator counts", features.operators)
         if features.raw.shape != features.operators.shape:
             raise CalibrationError(f"{features.raw.size} raw predictions but {features.operators.size} operator counts")
         return features
@@ -194,7 +188,7 @@ class CalibrationFile(Record):
         Args:
             scale: of the table that it was made with.
             source: names the file in errors.
-            notice: told, in one sentence, what to know of a calibration that is read all the same.
+            notice: receives a sentence where a calibration is used with a reservation.
 
         Raises:
             TableMismatchError: the scale is not the one that it was fitted on, or that is not known.
@@ -229,111 +223,8 @@ class CalibrationFile(Record):
         return self.calibration.rescaled(ratio)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    terms: tuple[Term, ...]
-    coefficients: Floats
-    inverse_normal: Floats
-    residuals: Floats
-    left_out: Floats
-    """Relative errors of each network by the fit on all others. Shape: (networks,)."""
-
-
-def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
-    """The scale alone, or with the terms that earn their place.
-
-    Terms are added one by one, the best first. One earns its place when it lowers the squared leave-one-out error by more
-    than that gain's own standard error over the networks, and leaves no network without a positive latency.
-
-    Raises:
-        CalibrationError: fewer than `MIN_NETWORKS`, or a value that is not finite and positive.
-    """
-    measured = np.asarray(measured_ms, dtype=np.float64)
-    _check_positive("measured latencies", measured)
-    if measured.shape != features.raw.shape:
-        raise CalibrationError(f"{features.raw.size} raw predictions but {measured.size} measured latencies")
-    if measured.size < MIN_NETWORKS:
-        raise CalibrationError(
-            f"{measured.size} measured networks are too few to fit on; {MIN_NETWORKS} are needed",
-            hint="Measure more architectures.",
-        )
-    chosen = _least_squares(features, measured, (Term.SCALE,))
-    if chosen is None:
-        raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
-    while (len(chosen.terms) + 1) * NETWORKS_PER_TERM <= measured.size:
-        wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Term if term not in chosen.terms]
-        rivals = [rival for rival in wider if rival is not None and _earns_its_place(chosen, rival)]
-        if not rivals:
-            break
-        chosen = min(rivals, key=lambda rival: float(np.mean(rival.left_out**2)))
-    spare = measured.size - len(chosen.terms)
-    return Calibration(
-        terms=chosen.terms,
-        coefficients=tuple(chosen.coefficients.tolist()),
-        inverse_normal=tuple(tuple(row) for row in chosen.inverse_normal.tolist()),
-        residual_sd=float(np.sqrt(np.sum(chosen.residuals**2) / spare)),
-        networks=measured.size,
-    )
-
-
-@dataclass(frozen=True)
-class CrossFit:
-    """Predictions of networks by a calibration that did not see them.
-
-    Attributes:
-        prediction: each network by the calibration of the other half.
-        first_half: which networks belong to the first half. Shape: (networks,).
-        calibrations: fitted on the first half and on the second.
-    """
-
-    prediction: Prediction
-    first_half: NDArray[np.bool_]
-    calibrations: tuple[Calibration, Calibration]
-
-
-def cross_fit(features: Features, measured_ms: ArrayLike, *, seed: int) -> CrossFit:
-    """Fit on a random half and judge on the other, and the reverse.
-
-    Raises:
-        CalibrationError: as `fit`, of each half.
-    """
-    measured = np.asarray(measured_ms, dtype=np.float64)
-    first_half = np.zeros(measured.size, dtype=np.bool_)
-    first_half[np.random.default_rng(seed).permutation(measured.size)[: measured.size // 2]] = True
-    prediction = Prediction(*np.empty((3, measured.size)))
-    calibrations = []
-    for half in (first_half, ~first_half):
-        seen, unseen = np.flatnonzero(half), np.flatnonzero(~half)
-        calibration = fit(features.take(seen), measured[seen])
-        part = calibration.predict(features.take(unseen))
-        prediction.ms[unseen], prediction.low_ms[unseen], prediction.high_ms[unseen] = part.ms, part.low_ms, part.high_ms
-        calibrations.append(calibration)
-    return CrossFit(prediction, first_half, (calibrations[0], calibrations[1]))
-
-
-def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]) -> _Fit | None:
-    """Least squares on relative errors; None where a term is a multiple of others, or a network decides it alone."""
-    rows = features.columns(terms) / measured[:, None]
-    scale = np.linalg.norm(rows, axis=0)  # multiply-adds are 10⁹ times an intercept
-    q, r = np.linalg.qr(rows / scale)
-    if np.linalg.cond(r) > 1e8:
-        return None
-    leverage = np.sum(q**2, axis=1)
-    if (leverage > 1 - 1e-9).any():
-        return None
-    solution = np.linalg.solve(r, q.T @ np.ones(measured.size))
-    residuals = 1 - (rows / scale) @ solution
-    inverse = np.linalg.inv(r) / scale[:, None]
-    return _Fit(terms, solution / scale, inverse @ inverse.T, residuals, residuals / (1 - leverage))
-
-
-def _earns_its_place(simple: _Fit, wider: _Fit) -> bool:
-    gain = simple.left_out**2 - wider.left_out**2
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size) and (wider.left_out < 1).all())
-
-
 def _is_positive_definite(matrix: Floats) -> bool:
-    """Whether a symmetric matrix is one, up to rounding; judged on its correlations, as its terms differ in unit."""
+    """Whether a symmetric matrix is one, up to rounding; by its correlations, as its terms differ in unit."""
     diagonal = np.diag(matrix)
     if not (diagonal > 0).all():
         return False
@@ -343,13 +234,14 @@ def _is_positive_definite(matrix: Floats) -> bool:
     return symmetric and bool(np.linalg.eigvalsh(correlations).min() > -1e-9)
 
 
-def _check_positive(what: str, values: Floats) -> None:
+def require_positive(what: str, values: Floats) -> None:
+    """Raises CalibrationError unless the values are a vector of finite, positive numbers."""
     if values.ndim != 1 or not (np.isfinite(values) & (values > 0)).all():
         raise CalibrationError(f"the {what} must be finite and positive")
 
 
 def _learned(scale: Scale) -> bool:
-    """Whether visits have told it; scales of earlier releases were set by a first job, and count none."""
+    """Whether it was computed from visits; scales of earlier releases were set by a first job, and count none."""
     return scale.visits > 0
 
 

@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 
 from nas_client.plotting import INK, STYLE, save_pair
 from nas_client.validation.calibration import Floats
-from nas_client.validation.judge import Judgement
 from nas_client.validation.metrics import Agreement
+from nas_client.validation.scoring import TableScore
 
 _RAW, _CALIBRATED, _MACS = "#0b6bcb", "#d1570a", "#8c959f"
 
 
-def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path, Path]:
+def plot_validation(score: TableScore, title: str, stem: Path) -> tuple[Path, Path]:
     """Sums, calibrated sums and the baseline against measured latency, and the relative errors of each.
 
     Args:
-        judgement: what is shown.
+        score: what is shown.
         title: what stands above the figure, at most two lines.
         stem: path without suffix.
 
@@ -30,39 +30,39 @@ def plot_validation(judgement: Judgement, title: str, stem: Path) -> tuple[Path,
         Paths of the PNG and the SVG.
     """
     predictions = {
-        "sum of table entries": (judgement.sum_ms, judgement.validation.raw, _RAW, "o"),
-        "calibrated sum": (judgement.calibrated.prediction.ms, judgement.validation.calibrated, _CALIBRATED, "D"),
-        "multiply-adds, fitted": (judgement.macs.prediction.ms, judgement.validation.macs, _MACS, "^"),
+        "sum of table entries": (score.sum_ms, score.validation.raw, _RAW, "o"),
+        "calibrated sum": (score.calibrated.prediction.ms, score.validation.calibrated, _CALIBRATED, "D"),
+        "multiply-adds, fitted": (score.macs.prediction.ms, score.validation.macs, _MACS, "^"),
     }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.8), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
         scatter, errors = figure.subplots(1, 2, width_ratios=(1.15, 1))
-        _identity(scatter, [judgement.measured_ms, *(ms for ms, *_ in predictions.values())])
+        _identity(scatter, [score.measured_ms, *(ms for ms, *_ in predictions.values())])
         for order, (name, (ms, agreed, colour, marker)) in enumerate(predictions.items()):
             label = f"{name}\n{_said(agreed)}"
-            _points(scatter, ms, judgement.measured_ms, colour, marker, label, 4 - order)
-            error = 100 * (ms - judgement.measured_ms) / judgement.measured_ms
-            _points(errors, judgement.measured_ms, error, colour, marker, name, 4 - order)
+            _points(scatter, ms, score.measured_ms, colour, marker, label, 4 - order)
+            error = 100 * (ms - score.measured_ms) / score.measured_ms
+            _points(errors, score.measured_ms, error, colour, marker, name, 4 - order)
         scatter.legend(loc="upper left", fontsize=8, handletextpad=0.3, labelspacing=0.7)
         _relative(errors)
         return save_pair(figure, stem)
 
 
-def plot_comparison(judgements: Mapping[str, Judgement], title: str, stem: Path) -> tuple[Path, Path]:
+def plot_comparison(scores: Mapping[str, TableScore], title: str, stem: Path) -> tuple[Path, Path]:
     """One panel per table, all on the same networks and with the same axes; see `plot_validation`."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 4.2 * len(judgements), 4.9), layout="constrained")
+        figure = Figure(figsize=(0.6 + 4.2 * len(scores), 4.9), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
-        panels = np.atleast_1d(figure.subplots(1, len(judgements), sharex=True, sharey=True))
-        shown = [array for judgement in judgements.values() for array in (judgement.measured_ms, judgement.sum_ms)]
-        for panel, (name, judgement) in zip(panels, judgements.items(), strict=True):
+        panels = np.atleast_1d(figure.subplots(1, len(scores), sharex=True, sharey=True))
+        shown = [array for score in scores.values() for array in (score.measured_ms, score.sum_ms)]
+        for panel, (name, score) in zip(panels, scores.items(), strict=True):
             _identity(panel, shown)
-            validation = judgement.validation
-            calibrated = judgement.calibrated.prediction.ms
-            _points(panel, judgement.sum_ms, judgement.measured_ms, _RAW, "o", f"sum\n{_said(validation.raw)}", 4)
+            validation = score.validation
+            calibrated = score.calibrated.prediction.ms
+            _points(panel, score.sum_ms, score.measured_ms, _RAW, "o", f"sum\n{_said(validation.raw)}", 4)
             label = f"calibrated\n{_said(validation.calibrated)}"
-            _points(panel, calibrated, judgement.measured_ms, _CALIBRATED, "D", label, 3)
+            _points(panel, calibrated, score.measured_ms, _CALIBRATED, "D", label, 3)
             panel.set_title(name)
             panel.label_outer()
             panel.legend(loc="upper left", fontsize=8, handletextpad=0.3, labelspacing=0.7)

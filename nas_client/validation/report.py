@@ -1,4 +1,7 @@
-"""The files of a validation: numbers as JSON, every point as CSV, the figures, and the calibration for later estimates."""
+"""The files of a validation: numbers as JSON, every point as CSV, figures, and the calibration for later estimates.
+
+They are written here, and read again for intervals of estimates; a published table has its validation on its card.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,17 @@ from pathlib import Path
 from typing import Self
 
 from models.spec.base import Record, canonical_json
+from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import ProtocolName
+from models.spec.table_cards import CARD_SUFFIX, TableCard
+from nas_client.local_tables import may_be_name, named_table
+from nas_client.runs.manifest import begin_run
+from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
 from nas_client.validation.calibration import CalibrationFile
-from nas_client.validation.judge import Judgement, Validation
 from nas_client.validation.plots import plot_comparison, plot_validation
 from nas_client.validation.run import ValidationRun
+from nas_client.validation.scoring import TableScore, Validation
 
 VALIDATION, POINTS, CALIBRATION, FIGURE = "validation.json", "points.csv", "calibration.json", "correlation"
 COMPARISON = "comparison"
@@ -29,17 +37,17 @@ class ComparedTable(Record):
 
 
 class Comparison(Record):
-    """Several tables, judged on the same networks, which were measured as the first was (`comparison.json`)."""
+    """Several tables, scored on the same networks, which were measured as the first was (`comparison.json`)."""
 
     tables: tuple[ComparedTable, ...]
 
     @classmethod
     def of(cls, run: ValidationRun) -> Self:
         """That of a run, its tables in their order."""
-        pairs = zip(run.tables, run.judgements, strict=True)
+        pairs = zip(run.tables, run.scores, strict=True)
         tables = [
-            ComparedTable(table_id=table.info.id(), protocol=table.info.protocol, validation=judgement.validation)
-            for table, judgement in pairs
+            ComparedTable(table_id=table.info.id(), protocol=table.info.protocol, validation=score.validation)
+            for table, score in pairs
         ]
         return cls(tables=tuple(tables))
 
@@ -48,18 +56,19 @@ def write_report(run: ValidationRun, folder: Path) -> None:
     """Everything about the run's first table; and, where there are several, a comparison of all.
 
     Raises:
+        RunFolderError: the folder holds another kind of run.
         OSError: the folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    table, judgement = run.tables[0], run.judgements[0]
-    _write_json(folder / VALIDATION, judgement.validation)
-    calibration = CalibrationFile.of(table.info.id(), table.label(), table.info.scale, judgement.calibration)
+    begin_run(folder, "validation")
+    table, score = run.tables[0], run.scores[0]
+    _write_json(folder / VALIDATION, score.validation)
+    calibration = CalibrationFile.of(table.info.id(), table.label(), table.info.scale, score.calibration)
     _write_json(folder / CALIBRATION, calibration)
     write_points(run, folder / POINTS)
-    plot_validation(judgement, title(run, run.tables[:1]), folder / FIGURE)
+    plot_validation(score, title(run, run.tables[:1]), folder / FIGURE)
     if len(run.tables) > 1:
         names = [f"{table.info.protocol.value} ({table.info.id()[:8]})" for table in run.tables]
-        by_name = dict(zip(names, run.judgements, strict=True))
+        by_name = dict(zip(names, run.scores, strict=True))
         plot_comparison(by_name, title(run, run.tables), folder / COMPARISON)
         (folder / f"{COMPARISON}.md").write_text(comparison_table(by_name), encoding="utf-8")
         _write_json(folder / f"{COMPARISON}.json", Comparison.of(run))
@@ -72,14 +81,14 @@ def title(run: ValidationRun, tables: Sequence[LookupTable]) -> str:
     return f"{len(run.networks)} networks of {info.space.label()}\n{info.target.label()}; table {named}"
 
 
-def comparison_table(judgements: dict[str, Judgement]) -> str:
+def comparison_table(scores: dict[str, TableScore]) -> str:
     """A Markdown table: one row per table and estimate, the shared baseline of multiply-adds last."""
     lines = [
         "| table | estimate | Pearson (95 % interval) | Kendall τ | mean error | worst | within 5 % | slope | intercept |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_row(name, estimate, judgement) for name, judgement in judgements.items() for estimate in ("raw", "calibrated")]
-    lines.append(_row("none", "macs", next(iter(judgements.values()))))
+    lines += [_row(name, estimate, score) for name, score in scores.items() for estimate in ("raw", "calibrated")]
+    lines.append(_row("none", "macs", next(iter(scores.values()))))
     return "\n".join(lines) + "\n"
 
 
@@ -99,10 +108,10 @@ _COLUMNS = (
 
 
 def _rows(run: ValidationRun) -> Iterator[dict[str, object]]:
-    judgement = run.judgements[0]
-    calibrated, macs = judgement.calibrated.prediction, judgement.macs.prediction
+    score = run.scores[0]
+    calibrated, macs = score.calibrated.prediction, score.macs.prediction
     for index, (network, measurement) in enumerate(zip(run.networks, run.measurements, strict=True)):
-        summed = judgement.sums[index]
+        summed = score.sums[index]
         low_ms, high_ms = summed.interval_ms or (None, None)
         yield {
             "key": network.architecture.key(),
@@ -122,7 +131,7 @@ def _rows(run: ValidationRun) -> Iterator[dict[str, object]]:
             "calibrated_low_ms": float(calibrated.low_ms[index]),
             "calibrated_high_ms": float(calibrated.high_ms[index]),
             "macs_ms": float(macs.ms[index]),
-            "half": 1 if judgement.calibrated.first_half[index] else 2,
+            "half": 1 if score.calibrated.first_half[index] else 2,
             "architecture": canonical_json(network.architecture.model_dump(mode="json")),
         }
     for left in run.left_out:
@@ -135,8 +144,8 @@ def _rows(run: ValidationRun) -> Iterator[dict[str, object]]:
         }
 
 
-def _row(name: str, estimate: str, judgement: Judgement) -> str:
-    agreed = getattr(judgement.validation, estimate)
+def _row(name: str, estimate: str, score: TableScore) -> str:
+    agreed = getattr(score.validation, estimate)
     low, high = agreed.pearson_ci95
     shown = {"raw": "sum", "calibrated": "calibrated", "macs": "multiply-adds, fitted"}[estimate]
     return (
@@ -147,3 +156,50 @@ def _row(name: str, estimate: str, judgement: Judgement) -> str:
 
 def _write_json(path: Path, record: Record) -> None:
     path.write_text(json.dumps(record.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+AGAIN = "Validate it once more with `nas-client validate`, and name the folder that it writes."
+
+
+def read_validation(folder: Path, table: LookupTable) -> Validation:
+    """What a validation's folder says of a table and its sums, be it the one validated or one of several compared.
+
+    Raises:
+        TableMismatchError: the validation is of other tables.
+        InvalidSpecError: the file is damaged, or of an earlier release that did not keep this.
+        OSError: it cannot be opened.
+    """
+    path = folder / VALIDATION
+    first = Validation.parse_json(path.read_bytes(), source=str(path))
+    by_table = {first.table_id: first}
+    compared = (folder / COMPARISON).with_suffix(".json")
+    if compared.exists():
+        by_table |= {
+            one.table_id: one.validation for one in Comparison.parse_json(compared.read_bytes(), source=str(compared)).tables
+        }
+    table_id = table.info.id()
+    if table_id in by_table and by_table[table_id].sums is not None:
+        return by_table[table_id]
+    if first.table_id is None:
+        raise InvalidSpecError(f"{path} is of an earlier release, which did not keep how sums are biased", hint=AGAIN)
+    raise TableMismatchError(f"{path} is of table {', '.join(map(str, by_table))}, not of {table.label()}", hint=AGAIN)
+
+
+def published_validation(source: str, settings: ClientSettings) -> Validation | None:
+    """What the card of a published table says; None where the table is none, or its card has none.
+
+    Args:
+        source: of the table, as `load_table` takes it.
+        settings: where published tables are.
+
+    Raises:
+        InvalidSpecError: the card is damaged.
+        TableChoiceError: none is published under that name.
+    """
+    if "://" in source or not may_be_name(source):
+        return None
+    path = named_table(source, settings).with_suffix(CARD_SUFFIX)
+    if not path.exists():
+        return None
+    card = TableCard.parse_json(path.read_bytes(), source=str(path))
+    return None if card.validation is None else Validation.parse(card.validation, source=str(path))

@@ -1,28 +1,76 @@
-"""One validation: networks that a table can estimate, measured by the service that measured the table."""
+"""One validation: networks drawn from a search space, estimated by tables, and measured by the service that measured these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from models.networks.module import network_costs
+from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import TableMismatchError
+from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import Budget, Measurement
+from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
 from nas_client.errors import CalibrationError
-from nas_client.jobs import Watch, run_job
-from nas_client.service import ServiceClient
+from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.table import LookupTable
 from nas_client.uncertainty import sum_uncertainty
-from nas_client.validation.calibration import MIN_NETWORKS, Features
-from nas_client.validation.judge import Judgement, NamedNetwork, Sum, judge
-from nas_client.validation.networks import Network, describe, sample_networks
+from nas_client.validation.calibration import Features
+from nas_client.validation.fitting import MIN_NETWORKS
+from nas_client.validation.scoring import NamedNetwork, Sum, TableScore, score_sums
+
+DRAWS_IN_VAIN = 200
+"""Draws in a row that bring no new architecture, after which the space counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture and what is known of it before it is measured.
+
+    Attributes:
+        operators: the terms of its estimate, repeats included.
+        macs: multiply-adds of the whole network.
+    """
+
+    architecture: ArchitectureSpec
+    operators: tuple[OperatorSpec, ...]
+    macs: int
+
+
+def sample_networks(space: SearchSpace, count: int, *, seed: int) -> tuple[Network, ...]:
+    """Different random architectures of a space; the same for the same seed.
+
+    Raises:
+        InvalidSpecError: the space has fewer different architectures than asked for, as far as sampling shows.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, ArchitectureSpec] = {}
+    in_vain = 0
+    while len(found) < count:
+        architecture = space.sample(rng)
+        in_vain = in_vain + 1 if architecture.key() in found else 0
+        found[architecture.key()] = architecture
+        if in_vain > DRAWS_IN_VAIN:
+            raise InvalidSpecError(
+                f"{space.spec.label()} has hardly more than {len(found)} different networks; {count} were asked for",
+                hint="Ask for fewer.",
+            )
+    return tuple(describe(space, architecture) for architecture in found.values())
+
+
+def describe(space: SearchSpace, architecture: ArchitectureSpec) -> Network:
+    """What is known of an architecture without measuring it."""
+    plan = space.plan(architecture)
+    return Network(architecture, tuple(plan.operators()), network_costs(plan).macs)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A network that cannot be judged, and why."""
+    """A network that cannot be scored, and why."""
 
     network: Network
     reason: str
@@ -33,13 +81,13 @@ class ValidationRun:
     """What was measured, and what each table is worth on it.
 
     Attributes:
-        tables, judgements: in the same order, all on the same networks.
-        networks, measurements: what was judged, in the same order.
+        tables, scores: in the same order, all on the same networks.
+        networks, measurements: what was scored, in the same order.
         left_out: the networks of the sample that were not.
     """
 
     tables: tuple[LookupTable, ...]
-    judgements: tuple[Judgement, ...]
+    scores: tuple[TableScore, ...]
     networks: tuple[Network, ...]
     measurements: tuple[Measurement, ...]
     left_out: tuple[LeftOut, ...]
@@ -55,7 +103,7 @@ def validate(
     watch: Watch,
     named: Sequence[ArchitectureSpec] = (),
 ) -> ValidationRun:
-    """Sample networks, have them measured as the first table was, and judge every table on them.
+    """Sample networks, have them measured as the first table was, and score every table on them.
 
     Args:
         service: measures on the tables' target.
@@ -63,8 +111,8 @@ def validate(
         architectures: how many networks to sample.
         budget: for each network's measurement.
         seed: draws the sample and the halves.
-        watch: told of the job's progress.
-        named: further architectures, measured beside the sample and judged by what is fitted on it.
+        watch: receives the job's progress.
+        named: further architectures, measured beside the sample and predicted by what is fitted on it.
 
     Raises:
         TableMismatchError: a table or named architecture is of another search space or target than the first or the service.
@@ -85,21 +133,21 @@ def validate(
     asked, lacking = _estimable([describe(space, architecture) for architecture in named], tables)
     for left in lacking:
         raise CalibrationError(f"{left.network.architecture.label()}: {left.reason}", hint=first.measuring_advice())
-    judged: list[tuple[Network, Measurement]] = []
+    scored: list[tuple[Network, Measurement]] = []
     results = _measure(service, first, [*wanted, *asked], budget, watch)
     for network, result in zip(wanted, results[: len(wanted)], strict=True):
         if result is not None and result.value_ms is not None:
-            judged.append((network, result))
+            scored.append((network, result))
         else:
             reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
             left_out.append(LeftOut(network, reason))
-    _require_enough(len(judged), left_out)
+    _require_enough(len(scored), left_out)
     tables = [LookupTable(service.table(table.info.id())) for table in tables]  # the job may have moved their scale
-    networks = tuple(network for network, _ in judged)
-    measurements = tuple(measurement for _, measurement in judged)
+    networks = tuple(network for network, _ in scored)
+    measurements = tuple(measurement for _, measurement in scored)
     own = [(network, _measured(network, result)) for network, result in zip(asked, results[len(wanted) :], strict=True)]
-    judgements = tuple(_with_named(_judge(table, networks, measurements, seed), table, own) for table in tables)
-    return ValidationRun(tuple(tables), judgements, networks, measurements, tuple(left_out))
+    scores = tuple(_with_named(_score(table, networks, measurements, seed), table, own) for table in tables)
+    return ValidationRun(tuple(tables), scores, networks, measurements, tuple(left_out))
 
 
 def _estimable(sample: Sequence[Network], tables: Sequence[LookupTable]) -> tuple[list[Network], list[LeftOut]]:
@@ -119,7 +167,7 @@ def _require_enough(count: int, left_out: Sequence[LeftOut]) -> None:
     if count < needed:
         reason = f"; the first is left out because: {left_out[0].reason}" if left_out else ""
         raise CalibrationError(
-            f"{count} networks are too few to fit on one half and judge on the other; {needed} are needed{reason}",
+            f"{count} networks are too few to fit on one half and score on the other; {needed} are needed{reason}",
             hint="Sample more architectures, or complete the table.",
         )
 
@@ -147,14 +195,14 @@ def _measured(network: Network, result: Measurement | None) -> Measurement:
     return result
 
 
-def _with_named(judgement: Judgement, table: LookupTable, own: Sequence[tuple[Network, Measurement]]) -> Judgement:
-    named = tuple(_named(judgement, table, network, measurement) for network, measurement in own)
-    return replace(judgement, validation=judgement.validation.model_copy(update={"named": named}))
+def _with_named(score: TableScore, table: LookupTable, own: Sequence[tuple[Network, Measurement]]) -> TableScore:
+    named = tuple(_named(score, table, network, measurement) for network, measurement in own)
+    return replace(score, validation=score.validation.model_copy(update={"named": named}))
 
 
-def _named(judgement: Judgement, table: LookupTable, network: Network, measurement: Measurement) -> NamedNetwork:
+def _named(score: TableScore, table: LookupTable, network: Network, measurement: Measurement) -> NamedNetwork:
     summed = sum_of(network, table)
-    prediction = judgement.calibration.predict(Features.of([summed.ms], [summed.terms]))
+    prediction = score.calibration.predict(Features.of([summed.ms], [summed.terms]))
     assert measurement.value_ms is not None  # see _measured
     return NamedNetwork(
         architecture=network.architecture.key(),
@@ -183,9 +231,9 @@ def sum_of(network: Network, table: LookupTable) -> Sum:
     )
 
 
-def _judge(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> Judgement:
+def _score(table: LookupTable, networks: Sequence[Network], measurements: Sequence[Measurement], seed: int) -> TableScore:
     sums = [sum_of(network, table) for network in networks]
     macs = [network.macs for network in networks]
-    return judge(
+    return score_sums(
         sums, macs, measurements, seed=seed, table=table.verdict, table_id=table.info.id(), threads=table.info.target.threads
     )

@@ -18,7 +18,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.weights import PUBLISHED_WEIGHTS
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from tests.benchmarks.published_way import PublishedWay, Width, sampled, weighted
 from tests.support.graph_reference import made_up_ms
 

@@ -11,7 +11,7 @@ import torch
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from nas_client.data.transforms import Batch
-from nas_client.search.randomness import RngKey
+from nas_client.search.progress import RngKey
 from tests.support.searches import prepared, small, small_table
 
 MOST_SHARE = 0.01

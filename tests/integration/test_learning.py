@@ -10,9 +10,8 @@ from nas_client.runs.journal import read_journal
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
 from nas_client.train.evaluation import evaluate
-from nas_client.train.folder import Trained, load_trained
+from nas_client.train.folder import EpochRecord, Trained, load_trained
 from nas_client.train.networks import seeded_network
-from nas_client.train.records import EpochRecord
 from nas_client.train.run import train
 from nas_client.train.weights import copy_of
 from tests.support.trainings import small_architecture

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas_client.cli.options import INTERRUPTED
+from nas_client.cli.arguments import INTERRUPTED
 from nas_client.runs.journal import read_journal
-from nas_client.train.folder import load_trained
-from nas_client.train.records import EpochRecord
+from nas_client.train.folder import EpochRecord, load_trained
 from nas_client.train.run import train
 from tests.support.repository import ROOT
 from tests.support.trainings import small_architecture, small_config

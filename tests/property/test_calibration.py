@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_client.errors import CalibrationError
-from nas_client.validation.calibration import MIN_NETWORKS, Calibration, Features, Term, cross_fit, fit
+from nas_client.validation.calibration import Calibration, Features, Term
+from nas_client.validation.fitting import MIN_NETWORKS, cross_fit, fit
 
 seeds = st.integers(0, 2**32 - 1)
 factors = st.floats(1e-9, 1e9)

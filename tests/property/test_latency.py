@@ -16,7 +16,7 @@ from nas_client.latency.decoupled import DecoupledLatency, Terms
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.weights import Weights
+from nas_client.latency.sensitivity import Weights
 from tests.property.latency_graphs import Case, cases, probabilities
 from tests.support.graph_reference import Probabilities, enumerated_ms, made_up_ms
 

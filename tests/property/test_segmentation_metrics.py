@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_client.data.classes import IGNORE
 from nas_client.errors import ShapeError
-from nas_client.train.metrics import ConfusionMatrix, segmentation_metrics
+from nas_client.train.predictions import ConfusionMatrix, segmentation_metrics
 
 CLASSES = 4
 Pixels = list[tuple[int, int]]

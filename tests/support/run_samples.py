@@ -12,14 +12,15 @@ from models.spec.base import Record
 from models.spec.measurements import ProtocolName
 from nas_client.data.classes import CITYSCAPES
 from nas_client.runs.config import write_config
+from nas_client.runs.manifest import begin_run
 from nas_client.search.branches import branches_label
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
 from nas_client.search.outcome import Candidate, SearchResult
 from nas_client.train.config import TrainConfig
 from nas_client.train.evaluation import Evaluation, MeasuredSpeed, NetworkCosts
-from nas_client.train.metrics import SegmentationMetrics
-from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.train.folder import EpochRecord, TrainResult
+from nas_client.train.predictions import SegmentationMetrics
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
 
@@ -108,6 +109,7 @@ def write_search(folder: Path, *, pretraining: int = 1, searching: int = 2, fini
     epochs = [search_epoch(epoch, searching=False) for epoch in range(pretraining)]
     epochs += [search_epoch(epoch) for epoch in range(searching)]
     write_lines(folder, list(epochs))
+    begin_run(folder, "search")
     write_config(SearchConfig(), folder / "config.yaml")
     if finished:
         (folder / "result.json").write_text(search_result(epochs[-1]).model_dump_json())
@@ -146,6 +148,7 @@ def write_training(folder: Path, architecture: ArchitectureSpec, *, mean_iou: fl
     ]
     write_lines(folder, list(records))
     (folder / "architecture.json").write_text(architecture.model_dump_json())
+    begin_run(folder, "training")
     write_config(TrainConfig(), folder / "config.yaml")
     result = TrainResult(
         architecture=architecture.key(),

@@ -17,7 +17,8 @@ from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.table import LookupTable
 from nas_client.uncertainty import sum_uncertainty
-from nas_client.validation.calibration import CalibrationFile, Features, fit
+from nas_client.validation.calibration import CalibrationFile, Features
+from nas_client.validation.fitting import fit
 from tests.support.client_command import Command
 from tests.support.fake_service import SPACE, make_table, network_ms, operator_ms
 

@@ -17,7 +17,8 @@ from models.spec.tables import OLD_SCALE, Table, TableInfo
 from nas_client.errors import CalibrationError
 from nas_client.estimates import estimate, read_calibration
 from nas_client.table import LookupTable
-from nas_client.validation.calibration import Calibration, CalibrationFile, Features, fit
+from nas_client.validation.calibration import Calibration, CalibrationFile, Features
+from nas_client.validation.fitting import fit
 from tests.support.fake_service import SCALE, SPACE, TARGET, make_table, network_ms, operator_ms
 from tests.support.reference import reference_file
 

@@ -11,10 +11,9 @@ from models.spec.measurements import Status
 from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobState
 from nas_client.errors import IncompatibleServiceError, JobFailedError, ServiceError
-from nas_client.jobs import run_job
-from nas_client.service import ServiceClient
+from nas_client.local_tables import TableCache
+from nas_client.service import ServiceClient, run_job
 from nas_client.settings import ClientSettings
-from nas_client.table_cache import TableCache
 from nas_client.transport import Transport
 from tests.support.fake_service import SPACE, FakeService, make_table, transport
 
@@ -94,7 +93,7 @@ def test_a_table_is_had_even_where_no_copy_can_be_kept(tmp_path: Path) -> None:
     with Client(transport(FakeService(TABLE)), tmp_path / "file") as client:
         assert client.table(TABLE_ID) == TABLE
     (notice,) = client.notices
-    assert notice.startswith(f"no copy of the table can be kept in {tmp_path / 'file'}")
+    assert notice.startswith(f"no copy of the table can be stored in {tmp_path / 'file'}")
 
 
 def test_what_is_no_table_is_refused_and_not_kept(tmp_path: Path) -> None:

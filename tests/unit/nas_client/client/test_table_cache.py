@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_client.table_cache import CachedTable, TableCache
+from nas_client.local_tables import CachedTable, TableCache
 
 URL, ID = "http://box:1", "0123456789abcdef"
 TABLE = CachedTable('"etag"', b"\x00line\nline\r\n\xff")
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 def test_only_the_latest_tables_are_kept(cache: TableCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_client.table_cache.MAX_TABLES", 3)
+    monkeypatch.setattr("nas_client.local_tables.MAX_TABLES", 3)
     for port in range(5):
         cache.put(f"http://box:{port}", ID, TABLE)
         os.utime(cache.path(f"http://box:{port}", ID), (port, port))

@@ -14,8 +14,9 @@ import pytest
 
 import nas_client.train.run as training
 from models.spec.errors import ExitCode
-from nas_client.cli.options import INTERRUPTED
-from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.cli.arguments import INTERRUPTED
+from nas_client.runs.manifest import begin_run
+from nas_client.train.folder import EpochRecord, TrainResult
 from tests.support.client_command import Command
 from tests.support.fake_service import SPACE, FakeService, network_ms, serving
 from tests.support.toy_space import ToySpace
@@ -73,7 +74,7 @@ def test_teacher_student_evaluation_and_export(nas_client: Command, tmp_path: Pa
     assert evaluated.code == ExitCode.DONE
     assert evaluated.document["architecture"] == small_architecture().key()
     assert evaluated.document["speed"] is None
-    assert {path.name for path in report.iterdir()} == {"evaluation.json", "confusion.csv", "predictions.png"}
+    assert {path.name for path in report.iterdir()} == {"run.json", "evaluation.json", "confusion.csv", "predictions.png"}
     assert json.loads((report / "evaluation.json").read_text()) == evaluated.document
     shown = nas_client("evaluate", "--run", student, "--weights", "final")
     assert "final weights, on 2 images of the val split of synthetic_streets" in shown.out
@@ -127,7 +128,7 @@ def test_what_cannot_be_trained_is_refused(nas_client: Command, tmp_path: Path, 
     assert "data set 'kitti'" in refused(nas_client, *train, "--set", "data.name=kitti")
     assert "cityscapes needs the folder" in refused(nas_client, *train, "--set", "data.name=cityscapes")
     assert "holds no training to resume" in refused(nas_client, *train, "--resume")
-    assert "there is no architecture.json" in refused(nas_client, *train, "--teacher", tmp_path)
+    assert "there is no run.json" in refused(nas_client, *train, "--teacher", tmp_path)
     eleven = architecture(tmp_path / "eleven.json", classes=11)
     assert "architecture has 11" in refused(nas_client, *train, "--architecture", eleven)
     assert not (tmp_path / "run").exists()
@@ -152,7 +153,8 @@ def test_a_divergence_is_said_and_told_from_bad_input(nas_client: Command, tmp_p
 
 
 def test_what_was_not_trained_cannot_be_evaluated_or_exported(nas_client: Command, tmp_path: Path) -> None:
-    assert "there is no architecture.json" in refused(nas_client, "evaluate", "--run", tmp_path)
-    assert "there is no architecture.json" in refused(nas_client, "export", "--run", tmp_path, "-o", tmp_path / "x.onnx")
+    assert "there is no run.json" in refused(nas_client, "evaluate", "--run", tmp_path)
+    assert "there is no run.json" in refused(nas_client, "export", "--run", tmp_path, "-o", tmp_path / "x.onnx")
+    begin_run(tmp_path, "training")
     architecture(tmp_path / "architecture.json")
     assert "no such checkpoint" in refused(nas_client, "evaluate", "--run", tmp_path)

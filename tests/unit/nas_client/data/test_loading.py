@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from nas_client.data.base import DataSettings, SegmentationDataset
+from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import Share, evaluation_batches, split_halves, training_batches
-from nas_client.data.registry import open_dataset
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import DatasetError
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from nas_client.data.base import DataSettings
-from nas_client.data.camvid import split_of
 from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE
-from nas_client.data.registry import open_dataset
+from nas_client.data.datasets import camvid_split, open_dataset
 from tests.support.data_layouts import SIZE, picture, write_bdd100k, write_camvid, write_cityscapes
 
 
@@ -57,8 +56,8 @@ def test_camvid_colours_become_eleven_classes(tmp_path: Path) -> None:
 
 def test_camvid_frames_are_split_as_in_the_literature() -> None:
     """101 of validation; the others by drive and, in the dusk drive, by time."""
-    assert sum(split_of(f"0016E5_{frame:05}") == "val" for frame in range(10_000)) == 101
+    assert sum(camvid_split(f"0016E5_{frame:05}") == "val" for frame in range(10_000)) == 101
     known = {"0001TP_006690": "train", "0001TP_008520": "train", "0001TP_008550": "test", "Seq05VD_f02610": "test"}
-    assert {stem: split_of(stem) for stem in known} == known
-    assert split_of("0016E5_00390") == split_of("0006R0_f00930") == "train"
-    assert split_of("holiday") is None
+    assert {stem: camvid_split(stem) for stem in known} == known
+    assert camvid_split("0016E5_00390") == camvid_split("0006R0_f00930") == "train"
+    assert camvid_split("holiday") is None

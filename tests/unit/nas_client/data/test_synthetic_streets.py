@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from nas_client.data.base import DataSettings, Sample, SegmentationDataset, Split
 from nas_client.data.classes import CITYSCAPES
-from nas_client.data.registry import open_dataset
+from nas_client.data.datasets import open_dataset
 
 
 def _open(split: Split = "train", **chosen: object) -> SegmentationDataset:

@@ -9,7 +9,7 @@ import pytest
 
 from models.spec.errors import UnknownNameError
 from nas_client.data.base import DataSettings, Split
-from nas_client.data.registry import dataset_names, open_dataset
+from nas_client.data.datasets import dataset_names, open_dataset
 from nas_client.errors import DatasetError
 from tests.support.data_layouts import SIZE, picture, save, write_camvid, write_cityscapes
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas_client.errors import ExperimentError
-from nas_client.experiments.commands import Command, is_finished, run_commands
+from nas_client.experiments.execution import Command, is_finished, run_commands
 from nas_client.experiments.spread import Spread
 
 PYTHON = (sys.executable, "-c")

@@ -13,15 +13,15 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.alike import BASELINES, Baseline, alike
-from nas_client.experiments.files import random_sentence
+from nas_client.experiments.artifacts import random_sentence
+from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
 from nas_client.search.outcome import IDLE_KINDS
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.records import TrainResult
+from nas_client.train.folder import TrainResult
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.run_samples import SPACE, decoded, write_search, write_training
@@ -54,7 +54,7 @@ def write_trained(folder: Path, search: Path, table: LookupTable, networks: int,
     student, teacher = (ArchitectureSpec.parse_json((search / f"{role}.json").read_bytes()) for role in ("student", "teacher"))
     named = {"teacher": teacher, "student": student}
     for baseline, prefix in BASELINES.items():
-        random, _ = alike(student, table, networks=networks, tolerance=0.1, seed=seed, baseline=baseline)
+        random, _ = latency_matched(student, table, networks=networks, tolerance=0.1, seed=seed, baseline=baseline)
         named |= {f"{prefix}{index}": network for index, network in enumerate(random)}
     for (name, network), iou in zip(named.items(), ious, strict=True):
         write_training(folder / f"seed{seed}" / name, network, mean_iou=iou)
@@ -65,17 +65,17 @@ def test_random_networks_are_as_fast_all_different_and_follow_from_the_seed(
     table: LookupTable, found: ArchitectureSpec, baseline: Baseline
 ) -> None:
     wanted_ms = estimate(found, table).sum_ms
-    networks, tried = alike(found, table, networks=6, tolerance=0.05, seed=3, baseline=baseline)
+    networks, tried = latency_matched(found, table, networks=6, tolerance=0.05, seed=3, baseline=baseline)
     assert len({network.key() for network in (found, *networks)}) == 7
     assert all(abs(estimate(network, table).sum_ms / wanted_ms - 1) <= 0.05 for network in networks)
     assert tried >= 6
-    assert alike(found, table, networks=6, tolerance=0.05, seed=3, baseline=baseline) == (networks, tried)
-    assert alike(found, table, networks=6, tolerance=0.05, seed=4, baseline=baseline)[0] != networks
+    assert latency_matched(found, table, networks=6, tolerance=0.05, seed=3, baseline=baseline) == (networks, tried)
+    assert latency_matched(found, table, networks=6, tolerance=0.05, seed=4, baseline=baseline)[0] != networks
 
 
 def test_decoded_networks_keep_no_operator_that_a_search_would_drop(table: LookupTable, found: ArchitectureSpec) -> None:
-    sampled, _ = alike(found, table, networks=20, tolerance=0.3, seed=3)
-    decoded_, _ = alike(found, table, networks=20, tolerance=0.3, seed=3, baseline="decoded")
+    sampled, _ = latency_matched(found, table, networks=20, tolerance=0.3, seed=3)
+    decoded_, _ = latency_matched(found, table, networks=20, tolerance=0.3, seed=3, baseline="decoded")
 
     def idle(network: ArchitectureSpec) -> bool:
         return any(kind in IDLE_KINDS for branch in network.branches for kind in branch.operators)
@@ -86,9 +86,9 @@ def test_decoded_networks_keep_no_operator_that_a_search_would_drop(table: Looku
 
 
 def test_too_few_of_that_latency_is_said(table: LookupTable, found: ArchitectureSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_client.experiments.alike.MOST_TRIES", 30)
+    monkeypatch.setattr("nas_client.experiments.latency_matched.MOST_TRIES", 30)
     with pytest.raises(ExperimentError, match=r"of 30 random architectures \d+ are estimated at .* ms ± 0%; 5 are needed"):
-        alike(found, table, networks=5, tolerance=1e-6, seed=0)
+        latency_matched(found, table, networks=5, tolerance=1e-6, seed=0)
 
 
 def test_found_students_are_compared_with_their_own_seeds_networks(tmp_path: Path, table: LookupTable) -> None:

@@ -17,7 +17,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.weights import PUBLISHED_WEIGHTS
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from tests.support.graph_reference import made_up_ms
 from tests.support.toy_space import ToySpace
 

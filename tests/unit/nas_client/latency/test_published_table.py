@@ -18,8 +18,7 @@ from nas_client.latency.coefficients import coefficients_of, gather
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.sensitivity import sensitivity
-from nas_client.latency.weights import Weights, solve_weights
+from nas_client.latency.sensitivity import Weights, sensitivity, solve_weights
 from nas_client.table import LookupTable, load_table
 from tests.support.fasterseg_recursion import Groups, Recursion
 from tests.support.reference import reference_file

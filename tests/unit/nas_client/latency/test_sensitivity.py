@@ -14,8 +14,7 @@ from nas_client.errors import ParameterError, SensitivityError
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters, Granularity, choice_counts
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.sensitivity import Sensitivity, sensitivity
-from nas_client.latency.weights import PUBLISHED_WEIGHTS, Weights, solve_weights
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Sensitivity, Weights, sensitivity, solve_weights
 from tests.support.graph_reference import made_up_ms
 from tests.support.toy_space import ToySpace
 

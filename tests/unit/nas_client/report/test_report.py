@@ -13,14 +13,14 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.verdicts import Reason, TrustLevel, Verdict
 from nas_client.estimates import estimate
+from nas_client.experiments.artifacts import write_collapse
 from nas_client.experiments.collapse import collapse
-from nas_client.experiments.files import write_collapse
-from nas_client.report.blocks import Grid, Section, Text
-from nas_client.report.page import render
-from nas_client.report.whole import report
+from nas_client.report.blocks import Grid, Section, Text, render
+from nas_client.report.page import report
+from nas_client.runs.manifest import begin_run
 from nas_client.table import LookupTable
-from nas_client.validation.judge import NamedNetwork, PlainAgreement, Validation
 from nas_client.validation.metrics import agreement
+from nas_client.validation.scoring import NamedNetwork, PlainAgreement, Validation
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.run_samples import SPACE, decoded, evaluation, write_search, write_training
@@ -80,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_training(folder / "student", student, mean_iou=0.31)
     write_training(folder / "teacher", teacher, mean_iou=0.35)
     for name, network, latency_ms in (("student", student, 2.0), ("teacher", teacher, None)):
-        (folder / "evaluation" / name).mkdir(parents=True)
+        begin_run(folder / "evaluation" / name, "evaluation")
         evaluated = evaluation(network, latency_ms=latency_ms, mean_iou=0.33)
         (folder / "evaluation" / name / "evaluation.json").write_text(evaluated.model_dump_json())
     Image.new("RGB", (4, 2)).save(folder / "evaluation" / "student" / "predictions.png")
@@ -106,6 +106,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         verdict=Verdict.of([why]),
         plain=PlainAgreement(networks=4, raw=agreed, scaled_over_plain=0.987),
     )
+    begin_run(folder, "validation")
     (folder / "validation.json").write_text(validation.model_dump_json())
     return folder
 
@@ -250,6 +251,15 @@ def test_a_folder_with_nothing_in_it_is_refused(nas_client: Command, tmp_path: P
     assert ended.code == ExitCode.BAD_INPUT
     assert "nothing to report on" in ended.err
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_run_that_does_not_say_what_it_is_is_refused(nas_client: Command, tmp_path: Path) -> None:
+    write_search(tmp_path / "search")
+    (tmp_path / "search" / "run.json").unlink()
+    ended = nas_client("report", tmp_path, "-o", tmp_path / "report.html")
+    assert ended.code == ExitCode.BAD_INPUT
+    assert "has epochs.jsonl, but no run.json" in ended.err
+    assert '"kind": "search"' in ended.err
 
 
 def test_no_folder_at_all_is_refused(nas_client: Command, tmp_path: Path) -> None:

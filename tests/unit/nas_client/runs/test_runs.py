@@ -11,9 +11,8 @@ import torch
 
 from models.spec.base import Record
 from nas_client.errors import DivergenceError
-from nas_client.runs.divergence import require_finite
 from nas_client.runs.journal import Journal, read_journal
-from nas_client.runs.stopping import StopRequest
+from nas_client.runs.stopping import StopRequest, require_finite
 
 
 class Line(Record):

@@ -17,9 +17,10 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, MissingEntryError, TableMismatchError
 from models.spec.tables import Table
 from nas_client.data.base import CheckProgress
-from nas_client.data.synthetic_streets import SyntheticStreets
-from nas_client.errors import CheckpointError, DatasetError, DivergenceError, ShapeError
+from nas_client.data.datasets import SyntheticStreets
+from nas_client.errors import CheckpointError, DatasetError, DivergenceError, RunFolderError, ShapeError
 from nas_client.runs.journal import read_journal
+from nas_client.runs.manifest import begin_run, read_manifest
 from nas_client.runs.processes import Processes
 from nas_client.search.cosearch import LAST, PRETRAINED, CoSearch, search
 from nas_client.search.epochs import Phase, SearchEpoch
@@ -192,8 +193,20 @@ def test_pretrained_weights_of_another_space_are_refused(tmp_path: Path, finishe
     wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
     with pytest.raises(CheckpointError, match="is not that of"):
         search(small(), small_table(wider), tmp_path / "other", pretrained=finished[0])
-    with pytest.raises(CheckpointError, match=rf"{PRETRAINED}\.pt: no such checkpoint"):
+    with pytest.raises(RunFolderError, match=r"nowhere holds no run: there is no run\.json"):
         search(small(), small_table(), tmp_path / "other", pretrained=tmp_path / "nowhere")
+    begin_run(tmp_path / "empty", "search")
+    with pytest.raises(CheckpointError, match=rf"{PRETRAINED}\.pt: no such checkpoint"):
+        search(small(), small_table(), tmp_path / "other", pretrained=tmp_path / "empty")
+
+
+def test_a_folder_says_that_it_holds_a_search_and_no_other_run_takes_one(
+    tmp_path: Path, finished: tuple[Path, SearchResult]
+) -> None:
+    assert read_manifest(finished[0]).kind == "search"
+    begin_run(tmp_path / "other", "training")
+    with pytest.raises(RunFolderError, match="holds a run of kind training, not search"):
+        search(small(), small_table(), tmp_path / "other", resume=True)
 
 
 @pytest.mark.parametrize("broken", ["weights", "alpha"])

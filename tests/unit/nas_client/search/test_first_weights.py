@@ -11,13 +11,13 @@ from models.networks.module import build_network
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
-from nas_client.errors import CheckpointError
+from nas_client.errors import CheckpointError, RunFolderError
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.runs.checkpoints import Checkpoints
+from nas_client.runs.manifest import begin_run
 from nas_client.search.cosearch import LAST, search
-from nas_client.search.derivation import probabilities
 from nas_client.search.first_weights import supernet_weights
-from nas_client.search.outcome import SearchResult
+from nas_client.search.outcome import SearchResult, probabilities
 from tests.support.searches import SPACE, small, small_table
 
 
@@ -54,6 +54,7 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
     logits["alpha"][:, 1] = 5.0
     logits["alpha"][2, 0] = 9.0  # layer 2 at the finest scale, whose rows are first
     state = {"supernet": supernet.state_dict(), "networks": {"student": logits}}
+    begin_run(tmp_path, "search")
     Checkpoints(tmp_path).save(LAST, {"learner": state}, small())
     given = probabilities(ArchitectureParameters(space.parameter_shapes(), **logits))
     architecture = space.decode(given, branches=(8,))
@@ -72,11 +73,13 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
 def test_what_does_not_belong_to_the_search_is_refused(finished: tuple[Path, SearchResult], tmp_path: Path) -> None:
     folder, result = finished
     student = result.architecture("student")
+    begin_run(tmp_path / "empty", "search")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        supernet_weights(tmp_path, SPACE, "student", student)
-    Checkpoints(tmp_path).save(LAST, {"network": {}}, small())
-    with pytest.raises(CheckpointError, match="holds a run, but no search"):
-        supernet_weights(tmp_path, SPACE, "student", student)
+        supernet_weights(tmp_path / "empty", SPACE, "student", student)
+    begin_run(tmp_path / "training", "training")
+    Checkpoints(tmp_path / "training").save(LAST, {"network": {}}, small())
+    with pytest.raises(RunFolderError, match="holds a run of kind training, not search"):
+        supernet_weights(tmp_path / "training", SPACE, "student", student)
     with pytest.raises(InvalidSpecError, match="role 'pupil' is not one of student, teacher"):
         supernet_weights(folder, SPACE, "pupil", student)
     kinds = tuple("zoomed_conv3x3_x2" if kind == "conv3x3" else "conv3x3" for kind in student.branches[0].operators)

@@ -13,7 +13,7 @@ from models.spec.errors import ExitCode
 from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
-from nas_client.data.synthetic_streets import SyntheticStreets
+from nas_client.data.datasets import SyntheticStreets
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
 from tests.support.client_command import Command
@@ -99,7 +99,7 @@ def test_stopped_by_a_signal(
         (["--set", "search.epoch=1"], "search.epoch"),
         (["--set", "latency.mode=decoupeld"], "decoupeld"),
         (["--set", "space={name: fasterseg, input_size: [64, 128]}"], "input_size"),
-        (["--pretrained", "nowhere"], "no such checkpoint"),
+        (["--pretrained", "nowhere"], "nowhere holds no run"),
     ],
 )
 def test_bad_input(nas_client: Command, arguments: list[object], tmp_path: Path, changed: list[str], said: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_client.data.transforms import Batch
 from nas_client.search.learner import Learner
-from nas_client.search.randomness import RngKey, Stream
+from nas_client.search.progress import RngKey, Stream
 from tests.support.searches import prepared, small
 
 PLACE = RngKey(seed=5, phase=1)

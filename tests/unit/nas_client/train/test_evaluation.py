@@ -13,15 +13,14 @@ from models.operators.costs import operator_costs
 from models.spaces.registry import space_of
 from models.spec.measurements import ProtocolName
 from nas_client.data.base import DataSettings, SegmentationDataset
-from nas_client.data.registry import open_dataset
+from nas_client.data.datasets import open_dataset
 from nas_client.errors import TrainingError
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.train.evaluation import Evaluated, Evaluation, MeasuredSpeed, evaluate, measure_speed
+from nas_client.train.evaluation_files import prediction_grid, write_evaluation
 from nas_client.train.folder import Trained
 from nas_client.train.networks import seeded_network
-from nas_client.train.pictures import prediction_grid
-from nas_client.train.report import write_evaluation
 from nas_client.train.weights import copy_of
 from nas_client.transport import Transport
 from tests.support.fake_service import SPACE, TARGET, FakeService, network_ms, transport

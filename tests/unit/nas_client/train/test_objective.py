@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from nas_client.train.config import HardPixels, LossConfig
-from nas_client.train.losses import distillation, hard_pixel_cross_entropy
+from nas_client.train.losses import distillation, hard_pixel_cross_entropy, objective
 from nas_client.train.networks import Scores
-from nas_client.train.objective import objective
 
 LOSSES = LossConfig(auxiliary=0.4, distillation=2.0, hard_pixels=HardPixels(threshold=0.3), teacher_temperature=3.0)
 

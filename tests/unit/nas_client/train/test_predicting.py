@@ -8,11 +8,10 @@ from torch import Tensor
 from models.networks.module import build_network
 from models.spaces.registry import plan_at
 from nas_client.data.base import DataSettings
-from nas_client.data.registry import open_dataset
+from nas_client.data.datasets import open_dataset
 from nas_client.data.transforms import EvaluationTransform
-from nas_client.train.metrics import ConfusionMatrix
 from nas_client.train.networks import seeded_network
-from nas_client.train.predicting import Predictor, confusion
+from nas_client.train.predictions import ConfusionMatrix, Predictor, confusion
 from nas_client.train.weights import copy_of
 from tests.support.trainings import small_architecture
 

@@ -17,18 +17,25 @@ from torch import nn
 from models.networks.module import Network
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
-from nas_client.data.synthetic_streets import SyntheticStreets
+from nas_client.data.datasets import SyntheticStreets
 from nas_client.data.transforms import EvaluationTransform
-from nas_client.errors import CheckpointError, DatasetError, DivergenceError, TrainingError
+from nas_client.errors import CheckpointError, DatasetError, DivergenceError, RunFolderError, TrainingError
 from nas_client.runs.config import read_config
 from nas_client.runs.journal import read_journal
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
-from nas_client.train.folder import Trained, load_trained, read_architecture, read_result, read_train_config
+from nas_client.train.folder import (
+    EpochRecord,
+    Trained,
+    TrainResult,
+    load_trained,
+    read_architecture,
+    read_result,
+    read_train_config,
+)
 from nas_client.train.losses import distillation
 from nas_client.train.networks import TrainableNetwork
-from nas_client.train.predicting import Predictor, confusion
-from nas_client.train.records import EpochRecord, TrainResult
+from nas_client.train.predictions import Predictor, confusion
 from nas_client.train.run import train
 from nas_client.train.weights import copy_of
 from tests.support.trainings import small_architecture, small_config
@@ -298,7 +305,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, data: TrainingDa
     (tmp_path / "architecture.json").write_text(TEACHER.model_dump_json())
     with pytest.raises(CheckpointError, match=r"best\.pt: not the weights of"):
         load_trained(tmp_path)
-    with pytest.raises(TrainingError, match="there is no architecture"):
+    with pytest.raises(RunFolderError, match="there is no run"):
         load_trained(tmp_path / "elsewhere")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from nas_client.train.schedules import poly_factor
+from nas_client.train.config import poly_factor
 
 
 def test_it_falls_from_one_to_zero() -> None:

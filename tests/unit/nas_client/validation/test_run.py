@@ -24,9 +24,8 @@ from nas_client.settings import ClientSettings
 from nas_client.table import LookupTable
 from nas_client.transport import Transport
 from nas_client.validation.calibration import CalibrationFile
-from nas_client.validation.networks import sample_networks
 from nas_client.validation.report import Comparison, comparison_table, write_report
-from nas_client.validation.run import ValidationRun, validate
+from nas_client.validation.run import ValidationRun, sample_networks, validate
 from tests.support.fake_service import (
     JITTER,
     SCALE,
@@ -95,15 +94,15 @@ def test_every_network_is_measured_as_the_table_was() -> None:
 def test_named_networks_are_measured_beside_the_sample_and_judged_by_its_fit() -> None:
     own, drawn = sample_networks(TOY, 1, seed=99)[0].architecture, sample_networks(TOY, 40, seed=0)[0].architecture
     service = FakeService(TABLE.table)
-    (judgement,) = run(service, named=(own, drawn))[0].judgements
-    (plain,) = run(FakeService(TABLE.table))[0].judgements
-    assert judgement.calibration == plain.calibration  # no fit sees them
+    (score,) = run(service, named=(own, drawn))[0].scores
+    (plain,) = run(FakeService(TABLE.table))[0].scores
+    assert score.calibration == plain.calibration  # no fit sees them
     (job,) = service.created.values()
     assert len(job.request.workloads) == 41  # one of them is in the sample, and measured once
-    named = judgement.validation.named
+    named = score.validation.named
     assert [network.architecture for network in named] == [own.key(), drawn.key()]
     for network, architecture in zip(named, (own, drawn), strict=True):
-        expected = estimate(architecture, TABLE, judgement.calibration)
+        expected = estimate(architecture, TABLE, score.calibration)
         assert network.measured_ms == network_ms(architecture)
         assert network.sum_ms == pytest.approx(expected.sum_ms)
         assert network.calibrated_ms == pytest.approx(expected.calibrated_ms)
@@ -125,8 +124,8 @@ def test_a_named_network_of_another_space_is_refused() -> None:
 
 
 def test_judgements_see_the_scale_and_what_it_leaves() -> None:
-    (judgement,) = run(FakeService(TABLE.table))[0].judgements
-    validation = judgement.validation
+    (score,) = run(FakeService(TABLE.table))[0].scores
+    validation = score.validation
     assert validation.architectures == 40
     assert validation.raw.pearson > 0.999
     assert validation.raw.mape == pytest.approx(1 - 1 / SLOWER, abs=JITTER)
@@ -137,8 +136,8 @@ def test_judgements_see_the_scale_and_what_it_leaves() -> None:
 
 
 def test_sums_that_miss_by_7_percent_are_not_covered_until_the_others_correct_them() -> None:
-    (judgement,) = run(FakeService(TABLE.table))[0].judgements
-    coverage, sums = judgement.validation.coverage, judgement.validation.sums
+    (score,) = run(FakeService(TABLE.table))[0].scores
+    coverage, sums = score.validation.coverage, score.validation.sums
     assert coverage is not None
     assert sums is not None
     assert sums.bias == pytest.approx(SLOWER - 1, abs=JITTER / 2)
@@ -150,7 +149,7 @@ def test_a_busy_machine_is_told_though_sums_agree() -> None:
     """Networks that do not repeat end in no verdict but the worst."""
     service = FakeService(TABLE.table)
     service.spread = 1.1
-    validation = run(service)[0].judgements[0].validation
+    validation = run(service)[0].scores[0].validation
     assert validation.raw.pearson > 0.999
     assert validation.verdict is not None
     assert validation.verdict.level is TrustLevel.UNUSABLE
@@ -170,7 +169,7 @@ def test_a_busy_machine_is_told_though_sums_agree() -> None:
 def test_scaled_latencies_are_held_against_plain_ones(plain: float, level: TrustLevel, text: str) -> None:
     service = FakeService(TABLE.table)
     service.plain = plain
-    validation = run(service)[0].judgements[0].validation
+    validation = run(service)[0].scores[0].validation
     assert validation.plain is not None
     assert validation.verdict is not None
     assert validation.plain.scaled_over_plain == pytest.approx(1 / plain)
@@ -182,7 +181,7 @@ def test_networks_that_do_not_tell_plain_latencies_are_judged_without() -> None:
     service = FakeService(TABLE.table)
     measured = service._measure
     service._measure = lambda workload: measured(workload).model_copy(update={"plain_ms": None})  # type: ignore[method-assign]
-    validation = run(service)[0].judgements[0].validation
+    validation = run(service)[0].scores[0].validation
     assert validation.plain is None
     assert validation.verdict is not None
     assert validation.verdict.level is TrustLevel.TRUSTWORTHY
@@ -194,7 +193,7 @@ def test_a_scale_that_the_job_moved_is_the_one_of_sums_and_calibration() -> None
     entries = tuple(entry.model_copy(update={"value_ms": 2 * (entry.value_ms or 0)}) for entry in TABLE.table.entries)
     found, _ = run(FakeService(Table(info=TABLE.info.model_copy(update={"scale": moved}), entries=entries)))
     assert found.tables[0].info.scale == moved
-    assert found.judgements[0].sums[0].ms == pytest.approx(2 * sum(map(operator_ms, found.networks[0].operators)))
+    assert found.scores[0].sums[0].ms == pytest.approx(2 * sum(map(operator_ms, found.networks[0].operators)))
 
 
 def test_repeatability_is_unknown_without_rounds() -> None:
@@ -205,7 +204,7 @@ def test_repeatability_is_unknown_without_rounds() -> None:
         return single(workload).model_copy(update={"rounds": 1, "between_round_spread": 0.0})
 
     service._measure = in_one_round  # type: ignore[method-assign, assignment]
-    assert run(service)[0].judgements[0].validation.repeatability is None
+    assert run(service)[0].scores[0].validation.repeatability is None
 
 
 def test_networks_that_fail_are_left_out_with_their_reason() -> None:
@@ -214,7 +213,7 @@ def test_networks_that_fail_are_left_out_with_their_reason() -> None:
     service.failing = {unlucky.architecture.key()}
     found, _ = run(service)
     assert [(left.network, left.reason) for left in found.left_out] == [(unlucky, "out_of_memory: it does not fit")]
-    assert len(found.networks) == found.judgements[0].validation.architectures == 39
+    assert len(found.networks) == found.scores[0].validation.architectures == 39
 
 
 def test_networks_that_the_table_cannot_estimate_are_not_measured() -> None:
@@ -270,7 +269,7 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
     found, _ = run(service)
     write_report(found, tmp_path / "report")
     names = {path.name for path in (tmp_path / "report").iterdir()}
-    assert names == {"validation.json", "points.csv", "calibration.json", "correlation.png", "correlation.svg"}
+    assert names == {"run.json", "validation.json", "points.csv", "calibration.json", "correlation.png", "correlation.svg"}
 
     document = json.loads((tmp_path / "report" / "validation.json").read_text())
     measures = {"pearson", "pearson_ci95", "spearman", "kendall", "mape", "rmse_ms", "bias_ms", "worst_error", "slope"} | {
@@ -284,7 +283,7 @@ def test_the_report_holds_every_number(tmp_path: Path) -> None:
     assert document["plain"]["raw"]["mape"] == document["raw"]["mape"], "plain and scaled are the same here"
     assert document["named"] == []
     assert all(set(document[name]) == measures for name in ("raw", "calibrated", "macs"))
-    assert document["raw"]["pearson"] == found.judgements[0].validation.raw.pearson
+    assert document["raw"]["pearson"] == found.scores[0].validation.raw.pearson
 
     with (tmp_path / "report" / "points.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -324,7 +323,7 @@ def test_two_tables_are_compared_on_the_same_networks(tmp_path: Path) -> None:
     other = isolated()
     service = FakeService(TABLE.table, other.table)
     found, _ = run(service, TABLE, other)
-    good, bad = (judgement.validation for judgement in found.judgements)
+    good, bad = (score.validation for score in found.scores)
     assert len(service.created) == 1, "the networks are measured once"
     assert good.macs == bad.macs, "the baseline knows nothing of tables"
     assert bad.calibrated.mape > good.calibrated.mape
@@ -335,7 +334,7 @@ def test_two_tables_are_compared_on_the_same_networks(tmp_path: Path) -> None:
     assert f"{bad.raw.mape:.2%}" in lines[4]
     assert lines[4].startswith(f"| isolated ({other.info.id()[:8]}) | sum |")
     assert len({line.count("|") for line in lines}) == 1
-    assert comparison_table({"one": found.judgements[0]}).count("\n") == 5
+    assert comparison_table({"one": found.scores[0]}).count("\n") == 5
     compared = Comparison.parse_json((tmp_path / "comparison.json").read_bytes()).tables
     assert [table.protocol for table in compared] == [ProtocolName.IN_CONTEXT, ProtocolName.ISOLATED]
     assert [table.table_id for table in compared] == [TABLE.info.id(), other.info.id()]

@@ -16,7 +16,7 @@ from models.spaces.registry import create_space
 from models.spec.errors import ErrorCode
 from models.spec.measurements import Budget
 from nas_client.errors import ServiceError
-from nas_client.measuring import measure
+from nas_client.estimates import measure
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport

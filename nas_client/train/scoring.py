@@ -1,4 +1,4 @@
-"""Which weights a training keeps: it validates them, and remembers the best."""
+"""Which weights a training saves: those with the best mIoU so far, and the last."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from torch import nn
 
 from nas_client.runs.processes import Processes
 from nas_client.train.data import TrainingData, epoch_batches
-from nas_client.train.folder import BEST, FINAL, save_weights
-from nas_client.train.metrics import SegmentationMetrics
+from nas_client.train.folder import BEST, FINAL, Recipe, save_weights
 from nas_client.train.networks import TrainableNetwork
-from nas_client.train.predicting import Predictor, confusion
-from nas_client.train.records import Recipe
+from nas_client.train.predictions import Predictor, SegmentationMetrics, confusion
 from nas_client.train.weights import State, copy_of, recalibrate
 
 
-class Judge:
-    """Validates the weights of a training, and keeps them on disk.
+class Scorer:
+    """Validates the weights of a training, and saves the best and the last.
 
     Args:
         recipe: of the training.
@@ -39,14 +37,14 @@ class Judge:
         self.best: SegmentationMetrics | None = None
         self.latest: SegmentationMetrics | None = None
 
-    def due(self, epoch: int) -> bool:
+    def validates_after(self, epoch: int) -> bool:
         """Whether there is a validation after that many epochs."""
         return epoch % self._config.validation.every == 0 or self._ends(epoch)
 
-    def judge(self, network: nn.Module, epoch: int) -> bool:
+    def score(self, network: nn.Module, epoch: int) -> bool:
         """Validate the weights of the network, or of a moving average, as they are after that many epochs.
 
-        They are kept on disk where they are the best so far, which is what this returns, and after the last epoch.
+        They are saved where they are the best so far, which is what this returns, and after the last epoch.
         """
         weights = self._weights(network)
         self.latest = self._validate(weights)

@@ -1,4 +1,4 @@
-"""Random architectures as fast as a given one."""
+"""Random architectures whose estimated latency matches that of a given one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nas_client.table import LookupTable
 
 Baseline = Literal["sampled", "decoded"]
 BASELINES: Mapping[Baseline, str] = {"sampled": "random", "decoded": "decoded"}
-"""By which random networks a student is judged, and what the folders of their trainings are called."""
+"""The kinds of random networks that a student is compared with, and what the folders of their trainings are called."""
 
 MOST_TRIES = 20_000
 """Samples drawn for the random networks of one seed, before it is given up."""
 
 
-def alike(
+def latency_matched(
     found: ArchitectureSpec, table: LookupTable, *, networks: int, tolerance: float, seed: int, baseline: Baseline = "sampled"
 ) -> tuple[tuple[ArchitectureSpec, ...], int]:
     """Random architectures whose estimate is that of the found one up to the tolerance; and how many were drawn for them.
@@ -39,17 +39,17 @@ def alike(
     wanted_ms = estimate(found, table).sum_ms
     rng = np.random.default_rng(seed)
     draw = partial(_decoded, space, rng) if baseline == "decoded" else partial(space.sample, rng)
-    kept: dict[str, ArchitectureSpec] = {}
+    matched: dict[str, ArchitectureSpec] = {}
     for tries in range(1, MOST_TRIES + 1):
         sample = draw()
         sample_ms = sum(map(table.lookup, space.architecture_operators(sample)))
         if sample.key() != found.key() and abs(sample_ms - wanted_ms) <= tolerance * wanted_ms:
-            kept.setdefault(sample.key(), sample)
-            if len(kept) == networks:
-                return tuple(kept.values()), tries
+            matched.setdefault(sample.key(), sample)
+            if len(matched) == networks:
+                return tuple(matched.values()), tries
     range_ms = f"{wanted_ms:.4g} ms ± {tolerance:.0%}"
     raise ExperimentError(
-        f"of {MOST_TRIES} random architectures {len(kept)} are estimated at {range_ms}; {networks} are needed",
+        f"of {MOST_TRIES} random architectures {len(matched)} are estimated at {range_ms}; {networks} are needed",
         hint="Ask for fewer networks, or for a larger tolerance.",
     )
 

@@ -1,10 +1,12 @@
-"""Options that several commands share, each said once, and what they stand for.
+"""What several commands share: options, each defined once, what they stand for, and a job's progress.
 
-HTTP, numpy and torch are imported when a command runs, here and in the commands: whoever asks for help need not wait for them.
+HTTP, numpy and torch are imported when a command runs, here and in the commands, so that `--help` is fast.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +14,10 @@ import typer
 
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import Verdict
-from models.terminal import people, warn
+from models.terminal import job_progress, people, warn
 
 if TYPE_CHECKING:
-    from nas_client.service import ServiceClient
+    from nas_client.service import ServiceClient, Watch
     from nas_client.table import LookupTable
     from nas_client.uncertainty import SumBias
 
@@ -31,30 +33,36 @@ ValidationFolder = Annotated[
     typer.Option(
         "--validation",
         metavar="DIR",
-        help="Folder that `validate` wrote for this table: how its sums missed; a published table's own by default.",
+        help="Folder that `validate` wrote for this table, to correct the interval; by default a published table's own.",
     ),
 ]
 Space = Annotated[str, typer.Option(metavar="S", help="Name of the search space.")]
-BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend on precision.")]
 ProtocolOption = Annotated[ProtocolName, typer.Option("--protocol", help="How times are taken; see docs/measurement.md.")]
 
-RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run; made where it is absent.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C", help="YAML file; what it leaves out is the paper's.")]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run. It is created if needed.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="C", help="YAML file. Fields that it leaves out have the paper's values.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Set one field of the configuration, as search.epochs=10; repeatable."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Set one field of the configuration, such as search.epochs=10; repeatable."
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 TrainedRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="Folder of a training.")]
-WeightsOption = Annotated[Literal["best", "final"], typer.Option("--weights", help="Of the best epoch, or of the last.")]
+WeightsOption = Annotated[
+    Literal["best", "final"], typer.Option("--weights", help="Weights of the best epoch, or of the last.")
+]
 
 INTERRUPTED = 130
 """Exit code of a run that a signal stopped, saved and ready to go on: the shell's own for Ctrl-C."""
 
 
 def connect(url: str) -> ServiceClient:
-    """The service at that address, with the environment's settings; it says on stderr when it goes another way than usual."""
+    """The service at that address, with the environment's settings; it reports retries and fallbacks on stderr."""
     from nas_client.service import ServiceClient
     from nas_client.settings import ClientSettings
     from nas_client.transport import announce_retries
@@ -73,7 +81,7 @@ def load_table(source: str) -> LookupTable:
 
 
 def say(sentence: str) -> None:
-    """Tell whoever waits."""
+    """Write a sentence to stderr, for the user."""
     people().print(sentence, style="yellow", markup=False)
 
 
@@ -88,7 +96,7 @@ def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumB
         validation: folder of a validation.
     """
     from nas_client.settings import ClientSettings
-    from nas_client.validation.known import published_validation, read_validation
+    from nas_client.validation.report import published_validation, read_validation
 
     known = published_validation(source, ClientSettings.load()) if validation is None else read_validation(validation, table)
     if known is None:
@@ -96,3 +104,14 @@ def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumB
     reasons = () if known.verdict is None else known.verdict.reasons
     warn(Verdict.of(reason for reason in reasons if reason not in table.verdict.reasons), "the validation of this table")
     return known.sums
+
+
+@contextmanager
+def watching(title: str) -> Iterator[Watch]:
+    """A progress bar with ETA; call what this gives with every state of the job."""
+    with job_progress(title) as show:
+        try:
+            yield show
+        except KeyboardInterrupt:
+            say("interrupted: the job is cancelled; measurements so far are saved, and the same command measures the rest")
+            raise

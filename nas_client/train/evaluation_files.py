@@ -1,8 +1,10 @@
-"""Predictions as pictures: image, label and prediction side by side, one row per image, and what the colours mean."""
+"""The files of an evaluation: its numbers, its confusion matrix, and a picture of images, labels and predictions."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,31 @@ from PIL import Image, ImageDraw
 from nas_client.data.base import SegmentationDataset
 from nas_client.data.classes import Classes
 from nas_client.data.transforms import EvaluationTransform, denormalise
-from nas_client.train.predicting import Predictor
+from nas_client.runs.manifest import begin_run
+from nas_client.train.evaluation import Evaluated
+from nas_client.train.predictions import Predictor
+
+EVALUATION, CONFUSION, PREDICTIONS = "evaluation.json", "confusion.csv", "predictions.png"
+
+
+def write_evaluation(evaluated: Evaluated, folder: Path, *, pictures: int) -> None:
+    """`evaluation.json`, `confusion.csv` (labelled classes in rows), and `predictions.png` with that many images.
+
+    Raises:
+        RunFolderError: the folder holds another kind of run.
+        OSError: the folder cannot be made or written.
+    """
+    evaluation, dataset = evaluated.evaluation, evaluated.dataset
+    begin_run(folder, "evaluation")
+    (folder / EVALUATION).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with (folder / CONFUSION).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["labelled as", *(f"predicted {name}" for name in evaluation.classes)])
+        for name, counts in zip(evaluation.classes, evaluated.confusion.tolist(), strict=True):
+            writer.writerow([name, *counts])
+    grid = prediction_grid(evaluated.predictor, dataset, images=pictures, image_scale=evaluation.image_scale)
+    grid.save(folder / PREDICTIONS)
+
 
 HEADINGS = ("image", "label", "prediction")
 NARROWEST, WIDEST = 256, 512

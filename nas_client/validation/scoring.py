@@ -1,4 +1,4 @@
-"""What a table's sums are worth on measured networks: raw, calibrated, and beside multiply-adds. Pure."""
+"""How well a table's sums predict measured networks: raw, calibrated, and beside multiply-adds. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from models.spec.base import Record
 from models.spec.measurements import Measurement
 from models.spec.verdicts import Reason, TrustLevel, Verdict, entry_reasons
 from nas_client.uncertainty import SumBias, validated_interval_ms
-from nas_client.validation.calibration import Calibration, CrossFit, Features, Floats, cross_fit, fit
+from nas_client.validation.calibration import Calibration, Features, Floats
+from nas_client.validation.fitting import CrossFit, cross_fit, fit
 from nas_client.validation.metrics import MIN_POINTS, Agreement, agreement
 
 MOST_OFF, FAR_OFF = 0.03, 0.10
@@ -31,7 +32,7 @@ class NamedNetwork(Record):
         measured_ms, stderr_ms: see `Measurement`.
         sum_ms: of its table entries.
         calibrated_ms, interval_ms: by the calibration fitted on the sampled networks, with its 95 % prediction interval.
-        plain_ms: measured, without sentinel normalisation; None where nobody tells.
+        plain_ms: measured, without sentinel normalisation; None where the measurement has no such value.
         sum_interval_ms: 95 % interval of the sum alone (`nas_client.uncertainty`); None where entries do not say.
     """
 
@@ -87,7 +88,7 @@ class Validation(Record):
         verdict: whether these numbers can be trusted: the table's reasons, the networks' own repeatability and flags, and
             whether scaled and plain latencies agree. None, as all that follows, in files of earlier releases.
         table_id: of the table that was validated.
-        plain: without sentinel normalisation; None where too few networks tell.
+        plain: without sentinel normalisation; None where too few networks have plain values.
         sums: how the sums missed, for intervals of later estimates.
         coverage: of the sums' intervals; None where entries do not say how certain they are.
     """
@@ -122,7 +123,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class TableScore:
     """A validation with what its figures and files need. Arrays have shape (networks,).
 
     Attributes:
@@ -141,7 +142,7 @@ class Judgement:
     sums: tuple[Sum, ...]
 
 
-def judge(
+def score_sums(
     sums: Sequence[Sum],
     macs: Sequence[int],
     measurements: Sequence[Measurement],
@@ -150,8 +151,8 @@ def judge(
     table: Verdict | None = None,
     table_id: str | None = None,
     threads: int = 1,
-) -> Judgement:
-    """Judge sums against measurements, network by network.
+) -> TableScore:
+    """Score sums against measurements, network by network.
 
     Args:
         sums: each network's.
@@ -186,11 +187,11 @@ def judge(
         sums=SumBias.of(features.raw, measured_ms),
         coverage=_coverage(sums, measured_ms),
     )
-    return Judgement(validation, measured_ms, features.raw, calibrated, baseline, fit(features, measured_ms), tuple(sums))
+    return TableScore(validation, measured_ms, features.raw, calibrated, baseline, fit(features, measured_ms), tuple(sums))
 
 
 def _plain(sums: Sequence[Sum], measurements: Sequence[Measurement]) -> PlainAgreement | None:
-    """Of the networks that have both plain values; None where they are too few to judge."""
+    """Of the networks that have both plain values; None where they are too few to score."""
     pairs = [
         (one.plain_ms, measurement.plain_ms, measurement.value_ms)
         for one, measurement in zip(sums, measurements, strict=True)
@@ -205,8 +206,8 @@ def _plain(sums: Sequence[Sum], measurements: Sequence[Measurement]) -> PlainAgr
 def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
     """What plain latencies say against scaled ones.
 
-    Longer plain ones are what a busy machine gives, or a scale that is too small: nobody can tell. Longer scaled ones cannot be
-    right: a network was faster by the wall clock than the table's milliseconds allow.
+    Longer plain ones are what a busy machine gives, or a scale that is too small; the data cannot distinguish the two. Longer
+    scaled ones cannot be right: a network was faster by the wall clock than the table's milliseconds allow.
     """
     if plain is None or abs(off := plain.scaled_over_plain - 1) <= MOST_OFF:
         return []

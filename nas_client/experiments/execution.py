@@ -1,7 +1,7 @@
-"""Commands of an experiment, each a process of its own: several at once, in an order that respects what they need.
+"""How an experiment is carried out: its folder, and its runs, each a process of its own.
 
-A run of `nas-client` in its own process has its own threads, seeds and memory, saves itself when it is asked to end, and can be
-typed by hand to look into it.
+Several runs go on at once, in an order that respects what they need. A run of `nas-client` in its own process has its own
+threads, seeds and memory. It saves itself when it is asked to end, and anyone can type its command to look into it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,65 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from models.spec.base import Record, differences
+from models.spec.table_files import TableFormat, read_table, table_etag, write_table
 from nas_client.errors import ExperimentError
-from nas_client.runs.files import RESULT
+from nas_client.runs.config import read_config, write_config
+from nas_client.runs.manifest import RESULT, Kind, begin_run, is_begun, require_run
 from nas_client.runs.stopping import StopRequest
+from nas_client.table import LookupTable
+
+CONFIG, TABLE = "experiment.yaml", "table.arrow"
+"""The configuration of all runs, and the table, in the experiment's folder."""
+
+
+def begin(folder: Path, kind: Kind, table: LookupTable, config: Record, *, resume: bool) -> None:
+    """Write table and configuration; or make sure that the experiment that is in the folder has the same.
+
+    Raises:
+        RunFolderError: the folder holds another kind of run.
+        ExperimentError: one is there and `resume` is not set, or it is another one: says in what.
+        OSError: the folder cannot be written.
+    """
+    config_file, table_file = folder / CONFIG, folder / TABLE
+    if is_begun(folder):
+        require_run(folder, kind)
+    if not config_file.exists():
+        begin_run(folder, kind)
+        write_table(table.table, table_file, TableFormat.ARROW)
+        write_config(config, config_file)
+        return
+    if not resume:
+        raise ExperimentError(f"{folder} holds an experiment already", hint="Go on with --resume, or name another folder.")
+    if lines := differences(config, read_config(type(config), config_file)):
+        raise ExperimentError(
+            f"{folder} holds an experiment of another configuration: {'; '.join(lines)}",
+            hint="Resume it with the same preset, table and --set, or name another folder.",
+        )
+    before = LookupTable(read_table(table_file))
+    if table_etag(before.table) != table_etag(table.table):
+        raise ExperimentError(
+            f"{folder} holds an experiment with other contents of a table: {before.label()}",
+            hint="Resume it with the same table, or name another folder.",
+        )
+
+
+def flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Nested fields as overrides of a configuration: `search.epochs=10`."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={json.dumps(value)}"
+
 
 Progress = Callable[[int, int, Sequence[str]], None]
-"""Told how many commands are done, how many there are, and the names of those that run."""
+"""Receives how many commands are done, how many there are, and the names of those that run."""
 
 NAS_CLIENT = (sys.executable, "-m", "nas_client")
 
@@ -54,7 +103,7 @@ def run_commands(
     Args:
         commands: those that others wait for come before them.
         at_once: how many may run at a time; where several, each computes with one thread.
-        progress: told whenever a command begins or ends.
+        progress: called whenever a command begins or ends.
         program: takes the arguments.
 
     Raises:
@@ -68,12 +117,12 @@ def run_commands(
                 for command in [c for c in waiting if done.issuperset(c.after)][: at_once - len(running)]:
                     waiting.remove(command)
                     running[command.name] = _start([*program, *command.arguments], command.log, one_thread=at_once > 1)
-                    _tell(progress, done, commands, running)
+                    _report(progress, done, commands, running)
                 time.sleep(_LOOK_S)
                 for name in [name for name, process in running.items() if process.poll() is not None]:
                     _require_success(name, running.pop(name).returncode, logs[name])
                     done.add(name)
-                    _tell(progress, done, commands, running)
+                    _report(progress, done, commands, running)
         finally:
             for process in running.values():
                 process.terminate()
@@ -123,7 +172,7 @@ def _require_success(name: str, code: int, log: Path) -> None:
     )
 
 
-def _tell(
+def _report(
     progress: Progress | None, done: set[str], commands: Sequence[Command], running: dict[str, subprocess.Popen[bytes]]
 ) -> None:
     if progress is not None:
