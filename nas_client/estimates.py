@@ -21,7 +21,7 @@ from nas_client.validation.calibration import Calibration, CalibrationFile, Feat
 
 @dataclass(frozen=True)
 class Estimate:
-    """A sum of table entries, term by term.
+    """An estimated latency: a sum of table entries, term by term.
 
     Attributes:
         terms: every operator of the network, in order, repeats included.
@@ -49,7 +49,7 @@ class Estimate:
 def estimate(
     architecture: ArchitectureSpec, table: LookupTable, calibration: Calibration | None = None, bias: SumBias | None = None
 ) -> Estimate:
-    """The estimated latency of a network.
+    """Estimate the latency of a network as the sum of its operators' entries.
 
     Args:
         architecture: of the table's search space.
@@ -73,7 +73,7 @@ def estimate(
 
 
 def read_calibration(path: Path, table: LookupTable, notice: Callable[[str], None] | None = None) -> Calibration:
-    """The calibration that `validate` wrote for that table, on the table's present scale; see `CalibrationFile.on`.
+    """Read the calibration that `validate` wrote for a table, and bring it to the table's present scale.
 
     Args:
         path: of the file.

@@ -42,7 +42,7 @@ R = TypeVar("R", bound=Record)
 
 
 class ServiceClient:
-    """One service. A context manager.
+    """The client of one service. A context manager that closes the connection.
 
     Errors of every call: ServiceError, UnreachableError, IncompatibleServiceError (see `Transport.request`).
 
@@ -60,7 +60,7 @@ class ServiceClient:
 
     @classmethod
     def connect(cls, url: str, settings: ClientSettings, *, notice: Notice = _log.warning) -> Self:
-        """The service at that address; nothing is sent yet."""
+        """Make a client of the service at that address. Nothing is sent yet."""
         return cls(Transport(url, settings), settings, notice=notice)
 
     def __enter__(self) -> Self:
@@ -71,23 +71,23 @@ class ServiceClient:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the service."""
         return self._transport.url
 
     def target(self) -> TargetPublic:
-        """What the service measures on."""
+        """The target that the service measures on."""
         return self._get("/v1/target", TargetPublic)
 
     def spaces(self) -> list[SpacePublic]:
-        """The search spaces it can build."""
+        """The search spaces that the service can build."""
         return self._get_list("/v1/spaces", SpacePublic)
 
     def tables(self) -> list[TablePublic]:
-        """The tables it holds."""
+        """The tables that the service holds."""
         return self._get_list("/v1/tables", TablePublic)
 
     def table(self, table_id: str) -> Table:
-        """One table; from disk where the service confirms that it has not changed."""
+        """One table. The local copy is returned if the service confirms that the table has not changed."""
         copy = self._copy(table_id)
         headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": copy[0].etag} if copy else {})
         reply = self._transport.request("GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers)
@@ -102,7 +102,7 @@ class ServiceClient:
         return table
 
     def lookup(self, table_id: str, workloads: Sequence[Workload]) -> list[Measurement | None]:
-        """One measurement or None per workload, in order. Never measures."""
+        """The measurements of workloads, in order; None for one that the table lacks. Nothing is measured."""
         results: list[Measurement | None] = []
         for start in range(0, len(workloads), limits.MAX_WORKLOADS_PER_LOOKUP):
             part = tuple(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
@@ -112,25 +112,25 @@ class ServiceClient:
         return results
 
     def create_job(self, request: JobCreate) -> JobPublic:
-        """A new job. Repeating the call on a broken connection does not create a second one."""
+        """Create a job. A retry after a broken connection does not create a second one."""
         headers = {IDEMPOTENCY_HEADER: uuid.uuid4().hex}
         reply = self._transport.request("POST", "/v1/jobs", body=request, headers=headers)
         return self._parse(reply.body, JobPublic, "/v1/jobs")
 
     def job(self, job_id: str) -> JobPublic:
-        """A job as it stands."""
+        """The present state of a job."""
         return self._get(f"/v1/jobs/{job_id}", JobPublic)
 
     def cancel(self, job_id: str) -> JobPublic:
-        """Ask for a job's end; measurements so far stay in the table."""
+        """Cancel a job. Its measurements so far stay in the table."""
         reply = self._transport.request("DELETE", f"/v1/jobs/{job_id}")
         return self._parse(reply.body, JobPublic, f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str) -> Iterator[JobPublic]:
-        """The job's states as they change, the final one last.
+        """Follow a job: its states as they change, the final one last.
 
-        Listens to the job's events, and again after a break and a wait: a proxy may cut every stream after its first
-        event. When the stream keeps breaking without any, says so and asks at intervals instead.
+        The client listens to the job's events. After a break it waits and reconnects, since a proxy may cut every stream after
+        its first event. If streams keep breaking without any event, it polls instead, and reports that.
         """
         breaks = 0
         while breaks <= self._settings.event_reconnects:

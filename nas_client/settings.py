@@ -20,7 +20,7 @@ ENVIRONMENT_PREFIX = "OPCLOCK_CLIENT_"
 
 
 class ClientSettings(BaseSettings):
-    """The settings of one client. Times in seconds.
+    """The settings of one client. Times are in seconds.
 
     >>> ClientSettings.load(attempts=2).attempts
     2
@@ -52,10 +52,10 @@ class ClientSettings(BaseSettings):
     """Silence after which an event stream counts as broken. The service sends something every 15 s."""
 
     event_reconnects: Annotated[int, Field(ge=0, le=100)] = 3
-    """Streams that may break in a row, without an event between them, before the client asks instead of listening."""
+    """Event streams that may break in a row, without an event between them, before the client polls instead."""
 
     poll_s: Seconds = 2.0
-    """Between two questions, once it asks, and before it listens again to a stream that broke."""
+    """Between two polls of a job, and before the client reconnects to a broken event stream."""
 
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("opclock") / "tables")
     """Where copies of tables are stored, by address and table id, with the ETag under which the service confirms them."""
@@ -65,7 +65,7 @@ class ClientSettings(BaseSettings):
 
     @classmethod
     def load(cls, **chosen: object) -> Self:
-        """The settings of the environment, except where `chosen` gives a value.
+        """Read the settings from the environment. Values in `chosen` take precedence.
 
         Raises:
             InvalidSpecError: names the setting, its value and what is allowed.

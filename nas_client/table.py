@@ -1,6 +1,7 @@
-"""A latency table in memory, from a file or a service. An operator that it lacks is never taken for zero.
+"""A latency table in memory, from a file or a service. A missing entry never counts as zero.
 
-Two ways to meet a missing entry: `lookup` raises, for losses, where nothing may be missing; `collect` lists what is missing,
+There are two ways to handle a missing entry: `lookup` raises, for losses, where nothing may be missing; `collect` lists what is
+    missing,
 for estimates that people read.
 """
 
@@ -39,7 +40,7 @@ class Term:
 
 
 class LookupTable:
-    """Operators to milliseconds, on one target and for one search space."""
+    """A latency table: milliseconds of operators, on one target and for one search space."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -47,7 +48,7 @@ class LookupTable:
 
     @property
     def info(self) -> TableInfo:
-        """What identifies the table."""
+        """The table's identity and provenance."""
         return self.table.info
 
     @cached_property
@@ -56,7 +57,7 @@ class LookupTable:
         return judge_table(self.table)
 
     def lookup(self, operator: OperatorSpec) -> float:
-        """Milliseconds of that operator.
+        """The milliseconds of an operator.
 
         Raises:
             MissingEntryError: names the operator, why there is no value, and how it gets one.
@@ -70,7 +71,7 @@ class LookupTable:
         return value
 
     def collect(self, operators: Iterable[OperatorSpec]) -> tuple[Term, ...]:
-        """One term per operator, in order; those without a value say why."""
+        """One term per operator, in order. A term without a value states the reason."""
         terms = []
         for operator in operators:
             value = self._values_ms.get(operator.key())
@@ -78,14 +79,14 @@ class LookupTable:
         return tuple(terms)
 
     def label(self) -> str:
-        """For people: the table's id, space and target, and its protocol unless that is the default."""
+        """A description for people: the table's id, space and target, and its protocol unless that is the default."""
         protocol = "" if self.info.protocol is ProtocolName.IN_CONTEXT else f", {self.info.protocol.value}"
         return f"table {self.info.id()} ({space_label(self.info.space)} on {self.info.target.label()}{protocol})"
 
     def measuring_advice(self) -> str:
-        """How what is missing gets a value: by a command on the box of this table, which measures that and nothing else.
+        """The command that measures the missing entries, and only those, on the machine of this table.
 
-        An imported table gets none: its numbers are of another's device, and its runtime is no backend.
+        An imported table has no such command: its runtime is no backend. The advice then is to measure another table.
         """
         target = self.info.target
         if target.options.get("origin") == "imported":
@@ -114,7 +115,7 @@ class LookupTable:
         return " ".join(parts)
 
     def require_target(self, target: TargetSpec) -> None:
-        """Raises TableMismatchError that says in which fields another target differs."""
+        """Check that the table is of this target. Raises TableMismatchError that lists the fields that differ."""
         if lines := self.info.target.differences(target):
             raise TableMismatchError(
                 f"{self.label()} was measured on another target: {'; '.join(lines)}",
@@ -122,11 +123,11 @@ class LookupTable:
             )
 
     def require_space(self, space: SpaceSpec) -> None:
-        """Raises TableMismatchError that says in which fields another search space differs."""
+        """Check that the table is of this search space. Raises TableMismatchError that lists the fields that differ."""
         self._require_space_fields(self.info.space.differences(space), "search space")
 
     def require_architecture(self, architecture: ArchitectureSpec) -> None:
-        """Raises TableMismatchError that says which fields of an architecture are not those of the table's space."""
+        """Check that an architecture is of the table's space. Raises TableMismatchError that lists the fields that differ."""
         stated = {
             "name": architecture.space,
             "input_size": architecture.input_size,
@@ -152,12 +153,12 @@ class LookupTable:
 
 
 def load_table(source: str, settings: ClientSettings | None = None) -> LookupTable:
-    """A table from a file of any export format, from a service, or by the name it was published under.
+    """Load a table from a file of any export format, from a service, or by its published name.
 
     Args:
         source: a path; or `http://host:port`, where the service holds one table; or `http://host:port/v1/tables/ID`; or, where
             there is no such path, the name of a published table.
-        settings: patience with the service, and where published tables are; the environment's where not given.
+        settings: time limits for the service, and the folder of published tables; the environment's by default.
 
     Raises:
         TableFileError, UnsafeTableError: the file is no table, or may not be read.
@@ -183,7 +184,7 @@ def choose_table(
     protocol: ProtocolName | None = None,
     target: TargetSpec | None = None,
 ) -> TablePublic:
-    """The one table that fits everything stated; where several do, the one whose entries cover the grid of its space.
+    """Choose the one table that fits everything stated. Of several, choose the one whose entries cover the grid of its space.
 
     Raises:
         TableChoiceError: none does, or several do of which none or several are complete; lists what there is.

@@ -112,7 +112,7 @@ class SegmentationDataset(ABC):
 
     @abstractmethod
     def check(self, progress: CheckProgress | None = None) -> None:
-        """Look at every image and label now, so that nothing is found wrong hours into a training.
+        """Look at every image and label now, so that a training does not fail hours later.
 
         Raises:
             DatasetError: names the first file at fault, what to do, and how many others are.

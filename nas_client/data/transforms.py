@@ -73,7 +73,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """Whole images, normalised and nothing else but resized where asked: no tricks, as in the paper (section 4.4).
+    """Entire images, normalised, and resized if configured. No other processing, as in the paper (section 4.4).
 
     Attributes:
         image_scale: by which every image is resized; 0.5 for half-size images.

@@ -24,7 +24,7 @@ Lookup = Callable[[OperatorSpec], float]
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The edges of a latency graph as tensors.
+    """A latency graph with the values of one table, as tensors.
 
     Attributes:
         shapes: of the architecture parameters' groups.
@@ -55,7 +55,7 @@ class Coefficients:
 
 
 def coefficients_of(table: LookupTable) -> Coefficients:
-    """The coefficients of a table for the whole of its search space; `gather` with all of it.
+    """The coefficients of a table, for its entire search space.
 
     Raises:
         MissingEntryError: the table lacks an operator.

@@ -36,8 +36,8 @@ class Terms:
 
 
 class DecoupledLatency(LatencyModule):
-    """w1 · Latency(O) + w2 · Latency(s) + w3 · Latency(χ), where a granularity that is not free is fixed: operators and
-    downsampling uniform, widths at the maximum.
+    """The decoupled latency w1 · Latency(O) + w2 · Latency(s) + w3 · Latency(χ). Each term has one granularity free; the others
+    are fixed, operators and downsampling uniform, widths at the maximum.
 
     With the others fixed, the operator term is linear in the probabilities of α, and the expansion term quadratic in those of
     γ; both forms are computed once, here. So is what the edges into a node cost, which the downsampling term weights with the
@@ -108,7 +108,7 @@ class DecoupledLatency(LatencyModule):
         return cls(coefficients, weights=solved, widths=widths, dtype=dtype)
 
     def forward(self, parameters: ArchitectureParameters) -> Terms:
-        """The three terms and their weighted sum.
+        """Compute the three terms and their weighted sum.
 
         Raises:
             ParameterError: the parameters are of another search space, or of another dtype than this module.

@@ -21,11 +21,11 @@ GroupShapes = Mapping[str, tuple[int, int]]
 _SHAPES_HINT = "Rows and choices are the search space's; check its layers, widths and operators."
 
 _CERTAIN = 1000.0
-"""A logit that leaves the others of its row no probability at all, even in float64."""
+"""A logit that makes the probabilities of its row's other choices zero, even in float64."""
 
 
 def complete_shapes(shapes: ParameterShapes) -> ParameterShapes:
-    """The shapes with every granularity named, those that the space lacks with no groups."""
+    """The shapes of all granularities. One that the space lacks has no groups."""
     return {name: {group: (rows, choices) for group, (rows, choices) in shapes.get(name, {}).items()} for name in GRANULARITIES}
 
 
@@ -41,7 +41,7 @@ def choice_counts(groups: GroupShapes) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureParameters:
-    """Logits of one distribution over architectures.
+    """The logits of one distribution over architectures.
 
     The groups of a granularity lie below each other in one tensor, whose rows are those that a `LatencyGraph` counts: an
     optimiser sees three tensors, and a training step joins nothing. Where groups differ in their number of choices, the rows of
@@ -76,7 +76,7 @@ class ArchitectureParameters:
     def zeros(
         cls, shapes: ParameterShapes, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Self:
-        """Every choice equally likely. Dtype and device are torch's defaults where not given."""
+        """Logits that make every choice equally likely. By default with torch's dtype and device."""
         complete = complete_shapes(shapes)
         stacked = {name: torch.zeros(stacked_shape(complete[name]), dtype=dtype, device=device) for name in GRANULARITIES}
         return cls(complete, **stacked)
@@ -90,7 +90,7 @@ class ArchitectureParameters:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """All probability on one choice of each row; equally likely in a granularity that is not given.
+        """Logits that put all probability on one choice of each row. A granularity that is not given is uniform.
 
         Args:
             shapes: the search space's.
@@ -105,7 +105,7 @@ class ArchitectureParameters:
 
     @classmethod
     def from_groups(cls, shapes: ParameterShapes, groups: Mapping[str, Mapping[str, Tensor]]) -> Self:
-        """From a tensor of logits per granularity and group, joined differentiably.
+        """The parameters with those logits per granularity and group. Gradients reach the given tensors.
 
         A granularity that the space lacks may be absent.
 
@@ -135,7 +135,7 @@ class ArchitectureParameters:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """From a parsed parameter file: `{"alpha": {group: rows of logits}, "beta": …, "gamma": …}`.
+        """The parameters of a parsed parameter file: `{"alpha": {group: rows of logits}, "beta": …, "gamma": …}`.
 
         Args:
             data: the JSON document.
@@ -158,7 +158,7 @@ class ArchitectureParameters:
         return cls.from_groups(shapes, groups)
 
     def to_json(self) -> dict[str, dict[str, list[list[float]]]]:
-        """What `from_json` reads."""
+        """The parameters as the document that `from_json` reads."""
         return {
             granularity: {name: self.group(granularity, name).tolist() for name in self.shapes[granularity]}
             for granularity in GRANULARITIES
@@ -178,11 +178,11 @@ class ArchitectureParameters:
         return self.stacked(granularity)[first : first + rows, :choices]
 
     def tensors(self) -> Iterator[Tensor]:
-        """The logits of the granularities that the space has: what an optimiser takes."""
+        """The logits of the granularities that the space has, for an optimiser."""
         return (self.stacked(granularity) for granularity in GRANULARITIES if self.shapes[granularity])
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Let autograd record what happens to the logits, or not; returns itself."""
+        """Turn gradients of the logits on or off; returns itself."""
         for tensor in self.tensors():
             tensor.requires_grad_(requires_grad)
         return self

@@ -22,7 +22,7 @@ def expected(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gumbel:
-    """One choice per row, drawn with its softmax probability; gradients are those of the tempered softmax (straight-through).
+    """A sampler of one choice per row, by its softmax probability. Gradients are the tempered softmax's (straight-through).
 
     Attributes:
         temperature: τ of the softmax that the gradient sees; a small one is closer to the sample and noisier.

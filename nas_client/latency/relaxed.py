@@ -12,7 +12,7 @@ from nas_client.latency.relaxation import Relaxation, expected
 
 
 class RelaxedLatency(LatencyModule):
-    """Σ_edges reach(e; β) · cost(e; α, γ) + fixed: the expected latency of an architecture drawn from α, β, γ.
+    """The expected latency of an architecture drawn from α, β, γ: Σ_edges reach(e; β) · cost(e; α, γ) + fixed.
 
     Args:
         coefficients: see `gather`.
@@ -38,7 +38,7 @@ class RelaxedLatency(LatencyModule):
         self.to(dtype or torch.get_default_dtype())
 
     def forward(self, parameters: ArchitectureParameters) -> Tensor:
-        """Milliseconds, a scalar.
+        """Compute the latency in ms, a scalar.
 
         Raises:
             ParameterError: the parameters are of another search space, or of another dtype than this module.

@@ -21,7 +21,7 @@ from nas_client.latency.relaxed import RelaxedLatency
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Δ of each granularity in ms: the relaxed latency with its slowest choice everywhere, minus that with its fastest.
+    """The gap Δ of each granularity in ms: the relaxed latency with its slowest choice everywhere, minus that with its fastest.
 
     None where a space does not have the granularity, or offers one choice only.
     """
@@ -32,7 +32,7 @@ class Sensitivity:
 
 
 def sensitivity(coefficients: Coefficients) -> Sensitivity:
-    """The three gaps of a table, each with the other two granularities uniform.
+    """Compute the three gaps of a table, each with the other two granularities uniform.
 
     A row's slowest choice is the one that costs most while all else is uniform, since "slowest" must not depend on what the
     other rows choose. (In FasterSeg's space it is the same everywhere: two 3×3 convolutions, late downsampling, the widest.)
@@ -67,7 +67,7 @@ def _gap_ms(coefficients: Coefficients, granularity: Granularity) -> float | Non
 
 
 class Weights(NamedTuple):
-    """w1, w2 and w3 of FasterSeg eq. 3.
+    """The weights w1, w2 and w3 of the decoupled terms (FasterSeg eq. 3).
 
     >>> Weights.of([0.001, 0.997, 0.002])
     Weights(operator=0.001, downsample=0.997, expansion=0.002)
@@ -79,7 +79,7 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Those numbers, in that order. Raises ParameterError unless they are three, finite and not negative."""
+        """Weights from three numbers. Raises ParameterError unless they are three, finite and not negative."""
         if len(values) != 3 or not all(math.isfinite(value) and value >= 0 for value in values):
             raise ParameterError(
                 f"weights {', '.join(map(str, values))} are not three numbers ≥ 0",
@@ -93,7 +93,7 @@ PUBLISHED_WEIGHTS = Weights(0.001, 0.997, 0.002)
 
 
 def solve_weights(sensitivity: Sensitivity) -> Weights:
-    """The weights with w1·ΔO = w2·Δs = w3·Δχ and Σw = 1; zero for a granularity that the space lacks.
+    """Solve for the weights with w1·ΔO = w2·Δs = w3·Δχ and Σw = 1. A granularity that the space lacks has weight 0.
 
     >>> weights = solve_weights(Sensitivity(operator_ms=10.0, downsample_ms=0.1, expansion_ms=5.0))
     >>> [round(weight, 4) for weight in weights]

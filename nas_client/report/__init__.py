@@ -1,1 +1,1 @@
-"""One page about a whole run, complete in itself."""
+"""One self-contained HTML page about a run."""

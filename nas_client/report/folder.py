@@ -89,10 +89,10 @@ class RunFolder:
 
 
 def read_run(path: Path) -> RunFolder:
-    """Everything that is in a run's folder and the folders below.
+    """Read all runs and tables in a folder and the folders below.
 
     Raises:
-        ReportError: nothing is.
+        ReportError: there is nothing to report on.
         RunFolderError: a folder holds a run, but does not say which, or says so in another format.
         InvalidSpecError, TableFileError: a file is damaged; names it.
         OSError: the folder cannot be read.

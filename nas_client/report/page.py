@@ -17,7 +17,7 @@ from nas_client.validation.scoring import Validation
 
 
 def report(folder: Path, title: str = "") -> str:
-    """One HTML page about everything in the folder; what is not there, it says.
+    """One HTML page about everything in the folder. It also lists the parts that are absent.
 
     Args:
         folder: of a run; see `read_run`.

@@ -59,18 +59,18 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
 
 
 class _Sum(torch.autograd.Function):
-    """Of everybody's tensors; so is the gradient, because everybody's loss depends on the sum."""
+    """The sum over processes. The gradient is summed too, because the loss of every process depends on the sum."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        return _everybodys(tensor)
+        return _over_processes(tensor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _everybodys(gradients[0])
+        return _over_processes(gradients[0])
 
 
-def _everybodys(tensor: Tensor) -> Tensor:
+def _over_processes(tensor: Tensor) -> Tensor:
     summed = tensor.clone(memory_format=torch.contiguous_format)
     torch.distributed.all_reduce(summed)
     return summed
@@ -100,7 +100,7 @@ class Processes:
 
     @property
     def several(self) -> bool:
-        """Whether there are others."""
+        """Whether the run has several processes."""
         return self.share.ranks > 1
 
     def prepare(self, module: nn.Module) -> nn.Module:
@@ -109,12 +109,12 @@ class Processes:
         return synchronize_batch_norm(module) if self.several else module
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Everybody's tensors added up, without gradients. Shape: as the tensor's."""
+        """The tensors of all processes added up, without gradients. Shape: as the tensor's."""
         summed: Tensor = reduce(tensor.detach(), "sum") if self.several else tensor.detach()
         return summed
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """Everybody's tensors one after the other along the first dimension, without gradients."""
+        """The tensors of all processes joined along the first dimension, without gradients."""
         gathered: Tensor = gather(tensor.detach()) if self.several else tensor.detach()
         return gathered
 
@@ -125,7 +125,7 @@ class Processes:
         self.sum_in_place([tensor.grad for tensor in parameters if tensor.grad is not None])
 
     def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by the sum of everybody's; one message for all of them."""
+        """Replace each tensor by the sum over all processes; one message for all tensors."""
         if not self.several or not tensors:
             return
         flat = self.sum(torch.cat([tensor.flatten() for tensor in tensors]))
@@ -137,10 +137,10 @@ class Processes:
         return bool(self.sum(torch.tensor(int(flag), device=self.device))) if self.several else flag
 
     def require_same(self, what: str, value: str) -> None:
-        """Compare a text across processes.
+        """Check that a text is the same in all processes.
 
         Raises:
-            ProcessesError: it differs; says who has what.
+            ProcessesError: it differs; lists the text of each process.
         """
         if not self.several:
             return
@@ -153,9 +153,9 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the group, whatever happened: a process that ends within it can hang or abort."""
+        """Leave the process group, also after an error: a process that ends within it can hang or abort."""
         self._state.destroy_process_group()
 
     def wait(self) -> None:
-        """Until everybody is here."""
+        """Wait until all processes are here."""
         self._state.wait_for_everyone()

@@ -69,7 +69,8 @@ def search(
     Raises:
         RunFolderError: the folder, or that of pre-trained weights, holds another kind of run.
         CheckpointError: the folder holds a search and `resume` is not set; or its run had another configuration or table.
-        TableMismatchError, MissingEntryError, InvalidSpecError, DatasetError, ShapeError: what is given does not fit together.
+        TableMismatchError, MissingEntryError, InvalidSpecError, DatasetError, ShapeError: configuration, table and data set do
+            not fit together.
         ProcessesError: processes were given different tables or configurations.
         DivergenceError: a loss is not a number; the last checkpoint is from before.
     """
@@ -110,7 +111,7 @@ class CoSearch:
         self._pretrained: str | None = None
 
     def prepare(self, *, resume: bool, pretrained: Path | None) -> None:
-        """Take up what the folder holds, or start in it."""
+        """Continue the search in the folder, or start one there."""
         begun = self._checkpoints.path(LAST).exists()
         if begun or is_begun(self._folder):
             require_run(self._folder, "search")
@@ -156,7 +157,7 @@ class CoSearch:
         self._start_phase("search")
 
     def run(self) -> bool:
-        """Go through both phases; whether a signal stopped it before the end."""
+        """Run both phases; returns whether a signal stopped the search before its end."""
         silent = not self._processes.is_main
         with StopRequest() as stop, Journal(self._folder, keep=self._lines, silent=silent) as journal:
             while not self.position.over:
@@ -170,7 +171,7 @@ class CoSearch:
         return False
 
     def finish(self, *, stopped: bool) -> SearchResult:
-        """Decode, choose and write."""
+        """Decode the networks, choose among them, and write the result."""
         records = read_journal(self._folder, SearchEpoch) if self._processes.is_main else []
         networks = self.learner.networks
         evaluated = next((record.mean_iou for record in reversed(records) if record.mean_iou), {})
@@ -199,7 +200,7 @@ class CoSearch:
         return settings
 
     def _epoch(self, stop: StopRequest) -> bool:
-        """The steps of an epoch that are still to be done; whether a signal cut them short."""
+        """Run the remaining steps of an epoch; returns whether a signal stopped them."""
         epochs, batches = self._settings().epochs, self._batches()
         per_epoch = self.position.step + len(batches[0])
         for pair in zip(*batches, strict=False):
@@ -221,7 +222,7 @@ class CoSearch:
         return losses
 
     def _batches(self) -> list[DataLoader[Batch]]:
-        """Of trainA, and in the search of trainB; what this epoch has done already is left out."""
+        """Batches of trainA, and in the search also of trainB, from the next step of the epoch on."""
         settings, position = self._settings(), self.position
         searching = isinstance(settings, SearchSettings)
         epoch = position.epoch + (self._config.pretrain.epochs if searching else 0)

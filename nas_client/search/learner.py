@@ -1,4 +1,4 @@
-"""What a co-search trains, and one step of it: the supernet's weights and every role's architecture parameters."""
+"""The trained state of a co-search and its update steps: the supernet's weights and each role's architecture parameters."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Learner:
         self.start_phase("pretrain")
 
     def start_phase(self, phase: Phase) -> None:
-        """Train weights from now on as that phase does, with an optimiser that remembers nothing."""
+        """Start a phase with a new optimiser of the weights."""
         self._phase = phase
         wanted = self._wanted
         self._weight_optimizer = torch.optim.SGD(
@@ -106,7 +106,7 @@ class Learner:
         return losses
 
     def mixtures(self, role: str, key: RngKey) -> Iterator[Mixture]:
-        """Those that a role's weights are trained with: the widest, and where widths are searched the narrowest and others."""
+        """Mixtures that train a role's weights: the widest; where widths are searched, also the narrowest and sampled ones."""
         network = self.networks[role]
         yield network.broadest()
         if network.widest:
@@ -124,7 +124,7 @@ class Learner:
         return self.architecture_updates[self.searched].latency_s
 
     def state(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """The state, for a checkpoint."""
         return {
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self._weight_optimizer.state_dict(),
@@ -133,7 +133,7 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any], phase: Phase) -> None:
-        """Be as a saved state of that phase was."""
+        """Restore a saved state of that phase."""
         self.start_phase(phase)
         self.supernet.load_state_dict(state["supernet"])
         self._weight_optimizer.load_state_dict(state["weight_optimizer"])

@@ -1,4 +1,4 @@
-"""What a search is made from, checked before anything is trained."""
+"""The inputs of a search, checked before anything is trained: the space, the data, and what identifies both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nas_client.table import LookupTable
 
 
 class SearchIdentity(Record):
-    """What a checkpoint may be continued under: the configuration, and the table with its contents.
+    """Configuration and table of a search. A checkpoint is only continued with the same.
 
     Attributes:
         table: id of the table.

@@ -1,4 +1,4 @@
-"""How well the supernet segments as one mixture, with statistics of batch normalisation that are this mixture's own."""
+"""The supernet's mIoU as one mixture. Statistics of batch normalisation are computed for that mixture."""
 
 from __future__ import annotations
 

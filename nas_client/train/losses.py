@@ -69,9 +69,9 @@ def hard_pixel_cross_entropy(
     with torch.no_grad():
         labelled = (labels != IGNORE).flatten()
         ranked = torch.where(labelled, losses, -torch.inf)
-        everybodys = gather(ranked)
-        least = max(1, int(min_share * everybodys.numel()))
-        least_probable = everybodys.topk(least, sorted=False).values.min()
+        all_ranked = gather(ranked)
+        least = max(1, int(min_share * all_ranked.numel()))
+        least_probable = all_ranked.topk(least, sorted=False).values.min()
         easiest = torch.minimum(-torch.log(ranked.new_tensor(threshold)), least_probable)
         hard = labelled & ~(ranked < easiest)  # not >=, which would drop what is not a number, and hide that the loss is none
         count = gather(hard.sum()[None]).sum()

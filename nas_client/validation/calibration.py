@@ -77,7 +77,7 @@ class Prediction:
 
 
 class Calibration(Record):
-    """A fitted calibration.
+    """A fitted calibration: from sums of table entries to latencies of networks.
 
     Attributes:
         terms, coefficients: what is added up; milliseconds per unit of each term.
@@ -114,7 +114,7 @@ class Calibration(Record):
         return self
 
     def predict(self, features: Features) -> Prediction:
-        """Calibrated latencies; the interval is ŷ·(1 ± t₀.₉₇₅·s·√(1 + aᵀ(AᵀA)⁻¹a)), a = terms/ŷ.
+        """Compute calibrated latencies. Their interval is ŷ·(1 ± t₀.₉₇₅·s·√(1 + aᵀ(AᵀA)⁻¹a)), a = terms/ŷ.
 
         Raises:
             CalibrationError: a prediction is not positive: the network is far from those fitted on.
@@ -132,7 +132,7 @@ class Calibration(Record):
         return Prediction(ms, ms * np.maximum(1 - half, 0), ms * (1 + half))
 
     def rescaled(self, ratio: float) -> Calibration:
-        """The same where every time, of sums and of networks, has become that many times as many milliseconds.
+        """The calibration for times multiplied by a ratio, those of sums and of networks alike.
 
         A coefficient of the sum is a pure number and stays; those in milliseconds grow with the scale.
         """

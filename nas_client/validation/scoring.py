@@ -16,7 +16,8 @@ from nas_client.validation.fitting import CrossFit, cross_fit, fit
 from nas_client.validation.metrics import MIN_POINTS, Agreement, agreement
 
 MOST_OFF, FAR_OFF = 0.03, 0.10
-"""How far plain and scaled latencies of networks may be apart, as fractions: without a word, and at all."""
+"""Limits on the difference of plain and scaled latencies, as fractions: beyond the first there is a warning, beyond the second
+the validation loses a further level of trust."""
 
 MOST_OFF_WITH_THREADS = 0.05
 """Mean error of sums, as a fraction, up to which engines of several threads count as adding up."""

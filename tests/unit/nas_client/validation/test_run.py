@@ -123,7 +123,7 @@ def test_a_named_network_of_another_space_is_refused() -> None:
         run(FakeService(TABLE.table), named=(own.model_copy(update={"classes": 7}),))
 
 
-def test_judgements_see_the_scale_and_what_it_leaves() -> None:
+def test_scores_see_the_scale_and_what_it_leaves() -> None:
     (score,) = run(FakeService(TABLE.table))[0].scores
     validation = score.validation
     assert validation.architectures == 40
