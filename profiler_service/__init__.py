@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
     from profiler_service.storage.store import Store
 else:
-    from models.exports import lazy_exports
+    from models import lazy_exports
 
     __getattr__, __dir__ = lazy_exports(
         __name__,

@@ -5,13 +5,13 @@ The file is written a few graphs at a time, so that a table of any size fits int
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from models.atomic_file import replacing
 from models.spaces.registry import create_space
 from models.spec.base import Record, canonical_json
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -84,15 +84,13 @@ def write_samples(store: Store, table_id: str, path: Path) -> int:
         )
     known = roles(tuple(_workloads(store, table_id, info)), info.protocol)
     parquet = optional("pyarrow.parquet")
-    target = path.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    schema = _schema(table_id, info)
     try:
-        try:
-            with parquet.ParquetWriter(part, _schema(table_id, info), compression="zstd", write_page_checksum=True) as writer:
-                written = sum(_write(writer, table_id, visits, known) for visits in _visits(store, table_id, graphs))
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with (
+            replacing(path) as part,
+            parquet.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            written = sum(_write(writer, table_id, visits, known) for visits in _visits(store, table_id, graphs))
     except OSError as error:
         raise TableFileError(
             f"{path} cannot be written: {error.strerror or error}", hint="Name another file, or make room and access for it."

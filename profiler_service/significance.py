@@ -14,7 +14,7 @@ from typing import Self
 
 from models.spec.measurements import Measurement, ProtocolName
 from models.spec.tables import TableInfo
-from models.spec.uncertainty import degrees, processes_sd
+from models.spec.verdicts import degrees, processes_sd
 
 FALSE_DISCOVERY_RATE = 0.05
 """Expected share of chance among what is called significant, where nobody says otherwise."""

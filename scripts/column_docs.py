@@ -21,7 +21,7 @@ from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck, ScalePoint
-from models.spec.table_files.columns import COLUMNS, ColumnType
+from models.spec.table_files.codec import COLUMNS, ColumnType
 from models.spec.tables import TableInfo
 from profiler_service import sample_files
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from models.export.version import IR_VERSION, opset_of
+from models.spec.graphs import IR_VERSION, opset_of
 from models.spec.operators import Dtype
 
 _ELEMENT_TYPES = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 
-from models.networks.plan import NetworkPlan
+from models.networks.structure import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.networks.mixed_graph import Edge, LatencyGraph
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.networks.structure import Edge, LatencyGraph
+from models.supernets.base import Mixture
+from models.supernets.mixed_operators import MixedOperator
 
 ENTRY = 0
 """The node that the stem's map enters."""

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.operators.convolution import ConvBnRelu
-from models.operators.registry import build_operator
+from models.operators.layers import ConvBnRelu, build_operator
 from models.spec.operators import OperatorSpec
 from models.supernets.base import Combination
-from models.supernets.operators import SuperOperator
+from models.supernets.mixed_operators import SuperOperator
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.mixed_graph import LatencyGraph
-from models.operators.registry import build_operator
+from models.networks.structure import LatencyGraph
+from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError
-from models.supernets.base import Combination, Predictions, Supernet
+from models.supernets.base import Combination, Mixture, Predictions, Supernet
 from models.supernets.cells import ENTRY, Cells, edge_probabilities
 from models.supernets.head import Head, resize
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.supernets.mixed_operators import MixedOperator
 
 
 class MultiResolutionSupernet(Supernet):

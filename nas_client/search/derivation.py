@@ -8,7 +8,7 @@ import torch
 
 from models.networks.module import network_costs
 from models.operators.costs import Costs
-from models.spaces.probabilities import Probabilities
+from models.spaces.base import Probabilities
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from nas_client.estimates import Estimate, estimate

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from models.spaces.base import SearchSpace
-from models.supernets.mixture import Mixture
+from models.supernets.base import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from onnx import TensorProto, helper
 
-from models.export.version import IR_VERSION, OPSET
+from models.spec.graphs import IR_VERSION, OPSET
 
 FIRST_SHAPE = (1, 4, 8, 8)
 """Of its input and output, in float32."""

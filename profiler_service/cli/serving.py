@@ -14,6 +14,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
+from models.atomic_file import replacing
 from models.terminal import emit
 from profiler_service.api.app import create_app
 from profiler_service.backends.registry import kind_meant
@@ -60,7 +61,8 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())
             if url_file is not None:
                 stack.callback(url_file.unlink, missing_ok=True)
-                _write_whole(url_file, url)
+                with replacing(url_file) as part:  # whoever waits for the file reads a complete address
+                    part.write_text(url)
             emit(
                 {"url": url, "database": str(settings.database), "target": found.target.model_dump(mode="json")},
                 as_json=as_json,
@@ -145,10 +147,3 @@ def _exiting_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Whoever waits for the file never sees half of it."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

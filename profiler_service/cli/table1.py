@@ -131,8 +131,7 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
 
 def compared(published: Sequence[PublishedOperator], measured: Sequence[Measured]) -> tuple[ComparedOperator, ...]:
     """The rows of the comparison, in the paper's order. Imports torch, to count and differentiate modules."""
-    from models.operators.costs import operator_costs
-    from models.operators.receptive_field import receptive_field
+    from models.operators.costs import operator_costs, receptive_field
 
     rows: list[ComparedOperator] = []
     reach = max(receptive_field(published[0].operator)) - 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from models.atomic_file import replacing
 from models.spec.base import Record, UtcTime
 
 FILE = "result.json"
@@ -82,6 +83,5 @@ def read_result(folder: Path) -> PartResult | None:
 def write_result(result: PartResult, folder: Path) -> None:
     """Put the result into the part's folder, in place of an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{FILE}.part"
-    part.write_text(result.model_dump_json(indent=2) + "\n")
-    part.replace(folder / FILE)
+    with replacing(folder / FILE) as part:
+        part.write_text(result.model_dump_json(indent=2) + "\n")

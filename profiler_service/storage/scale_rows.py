@@ -18,7 +18,7 @@ from models.spec.measurements import Flag, Measurement, ProtocolName, Status, Wo
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale
-from models.spec.table_files.etag import record_text, text_digest
+from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.tables import TableInfo
 from profiler_service.measure.scale import SLOW, SentinelVisit, learn_scale
 from profiler_service.measure.visits import DeviceState, HostState, disturbed

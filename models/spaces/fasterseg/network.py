@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec

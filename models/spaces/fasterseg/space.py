@@ -7,17 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from models.networks.plan import NetworkPlan
-from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
+from models.networks.structure import NetworkPlan
+from models.spaces.base import LatencyGraph, ParameterShapes, Probabilities, SearchSpace
+from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, kept_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import decode_branch, kept_cells
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
-from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
-from models.spaces.fasterseg.sampling import BRANCHES, sample_architecture
-from models.spaces.fasterseg.table1 import TITLE, published_operators
-from models.spaces.probabilities import Probabilities
+from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.module import Network
-from models.operators.convolution import ConvBnRelu
+from models.operators.layers import ConvBnRelu
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.latency import latency_graph
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from models.export.onnx_graph import to_onnx
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep
-from models.networks.workloads import build_module
+from models.networks.module import build_module
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.graphs import GraphRequest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.networks.workloads import build_module
+from models.networks.module import build_module
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.operators.registry import build_operator, register
-from models.operators.weights import fill, random_input
+from models.operators.layers import build_operator, register
+from models.operators.seeded_weights import fill, random_input
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.operators.registry import build_operator
-from models.operators.weights import POOL_SIZE, fill, random_input
+from models.operators.layers import build_operator
+from models.operators.seeded_weights import POOL_SIZE, fill, random_input
 from models.spec.operators import OperatorSpec
 
 SPEC = OperatorSpec(kind="conv3x3", in_channels=64, out_channels=32, height=8, width=8)

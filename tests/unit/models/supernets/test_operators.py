@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.operators.registry import build_operator
+from models.operators.layers import build_operator
 from models.spec.errors import UnknownNameError
 from models.spec.operators import OperatorSpec
-from models.supernets.operators import FORMS, MixedOperator, SuperOperator
+from models.supernets.mixed_operators import FORMS, MixedOperator, SuperOperator
 from tests.support.supernets import disturb
 
 ENTERING, LEAVING = (4, 6, 8), (3, 5, 9)

@@ -19,11 +19,9 @@ from models.spec.errors import ErrorCode, TableFileError, UnsafeTableError
 from models.spec.measurements import ProtocolName
 from models.spec.table_files import TableFormat, from_bytes, read_table, to_bytes, write_table
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
-from models.spec.table_files.codec import TableCodec
-from models.spec.table_files.csv_format import CsvCodec
-from models.spec.table_files.header import FILE_VERSION, Header
-from models.spec.table_files.json_format import JsonCodec
-from models.spec.table_files.npy_format import ABSENT_INTEGER, NpyCodec
+from models.spec.table_files.codec import FILE_VERSION, Header, TableCodec
+from models.spec.table_files.numpy_format import ABSENT_INTEGER, NpyCodec
+from models.spec.table_files.text_formats import CsvCodec, JsonCodec
 from tests.support import table_samples as samples
 from tests.support.reference import reference_file
 from tests.support.repository import ROOT

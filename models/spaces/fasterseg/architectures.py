@@ -1,12 +1,12 @@
-"""From the probabilities of α, β and γ to the branches of a FasterSeg architecture.
+"""Architectures of a FasterSeg space: decoded from the probabilities of α, β and γ, or drawn at random for validation.
 
-Source: FasterSeg, section 3.4 and its footnote 2. Skips are taken out as in its published code, in which, however, a skip that
-must stay counts among those that may go; a branch that ends at 1/16 downsamples one cell before the place that β names; and
-two downsamplings are always at least three cells apart.
+Source of decoding: FasterSeg, section 3.4 and its footnote 2. Skips are removed as in its published code, with three
+differences. There, a skip that must stay counts among those that may go; a branch that ends at 1/16 downsamples one cell before
+the position that β names; and two downsamplings are always at least three cells apart.
 
-β says nothing about the first layer at which a scale can be entered: there a map comes from the finer scale or not at all. A
-branch downsamples there only where β rules out every other place. That, and taking the latest of equally probable places, is
-how the latency graph reads β, backwards from the branch's end, so that the two agree wherever the parameters are certain.
+β has no row for the first layer at which a scale can be entered: there a map comes from the finer scale or not at all. A
+branch downsamples there only where β rules out every other position. Of equally probable positions the latest is taken. The
+latency graph reads β in the same way, backwards from the branch's end: both agree wherever the parameters are certain.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import math
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
+from models.spaces.base import Probabilities
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
-from models.spaces.fasterseg.sampling import minimum_cells
-from models.spaces.probabilities import Probabilities
-from models.spec.architectures import BranchSpec
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,3 +117,60 @@ def _row(probabilities: Probabilities, granularity: str, layer: int, scale: int)
     """Probabilities of the choices at that place. Shape: (choices,)."""
     row: NDArray[np.float64] = probabilities[granularity][str(scale)][layer - FIRST_LAYER[granularity][scale]]
     return row
+
+
+BRANCHES = 2
+"""Branches of a sampled architecture, as in the paper (b = 2)."""
+
+CONCENTRATION = 0.5
+"""Of the Dirichlet distributions that odds are drawn from. At 1 the middle nine tenths of 200 samples span a factor of 1.7 in
+the published table's latency, here 2.3 and from the fastest to the slowest 3.4; docs/measurement.md asks for two to four."""
+
+
+def minimum_cells(layers: int, coarseness: int) -> int:
+    """Fewest cells of a branch that ends at SCALES[coarseness]: round(L / 3) + 2·j, but never more than L."""
+    return min(layers, round(layers / 3) + 2 * coarseness)
+
+
+def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: np.random.Generator) -> ArchitectureSpec:
+    """A random architecture of two branches that end at different scales.
+
+    How likely each operator and each width is, is drawn first, so that some samples are mostly light and others mostly
+    heavy. Then every cell (layer, scale) draws its operator and every map its width, once for
+    both branches: they share cells until they part, as decoded architectures do. Depths and downsampling positions are uniform.
+    """
+    import numpy as np
+
+    operators = _draws(rng, len(OPERATORS), parameters.layers)
+    widths = _draws(rng, len(parameters.widths), parameters.layers)
+    branches = []
+    for coarseness in sorted(rng.choice(len(SCALES), size=BRANCHES, replace=False).tolist()):
+        depth = int(rng.integers(minimum_cells(parameters.layers, coarseness), parameters.layers, endpoint=True))
+        positions = rng.choice(depth - 1, size=coarseness, replace=False) if coarseness else np.empty(0, int)
+        levels = [int((positions < cell).sum()) for cell in range(depth)]
+        branches.append(
+            BranchSpec(
+                operators=tuple(OPERATORS[operators[cell, level]] for cell, level in enumerate(levels)),
+                scales=tuple(SCALES[level] for level in levels),
+                widths=tuple(parameters.widths[widths[cell, level]] for cell, level in enumerate(levels) if cell),
+            )
+        )
+    return ArchitectureSpec(
+        space=spec.name,
+        input_size=spec.input_size,
+        classes=spec.classes,
+        base_channels=parameters.base_channels,
+        stem_width=parameters.stem_width,
+        head_width=parameters.head_width,
+        branches=tuple(branches),
+        batch=spec.batch,
+        dtype=spec.dtype,
+    )
+
+
+def _draws(rng: np.random.Generator, choices: int, layers: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Indices of choices, one per layer and scale, whose odds are drawn first. Shape: (layers, scales)."""
+    import numpy as np
+
+    odds = rng.dirichlet(np.full(choices, CONCENTRATION))
+    return rng.choice(choices, size=(layers, len(SCALES)), p=odds)

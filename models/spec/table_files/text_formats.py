@@ -1,6 +1,9 @@
-"""CSV (RFC 4180): a comment line with the header, a line of column names, then one line per entry.
+"""The text formats, CSV and JSON.
 
-To read one with pandas: `pandas.read_csv(path, skiprows=1)`.
+CSV (RFC 4180) has a comment line with the header, a line of column names, then one line per entry. To read one with pandas:
+`pandas.read_csv(path, skiprows=1)`.
+
+JSON has the header's fields, then `entries`, a list of objects without their absent columns.
 """
 
 from __future__ import annotations
@@ -14,9 +17,7 @@ from typing import Any, ClassVar
 
 from models.spec.base import canonical_json
 from models.spec.errors import TableFileError
-from models.spec.table_files.codec import TableCodec
-from models.spec.table_files.columns import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Row, require_known
-from models.spec.table_files.header import Header
+from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Header, Row, TableCodec, require_known
 
 _WRITE: Mapping[ColumnType, Callable[[Any], str]] = {
     ColumnType.TEXT: str,
@@ -73,3 +74,28 @@ def _write(column: Column, value: object) -> str:
 
 def _read(column: Column, field: str) -> object:
     return None if column.nullable and not field else _READ[column.type](field)
+
+
+class JsonCodec(TableCodec):
+    """Numbers are written by `repr`, which is exact."""
+
+    magic: ClassVar[bytes] = b"{"
+
+    def encode(self, header: Header, rows: Sequence[Row]) -> bytes:
+        """One entry per line, so that two exports can be compared with `diff`."""
+        head = _dump(header.model_dump(mode="json")).removesuffix("}")
+        entries = ",\n".join(_dump({name: value for name, value in row.items() if value is not None}) for row in rows)
+        return f'{head}, "entries": [\n{entries}\n]}}'.encode()
+
+    def decode(self, data: bytes) -> tuple[Header, Sequence[Row]]:
+        """See `TableCodec`."""
+        document = json.loads(data)
+        rows = document.pop("entries", None) if isinstance(document, dict) else None
+        header = Header.read(document)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TableFileError("it holds no list of entries", hint="Export the table again.")
+        return header, rows
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, default=datetime.isoformat)

@@ -1,22 +1,44 @@
-"""Tables as bytes and files, in any of the formats."""
+"""Tables as bytes and files in any of the formats, and the tag that names a table's contents."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import pickletools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from models.atomic_file import replacing
+from models.spec.base import Record, canonical_json
 from models.spec.errors import OpclockError, TableFileError, UnsafeTableError
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
-from models.spec.table_files.codec import PICKLE_HINT, TableCodec
-from models.spec.table_files.columns import from_row, to_row
-from models.spec.table_files.csv_format import CsvCodec
-from models.spec.table_files.header import Header
-from models.spec.table_files.json_format import JsonCodec
-from models.spec.table_files.npy_format import NpyCodec
-from models.spec.tables import Table
+from models.spec.table_files.codec import PICKLE_HINT, Header, TableCodec, from_row, to_row
+from models.spec.table_files.numpy_format import NpyCodec
+from models.spec.table_files.text_formats import CsvCodec, JsonCodec
+from models.spec.tables import Table, TableInfo
+
+
+def record_text(record: Record) -> str:
+    """The canonical JSON of a record without its absent fields, so that a field added later changes no earlier text."""
+    return canonical_json(record.model_dump(mode="json", exclude_none=True))
+
+
+def text_digest(text: str) -> str:
+    """32 hex digits that name a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def etag_of(info: TableInfo, entry_digests: Iterable[str]) -> str:
+    """The tag of a table whose entries' records have these digests, in any order; see `table_etag`."""
+    return text_digest(canonical_json([record_text(info), sorted(entry_digests)]))
+
+
+def table_etag(table: Table) -> str:
+    """32 hex digits that name the table's contents: its info and every field of every entry.
+
+    It names contents, not bytes: an HTTP ETag of one representation adds that representation's format.
+    """
+    return etag_of(table.info, (text_digest(record_text(entry)) for entry in table.entries))
 
 
 class TableFormat(StrEnum):
@@ -73,23 +95,15 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
 
 
 def write_table(table: Table, path: Path, file_format: TableFormat) -> None:
-    """Write the table to a file, which is whole at every moment: an earlier one is replaced only by a complete one.
+    """Write the table to a file. A complete file replaces an earlier one; nobody ever reads a part of it.
 
     Raises:
         TableFileError: it cannot be written, or a library is missing.
     """
     data = to_bytes(table, file_format)
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe
-            path.write_bytes(data)
-            return
-        target = path.resolve()
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
+        with replacing(path) as part:
             part.write_bytes(data)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise TableFileError(
             f"{path} cannot be written: {error.strerror or error}", hint="Name another file, or make room and access for it."

@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.spec.base import canonical_json
 from models.spec.errors import TableFileError, UnsafeTableError
-from models.spec.table_files.codec import PICKLE_HINT, TableCodec, optional
-from models.spec.table_files.columns import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Row, require_known
-from models.spec.table_files.header import Header
+from models.spec.table_files.codec import (
+    COLUMN_BY_NAME,
+    COLUMNS,
+    PICKLE_HINT,
+    Column,
+    ColumnType,
+    Header,
+    Row,
+    TableCodec,
+    optional,
+    require_known,
+)
 
 if TYPE_CHECKING:
     import numpy as np
