@@ -17,8 +17,8 @@ from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import scale_reasons
+from profiler_service.comparison import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
 from profiler_service.measure.values import RoundValue, counted_rounds
-from profiler_service.significance import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
 
 PLAIN_APART = 0.2
 """How far a plain value may be from the normalised one before it is told, as a fraction."""

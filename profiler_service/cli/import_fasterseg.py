@@ -16,8 +16,8 @@ from models.spec.measurements import PROTOCOL_VERSIONS, Flag, Measurement
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.terminal import Json
+from profiler_service.cli.arguments import Database
 from profiler_service.cli.exchange import save
-from profiler_service.cli.options import Database
 
 _VERSIONED = re.compile(r"(?P<name>.*\S)\s+(?P<version>v?\d\S*)")
 

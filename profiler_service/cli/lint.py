@@ -13,9 +13,8 @@ from rich.table import Table as Grid
 
 from models.spec.errors import ExitCode
 from models.terminal import Json, emit, people, print_whole
-from profiler_service.cli.options import Database, Fdr
+from profiler_service.cli.arguments import Database, Fdr, TableName, is_file, load_table, parse_fraction, parse_rate
 from profiler_service.cli.runtime import load_settings, open_existing_store
-from profiler_service.cli.sources import TableName, is_file, load_table, parse_fraction, parse_rate
 
 if TYPE_CHECKING:
     from profiler_service.linting import Inversion, LintReport

@@ -21,9 +21,17 @@ from models.spec.verdicts import TrustLevel, Verdict, judge_table
 from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size
 from profiler_service import selection
-from profiler_service.cli.measuring import failure_document, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, RebuildOption, Remeasure, Threads, WaitForQuiet
-from profiler_service.cli.quiet import Start
+from profiler_service.cli.arguments import (
+    Backend,
+    BudgetOption,
+    Core,
+    Database,
+    RebuildOption,
+    Remeasure,
+    Threads,
+    WaitForQuiet,
+)
+from profiler_service.cli.local_jobs import Start, failure_document, measure, require_done
 from profiler_service.cli.runtime import measuring_settings
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.verdicts import judge_table
 from models.spec.wire import JobCreate
 from models.terminal import Json, Require, emit, end_unless, warn
-from profiler_service.cli.measuring import Measured, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
-from profiler_service.cli.quiet import Start
+from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
+from profiler_service.cli.local_jobs import Measured, Start, measure, require_done
 from profiler_service.cli.runtime import measuring_settings
 
 CONVENTION = (

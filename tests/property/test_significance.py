@@ -13,10 +13,9 @@ from models.spec.operators import OperatorSpec
 from models.spec.scale import Scale
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
-from profiler_service.comparison import TableComparison, compare
+from profiler_service.comparison import TableComparison, adjusted, compare
 from profiler_service.measure.budgets import BUDGETS, BudgetSettings
 from profiler_service.measure.stopping import StoppingRule
-from profiler_service.significance import adjusted
 
 INFO = TableInfo(target=TargetSpec(device="CPU", backend="b", threads=1), space=SpaceSpec(name="s", input_size=(64, 64)))
 OTHER = TargetSpec(device="CPU", backend="b", versions={"b": "2"}, threads=1)

@@ -11,9 +11,8 @@ import pytest
 
 from profiler_service.backends.device import survey
 from profiler_service.backends.device.survey import survey_gpus
+from profiler_service.diagnosis import Finding, Outcome, gpu_findings
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.findings import Finding, Outcome
-from profiler_service.gpu_diagnosis import gpu_findings
 from tests.support.fake_nvml import FakeGpu, FakeNvml
 
 

@@ -18,8 +18,8 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 from profiler_service.backends import onnxruntime_cuda
 from profiler_service.backends.device import cuda_driver, opening, survey
 from profiler_service.backends.registry import create_backend
-from profiler_service.cli import doctor
-from profiler_service.findings import Finding
+from profiler_service.cli import machine_checks
+from profiler_service.diagnosis import Finding
 from profiler_service.jobs.workers import Workers
 from profiler_service.settings import Settings
 from profiler_service.worker.protocol import BackendDescription
@@ -133,7 +133,7 @@ def put_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Box], None]:
         if not box.driver:
             monkeypatch.setattr(cuda_driver, "driver_library", _no_library)
         monkeypatch.setattr(survey, "driver_library", (lambda: None) if box.driver else _no_library)
-        monkeypatch.setattr(doctor, "describe_backend", _describe)
+        monkeypatch.setattr(machine_checks, "describe_backend", _describe)
         monkeypatch.setattr(Workers, "description", property(lambda self: _describe(Settings.load(backend="onnxruntime"))))
         monkeypatch.setenv("OPCLOCK_DEVICE", "cuda")
         monkeypatch.setenv("OPCLOCK_DEVICE_ACCESS", "pycuda")

@@ -13,7 +13,7 @@ import pytest
 from models.spec.measurements import Flag
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.wire import JobPublic, JobState
-from profiler_service.cli import measuring, profile
+from profiler_service.cli import local_jobs, profile
 from profiler_service.errors import JobError
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.measure.visits import Visit
@@ -139,7 +139,7 @@ def test_settings_reach_the_workers(command: Command, failing: Setup, monkeypatc
     failing(None)
     seen: list[Settings] = []
     monkeypatch.setattr(
-        measuring,
+        local_jobs,
         "open_workers",
         lambda settings: seen.append(settings) or nullcontext(SimpleNamespace(description=BACKEND)),
     )
@@ -164,7 +164,7 @@ class SlowDeviceRunner(PaperRunner):
 
 def test_a_slow_device_and_differing_builds_are_told(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(None)
-    monkeypatch.setattr(measuring, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
+    monkeypatch.setattr(local_jobs, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
     text = " ".join(command(*PROFILE).out.split())
     assert "7 samples of 1 entries set aside; 1 entries flagged, since there was nothing else" in text
     assert "1 entries built 3 times: builds differ by 2.0% (worst 2.0%), runs of one build by 1.0%; 1 could not" in text

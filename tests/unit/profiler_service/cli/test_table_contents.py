@@ -16,7 +16,7 @@ from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from profiler_service.measure.visits import DeviceState, Visit
-from profiler_service.sample_files import column_names
+from profiler_service.raw_data import column_names
 from profiler_service.storage.store import Store
 from tests.support import table_samples
 from tests.unit.profiler_service.cli.conftest import Command

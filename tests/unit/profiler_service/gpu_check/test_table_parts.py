@@ -16,13 +16,14 @@ from models.spec.measurements import ProtocolName
 from models.spec.rebuilds import FailedRebuild, RebuildSpread, RebuiltEntry
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from profiler_service.gpu_check import checking, report
+from profiler_service.gpu_check import check_parts
+from profiler_service.gpu_check import results as check_results
 from profiler_service.gpu_check.bench import ROOT, Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from profiler_service.gpu_check.choices import REHEARSAL
 from profiler_service.gpu_check.driver import run_part
-from profiler_service.gpu_check.measuring import measured_table, repeatability, table, table1, table_part
 from profiler_service.gpu_check.plan import Part
 from profiler_service.gpu_check.results import CommandRecord, Outcome, PartResult
+from profiler_service.gpu_check.table_parts import measured_table, repeatability, table, table1, table_part
 from tests.support.fake_service import make_table
 
 NAME = table_part("paper", "float32", "in_context")
@@ -153,7 +154,7 @@ def test_how_much_builds_differ_is_reported(tmp_path: Path, answering: Answering
     (check,) = (check for check in result.checks if check.name == "builds are compared")
     assert (check.passed, check.aim) == (failed == 0, True)
     assert "2 entries built 3 times: builds differ by 4.0% (worst 6.0%)" in check.detail
-    page = report.page({NAME: result})
+    page = check_results.page({NAME: result})
     assert f"| {NAME} | 2, 3 times | {failed} | 1.2 | 4.00% | 6.00% | 1.00% |  |" in page.splitlines()
 
 
@@ -195,7 +196,7 @@ def test_tables_whose_builds_were_not_compared_have_no_line_about_them(tmp_path:
     results = {protocol: measure_table(tmp_path, protocol) for protocol in ("in_context", "isolated")}
     (check,) = (check for check in results["in_context"].checks if check.name == "builds are compared")
     assert (check.passed, check.detail) == (False, "nothing was built anew")
-    assert "## Builds" not in report.page({result.part: result for result in results.values()})
+    assert "## Builds" not in check_results.page({result.part: result for result in results.values()})
 
 
 def test_an_unfinished_table_is_not_used(tmp_path: Path, answering: Answering) -> None:
@@ -330,7 +331,7 @@ def test_is_skipped():
 def test_no_report_of_tests_names_the_host_its_folders_or_its_user(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text(TELLING.format(root=str(ROOT), home=str(Path.home() / "x")))
     bench = Bench(REHEARSAL, tmp_path / "output", "contract", 60.0)
-    checking._pytest(bench, str(tmp_path / "test_one.py"), "-o", "junit_logging=all")
+    check_parts._pytest(bench, str(tmp_path / "test_one.py"), "-o", "junit_logging=all")
     assert bench.summary == {"tests": 3, "failures": 1, "errors": 0, "skipped": 1, "passed": 1}
     kept = {path.name: path.read_text() for path in bench.folder.iterdir()}
     assert set(kept) == {"pytest.out", "pytest.err", "tests.xml"}
@@ -353,5 +354,5 @@ def test_the_probe_is_of_the_gpu_that_the_settings_name(
     monkeypatch.setenv("OPCLOCK_DEVICE_INDEX", "1")
     answering(answer)
     bench = Bench(REHEARSAL, tmp_path, "probe", 60.0)
-    checking.probe(bench)
+    check_parts.probe(bench)
     assert bench.summary["executes"] is False

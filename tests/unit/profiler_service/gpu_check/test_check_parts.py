@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from profiler_service.gpu_check import bench as bench_module
-from profiler_service.gpu_check import checking
+from profiler_service.gpu_check import check_parts
 from profiler_service.gpu_check.bench import Bench, Ended
 from profiler_service.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices
 from profiler_service.gpu_check.driver import run_part
@@ -72,13 +72,13 @@ def test_a_clock_that_crashes_fails_its_part(
     tmp_path: Path, injecting: Injecting, error: str, outcome: Outcome, reason: str
 ) -> None:
     injecting({"profiler_service.gpu_check.clocks": RAISING.format(module="clocks", function="measure", error=error)})
-    result = ended(tmp_path, partial(checking.clocks, backend="onnxruntime"))
+    result = ended(tmp_path, partial(check_parts.clocks, backend="onnxruntime"))
     assert result.outcome is outcome
     assert result.reason.startswith(reason)
 
 
 def copying(error: str) -> str:
-    return RAISING.format(module="copying", function="open_device", error=error)
+    return RAISING.format(module="peaks", function="open_device", error=error)
 
 
 ABSENT = copying("BackendUnavailableError('it is not installed')")
@@ -87,9 +87,9 @@ ABSENT = copying("BackendUnavailableError('it is not installed')")
 @pytest.mark.parametrize(
     ("run", "lacking"),
     [
-        (partial(checking.contract, backend="onnxruntime"), "tests/contract/test_backends.py"),
-        (checking.device_contract, "tests/contract/test_devices.py"),
-        (checking.probe, "scripts/probe_tensorrt_rtx.py"),
+        (partial(check_parts.contract, backend="onnxruntime"), "tests/contract/test_backends.py"),
+        (check_parts.device_contract, "tests/contract/test_devices.py"),
+        (check_parts.probe, "scripts/probe_tensorrt_rtx.py"),
     ],
 )
 def test_what_only_the_repository_has_is_skipped_where_the_package_is_installed_alone(
@@ -105,7 +105,7 @@ def test_what_only_the_repository_has_is_skipped_where_the_package_is_installed_
 @pytest.mark.parametrize("error", ["RunError('cuMemcpyDtoDAsync returned 700')", "BuildError('no capture')"])
 def test_a_library_that_is_there_and_fails_fails_the_copies(tmp_path: Path, injecting: Injecting, error: str) -> None:
     injecting({"cuda-core": copying(error), "pycuda": ABSENT})
-    result = ended(tmp_path, checking.device_clocks)
+    result = ended(tmp_path, check_parts.device_clocks)
     assert result.outcome is Outcome.FAILED
     assert result.reason.startswith("cuda-core: it copies: cuda-core ended with 3: ")
     assert result.summary["absent"] == ["pycuda: it is not installed"]
@@ -113,7 +113,7 @@ def test_a_library_that_is_there_and_fails_fails_the_copies(tmp_path: Path, inje
 
 def test_a_box_without_any_library_has_no_copies_to_check(tmp_path: Path, injecting: Injecting) -> None:
     injecting({"cuda-core": ABSENT, "pycuda": ABSENT})
-    result = ended(tmp_path, checking.device_clocks)
+    result = ended(tmp_path, check_parts.device_clocks)
     assert (result.outcome, result.reason) == (
         Outcome.SKIPPED,
         "cuda-core: it is not installed; pycuda: it is not installed",
@@ -135,6 +135,6 @@ def test_only_a_backend_on_the_device_in_question_is_usable(
 ) -> None:
     document = {"findings": [{"name": name, "outcome": outcome} for name, outcome in findings.items()]}
     monkeypatch.setattr(Bench, "run", lambda *_args, **_options: Ended(0, document, ""))
-    monkeypatch.setattr(checking.shutil, "which", lambda _name: None)
-    (check,) = ended(tmp_path, checking.environment, replace(ON_A_GPU, device=device)).checks
+    monkeypatch.setattr(check_parts.shutil, "which", lambda _name: None)
+    (check,) = ended(tmp_path, check_parts.environment, replace(ON_A_GPU, device=device)).checks
     assert (check.passed, check.detail) == (usable is not None, usable or f"none of them on {device}")

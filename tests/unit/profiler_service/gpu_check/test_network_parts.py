@@ -20,10 +20,10 @@ from nas_client.measuring import measure
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
-from profiler_service.gpu_check import report
+from profiler_service.gpu_check import results as check_results
 from profiler_service.gpu_check.bench import Bench, Ended, SkipPartError
 from profiler_service.gpu_check.choices import REHEARSAL
-from profiler_service.gpu_check.networks import steps, student, validation
+from profiler_service.gpu_check.network_parts import steps, student, validation
 from profiler_service.gpu_check.results import Outcome, PartResult
 from tests.support.fake_service import SPACE, FakeService, Reply, make_table, network_ms, transport
 
@@ -107,7 +107,7 @@ def student_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *rows: dict[st
     source.write_text(NETWORK.model_dump_json())
     bench = Bench(replace(REHEARSAL, parameters=()), tmp_path, "student", 60.0)
     monkeypatch.setattr(
-        "profiler_service.gpu_check.networks.finished_tables", lambda *_: dict.fromkeys(range(len(rows)), "0123")
+        "profiler_service.gpu_check.network_parts.finished_tables", lambda *_: dict.fromkeys(range(len(rows)), "0123")
     )
     monkeypatch.setattr(Bench, "service", lambda *_: nullcontext("http://box:1"))
     monkeypatch.setattr(Bench, "run", lambda *_args, **_options: Ended(0, {"tables": list(rows)}, ""))
@@ -128,6 +128,6 @@ def test_the_student_must_be_measured_by_some_protocol_and_fail_by_none(
 
 def test_the_page_names_unusual_settings() -> None:
     result = PartResult(part="clocks-torch", outcome=Outcome.DONE, started_at=datetime(2026, 1, 1, tzinfo=UTC), seconds=1.0)
-    assert "Under" not in report.page({"clocks-torch": result})
+    assert "Under" not in check_results.page({"clocks-torch": result})
     under = result.model_copy(update={"provenance": {"commit": "ab", "OPCLOCK_TF32": "true", "OPCLOCK_THREADS": "2"}})
-    assert "\nUnder `OPCLOCK_TF32=true`, `OPCLOCK_THREADS=2`.\n" in report.page({"clocks-torch": under})
+    assert "\nUnder `OPCLOCK_TF32=true`, `OPCLOCK_THREADS=2`.\n" in check_results.page({"clocks-torch": under})

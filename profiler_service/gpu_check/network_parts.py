@@ -11,7 +11,7 @@ from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
 from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError
 from profiler_service.gpu_check.choices import FEWEST_NETWORKS
-from profiler_service.gpu_check.measuring import MEASURED, measured_table, table_part
+from profiler_service.gpu_check.table_parts import MEASURED, measured_table, table_part
 
 PEARSON_AIM, MAPE_AIM = {"cuda": 0.998, "cpu": 0.999}, {"cuda": 0.03, "cpu": 0.02}
 """DESIGN's aims for sums that nothing was fitted to."""

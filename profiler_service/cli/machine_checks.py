@@ -1,15 +1,51 @@
-"""`gpu-check`: what a GPU box has to show. What it runs is imported when it runs, so that the command line stays light."""
+"""`doctor` and `gpu-check`: is this machine ready to measure, and does a GPU box deliver what is promised?
+
+What they run is imported when they run, so that the command line stays light.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
+from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
+from models.terminal import Json, emit
 from profiler_service.backends.options import DeviceKind
+from profiler_service.cli.arguments import Backend, Database, Threads
+from profiler_service.cli.runtime import describe_backend, load_settings
+
+if TYPE_CHECKING:
+    from profiler_service.diagnosis import Finding
+
+_MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+
+
+def doctor(database: Database = None, backend: Backend = None, threads: Threads = None, json: Json = False) -> None:
+    """Check Python, GPUs, backends, database, disk and CPU; ends with 3 if something stands in the way of measuring."""
+    from profiler_service.diagnosis import Outcome, diagnose
+
+    settings = load_settings(database=database, backend=backend, threads=threads)
+    findings = list(diagnose(settings, describe_backend))
+    ready = all(finding.outcome is not Outcome.PROBLEM for finding in findings)
+    document = {"ready": ready, "findings": [finding.model_dump(mode="json") for finding in findings]}
+    emit(document, as_json=json, text=lambda console: _show(console, findings))
+    if not ready:
+        raise typer.Exit(int(ExitCode.BAD_INPUT))
+
+
+def _show(console: Console, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        console.print(f"{_MARKS[finding.outcome]} {finding.name}: {escape(finding.detail)}", soft_wrap=True)
+        if finding.hint:
+            console.print(f"        {escape(finding.hint)}", style="dim", soft_wrap=True)
+
 
 LIMIT_S = 440.0
 """Of one part, before its commands are interrupted; with the time to end well under nine minutes."""

@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 
 from models.spec.errors import ExitCode
 from profiler_service.backends.registry import backend_names, device_kinds
-from profiler_service.diagnosis import backend_title
-from profiler_service.findings import Outcome
+from profiler_service.diagnosis import Outcome, backend_title
 from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError, require_from_repository, scrubbed
 from profiler_service.settings import Settings
 
@@ -72,7 +71,7 @@ def device_clocks(bench: Bench) -> None:
     absent = []
     for access in DEVICE_ACCESSES:
         path = bench.folder / f"{access}.json"
-        arguments = ("-m", "profiler_service.gpu_check.copying", "--access", access, "-o", path)
+        arguments = ("-m", "profiler_service.gpu_check.peaks", "--access", access, "-o", path)
         try:
             nonsense = _makes_no_sense(bench, access, *arguments)
         except PartError as failure:  # the other library is still to be seen
