@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.spaces.coverage import coverage
-from models.spaces.registry import space_label, usual_spec
+from models.spaces.registry import default_spec, space_label
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
 from models.spec.errors import MissingEntryError, TableMismatchError
 from models.spec.measurements import ProtocolName, Status
@@ -21,7 +21,7 @@ from models.spec.operators import OperatorSpec
 from models.spec.table_files import read_table
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
-from models.spec.verdicts import Verdict, judge_table
+from models.spec.verdicts import Verdict, table_verdict
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.published_tables import may_be_name, named_table
@@ -53,7 +53,7 @@ class LookupTable:
     @cached_property
     def verdict(self) -> Verdict:
         """Whether its values can be trusted, and what speaks against it."""
-        return judge_table(self.table)
+        return table_verdict(self.table)
 
     def lookup(self, operator: OperatorSpec) -> float:
         """Milliseconds of that operator.
@@ -104,7 +104,7 @@ class LookupTable:
     def _profiling(self, *options: str) -> str:
         """The command that profiles the table's space, with what is not usual of it."""
         space = self.info.space
-        usual = usual_spec(space)
+        usual = default_spec(space)
         height, width = space.input_size
         parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width}", *options]
         fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(usual, name)]

@@ -21,7 +21,7 @@ from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import degrees, processes_sd
 
 FALSE_DISCOVERY_RATE = 0.05
-"""Expected share of chance among what is called significant, where nobody says otherwise."""
+"""Default expected share of false positives among significant differences."""
 
 CONFIDENCE = 0.95
 """Of intervals."""
@@ -29,10 +29,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and how well it is known. Milliseconds.
+    """A value and its uncertainty in milliseconds.
 
     Attributes:
-        rounds: that the error comes from, two at the least.
+        rounds: number of rounds behind the standard error, at least two.
         processes_ms: standard deviation between processes, beyond what the rounds of one explain.
     """
 
@@ -43,7 +43,7 @@ class Estimate:
 
     @classmethod
     def of(cls, entry: Measurement, info: TableInfo) -> Self | None:
-        """Of a table's entry; None where it has no positive value, or does not say how well that is known."""
+        """The estimate of a table's entry; None without a positive value, a standard error and two rounds."""
         if not entry.value_ms or entry.stderr_ms is None or entry.rounds < 2:
             return None
         return cls(entry.value_ms, entry.stderr_ms, entry.rounds, processes_sd(info) * entry.value_ms)
@@ -76,7 +76,7 @@ class Difference:
 
 
 def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> Difference | None:
-    """`b` less `a`; None where neither has any error, so that nothing says what noise is.
+    """`b` minus `a`; None where neither has a standard error.
 
     Args:
         a: the one that is subtracted.
@@ -127,7 +127,7 @@ def scale_uncertainty(a: TableInfo, b: TableInfo) -> float:
 
 
 WORST = 10
-"""Entries that are listed one by one where nothing says which are significant."""
+"""Number of largest differences that a comparison lists."""
 
 
 class EntryDifference(Record):
@@ -137,10 +137,10 @@ class EntryDifference(Record):
         label, key: of the operator.
         a_ms, b_ms: its values.
         relative: (b − a) / a, as a fraction.
-        low, high: 95 % interval of that; None, as what follows, where a table does not say how well it knows its value.
-        p: probability of a difference as large by chance.
+        low, high: 95 % interval of `relative`; null, like the next fields, where the entry cannot be tested.
+        p: probability of a difference at least as large by chance.
         adjusted_p: the smallest false-discovery rate at which it is significant.
-        significant: whether it is, at the rate asked for.
+        significant: whether the difference is significant at the requested rate.
     """
 
     label: str
@@ -162,12 +162,12 @@ class TableComparison(Record):
         a, b: their ids.
         same_table: whether target, space and protocol are the same, so that the values answer the same question.
         mismatch: the fields in which they differ; empty if the same.
-        only_a, only_b: labels of operators with a value in one table alone.
+        only_a, only_b: labels of operators with a value in only one table.
         common: operators with a value in both; of these, where both values are positive:
         median_relative: signed, so that it shows a bias; median_absolute, p95_absolute: of the sizes, as fractions.
         fdr: false-discovery rate: expected share of chance among the significant.
         scale_stderr: standard error of the factor between the milliseconds of both, as a fraction; part of each interval.
-        told, untold: entries of which significance can be told, and of which it cannot.
+        tested, untested: number of entries that could be tested for significance, and that could not.
         slower, faster: how many significant ones take more time in B, and less.
         significant: those entries, largest difference first.
         worst: the largest differences, significant or not.
@@ -186,8 +186,8 @@ class TableComparison(Record):
     p95_absolute: float | None
     fdr: float
     scale_stderr: float
-    told: int
-    untold: int
+    tested: int
+    untested: int
     slower: int
     faster: int
     significant: tuple[EntryDifference, ...]
@@ -207,7 +207,7 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
     significant = tuple(one for one in differences if one.significant)
     mismatch = _mismatch(a, b)
     sizes = [abs(one.relative) for one in differences]
-    told = sum(one.significant is not None for one in differences)
+    tested = sum(one.significant is not None for one in differences)
     return TableComparison(
         a=a.info.id(),
         b=b.info.id(),
@@ -221,8 +221,8 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
         p95_absolute=_quantile(sizes, 0.95),
         fdr=fdr,
         scale_stderr=scale_stderr,
-        told=told,
-        untold=len(differences) - told,
+        tested=tested,
+        untested=len(differences) - tested,
         slower=sum(one.relative > 0 for one in significant),
         faster=sum(one.relative < 0 for one in significant),
         significant=significant,
@@ -235,21 +235,21 @@ def _differences(
     pairs: list[tuple[Measurement, Measurement]], infos: tuple[TableInfo, TableInfo], scale_stderr: float, fdr: float
 ) -> tuple[EntryDifference, ...]:
     """Largest first."""
-    told: dict[str, Difference] = {}
+    tested: dict[str, Difference] = {}
     for before, after in pairs:
         one, other = Estimate.of(before, infos[0]), Estimate.of(after, infos[1])
         if one is not None and other is not None and (found := difference(one, other, scale_stderr)) is not None:
-            told[before.key()] = found
-    p_values = two_sided(list(told.values()))
-    chances = dict(zip(told, zip(p_values, adjusted(p_values), strict=True), strict=True))
+            tested[before.key()] = found
+    p_values = two_sided(list(tested.values()))
+    chances = dict(zip(tested, zip(p_values, adjusted(p_values), strict=True), strict=True))
     entries = []
     for before, after in pairs:
         a_ms, b_ms = before.value_ms or 0.0, after.value_ms or 0.0
         entry = EntryDifference(
             label=before.workload.label(), key=before.key(), a_ms=a_ms, b_ms=b_ms, relative=(b_ms - a_ms) / a_ms
         )
-        if entry.key in told:
-            margin = told[entry.key].margin_ms / a_ms
+        if entry.key in tested:
+            margin = tested[entry.key].margin_ms / a_ms
             p, adjusted_p = chances[entry.key]
             limits = {"low": entry.relative - margin, "high": entry.relative + margin}
             entry = entry.model_copy(update=limits | {"p": p, "adjusted_p": adjusted_p, "significant": adjusted_p <= fdr})

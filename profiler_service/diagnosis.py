@@ -94,7 +94,7 @@ def _variables(variables: Iterable[str]) -> Iterator[Finding]:
     """Variables that were meant to be settings."""
     unknown = unknown_settings(variables)
     for name, hint in unknown.items():
-        yield Finding(name=f"setting {name}", outcome=Outcome.WARNING, detail="no setting is called that; ignored", hint=hint)
+        yield Finding(name=f"setting {name}", outcome=Outcome.WARNING, detail="no setting has this name; ignored", hint=hint)
     if not unknown:
         detail = f"every variable {ENVIRONMENT_PREFIX}… of the environment is known"
         yield Finding(name="settings", outcome=Outcome.OK, detail=detail)
@@ -185,7 +185,7 @@ def _cores(settings: Settings) -> Finding:
         hint = f"Choose --threads {len(cores)} or fewer."
         return Finding(name="cores", outcome=Outcome.PROBLEM, detail=detail, hint=hint)
     if settings.threads == len(cores):
-        hint = "Timing shares its cores with everything else; a machine with a core to spare repeats better."
+        hint = "Timing shares its cores with other work. Measurements repeat better with one spare core."
         return Finding(name="cores", outcome=Outcome.WARNING, detail=detail, hint=hint)
     return Finding(name="cores", outcome=Outcome.OK, detail=detail)
 
@@ -209,7 +209,7 @@ def _load() -> Finding:
     load = host_load() / len(usable_cores())
     detail = f"{load:.2f} running processes per core in the last minute"
     if load > QUIET_LOAD:
-        hint = "End other work while measuring; slow phases are recognised and repeated, which takes time."
+        hint = "End other work while measuring. Slow phases are repeated, which takes time."
         return Finding(name="load", outcome=Outcome.WARNING, detail=detail, hint=hint)
     return Finding(name="load", outcome=Outcome.OK, detail=detail)
 
@@ -217,10 +217,10 @@ def _load() -> Finding:
 def _others() -> Finding:
     found = look()
     if found.busy:
-        hint = "End that, or let profile wait with --wait-for-quiet MINUTES."
+        hint = "End that work, or let `profile` wait with --wait-for-quiet MINUTES."
         return Finding(name="other work", outcome=Outcome.WARNING, detail=found.busy, hint=hint)
-    told = found.host.others_busy
-    detail = "not told on this system" if told is None else f"{told:.1f} of {found.host.cores} cores"
+    busy_cores = found.host.others_busy
+    detail = "unknown on this system" if busy_cores is None else f"{busy_cores:.1f} of {found.host.cores} cores"
     return Finding(name="other work", outcome=Outcome.OK, detail=detail)
 
 
@@ -265,25 +265,25 @@ def gpu_findings(survey: Survey) -> Iterator[Finding]:
 
 def _gravest(gpu: GpuState) -> tuple[str, str]:
     """What there is to say, and the next step; none where all is well."""
-    memory = "memory not told"
+    memory = "memory unknown"
     if gpu.free_bytes is not None and gpu.total_bytes is not None:
         memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
     busy = gpu.processes or 0
     if gpu.capability < OLDEST:
-        return f"not supported, {said(OLDEST)} is the least", "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU."
+        return f"not supported; {said(OLDEST)} is the minimum", "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU."
     if gpu.prohibited:
-        return "nobody may compute on it", "Allow it: nvidia-smi --compute-mode=DEFAULT"
+        return "compute mode prohibits all use", "Allow it: nvidia-smi --compute-mode=DEFAULT"
     if gpu.mig and not gpu.instances:
         return MIG_EMPTY, MIG_EMPTY_HINT
     if gpu.mig:
         return (
-            f"divided by MIG into {', '.join(gpu.instances)}",
-            "Choose one by CUDA_VISIBLE_DEVICES and leave the others idle: they share clock and power. Its table is its own, "
-            "not the whole GPU's.",
+            f"partitioned by MIG into {', '.join(gpu.instances)}",
+            "Choose one by CUDA_VISIBLE_DEVICES and leave the others idle, because they share clock and power. "
+            "Its table differs from the entire GPU's.",
         )
     if gpu.exclusive and busy:
         return (
-            "busy: in exclusive mode, and another process has it",
+            "busy: in exclusive mode, and another process uses it",
             "End that process, or: nvidia-smi --compute-mode=DEFAULT",
         )
     if gpu.free_bytes is not None and gpu.free_bytes < ENOUGH_MEMORY_BYTES:

@@ -30,7 +30,7 @@ from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.store import Store
 
 Role = Literal["operator", "base", "network"]
-"""Of a graph: what was timed for an operator, what is subtracted for its context, or a whole network."""
+"""Of a graph: what was timed for an operator, what is subtracted for its context, or a network."""
 
 
 class SampledVisit(Record):
@@ -51,9 +51,9 @@ class EntrySamples(Record):
     """Everything that an entry was made of.
 
     Attributes:
-        table_id, key, label: whose.
+        table_id, key, label: table, and key and label of the operator or network.
         measurement: the entry itself.
-        reference_ms: the scale that rounds are told in: what one sentinel unit is worth; None where the protocol has none.
+        reference_ms: value of one sentinel unit, the scale of the rounds; null where the protocol has none.
         rounds: those in which the graph and, if it has one, its base were visited, in order.
         visits: of the graph, then of its base; by round.
     """
@@ -80,10 +80,10 @@ def reference_ms(info: TableInfo) -> float | None:
 
 
 def entry_samples(store: Store, table_id: str, prefix: str) -> EntrySamples:
-    """The samples of the entry whose key begins so.
+    """The samples of the entry whose key begins with that prefix.
 
     Raises:
-        EntryChoiceError: no key does, or several do.
+        EntryChoiceError: no key begins so, or several do.
         TableNotFoundError: no such table.
     """
     info = store.table_info(table_id)
@@ -142,7 +142,7 @@ def _only_key(found: Sequence[str], table_id: str, prefix: str) -> str:
     listed = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
     raise EntryChoiceError(
         f"{len(found)} entries of table {table_id} have a key that begins with {prefix!r}: {listed}",
-        hint="Write more of the key.",
+        hint="Give more digits of the key.",
     )
 
 
@@ -169,13 +169,13 @@ _NULL = {"type": "null"}
 
 
 class VisitOf(Record):
-    """Whose visit a row is.
+    """Table and workload of the visit in a row.
 
     Attributes:
-        table_id: of the table.
-        workload_key: of the operator or network; empty for a base, which belongs to several, and for graphs of neither.
-        label: of the workload or base, for people.
-        role: `operator`, `base` (what is subtracted for a context) or `network`.
+        table_id: id of the table.
+        workload_key: key of the operator or network; empty for a base, which several operators share, and for other graphs.
+        label: label of the workload or base.
+        role: `operator`, `base` (the graph that is subtracted for a context) or `network`.
     """
 
     table_id: str
@@ -216,7 +216,7 @@ def write_samples(store: Store, table_id: str, path: Path) -> int:
     graphs = store.visited_graphs(table_id)
     if not graphs:
         raise InvalidSpecError(
-            f"table {table_id} has no visits, so no samples: it was imported, or nothing was measured yet",
+            f"table {table_id} has no visits and so no samples: it was imported, or nothing was measured yet",
             hint="Name a table that was measured into this database: `profiler-service tables` lists them.",
         )
     known = roles(tuple(_workloads(store, table_id, info)), info.protocol)
@@ -236,7 +236,7 @@ def write_samples(store: Store, table_id: str, path: Path) -> int:
 
 
 def _workloads(store: Store, table_id: str, info: TableInfo) -> Iterator[Workload]:
-    """What may have been visited: the grid, whose operators keep small jobs company, and whatever has a measurement."""
+    """Workloads that may have visits: the grid, whose operators also pad the groups of small jobs, and all measured ones."""
     with suppress(InvalidSpecError):  # a space that this release does not know has no grid here
         yield from create_space(info.space).operators()
     keys = iter(store.measured_keys(table_id))
@@ -272,7 +272,7 @@ def _row(table_id: str, visit: Visit, of: tuple[Role, Workload | ContextBase] | 
 
 
 def _schema(table_id: str, info: TableInfo) -> Any:
-    """The `pyarrow.Schema`, which says what table the rows are of."""
+    """The `pyarrow.Schema`, with the identity of the table in its metadata."""
     pa = optional("pyarrow")
     fields = []
     for prefix, record in SAMPLES_COLUMNS:
@@ -287,7 +287,7 @@ def _schema(table_id: str, info: TableInfo) -> Any:
 
 
 def _arrow_type(pa: Any, name: str, described: Mapping[str, Any]) -> Any:
-    """The Arrow type of a field, by its JSON schema. Samples are kept in single precision, as the database does."""
+    """The Arrow type of a field, by its JSON schema. Samples are in single precision, as in the database."""
     variant = next(found for found in described.get("anyOf", [described]) if found != _NULL)
     if variant["type"] == "array":
         return pa.list_(pa.float32() if name == "samples_ms" else _arrow_type(pa, "", variant["items"]))

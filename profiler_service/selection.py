@@ -1,4 +1,4 @@
-"""Parts of a search space's grid, to be measured alone: a random sample, or one of several shares that make up all of it."""
+"""Parts of a search space's grid: a random sample, or one of several shares that together make up the grid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def share(space: SearchSpace, number: int, of: int) -> Operators:
     and small operators mix.
 
     Args:
-        space: the whole.
+        space: the search space.
         number: 1 to `of`.
         of: how many shares there are.
 

@@ -18,7 +18,7 @@ from models.spec.operators import OperatorSpec
 class Costs:
     """Arithmetic and weights, for the batch of the spec they were counted for.
 
-    FasterSeg uses two conventions, so both are kept. Its Table 1 counts the convolutions alone (1.21, 0.60, 0.30 G).
+    FasterSeg uses two conventions, so both are counted. Its Table 1 counts the convolutions alone (1.21, 0.60, 0.30 G).
     Its Table 3 gives the published student 28.2 G, of which convolutions make up 27.8; how the rest was counted it does
     not say. Customary numbers for the other layers of the network as trained come to 28.19 G: for each element written,
     2 for batch normalisation (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
@@ -70,7 +70,7 @@ def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
     function (adding maps, concatenating them) counts as nothing.
 
     Raises:
-        TypeError: nothing says how to count a layer that has weights.
+        TypeError: no rule counts a layer that has weights.
     """
     layers = [layer for layer in module.modules() if next(layer.children(), None) is None]
     counted = [Costs(parameters=sum(parameter.numel() for parameter in module.parameters()))]
@@ -80,7 +80,7 @@ def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
 
     for layer in layers:
         if type(layer) not in _COUNTERS and next(layer.parameters(), None) is not None:
-            raise TypeError(f"nothing says how to count the costs of a layer of type {type(layer).__name__}")
+            raise TypeError(f"no rule counts the costs of a layer of type {type(layer).__name__}")
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
         module.eval()(*(torch.empty(shape, device="meta") for shape in input_shapes))

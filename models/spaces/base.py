@@ -37,7 +37,7 @@ TOLERANCE = 1e-3
 """How far from one a row may sum: what single precision leaves, with room."""
 
 
-def settle_probabilities(
+def resolve_probabilities(
     given: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Mapping[str, tuple[int, int]]]
 ) -> Probabilities:
     """The groups that the shapes name, as float64.
@@ -51,15 +51,15 @@ def settle_probabilities(
     """
     import numpy as np
 
-    settled: dict[str, dict[str, NDArray[np.float64]]] = {}
+    resolved: dict[str, dict[str, NDArray[np.float64]]] = {}
     for granularity, groups in shapes.items():
-        settled[granularity] = {}
+        resolved[granularity] = {}
         for group, shape in groups.items():
             what = f"{granularity} of group {group!r}"
             if group not in given.get(granularity, {}):
                 raise InvalidSpecError(f"{what} is missing", hint=f"Groups of {granularity}: {', '.join(groups)}.")
-            settled[granularity][group] = _distributions(what, np.asarray(given[granularity][group], np.float64), shape)
-    return settled
+            resolved[granularity][group] = _distributions(what, np.asarray(given[granularity][group], np.float64), shape)
+    return resolved
 
 
 def _distributions(what: str, rows: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -85,12 +85,12 @@ is an empty mapping. Row r of a granularity counts through its groups in order."
 
 
 class SearchSpace(ABC):
-    """A search space with its parameters settled. Instances are immutable and hold no torch."""
+    """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     default_input_size: ClassVar[InputSize] = (256, 512)
-    """(height, width) where nobody states another: small enough for any box."""
+    """Default (height, width): small enough for any box."""
 
     size_multiple: ClassVar[int] = 1
     """What heights and widths of images must be divisible by."""
@@ -99,8 +99,8 @@ class SearchSpace(ABC):
     """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
     a matter of choice."""
 
-    usual_branches: ClassVar[int] = 0
-    """How many of them a network aggregates where nobody says otherwise."""
+    default_branches: ClassVar[int] = 0
+    """Default number of branches that a network aggregates."""
 
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
@@ -171,7 +171,7 @@ class SearchSpace(ABC):
     ) -> None:
         """Gives the network of an architecture the weights that it uses in the supernet.
 
-        The network is then what the supernet computes for a mixture of these choices alone, but for skips that are identities
+        The network is then what the supernet computes for a mixture of only these choices, except for skips that are identities
         in a fixed network and convolutions in a supernet.
 
         Args:
@@ -196,7 +196,7 @@ class SearchSpace(ABC):
         """What is chosen from once a search is over: the branches' ends, one tuple for each network that may be decoded.
         One empty tuple where there is nothing to choose.
         """
-        return tuple(combinations(self.branch_ends, self.usual_branches))
+        return tuple(combinations(self.branch_ends, self.default_branches))
 
     def decode(
         self,
@@ -218,8 +218,8 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
         """
-        settled = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decode(settled, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
+        resolved = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decode(resolved, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
 
     def decoded_layers(
         self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
@@ -229,12 +229,12 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: as `decode`.
         """
-        settled = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decoded_layers(settled, self._resolve_branches(branches))
+        resolved = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decoded_layers(resolved, self._resolve_branches(branches))
 
     def _resolve_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
         shapes = self.parameter_shapes()
-        return settle_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
+        return resolve_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
 
     @abstractmethod
     def _decode(
@@ -247,16 +247,17 @@ class SearchSpace(ABC):
         return None
 
     def _resolve_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
-        settled = tuple(sorted(set(branches)))
-        if len(settled) == len(branches) and set(settled) <= set(self.branch_ends) and bool(settled) == bool(self.branch_ends):
-            return settled
+        resolved = tuple(sorted(set(branches)))
+        allowed = set(resolved) <= set(self.branch_ends) and bool(resolved) == bool(self.branch_ends)
+        if allowed and len(resolved) == len(branches):
+            return resolved
         given = ", ".join(map(str, branches)) or "none given"
         if not self.branch_ends:
             raise InvalidSpecError(f"branches: {given}; search space {self.name!r} has none to choose", hint="Name none.")
-        usual = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
+        combinations_text = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
         raise InvalidSpecError(
             f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} are needed, each once",
-            hint=f"Name the scales at which the branches end: {usual}.",
+            hint=f"Name the scales at which the branches end: {combinations_text}.",
         )
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:

@@ -51,22 +51,22 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
     return space_class(spec.name).from_spec(spec)
 
 
-def usual_spec(spec: SpaceSpec) -> SpaceSpec:
-    """The same space for images of the same size, everything else as usual. Raises InvalidSpecError."""
+def default_spec(spec: SpaceSpec) -> SpaceSpec:
+    """The same space for images of the same size, with defaults for everything else. Raises InvalidSpecError."""
     return create_space(SpaceSpec(name=spec.name, input_size=spec.input_size)).spec
 
 
 def space_label(spec: SpaceSpec) -> str:
-    """As `SpaceSpec.label`, then whatever is not as usual, as a command line takes it: `fasterseg 64×64 float32, widths=4,8`.
+    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`.
 
     Of a space that is not known here all parameters count.
     """
-    usual = SpaceSpec(name=spec.name, input_size=spec.input_size)
+    default = SpaceSpec(name=spec.name, input_size=spec.input_size)
     with suppress(InvalidSpecError):
-        usual = usual_spec(spec)
-    known = _parameters(usual)
-    unusual = [f"{name}={parameter_text(value)}" for name, value in _parameters(spec).items() if value != known.get(name)]
-    return ", ".join(filter(None, (spec.label(), " ".join(unusual))))
+        default = default_spec(spec)
+    known = _parameters(default)
+    changed = [f"{name}={parameter_text(value)}" for name, value in _parameters(spec).items() if value != known.get(name)]
+    return ", ".join(filter(None, (spec.label(), " ".join(changed))))
 
 
 def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:

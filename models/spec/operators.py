@@ -27,14 +27,14 @@ class OperatorSpec(Record):
     """One candidate layer at fixed shapes.
 
     Attributes:
-        kind: name of the kind of operator.
-        in_channels, out_channels: of its input and output.
-        height, width: of the input.
-        stride: by which it shrinks its input.
+        kind: name of the operator kind.
+        in_channels, out_channels: channels of the input and of the output.
+        height, width: height and width of the input.
+        stride: factor by which the operator reduces height and width.
         batch: images per run.
-        dtype: of weights, inputs and arithmetic: `float32`, `float16` or `bfloat16`.
-        attributes: everything else that changes the graph, by name; absent ones take the kind's defaults, so that equal graphs
-            have equal keys.
+        dtype: data type of weights, inputs and arithmetic: `float32`, `float16` or `bfloat16`.
+        attributes: other properties of the graph, by name. Absent ones take the kind's defaults: equal graphs have equal
+            keys.
 
     Shape: input (batch, in_channels, height, width); output `output_shape`.
 

@@ -46,7 +46,7 @@ class TableCard(Record):
         name: by which `nas-client --table` finds it.
         label: for people: what was measured, where.
         device_kind: whether the times are a processor's or a GPU's.
-        table_id, info: the table's identity and provenance, without what tells which box it was.
+        table_id, info: the table's identity and provenance, without provenance of the host.
         etag: of its contents (`table_etag`).
         entries, failed, missing: operators with an entry, of these without a value, and those of the space without an entry.
         quality: see `TableQuality`.
@@ -70,7 +70,7 @@ class TableCard(Record):
 
 
 def table_name(info: TableInfo) -> str:
-    """`DEVICE/BACKEND/SPACE-HxW-DTYPE`, then what is unusual: more threads than one, another protocol than `in_context`.
+    """`DEVICE/BACKEND/SPACE-HxW-DTYPE`, then several threads and protocols other than `in_context`.
 
     float32 computed in TF32 is called `tf32`.
     """

@@ -32,8 +32,8 @@ def degrees(rounds: int) -> int:
 
 
 def processes_sd(info: TableInfo) -> float:
-    """What values differ by from process to process, as a fraction: the usual, or what builds do where the table has compared
-    those and they differ more.
+    """Standard deviation of values between processes, as a fraction: `PROCESSES_SD`, or the table's build-to-build variance
+    where that is larger.
     """
     builds = 0.0 if info.rebuild_spread is None else info.rebuild_spread.fractions().get("between_builds", 0.0)
     return max(PROCESSES_SD, builds)
@@ -65,19 +65,20 @@ MOST_UNCONVERGED, MOST_CONTAMINATED, MOST_THROTTLED = 0.10, 0.05, 0.05
 """Shares of entries with a flag that a trustworthy table may have."""
 
 UNUSABLE_RATIO = 0.10
-"""How far a plain check may be from the scaled values before nothing can be done with them, as a fraction."""
+"""Largest difference between plain and scaled values, as a fraction, above which the values are unusable."""
 
 
 class TrustLevel(StrEnum):
-    """From best to worst."""
+    """How far values can be trusted, from best to worst."""
 
     TRUSTWORTHY = "trustworthy"
+    """No reason speaks against the values."""
     NOISY = "noisy"
-    """Values scatter more than they should, or some were measured on a disturbed machine."""
+    """Values scatter more than they should, or some were measured on a busy or throttled machine."""
     UNSETTLED = "unsettled"
-    """It is not known yet what milliseconds are on this target, or whether they are right."""
+    """The scale of milliseconds on this target is not reliable yet, or a check contradicts it."""
     UNUSABLE = "unusable"
-    """There are no values, or they are known to be wrong."""
+    """There are no values, or a check shows that they are wrong."""
 
     @property
     def rank(self) -> int:
@@ -90,13 +91,13 @@ class TrustLevel(StrEnum):
 
 
 class Reason(Record):
-    """One thing that speaks against full trust.
+    """One reason against full trust.
 
     Attributes:
-        name: what was looked at: `scale`, `repeatability`, `unconverged` …
-        level: the best verdict that it allows.
-        text: one sentence with the numbers, and the next step where there is one.
-        value, limit: the number and what it may be; fractions, where the text does not say otherwise.
+        name: what was examined: `scale`, `repeatability`, `unconverged` …
+        level: best verdict that the reason allows.
+        text: one sentence with the numbers, and with the next step where there is one.
+        value, limit: measured number and its limit, as fractions unless the text states a unit.
     """
 
     name: str
@@ -107,7 +108,12 @@ class Reason(Record):
 
 
 class Verdict(Record):
-    """The level is the worst that any reason allows; without a reason it is `trustworthy`."""
+    """The verdict on a result: the worst level that any reason allows, or `trustworthy` without a reason.
+
+    Attributes:
+        level: the verdict.
+        reasons: reasons against full trust, the worst first.
+    """
 
     level: TrustLevel
     reasons: tuple[Reason, ...] = ()
@@ -123,19 +129,19 @@ class Verdict(Record):
         return [f"verdict: {self.level.value}", *(f"  {reason.text}" for reason in self.reasons)]
 
 
-def judge_table(table: Table) -> Verdict:
-    """Whether a table's values can be trusted, from what it says of itself."""
+def table_verdict(table: Table) -> Verdict:
+    """Whether a table's values can be trusted, by its scale, its check and its entries."""
     return Verdict.of([*scale_reasons(table.info), *entry_reasons(table.entries)])
 
 
 def scale_reasons(info: TableInfo) -> list[Reason]:
-    """What speaks against a table's milliseconds."""
+    """Reasons against a table's milliseconds."""
     if info.target.options.get("origin") == "imported":
-        text = "the table was imported: nothing is known of how it was measured"
+        text = "the table was imported: nothing is known about how it was measured"
         return [Reason(name="origin", level=TrustLevel.UNSETTLED, text=text)]
     reasons = []
     if info.protocol is ProtocolName.IN_CONTEXT:
-        why = "no visit has told yet what the sentinel takes here" if info.scale is None else info.scale.unsettled
+        why = "no visit has measured the sentinel on this target yet" if info.scale is None else info.scale.unsettled
         if why:
             reasons.append(Reason(name="scale", level=TrustLevel.UNSETTLED, text=f"scale unsettled: {why}"))
     if (check := info.check) is not None and check.outcome is CheckOutcome.DISAGREES:
@@ -146,11 +152,11 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
 
 
 def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list[Reason]:
-    """What speaks against the values of those measurements, and how much of it there is.
+    """Reasons against the values of those measurements.
 
     Args:
         entries: operators or networks; failed ones do not count.
-        what: they are called for people.
+        what: what messages call them.
     """
     good = [entry for entry in entries if entry.value_ms]
     if not good:
@@ -169,9 +175,9 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
     reasons += _median("repeatability", text, spread, NOISY_SPREAD, UNUSABLE_SPREAD)
     again = "; the same command measures them again on a quiet machine"
     for flag, most, text in (
-        (Flag.UNCONVERGED, MOST_UNCONVERGED, "are less certain than the budget asks for"),
+        (Flag.UNCONVERGED, MOST_UNCONVERGED, "did not reach the standard error that the budget requires"),
         (Flag.CONTAMINATED, MOST_CONTAMINATED, "were measured while the machine was busy" + again),
-        (Flag.THROTTLED, MOST_THROTTLED, "were measured on a device whose clock was held down"),
+        (Flag.THROTTLED, MOST_THROTTLED, "were measured on a throttled device"),
     ):
         count = sum(flag in entry.flags for entry in good)
         if count > most * len(good):
@@ -182,7 +188,7 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
 
 
 def _median(name: str, text: str, values: Sequence[float], noisy: float, unusable: float) -> list[Reason]:
-    """A reason where the median of the values is above a limit."""
+    """A reason, if the median of the values is above a limit."""
     if not values or (value := statistics.median(values)) <= noisy:
         return []
     level = TrustLevel.UNUSABLE if value > unusable else TrustLevel.NOISY

@@ -44,8 +44,8 @@ class Mixture:
 
     def channels(self, graph: LatencyGraph, node: int) -> int:
         """Channels of that map."""
-        settled = graph.nodes[node]
-        return settled.channels[0] if settled.width_row is None else settled.channels[self.widths[settled.width_row]]
+        channels, row = graph.nodes[node].channels, graph.nodes[node].width_row
+        return channels[0] if row is None else channels[self.widths[row]]
 
     def operator_weights(self, graph: LatencyGraph, edge: Edge) -> Tensor:
         """Factor of each choice of an edge, downsampling and the destination's score included. Shape: (choices,)."""
@@ -66,7 +66,7 @@ class Predictions:
 
     Attributes:
         combined: by the branches that they come from.
-        auxiliary: straight from the end of one branch, by its downsample rate; for training alone.
+        auxiliary: straight from the end of one branch, by its downsample rate; only for training.
     """
 
     combined: Mapping[Combination, Tensor]
@@ -110,7 +110,7 @@ class Supernet(nn.Module, ABC):
     def compile_operators(self, **options: Any) -> None:
         """Compiles every mixed operator in place, on its first use.
 
-        Operators rather than the whole: a pass has any of countless combinations of widths, an operator one of a few. Channels
+        Operators, not the network: a pass has one of countless combinations of widths, an operator one of few. Channels
         are symbolic, so that widths and operators share graphs, and a training run soon compiles nothing more.
 
         Args:

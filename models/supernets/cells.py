@@ -18,7 +18,7 @@ ENTRY = 0
 class Cells(nn.Module):
     """One mixed operator per edge of a graph, over superkernels that serve every role.
 
-    Roles differ in the channels of their maps alone, such as a teacher whose stem and head are wider.
+    Roles differ only in the channels of their maps, such as a teacher whose stem and head are wider.
 
     Args:
         graphs: each role's; nodes and edges are those of the others.

@@ -43,10 +43,10 @@ class WayBack(nn.Module):
         self.reduce = nn.ModuleDict()
         self.refine = nn.ModuleDict()
         for scale in self.scales:
-            kept = channels[scale]
-            self.reduce[str(scale)] = ConvBnRelu(channels[2 * scale], kept, kernel=1)
-            spec = OperatorSpec(kind="conv3x3", in_channels=kept, out_channels=kept, height=1, width=1)
-            self.refine[str(scale)] = SuperOperator(spec, [kept + width for width in skipped[scale]], [kept])
+            narrow = channels[scale]
+            self.reduce[str(scale)] = ConvBnRelu(channels[2 * scale], narrow, kernel=1)
+            spec = OperatorSpec(kind="conv3x3", in_channels=narrow, out_channels=narrow, height=1, width=1)
+            self.refine[str(scale)] = SuperOperator(spec, [narrow + width for width in skipped[scale]], [narrow])
         self.channels = dict(channels)
 
     def forward(self, x: Tensor, last_maps: Mapping[int, Tensor]) -> Tensor:

@@ -18,20 +18,27 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
 
 Database = Annotated[
-    Path | None, typer.Option(metavar="F", help="SQLite file of tables and jobs.", show_default="lut_data/opclock.sqlite")
+    Path | None,
+    typer.Option(metavar="FILE", help="SQLite file that holds tables and jobs.", show_default="lut_data/opclock.sqlite"),
 ]
-Backend = Annotated[str | None, typer.Option(metavar="NAME", help="Runtime that measures.", show_default="onnxruntime")]
-Threads = Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads of one engine.", show_default="1")]
-Core = Annotated[int | None, typer.Option(min=0, help="CPU core to pin timing to.", show_default="the last one")]
+Backend = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Runtime that builds and runs the engines.", show_default="onnxruntime")
+]
+Threads = Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads for each engine.", show_default="1")]
+Core = Annotated[
+    int | None, typer.Option(min=0, help="CPU core that the timing process is pinned to.", show_default="the last one")
+]
 RebuildOption = Annotated[
     Rebuild,
     typer.Option(
         "--rebuild",
-        help="Whether 5 % of the entries asked for are built three times from scratch, to report how much builds differ; "
-        "auto: for a whole grid, unless the budget is quick.",
+        help="Measure build-to-build variance at the end: build 5 % of the entries three times from scratch. "
+        "auto does so for an entire grid, unless the budget is quick.",
     ),
 ]
-BudgetOption = Annotated[Budget, typer.Option("--budget", help="How much time to spend for how much certainty.")]
+BudgetOption = Annotated[
+    Budget, typer.Option("--budget", help="How much time to spend. More time gives smaller standard errors.")
+]
 WaitForQuiet = Annotated[
     float | None,
     typer.Option(
@@ -39,24 +46,23 @@ WaitForQuiet = Annotated[
         metavar="MINUTES",
         min=0,
         max=10_080,
-        help="Wait so long for other work on this machine to end; then measure in any case.",
+        help="Wait for other work on this machine to end, at most this long. Then measure in any case.",
         show_default="do not wait",
     ),
 ]
-Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure again what the table holds already.")]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure entries again that the table already has.")]
 Fdr = Annotated[
-    str, typer.Option(metavar="RATE", help="False-discovery rate: expected share of chance among what is called significant.")
+    str, typer.Option(metavar="RATE", help="False-discovery rate: expected share of false positives among significant results.")
 ]
 
 
-TableName = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A table file in any export format, or the id of a table in the database.")
-]
-TableId = Annotated[str, typer.Argument(metavar="TABLE", help="The id of a table in the database, as `tables` lists it.")]
+TABLE_HELP = "Table file in any export format, or id of a table in the database."
+TableName = Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP)]
+TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table in the database; `tables` lists them.")]
 
 
 def is_file(name: str) -> bool:
-    """Whether that names a file: there is one, or it looks like one's name. Ids have no dot."""
+    """Whether the name is a file's: the file exists, or the name has a suffix. Ids have no dot."""
     path = Path(name)
     return path.exists() or bool(path.suffix)
 
@@ -65,8 +71,8 @@ def load_table(name: str, settings: Settings) -> Table:
     """The table of that name.
 
     Raises:
-        TableFileError, UnsafeTableError: the file is no table, or may not be read.
-        TableNotFoundError, StorageError: the database holds none of that id, or is not there.
+        TableFileError, UnsafeTableError: the file is not a table, or cannot be read safely.
+        TableNotFoundError, StorageError: the database has no table of that id, or does not exist.
     """
     if is_file(name):
         return read_table(Path(name))
@@ -75,11 +81,11 @@ def load_table(name: str, settings: Settings) -> Table:
 
 
 def require_id(name: str) -> str:
-    """The name, unless it is that of a file, which holds values but neither rounds nor samples. Raises InvalidSpecError."""
+    """The name, which must be an id: table files hold neither rounds nor samples. Raises InvalidSpecError for a file."""
     if is_file(name):
         raise InvalidSpecError(
-            f"{name} is a file, and files of tables hold no rounds and no samples",
-            hint="Name a table of the database it was measured into by its id: `profiler-service tables` lists them.",
+            f"{name} is a file; table files hold no rounds and no samples",
+            hint="Give the id of a table in the database: `profiler-service tables` lists them.",
         )
     return name
 
@@ -92,7 +98,7 @@ def parse_fraction(text: str, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise InvalidSpecError(f"{what} {text!r} is no share", hint="Write it as 5% or as 0.05.")
+        raise InvalidSpecError(f"{what} {text!r} is not a fraction", hint="Write it as 5% or as 0.05.")
     return value
 
 

@@ -23,7 +23,7 @@ from profiler_service.cli.runtime import measuring_settings
 
 app = typer.Typer(
     name="profiler-service",
-    help="Measure the operators of a search space on this machine, and serve the tables.",
+    help="Measure the operators of a search space on this machine and serve the tables.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +32,7 @@ app = typer.Typer(
 
 @app.callback()
 def _quieten() -> None:
-    # Before any command runs, but not for the list of commands. A docstring would take the place of the help above.
+    # Runs before any command, but not for the list of commands. A docstring would replace the help above.
     from profiler_service.logs import configure_logs
 
     configure_logs("warning")
@@ -40,17 +40,19 @@ def _quieten() -> None:
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.", show_default="8731")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="TCP port; 0 chooses a free one.", show_default="8731")
+    ] = None,
     database: Database = None,
     backend: Backend = None,
     threads: Threads = None,
     core: Core = None,
     url_file: Annotated[
-        Path | None, typer.Option(metavar="F", help="File that holds the address while the service answers.")
+        Path | None, typer.Option(metavar="FILE", help="Write the address to this file while the service answers.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Serve tables and jobs over HTTP. With --json the address is printed once the service answers."""
+    """Serve tables and jobs over HTTP. With --json, print the address once the service answers."""
     from profiler_service.cli.serving import run_service
 
     settings = measuring_settings(host=host, port=port, database=database, backend=backend, threads=threads, core=core)

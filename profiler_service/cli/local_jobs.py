@@ -30,7 +30,7 @@ CHECK_EVERY_S = 5.0
 QUIET_LOOKS = 2
 """In a row, after which a machine that was busy counts as quiet: other work may pause."""
 
-TELL_EVERY_S = 60.0
+REPORT_EVERY_S = 60.0
 """Between two lines while waiting."""
 
 _SLICE_S = 0.2
@@ -38,7 +38,7 @@ _SLICE_S = 0.2
 
 
 class Start:
-    """Looks at the machine before the jobs of one command, and says to people what it found; nothing twice.
+    """Checks the machine before the jobs of one command and prints warnings, each of them once.
 
     Args:
         wait_minutes: for how long to wait, all in all, for a machine that is quiet; None for not at all.
@@ -61,9 +61,9 @@ class Start:
         self._said: set[str] = set()
 
     def begin(self, settings: Settings, interrupted: Callable[[], bool]) -> None:
-        """Say what will disturb measuring, and wait if that is wanted.
+        """Print what will disturb measuring, and wait if requested.
 
-        On a GPU the processor's other work hardly counts: it is said, and nothing is waited for.
+        On a GPU other work on the processor hardly matters: it is reported, but not waited for.
 
         Raises:
             typer.Exit: it was interrupted.
@@ -73,7 +73,7 @@ class Start:
         if kind_meant(settings.backend, settings.device) == "cuda":
             found = self._look()
             if found.busy:
-                self._say(f"for information: {found.busy}; on a GPU the device's clock counts")
+                self._say(f"for information: {found.busy}; this hardly matters on a GPU")
         else:
             if self._waits:
                 self._wait(interrupted)
@@ -93,10 +93,10 @@ class Start:
         while not interrupted():
             now_s = self._clock()
             if now_s - begun_s >= self._left_s:
-                self._say(f"the machine is still busy after {_minutes(self._left_s)}; measuring all the same")
+                self._say(f"the machine is still busy after {_minutes(self._left_s)}; measuring anyway")
                 self._left_s = 0.0
                 return
-            if found.busy and now_s - told_s >= TELL_EVERY_S:
+            if found.busy and now_s - told_s >= REPORT_EVERY_S:
                 told_s = now_s
                 self._say(f"{_minutes(begun_s + self._left_s - now_s)} left to wait: {found.busy}")
             self._pause(interrupted)
@@ -130,8 +130,8 @@ class Measured:
         job: as it ended.
         table: all of the table that it added to.
         seconds: where the time went.
-        interrupted: whether this process was told to stop.
-        visits: of engines, that it has kept.
+        interrupted: whether a signal stopped the job.
+        visits: number of visits that the job saved.
     """
 
     job: JobPublic
@@ -142,7 +142,7 @@ class Measured:
 
 
 def measure(request: JobCreate, settings: Settings, title: str = "measuring", *, start: Start | None = None) -> Measured:
-    """Do what the request asks; what its table holds already is not measured again.
+    """Run a job in this process. Entries that the table already has are not measured again.
 
     The first SIGINT or SIGTERM stops it after the present visit.
 
@@ -150,7 +150,7 @@ def measure(request: JobCreate, settings: Settings, title: str = "measuring", *,
         request: what to measure.
         settings: where and how.
         title: of the progress bar.
-        start: looks at the machine before, and waits for it; by default it only says what it finds.
+        start: checks the machine before, and may wait; by default it only prints warnings.
 
     Raises:
         typer.Exit: it was interrupted before it began.
@@ -174,29 +174,29 @@ def measure(request: JobCreate, settings: Settings, title: str = "measuring", *,
 
 
 def require_done(measured: Measured) -> None:
-    """End the command with the exit code of how its job ended, unless all of it was measured; what was is kept."""
+    """End the command with the job's exit code, unless everything was measured. Finished entries are saved in any case."""
     job = measured.job
     if job.state is JobState.DONE:
         if job.counts.failed:
             raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
     elif measured.interrupted:
-        people().print(f"interrupted; {_kept(measured)}", soft_wrap=True)
+        people().print(f"interrupted; {_saved(measured)}", soft_wrap=True)
         raise typer.Exit(128 + signal.SIGINT)
     else:
-        people().print(f"job {job.id} was {job.state} by somebody else; the same command goes on with the rest")
+        people().print(f"job {job.id} was {job.state} by another process; run the same command again to measure the rest")
         raise typer.Exit(int(ExitCode.BAD_INPUT))
 
 
-def _kept(measured: Measured) -> str:
-    """What an interrupted job leaves, for people. Its values alone would look like nothing: most come with the last rounds."""
+def _saved(measured: Measured) -> str:
+    """What an interrupted job has saved, in words. Values come with the last rounds, so visits are named too."""
     request = measured.job.request
     within = " within a day" if request.remeasure or request.rebuild is Rebuild.ALWAYS else ""
-    visits = f", {measured.visits} visits: a value comes when all its rounds are done" if measured.visits else ""
-    return f"what was measured is kept{visits}; the same command goes on with the rest{within}"
+    visits = f", {measured.visits} visits: an entry gets its value after its last round" if measured.visits else ""
+    return f"measurements so far are saved{visits}; run the same command again{within} to measure the rest"
 
 
 def failure_document(entry: Measurement) -> dict[str, str]:
-    """What `--json` says of a workload that failed."""
+    """The `--json` document of a failed workload."""
     return {
         "label": entry.workload.label(),
         "key": entry.key(),
@@ -207,7 +207,7 @@ def failure_document(entry: Measurement) -> dict[str, str]:
 
 @contextmanager
 def _interrupted_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
+    """An event that the first SIGINT or SIGTERM sets; a second one ends the process."""
     event = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}

@@ -28,7 +28,7 @@ _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem":
 
 
 def doctor(database: Database = None, backend: Backend = None, threads: Threads = None, json: Json = False) -> None:
-    """Check Python, GPUs, backends, database, disk and CPU; ends with 3 if something stands in the way of measuring."""
+    """Check Python, GPUs, backends, database, disk and CPU. Ends with exit code 3 if something prevents measuring."""
     from profiler_service.diagnosis import Outcome, diagnose
 
     settings = load_settings(database=database, backend=backend, threads=threads)
@@ -48,9 +48,9 @@ def _show(console: Console, findings: Iterable[Finding]) -> None:
 
 
 LIMIT_S = 440.0
-"""Of one part, before its commands are interrupted; with the time to end well under nine minutes."""
+"""Seconds after which the commands of a part are interrupted. With the time to end, a part takes less than nine minutes."""
 
-_MEASURED = "What is measured; the same for everything in one folder"
+_MEASURED = "What to measure (the same for all parts in one folder)"
 
 
 def _seconds(text: str) -> float:
@@ -65,58 +65,68 @@ def _seconds(text: str) -> float:
 
 
 def gpu_check(
-    list_only: Annotated[bool, typer.Option("--list", help="Name the parts, and how far each is, and do nothing.")] = False,
-    part: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this part, once; repeatable.")] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="List the parts and their state, and run nothing.")] = False,
+    part: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run only this part, once. Repeatable.")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of results.", show_default="build/gpu-check")
+        Path | None, typer.Option(metavar="DIR", help="Folder for results.", show_default="build/gpu-check")
     ] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="On the CPU, in a small space: is everything in place?")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Rehearse on the CPU in a small space.")] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Repeat parts that are done.")] = False,
     limit: Annotated[
-        float, typer.Option(parser=_seconds, metavar="S", help="Seconds before the commands of a part are interrupted.")
+        float, typer.Option(parser=_seconds, metavar="S", help="Seconds after which the commands of a part are interrupted.")
     ] = LIMIT_S,
     reference: Annotated[
-        Path | None, typer.Option(metavar="DIR", envvar="OPCLOCK_REFERENCE", help="Data published with papers.")
+        Path | None, typer.Option(metavar="DIR", envvar="OPCLOCK_REFERENCE", help="Folder of data published with papers.")
     ] = None,
     tables: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where `publish` puts tables.", show_default="lut_data")
+        Path | None, typer.Option(metavar="DIR", help="Folder for tables of the part `publish`.", show_default="lut_data")
     ] = None,
-    device: Annotated[DeviceKind | None, typer.Option(rich_help_panel=_MEASURED)] = None,
+    device: Annotated[DeviceKind | None, typer.Option(help="Kind of device.", rich_help_panel=_MEASURED)] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Repeatable.", show_default="all that run on the device", rich_help_panel=_MEASURED),
+        typer.Option(
+            metavar="NAME",
+            help="Runtime to check. Repeatable.",
+            show_default="all that run on the device",
+            rich_help_panel=_MEASURED,
+        ),
     ] = None,
     dtype: Annotated[
-        list[str] | None, typer.Option(help="float32, float16 or bfloat16; repeatable.", rich_help_panel=_MEASURED)
+        list[str] | None, typer.Option(help="float32, float16 or bfloat16. Repeatable.", rich_help_panel=_MEASURED)
     ] = None,
     protocol: Annotated[
-        list[ProtocolName] | None, typer.Option(help="Repeatable.", show_default="all", rich_help_panel=_MEASURED)
+        list[ProtocolName] | None,
+        typer.Option(help="Way of taking times. Repeatable.", show_default="all", rich_help_panel=_MEASURED),
     ] = None,
-    space: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=_MEASURED)] = None,
-    input_size: Annotated[str | None, typer.Option(metavar="HxW", rich_help_panel=_MEASURED)] = None,
+    space: Annotated[str | None, typer.Option(metavar="NAME", help="Search space.", rich_help_panel=_MEASURED)] = None,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Height and width of the input images.", rich_help_panel=_MEASURED)
+    ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N,…", help="Of the space; repeatable; '' for the usual ones.", rich_help_panel=_MEASURED),
+        typer.Option(
+            metavar="NAME=N,…", help="Parameter of the space. Repeatable. '' for the defaults.", rich_help_panel=_MEASURED
+        ),
     ] = None,
-    budget: Annotated[Budget | None, typer.Option(rich_help_panel=_MEASURED)] = None,
+    budget: Annotated[Budget | None, typer.Option(help="How much time to spend.", rich_help_panel=_MEASURED)] = None,
     shares: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Commands that one table is measured by.", rich_help_panel=_MEASURED),
+        typer.Option(metavar="N", help="Number of commands that measure one table.", rich_help_panel=_MEASURED),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", help="Entries whose repeatability is looked at.", rich_help_panel=_MEASURED)
+        int | None, typer.Option(metavar="N", help="Number of entries for repeatability.", rich_help_panel=_MEASURED)
     ] = None,
     architectures: Annotated[
-        int | None, typer.Option(metavar="N", help="Networks of a validation.", rich_help_panel=_MEASURED)
+        int | None, typer.Option(metavar="N", help="Number of networks in a validation.", rich_help_panel=_MEASURED)
     ] = None,
     at_once: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Networks that one command measures, interleaved.", rich_help_panel=_MEASURED),
+        typer.Option(metavar="N", help="Number of networks that one command measures, interleaved.", rich_help_panel=_MEASURED),
     ] = None,
 ) -> None:
-    """Show, part by part, what is promised of a GPU (docs/gpu.md); what is done is not repeated.
+    """Check a GPU box part by part (docs/gpu.md). Parts that are done are not repeated.
 
-    Ends with 0 if everything is done or makes no sense here, 4 if something failed, 75 if a part needs another call.
+    Ends with exit code 0 if every part is done or does not apply here, 4 if a part failed, and 75 if a part needs another call.
     """
     from profiler_service.gpu_check.driver import Options, run
 

@@ -74,14 +74,14 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         )
         server = _AnnouncingServer(config, announce)
         for number in STOP_SIGNALS:
-            # The server ends in its own time at the first signal and then raises it again for whoever comes after it.
+            # The server shuts down at the first signal and then raises it again.
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
-    log.info("stopped; unfinished jobs go on when the service starts again")
+    log.info("stopped; unfinished jobs continue when the service starts again")
 
 
 def warn_of_machine(settings: Settings) -> None:
-    """Log what will disturb measuring as the machine is now; on a GPU the processor's other work hardly counts."""
+    """Log what will disturb measuring; on a GPU other work on the processor hardly matters."""
     if kind_meant(settings.backend, settings.device) != "cuda":
         for warning in look().warnings(settings.threads):
             log.warning(warning)
@@ -107,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise ServiceStartError(
-                f"{where} is in use", hint="Is the service running already? Choose another --port, or 0 for a free one."
+                f"{where} is in use", hint="Is the service already running? Choose another --port, or 0 for a free one."
             ) from error
         raise ServiceStartError(
             f"cannot listen on {where}: {error.strerror}", hint="Choose another --host or --port."
@@ -123,7 +123,7 @@ def url_of(listener: socket.socket, host: str) -> str:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """A server that says when it answers."""
+    """A server that calls a function once it answers."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -136,7 +136,7 @@ class _AnnouncingServer(uvicorn.Server):
 
 @contextmanager
 def _exiting_on_signals() -> Iterator[None]:
-    """Leave by way of every `finally` when the process is told to stop before the server listens for that itself."""
+    """Exit through every `finally` if a stop signal arrives before the server handles signals itself."""
 
     def leave(number: int, frame: object) -> NoReturn:
         sys.exit(0)

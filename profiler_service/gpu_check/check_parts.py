@@ -156,10 +156,10 @@ def _take_over(bench: Bench, document: dict[str, Any], prefix: str = "") -> None
     for found in document["checks"]:
         bench.check(prefix + found["name"], found["passed"], found["detail"], aim=found.get("aim", False))
     numbers = document["numbers"]
-    kept = {
+    without_samples = {
         name: {key: value for key, value in one.items() if key != "samples_ms"} if isinstance(one, dict) else one
         for name, one in numbers.items()
     }
-    bench.summary |= {prefix + name: value for name, value in kept.items()}
+    bench.summary |= {prefix + name: value for name, value in without_samples.items()}
     if not document["checks"]:
         raise SkipPartError(f"none of {', '.join(bench.choices.dtypes)} is a dtype of it")

@@ -78,7 +78,7 @@ class Choices:
         return ("--space", self.space, "--input-size", self.input_size, *parameters)
 
     @property
-    def usual_space(self) -> bool:
+    def default_space(self) -> bool:
         """Whether the space has the parameters that its authors' networks have."""
         return not self.parameters
 

@@ -22,7 +22,7 @@ PAPER_MS, PAPER = 6.10, "FasterSeg's student: 6.10 ms, 163.9 FPS on a GTX 1080 T
 def student(bench: Bench, backend: str, dtype: str, reference: Path) -> None:
     """The student as its authors published it: measured, and estimated from every table there is."""
     choices = bench.choices
-    if not choices.usual_space:
+    if not choices.default_space:
         parameters = ", ".join(parameter.removesuffix(",") for parameter in choices.parameters)
         raise SkipPartError(f"the published student is not of a space with {parameters}")
     source = reference / choices.space / "student.json"
@@ -60,11 +60,13 @@ def validation(bench: Bench, backend: str, dtype: str) -> None:
             if ended.refusal:
                 raise PartError(ended.refusal)
             bench.summary = {"measured": count}
-    judged = _judged(bench.folder / "report", next(iter(tables)), ended.document)
-    bench.summary = {"networks": ended.document["architectures"], "repeatability": ended.document["repeatability"], **judged}
-    raw = judged["protocols"][next(iter(tables))]["raw"]
+    scores = _scores(bench.folder / "report", next(iter(tables)), ended.document)
+    bench.summary = {"networks": ended.document["architectures"], "repeatability": ended.document["repeatability"], **scores}
+    raw = scores["protocols"][next(iter(tables))]["raw"]
     device = choices.device
-    bench.check("networks", ended.returncode == 0, f"{ended.document['architectures']} of {choices.architectures} were judged")
+    bench.check(
+        "networks", ended.returncode == 0, f"{ended.document['architectures']} of {choices.architectures} were validated"
+    )
     detail = f"{raw['pearson']:.4f}; {PEARSON_AIM[device]} is aimed at"
     bench.check("Pearson of the plain sum", raw["pearson"] >= PEARSON_AIM[device], detail, aim=True)
     detail = f"{raw['mape']:.2%}; {MAPE_AIM[device]:.0%} is aimed at"
@@ -80,7 +82,7 @@ def steps(count: int, at_once: int) -> list[int]:
 
 
 def finished_tables(bench: Bench, backend: str, dtype: str) -> dict[str, str]:
-    """Protocol to table id, the usual protocol first. Raises SkipPartError where there is none yet."""
+    """Protocol to table id, in_context first. Raises SkipPartError where there is none yet."""
     protocols = sorted(bench.choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
     tables = {name: measured_table(bench, backend, dtype, name) for name in protocols}
     done = {name: table_id for name, table_id in tables.items() if table_id is not None}
@@ -91,11 +93,11 @@ def finished_tables(bench: Bench, backend: str, dtype: str) -> dict[str, str]:
     return done
 
 
-def _judged(report: Path, first: str, document: dict[str, Any]) -> dict[str, Any]:
+def _scores(report: Path, first: str, document: dict[str, Any]) -> dict[str, Any]:
     """Raw and calibrated by protocol, and multiply-adds, which are the same for all."""
     path = report / "comparison.json"
-    judged = {first: document}
+    scores = {first: document}
     if path.exists():
-        judged = {row["protocol"]: row["validation"] for row in json.loads(path.read_text())["tables"]}
-    protocols = {name: {"raw": one["raw"], "calibrated": one["calibrated"]} for name, one in judged.items()}
+        scores = {row["protocol"]: row["validation"] for row in json.loads(path.read_text())["tables"]}
+    protocols = {name: {"raw": one["raw"], "calibrated": one["calibrated"]} for name, one in scores.items()}
     return {"protocols": protocols, "macs": document["macs"]}

@@ -78,15 +78,15 @@ def _checks_of(backend: str) -> list[Part]:
 
 
 def _measurements_of(choices: Choices, backend: str, dtype: str, reference: Path) -> list[Part]:
-    usual_first = sorted(choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
+    in_context_first = sorted(choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
     tables = [
         Part(
             table_part(backend, dtype, protocol),
-            f"whole table of {choices.space} {choices.input_size}, {dtype}, {protocol}, with {backend}",
+            f"table of {choices.space} {choices.input_size}, {dtype}, {protocol}, with {backend}",
             partial(table_parts.table, backend=backend, dtype=dtype, protocol=protocol),
             backend,
         )
-        for protocol in usual_first
+        for protocol in in_context_first
     ]
     student = partial(network_parts.student, backend=backend, dtype=dtype, reference=reference)
     validation = partial(network_parts.validation, backend=backend, dtype=dtype)

@@ -27,13 +27,13 @@ class Outcome(StrEnum):
     """How far a part came."""
 
     DONE = "done"
-    """Everything of it was measured, and every check passed."""
+    """Everything was measured, and every check passed."""
     SKIPPED = "skipped"
-    """It makes no sense here; `reason` says why."""
+    """The part does not apply here; `reason` states why."""
     UNFINISHED = "unfinished"
-    """Its time was up; the same part goes on where it was."""
+    """The time was up. The next call continues the part."""
     FAILED = "failed"
-    """A command or a check failed; `reason` says which."""
+    """A command or a check failed; `reason` names it."""
 
 
 class Check(Record):
@@ -62,7 +62,7 @@ class PartResult(Record):
         summary: the part's own numbers.
         visits: that its databases held when it was interrupted; 0 where it was not. More of them is how one call that was not
             enough shows that it came forward.
-        provenance: of the code and the box, and which settings of the environment were not the usual ones, by their variable.
+        provenance: of the code and the box, and which settings of the environment differ from the defaults, by their variable.
     """
 
     version: int = 1
@@ -150,7 +150,7 @@ def page(results: dict[str, PartResult]) -> str:
 
 
 def _settings(results: dict[str, PartResult]) -> Iterator[str]:
-    """Those that were not the usual ones, which are the same for all parts but for such as no number depends on."""
+    """Settings other than the defaults. All parts have the same, except for settings that change no number."""
     found = {
         f"{name}={value}"
         for result in results.values()

@@ -15,7 +15,7 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from models.spec.verdicts import TrustLevel, judge_table
+from models.spec.verdicts import TrustLevel, table_verdict
 from models.spec.wire import Rebuild
 from profiler_service.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from profiler_service.gpu_check.results import Outcome, read_result
@@ -271,7 +271,7 @@ def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
     entries = table.entries
     measuring_s = progress.seconds - progress.rebuilds_s
     good = [entry for entry in entries if entry.value_ms]
-    verdict = judge_table(table)
+    verdict = table_verdict(table)
     return {
         "table_id": progress.table_id,
         "verdict": verdict.level.value,

@@ -48,7 +48,7 @@ def test_two_tables_of_one_truth_seldom_differ_significantly(budget: Budget, noi
     comparisons = [
         compare(table(true_ms, noise, settings, rng), table(true_ms, noise, settings, rng), fdr=FDR) for _ in range(200)
     ]
-    assert all(found.told == 40 for found in comparisons)
+    assert all(found.tested == 40 for found in comparisons)
     assert sum(bool(found.significant) for found in comparisons) <= 18
 
 

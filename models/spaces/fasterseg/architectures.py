@@ -43,7 +43,7 @@ def decode_branch(
     """
     scales = cell_scales(parameters.layers, probabilities, end)
     odds = _operator_odds(probabilities, scales)
-    cells = range(parameters.layers) if keep_skips else kept_cells(parameters, probabilities, end)
+    cells = range(parameters.layers) if keep_skips else remaining_cells(parameters, probabilities, end)
     if not keep_skips:
         odds[:, SKIP] = -1  # what stays takes its best other operator
     operators = odds.argmax(axis=1)
@@ -58,7 +58,7 @@ def decode_branch(
     )
 
 
-def kept_cells(parameters: FasterSegParameters, probabilities: Probabilities, end: int) -> tuple[int, ...]:
+def remaining_cells(parameters: FasterSegParameters, probabilities: Probabilities, end: int) -> tuple[int, ...]:
     """The layers of the cells that stay in the branch that ends at that scale, where skips are removed."""
     scales = cell_scales(parameters.layers, probabilities, end)
     removed = removable_cells(_operator_odds(probabilities, scales), scales)
@@ -76,14 +76,14 @@ def cell_scales(layers: int, probabilities: Probabilities, end: int) -> list[int
     """Scale at the input of each of the L cells of the branch that ends at that scale.
 
     For one downsampling the argmax of β0, the probability that a map comes from the finer scale; for two, of the joint
-    probability β0·β0', the second after the first. For places without a β see the top of this module.
+    probability β0·β0', the second after the first. For positions without a β see the top of this module.
     """
     coarser = SCALES[1 : SCALES.index(end) + 1]
 
     def rank(entered: tuple[int, ...]) -> tuple[int, float, tuple[int, ...]]:
         """Of the layers at which the coarser scales are entered; those of the highest rank are taken."""
-        chosen = [place for place in zip(entered, coarser, strict=True) if place[0] >= FIRST_LAYER["beta"][place[1]]]
-        joint = math.prod(float(_row(probabilities, "beta", *place)[FROM_FINER]) for place in chosen)
+        chosen = [(layer, scale) for layer, scale in zip(entered, coarser, strict=True) if layer >= FIRST_LAYER["beta"][scale]]
+        joint = math.prod(float(_row(probabilities, "beta", layer, scale)[FROM_FINER]) for layer, scale in chosen)
         return (len(chosen) if joint > 0 else -1, joint, entered[::-1])
 
     entered = max(combinations(range(1, layers), len(coarser)), key=rank)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
 from models.spaces.base import LatencyGraph, ParameterShapes, Probabilities, SearchSpace
-from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, kept_cells, sample_architecture
+from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
@@ -44,7 +44,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     grid_version: ClassVar[int] = 1
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
-    usual_branches: ClassVar[int] = BRANCHES
+    default_branches: ClassVar[int] = BRANCHES
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
@@ -132,7 +132,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         )
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        return tuple(kept_cells(self.parameters, probabilities, end) for end in branches)
+        return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet

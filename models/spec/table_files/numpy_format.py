@@ -73,7 +73,7 @@ class NpyCodec(TableCodec):
 def _array(data: bytes, start: int) -> tuple[np.ndarray[Any, Any], int]:
     """The array that begins at `start`, a view of `data`, and where it ends.
 
-    NumPy's own reader would allocate whatever the array's header claims, and unpickle objects where told to.
+    NumPy's own reader would allocate what the array's header claims, and unpickle objects.
     """
     np = optional("numpy")
     file = io.BytesIO(data)

@@ -102,8 +102,8 @@ BOXES = {
 }
 ON_GPUS = {
     "out of memory": "0.1 of 140.0 GiB free",
-    "unsupported GPU": "not supported, 7.0 is the least",
-    "busy": "busy: in exclusive mode, and another process has it",
+    "unsupported GPU": "not supported; 7.0 is the minimum",
+    "busy": "busy: in exclusive mode, and another process uses it",
     "MIG without an instance": "is in MIG mode without an instance",
 }
 """What `doctor` says of the GPU itself, where it sees what is wrong."""

@@ -154,7 +154,7 @@ def test_neither_values_nor_a_validation_that_are_published_are_lost_unless_told
     report = _report(tmp_path / "report", _table().info.id())
     values = len(SPACE.operators()) - 2
     assert publish(1, "--validation", report) == ""
-    assert "with a validation; this one has other values and none" in publish(0)
+    assert "with a validation; this one has other values and no validation" in publish(0)
     assert f"with {values - 1} values; this one has {values - 2}" in publish(2, "--validation", report)
     assert publish(2, "--replace") == ""
     assert TableCard.parse_json((tmp_path / f"{NAME}.json").read_bytes()).validation is None

@@ -87,7 +87,7 @@ def test_when_the_time_is_up_it_goes_on_and_says_so(settings: Settings, capsys: 
     start = machine.start(3)
     start.begin(settings, never)
     said = capsys.readouterr().err
-    assert "the machine is still busy after 3 minutes; measuring all the same" in said
+    assert "the machine is still busy after 3 minutes; measuring anyway" in said
     assert "left to wait: others keep" in said
     assert 180 <= machine.now_s < 200
     start.begin(settings, never)  # a second job of the same command has no time of its own
