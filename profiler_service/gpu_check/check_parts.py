@@ -1,4 +1,4 @@
-"""Parts that check the box and its backends before anything is believed: environment, contract suites, clocks, the probe."""
+"""Parts that check the box and its backends: environment, contract suites, clocks, the probe."""
 
 from __future__ import annotations
 
@@ -44,50 +44,50 @@ def environment(bench: Bench) -> None:
 
 
 def contract(bench: Bench, backend: str) -> None:
-    """The suite that every backend must pass."""
+    """The contract suite of backends."""
     require_from_repository(BACKEND_TESTS)
     _pytest(bench, BACKEND_TESTS, "-k", f"{backend}-{bench.choices.device}")
 
 
 def device_contract(bench: Bench) -> None:
-    """The suite that every way to a CUDA device must pass, and the tests of its clock."""
+    """The contract suite of CUDA device libraries, and the tests of its clock."""
     for path in DEVICE_TESTS:
         require_from_repository(path)
     _pytest(bench, *DEVICE_TESTS)
 
 
 def clocks(bench: Bench, backend: str) -> None:
-    """The backend's clock against other clocks and against what the device can do. A clock that crashes fails the part."""
+    """The backend's clock against other clocks and the device's peak rate. A crash fails the part."""
     path = bench.folder / "clocks.json"
     dtypes = [option for dtype in bench.choices.dtypes for option in ("--dtype", dtype)]
     arguments = ("--backend", backend, "--device", bench.choices.device, *dtypes, "-o", path)
-    if nonsense := _makes_no_sense(bench, "clocks", "-m", "profiler_service.gpu_check.clocks", *arguments):
-        raise SkipPartError(nonsense)
-    _take_over(bench, json.loads(path.read_text()))
+    if reason := _not_applicable(bench, "clocks", "-m", "profiler_service.gpu_check.clocks", *arguments):
+        raise SkipPartError(reason)
+    _adopt(bench, json.loads(path.read_text()))
 
 
 def device_clocks(bench: Bench) -> None:
-    """Copies on the device against its bus, by every library that there is; one that is there and fails fails the part."""
+    """Copies on the device against its bus, with every installed library. If one of them fails, the part fails."""
     absent = []
     for access in DEVICE_ACCESSES:
         path = bench.folder / f"{access}.json"
         arguments = ("-m", "profiler_service.gpu_check.peaks", "--access", access, "-o", path)
         try:
-            nonsense = _makes_no_sense(bench, access, *arguments)
+            reason = _not_applicable(bench, access, *arguments)
         except PartError as failure:  # the other library is still to be seen
             bench.check(f"{access}: it copies", False, str(failure))
             continue
-        if nonsense:
-            absent.append(f"{access}: {nonsense}")
+        if reason:
+            absent.append(f"{access}: {reason}")
         else:
-            _take_over(bench, json.loads(path.read_text()), prefix=f"{access}: ")
+            _adopt(bench, json.loads(path.read_text()), prefix=f"{access}: ")
     bench.summary["absent"] = absent
     if len(absent) == len(DEVICE_ACCESSES):
         raise SkipPartError("; ".join(absent))
 
 
 def probe(bench: Bench) -> None:
-    """Whether TensorRT-RTX executes on this GPU. That it does not is a finding, not a failure."""
+    """Whether TensorRT-RTX executes on this GPU. If not, this is a finding, not a failure."""
     require_from_repository(PROBE)
     path = bench.folder / "probe.json"
     options = ("--timeout", "70", "--device-index", Settings.load().device_index, "-o", path)
@@ -102,18 +102,18 @@ def probe(bench: Bench) -> None:
     }
 
 
-def _makes_no_sense(bench: Bench, name: str, *arguments: object) -> str | None:
-    """Run checks in a process of their own; why they make no sense here, None where they ran.
+def _not_applicable(bench: Bench, name: str, *arguments: object) -> str | None:
+    """Run checks in their own process. Returns why they do not apply here; None where they ran.
 
     Raises:
-        PartError: they crashed, or something else kept them from their end.
+        PartError: they crashed or failed in another way.
     """
     ended = bench.run(name, *arguments, accepts=(int(ExitCode.DONE), int(ExitCode.BAD_INPUT)))
     if ended.returncode == ExitCode.DONE:
         return None
-    if (nonsense := ended.refusal or ended.absence) is None:
+    if (reason := ended.refusal or ended.absence) is None:
         raise PartError(f"{name} ended with {ended.returncode}: {ended.last_words}")
-    return nonsense
+    return reason
 
 
 def _pytest(bench: Bench, *arguments: str) -> None:
@@ -121,7 +121,7 @@ def _pytest(bench: Bench, *arguments: str) -> None:
     report = bench.folder / "tests.xml"
     options = ("-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments)
     ended = bench.run("pytest", "-m", "pytest", *options, accepts=(0, 1, 5))
-    _drop_box(report)
+    _remove_host(report)
     counts = _counts(report)
     bench.summary = dict(counts)
     failed, passed = counts["failures"] + counts["errors"], counts["passed"]
@@ -129,7 +129,7 @@ def _pytest(bench: Bench, *arguments: str) -> None:
     bench.check("tests run", passed > 0, f"{passed} passed, {counts['skipped']} skipped")
 
 
-def _drop_box(report: Path) -> None:
+def _remove_host(report: Path) -> None:
     """Pytest writes the box's name into every suite, and its folders into tracebacks and reasons."""
     tree = ElementTree.parse(report)  # noqa: S314 - pytest has just written it
     for element in tree.getroot().iter():
@@ -151,8 +151,8 @@ def _counts(report: Path) -> dict[str, int]:
     return counts
 
 
-def _take_over(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
-    """The checks of a process of its own, and its numbers without samples, which stay in its file."""
+def _adopt(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
+    """Adopt the checks of another process, and its numbers without samples, which stay in its file."""
     for found in document["checks"]:
         bench.check(prefix + found["name"], found["passed"], found["detail"], aim=found.get("aim", False))
     numbers = document["numbers"]

@@ -3,7 +3,7 @@
     python -m profiler_service.gpu_check.peaks --access cuda-core -o copying.json
 
 A clock that shows more than the data sheet's formula is wrong. A copy from device memory to device memory is captured and timed
-as engines are, and so are two such copies in a row, between other places. One copy of twice the bytes would not do: on an H100
+as engines are, and so are two such copies in a row, between other buffers. One copy of twice the bytes would not do: on an H100
 it ran at four fifths of the smaller one's rate.
 """
 
@@ -56,7 +56,7 @@ missing is not checked. Source: NVIDIA's architecture white papers and data shee
 
 @dataclass(frozen=True)
 class Limits:
-    """What NVML says that a GPU can do. None where it does not tell.
+    """Limits of a GPU as NVML reports them; None where it does not.
 
     Attributes:
         sm_clock_mhz, memory_clock_mhz: at the most. bus_bits: width of its memory's bus.
@@ -67,7 +67,7 @@ class Limits:
     bus_bits: int | None = None
 
     def flops(self, capability: str, multiprocessors: int, dtype: Dtype, *, tf32: bool = False) -> float | None:
-        """Floating-point operations per second, float32 in TF32 only if told so; None where something is not known."""
+        """Floating-point operations per second, float32 in TF32 only if `tf32`; None where a factor is unknown."""
         float32 = _TF32 if tf32 else _PLAIN
         per_cycle = (float32 if dtype == "float32" else _TENSOR).get(capability)
         return self.sm_clock_mhz * 1e6 * multiprocessors * per_cycle if per_cycle and self.sm_clock_mhz else None
@@ -96,7 +96,7 @@ def limits_of(device: str) -> Limits:
                     memory_clock_mhz=pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM),
                     bus_bits=pynvml.nvmlDeviceGetMemoryBusWidth(handle),
                 )
-    except pynvml.NVMLError:  # a GPU that does not tell, as Jetson's
+    except pynvml.NVMLError:  # a GPU that does not report this, as Jetson's
         return Limits()
     finally:
         pynvml.nvmlShutdown()
@@ -120,7 +120,7 @@ def driver_copy() -> Copy:
     try:
         function = ctypes.CDLL("libcuda.so.1").cuMemcpyDtoDAsync_v2
     except (OSError, AttributeError) as error:
-        raise RunError(f"the driver's library cannot be used: {error}", hint="See what nvidia-smi says.") from error
+        raise RunError(f"the driver's library cannot be used: {error}", hint="Run nvidia-smi.") from error
     function.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p]
     function.restype = ctypes.c_int
 
@@ -133,10 +133,10 @@ def driver_copy() -> Copy:
 
 def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) -> dict[str, Any]:
     """The checks and numbers of that device."""
-    places = [(device.allocate(nbytes), device.allocate(nbytes)) for _ in range(2)]
+    buffers = [(device.allocate(nbytes), device.allocate(nbytes)) for _ in range(2)]
 
     def copies(count: int, stream: int) -> None:
-        for target, origin in places[:count]:
+        for target, origin in buffers[:count]:
             copy(target.address, origin.address, nbytes, stream)
 
     graphs = [device.capture(partial(copies, count)) for count in (1, 2)]
@@ -148,7 +148,7 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
     finally:
         for graph in graphs:
             graph.close()
-        for memory in chain.from_iterable(places):
+        for memory in chain.from_iterable(buffers):
             memory.close()
     single_ms, double_ms = median(times[::2]), median(times[1::2])
     rate, peak, ratio = 2 * nbytes / (single_ms / 1e3), limits.bytes_per_s(), double_ms / single_ms
@@ -173,7 +173,7 @@ def measure(device: Device, copy: Copy, limits: Limits, nbytes: int = NBYTES) ->
 
 
 def main() -> int:
-    """The checks of one device by one library; 0 however they come out."""
+    """Run the checks of one device with one library. Returns 0 whatever the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--access", choices=["cuda-core", "pycuda"], required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)

@@ -1,6 +1,6 @@
 """How a part ended, as its `result.json` says, and the report of all parts.
 
-The result is the one file that decides whether a part is repeated. The report is a document for programs and a page for people.
+The result decides whether a part is repeated. The report is a document for programs and a page for people.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
 
 class Check(Record):
-    """One thing that must hold, or, with `aim`, that is aimed at and only reported."""
+    """One check. With `aim`, it is only reported and does not fail the part."""
 
     name: str
     passed: bool
@@ -56,12 +56,12 @@ class CommandRecord(Record):
 
 
 class PartResult(Record):
-    """Everything about one run of a part but its raw files.
+    """One run of a part, except for its raw files.
 
     Attributes:
-        summary: the part's own numbers.
-        visits: that its databases held when it was interrupted; 0 where it was not. More of them is how one call that was not
-            enough shows that it came forward.
+        summary: numbers of the part.
+        visits: visits in its databases when it was interrupted, else 0. A larger number shows that an interrupted call made
+            progress.
         provenance: of the code and the box, and which settings of the environment differ from the defaults, by their variable.
     """
 
@@ -79,7 +79,7 @@ class PartResult(Record):
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing to repeat."""
+        """Whether the part is done."""
         return self.outcome is Outcome.DONE
 
 
@@ -90,7 +90,7 @@ def read_result(folder: Path) -> PartResult | None:
 
 
 def write_result(result: PartResult, folder: Path) -> None:
-    """Put the result into the part's folder, in place of an earlier one."""
+    """Write the result to the part's folder. It replaces an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / FILE) as part:
         part.write_text(result.model_dump_json(indent=2) + "\n")

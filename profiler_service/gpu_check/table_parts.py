@@ -1,4 +1,4 @@
-"""Parts that measure operators: repeatability between processes, the paper's Table 1, whole tables, and publishing them."""
+"""Parts that measure operators: repeatability between processes, the paper's Table 1, tables, and publishing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from profiler_service.publishing import validations, without_host
 PROCESSES = 3
 REPEATABILITY_AIM = 0.01
 PROGRESS, TABLE = "progress.json", "table.parquet"
-USUAL = ProtocolName.IN_CONTEXT.value
+DEFAULT_PROTOCOL = ProtocolName.IN_CONTEXT.value
 MEASURED = (int(ExitCode.DONE), int(ExitCode.WORKLOADS_FAILED))
-"""How a command that measures ends: with everything measured, or with the rest measured and the failures listed."""
+"""Exit codes of a command that has measured: without failures, or with failures listed."""
 
 
 def table_part(backend: str, dtype: str, protocol: str) -> str:
@@ -35,7 +35,7 @@ def table_part(backend: str, dtype: str, protocol: str) -> str:
 
 
 def measured_table(bench: Bench, backend: str, dtype: str, protocol: str) -> str | None:
-    """The id of that table, once all shares are measured, be it with failures; None before."""
+    """The id of that table once all shares are measured, with or without failures; None before."""
     result = read_result(bench.output / table_part(backend, dtype, protocol))
     if result is None or result.outcome not in (Outcome.DONE, Outcome.FAILED):
         return None
@@ -43,7 +43,7 @@ def measured_table(bench: Bench, backend: str, dtype: str, protocol: str) -> str
 
 
 def repeatability(bench: Bench, backend: str) -> None:
-    """The same entries in fresh processes, in the first dtype that the backend has."""
+    """Measure the same entries in fresh processes, in the first dtype that the backend supports."""
     refusals = []
     for dtype in bench.choices.dtypes:
         first = _process(bench, backend, dtype, 1)
@@ -56,8 +56,8 @@ def repeatability(bench: Bench, backend: str) -> None:
 
 
 def _process(bench: Bench, backend: str, dtype: str, number: int) -> Path | str:
-    """The table of one process, in its own database; or why the backend refuses. What earlier processes learned is kept from
-    it: graphs, but also a timing cache and compiled code, lie in a folder of its own.
+    """The table of one process, or why the backend refuses. It has its own database and its own cache of graphs, timings and
+    compiled code, so it learns nothing from earlier processes.
     """
     name = f"process-{number}"
     settings = bench.environment(
@@ -88,7 +88,7 @@ def _compare(bench: Bench, dtype: str, files: list[Path]) -> None:
 
 
 def table1(bench: Bench, backend: str) -> None:
-    """FasterSeg's Table 1, by every protocol that the backend knows: in one command, or, where it refuses one, one by one."""
+    """FasterSeg's Table 1 under every protocol that the backend supports: in one command, or one by one if it refuses one."""
     settings = bench.environment(
         backend, OPCLOCK_DATABASE=str(bench.folder / "table1.sqlite"), OPCLOCK_CACHE_DIR=str(bench.output / "graphs")
     )
@@ -115,7 +115,7 @@ def table1(bench: Bench, backend: str) -> None:
 
 
 def _table1(bench: Bench, name: str, dtype: str, protocols: Sequence[str], settings: dict[str, str]) -> Ended:
-    """One command; what an earlier one has measured is not measured again."""
+    """One command. Entries that an earlier command has measured are not measured again."""
     several = [option for protocol in protocols for option in ("--protocol", protocol)]
     options = ("--dtype", dtype, *several, "--budget", bench.choices.budget, "--json")
     return bench.run(name, "profiler-service", "table1", *options, environment=settings, accepts=MEASURED)
@@ -132,9 +132,9 @@ def _by_protocol(dtype: str, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
-    """The whole table of the space, share by share; what an earlier call measured is not measured again.
+    """The table of the space, share by share. Entries that an earlier call has measured are not measured again.
 
-    The usual protocol's also tells how much builds differ: what a share has told is not told again when only failures are.
+    Under the default protocol build-to-build variance is measured too, once for each share.
     """
     choices = bench.choices
     progress = _Progress(bench.folder / PROGRESS)
@@ -144,7 +144,7 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
         if progress.has(share):
             continue
         options = ("--dtype", dtype, "--protocol", protocol, "--budget", choices.budget, "--share", share, "--json")
-        rebuild = Rebuild.ALWAYS if protocol == USUAL and not progress.has_values(share) else Rebuild.NEVER
+        rebuild = Rebuild.ALWAYS if protocol == DEFAULT_PROTOCOL and not progress.has_values(share) else Rebuild.NEVER
         arguments = ("profiler-service", "profile", *choices.space_options(), *options, "--rebuild", rebuild.value)
         try:
             ended = bench.run(f"share-{number}", *arguments, environment=settings, accepts=MEASURED)
@@ -161,12 +161,12 @@ def table(bench: Bench, backend: str, dtype: str, protocol: str) -> None:
     bench.check("every operator has a value", failed == 0, f"{failed} of {bench.summary['entries']} failed")
     verdict = "; ".join([bench.summary["verdict"], *bench.summary["reasons"]])
     bench.check("verdict", bench.summary["verdict"] == TrustLevel.TRUSTWORTHY, verdict, aim=True)
-    if protocol == USUAL:
+    if protocol == DEFAULT_PROTOCOL:
         _compare_builds(bench, measured.info.rebuild_spread, progress)
 
 
 def publish(bench: Bench, target: Path, validation_part: str) -> None:
-    """Every finished table, with its validation where there is one, into the folder that `nas-client --table NAME` looks in."""
+    """Publish every finished table, with its validation if there is one, to the folder that `nas-client --table NAME` reads."""
     choices, published = bench.choices, []
     for backend in choices.backends:
         for dtype in choices.dtypes:
@@ -175,8 +175,8 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
                 if table_id is None:
                     continue
                 report = bench.output / validation_part.format(backend=backend, dtype=dtype) / "report"
-                judged = ("--validation", report) if report.exists() and table_id in validations(report) else ()
-                options = ("--table", table_id, "--directory", target, "--allow-missing", "--force", *judged)
+                report_option = ("--validation", report) if report.exists() and table_id in validations(report) else ()
+                options = ("--table", table_id, "--directory", target, "--allow-missing", "--force", *report_option)
                 name = f"{backend}-{dtype}-{protocol}"
                 ended = bench.run(
                     name, "profiler-service", "publish", *options, "--json", environment=bench.environment(backend)
@@ -190,7 +190,7 @@ def publish(bench: Bench, target: Path, validation_part: str) -> None:
 
 
 class _Progress:
-    """Which shares of a table are measured, and how long all calls took together; kept in a file between calls."""
+    """Which shares of a table are measured, and the time of all calls. A file stores it between calls."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -205,40 +205,40 @@ class _Progress:
         return shares
 
     def has(self, share: str) -> bool:
-        """Whether the share is measured, and without a failure: those are tried again."""
+        """Whether the share is measured without failures. Failures are tried again."""
         return share in self.done and not self.done[share]["counts"]["failed"]
 
     def has_values(self, share: str) -> bool:
-        """Whether the share is measured, be it with failures, and has any value."""
+        """Whether the share is measured and has at least one value."""
         counts = self.done[share]["counts"] if share in self.done else {}
         return bool(counts.get("measured") or counts.get("reused"))
 
     @property
     def table_id(self) -> str:
-        """Of the table that all shares belong to."""
+        """Id of the table of all shares."""
         return str(self._state["table_id"])
 
     @property
     def seconds(self) -> float:
-        """Of all commands, interrupted ones included."""
+        """Duration of all commands, including interrupted ones."""
         return float(self._state["seconds"])
 
     @property
     def rebuilds_s(self) -> float:
-        """Of those, what went into building entries anew, as far as the commands told: one that is killed tells nothing."""
+        """Seconds of them for measuring build-to-build variance. A killed command reports none."""
         return float(self._state.get("rebuilds_s", 0.0))
 
     def interrupted(self, late: OutOfTimeError) -> None:
-        """A share was not finished in time; its command tells what of that was building anew, unless it was killed."""
+        """Add the time of a share that was not finished in time."""
         self._state["interruptions"] += 1
         self._add(late.seconds, late.document if isinstance(late.document, dict) else {})
 
     def finished(self, share: str, document: dict[str, Any], seconds: float) -> None:
-        """A share is measured. Raises PartError where it went into another table than the ones before."""
+        """Add a measured share. Raises PartError if it went into a different table than earlier shares."""
         table_id = document["table_id"]
         if self._state["table_id"] not in (None, table_id):
             raise PartError(
-                f"share {share} went into table {table_id}, earlier ones into {self.table_id}: something about the target has "
+                f"share {share} went into table {table_id}, earlier ones into {self.table_id}: the target has "
                 f"changed; remove {self._path} to begin again"
             )
         self._state["table_id"] = table_id
@@ -252,7 +252,7 @@ class _Progress:
 
 
 def _compare_builds(bench: Bench, spread: RebuildSpread | None, progress: _Progress) -> None:
-    """Note how much builds differ."""
+    """Report build-to-build variance."""
     if spread is not None:
         bench.summary["rebuilds"] = {
             "entries": len(spread.entries),
@@ -262,12 +262,12 @@ def _compare_builds(bench: Bench, spread: RebuildSpread | None, progress: _Progr
             "seconds": round(progress.rebuilds_s, 3),
             **spread.fractions(),
         }
-    told = "nothing was built anew" if spread is None else spread.sentence()
-    bench.check("builds are compared", spread is not None and not spread.failed, told, aim=True)
+    detail = "build-to-build variance was not measured" if spread is None else spread.sentence()
+    bench.check("builds are compared", spread is not None and not spread.failed, detail, aim=True)
 
 
 def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
-    """Size, speed and noise of a table. Entries per second are of measuring it, without building some of them anew."""
+    """Size, speed and noise of a table. Entries per second leave out measuring build-to-build variance."""
     entries = table.entries
     measuring_s = progress.seconds - progress.rebuilds_s
     good = [entry for entry in entries if entry.value_ms]
@@ -293,7 +293,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) -> Path:
-    """The table's file, which names no host: results are shown to others."""
+    """The exported table, without provenance of the host, because results are published."""
     path = bench.folder / f"{name}{TABLE_SUFFIX}"
     options = ("--table", table_id, "--format", "parquet", "-o", path, "--json")
     bench.run(f"export-{name}", "profiler-service", "export", *options, environment=settings)

@@ -63,7 +63,7 @@ def ended(output: Path, run: Callable[[Bench], None], choices: Choices = REHEARS
         ("RunError('the clock stood still')", Outcome.FAILED, "clocks ended with 3: the clock stood still"),
         ("DeviceMemoryError('no room')", Outcome.FAILED, "clocks ended with 3: no room"),
         ("ZeroDivisionError('by zero')", Outcome.FAILED, "clocks ended with 1"),
-        ("SystemExit(3)", Outcome.FAILED, "clocks ended with 3: it said nothing"),
+        ("SystemExit(3)", Outcome.FAILED, "clocks ended with 3: no message"),
         ("InvalidSpecError('no such dtype')", Outcome.SKIPPED, "no such dtype"),
         ("BackendUnavailableError('no such runtime')", Outcome.SKIPPED, "no such runtime"),
     ],
@@ -98,7 +98,7 @@ def test_what_only_the_repository_has_is_skipped_where_the_package_is_installed_
     monkeypatch.setattr(bench_module, "ROOT", tmp_path / "site-packages")
     result = ended(tmp_path / "output", run)
     assert (result.outcome, result.commands) == (Outcome.SKIPPED, ())
-    assert result.reason.startswith(f"it needs {lacking} of the repository")
+    assert result.reason.startswith(f"this part needs {lacking} of the repository")
     assert "in a clone, `make gpu-check`" in result.reason
 
 

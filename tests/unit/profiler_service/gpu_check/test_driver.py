@@ -329,7 +329,7 @@ def test_a_damaged_note_of_choices_is_told_and_kept(
     path = tmp_path / "choices.json"
     path.write_bytes(text.encode("latin-1"))
     assert pretending(raising(AssertionError("it must not run")))() == 3
-    assert "choices.json does not say" in " ".join(capsys.readouterr().out.split())
+    assert "choices.json does not hold" in " ".join(capsys.readouterr().out.split())
     assert path.read_bytes() == text.encode("latin-1")
 
 
