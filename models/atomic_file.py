@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; what it holds replaces the file at `path` when the block ends without an error.
+    """A path to write to. Its file replaces the one at `path` when the block ends without an error.
 
     The temporary file lies in the same folder. It is deleted if the block raises. A symbolic link stays and its target is
     replaced. A device or a pipe cannot be replaced: the path is then `path` itself.

@@ -1,4 +1,4 @@
-"""What measures on the target box: its settings, its database, and the HTTP service.
+"""The service on the target box, which measures: its settings, its database, and HTTP.
 
 These names are the public surface; everything else may change from release to release (docs/api.md).
 """

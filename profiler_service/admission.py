@@ -1,4 +1,4 @@
-"""What is checked of a job before it is queued, so that bad input never reaches a backend (docs/architecture.md)."""
+"""The checks of a job before it is queued, so that bad input never reaches a backend (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _require_protocol(protocol: ProtocolName, backend: BackendDescription) -> No
 
 
 def _require_room_in_queue(protocol: ProtocolName, backend: BackendDescription, where: str) -> None:
-    """A network has a hundred kernels and more."""
+    """Raises InvalidSpecError for networks whose kernels do not fit into the driver's queue."""
     if protocol is ProtocolName.ISOLATED_HOT and backend.queues_kernels:
         raise InvalidSpecError(
             f"{where}: protocol {protocol.value!r} cannot measure a network without CUDA graphs: {HOT_RUNS} runs, launched "

@@ -93,12 +93,12 @@ def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> 
 
 
 def two_sided(found: Sequence[Difference]) -> list[float]:
-    """The probability of a difference at least as large, in either direction, where there is none in truth."""
+    """The probability of a difference at least as large in either direction, if there is none in truth."""
     return [min(2 * p, 1.0) for p in _below([-abs(one.statistic) for one in found], found)]
 
 
 def falling(found: Sequence[Difference]) -> list[float]:
-    """The probability of a fall at least as deep, where nothing falls in truth."""
+    """The probability of a fall at least as large, if there is none in truth."""
     return _below([one.statistic for one in found], found)
 
 

@@ -45,7 +45,7 @@ class CpuBounds(Record):
 
     @property
     def cpuset(self) -> str:
-        """The cores that may be used, `0-3,6`, where those are not all; else empty."""
+        """The usable cores as `0-3,6`; empty if these are all."""
         return "" if len(self.usable) >= self.machine_cores else _ranges(self.usable)
 
     def provenance(self) -> dict[str, str]:
@@ -169,7 +169,7 @@ def _busiest(
 
 
 def cpu_governor(path: Path = GOVERNOR) -> str | None:
-    """What decides the clock; None where that is not visible."""
+    """The CPU governor; None where it is not visible."""
     try:
         return path.read_text().strip() or None
     except OSError:

@@ -191,7 +191,7 @@ def _cores(settings: Settings) -> Finding:
 
 
 def cpu_findings(bounds: CpuBounds, threads: int) -> Iterator[Finding]:
-    """What keeps this process from using the whole processor; nothing where nothing does."""
+    """Limits that keep this process from using the entire processor."""
     if bounds.cpuset:
         detail = f"cores {bounds.cpuset} of {bounds.machine_cores} may be used"
         yield Finding(name="cpuset", outcome=Outcome.OK, detail=detail)
@@ -264,7 +264,7 @@ def gpu_findings(survey: Survey) -> Iterator[Finding]:
 
 
 def _gravest(gpu: GpuState) -> tuple[str, str]:
-    """What there is to say, and the next step; none where all is well."""
+    """The most serious finding and its next step, which is empty if there is no problem."""
     memory = "memory unknown"
     if gpu.free_bytes is not None and gpu.total_bytes is not None:
         memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"

@@ -81,7 +81,7 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
 
 
 def incomplete(card: TableCard) -> str:
-    """What the table lacks, in words; empty where it lacks nothing."""
+    """What the table lacks, in words; empty if it is complete."""
     failed = f"operators without a value: {card.failed}" if card.failed else ""
     missing = f"operators of the space that are missing: {card.missing}" if card.missing else ""
     return "; ".join(filter(None, (failed, missing)))
@@ -167,7 +167,7 @@ def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = Fals
 
 
 def _require_no_loss(there: TableCard, card: TableCard) -> None:
-    """Raises InvalidSpecError where publishing would lose what is published under the same name."""
+    """Raises InvalidSpecError if publishing would lose values or a validation under the same name."""
     hint = "--replace replaces it with this one."
     if lines := there.info.target.differences(card.info.target):
         raise InvalidSpecError(f"{card.name} is published already, for another target: {'; '.join(lines)}", hint=hint)

@@ -68,14 +68,14 @@ class EntrySamples(Record):
 
 
 def base_key(workload: Workload, protocol: ProtocolName) -> str | None:
-    """Key of the graph that is subtracted for a workload; None where nothing is."""
+    """Key of the graph that is subtracted for a workload; None without one."""
     if protocol is not ProtocolName.IN_CONTEXT or not isinstance(workload, OperatorSpec):
         return None
     return GraphRequest(subject=ContextBase.of(workload)).key()
 
 
 def reference_ms(info: TableInfo) -> float | None:
-    """What one sentinel unit of a table is worth; None where the protocol has none, or nothing was measured."""
+    """Milliseconds of one sentinel unit; None where the protocol has none, or nothing was measured."""
     return info.scale.reference_ms if info.protocol is ProtocolName.IN_CONTEXT and info.scale is not None else None
 
 
@@ -107,7 +107,7 @@ def entry_samples(store: Store, table_id: str, prefix: str) -> EntrySamples:
 
 
 def rounds_of(store: Store, table_id: str, workloads: Sequence[Workload]) -> dict[str, list[RoundValue]]:
-    """Workload key to its rounds, in order; none where the database keeps no visits of it. Raises TableNotFoundError."""
+    """Workload key to its rounds in order; empty where the database has no visits of it. Raises TableNotFoundError."""
     info = store.table_info(table_id)
     reference = reference_ms(info)
     graphs = {workload.key(): (graph_key(workload, info.protocol), base_key(workload, info.protocol)) for workload in workloads}
@@ -121,7 +121,7 @@ def rounds_of(store: Store, table_id: str, workloads: Sequence[Workload]) -> dic
 
 
 def roles(workloads: Sequence[Workload], protocol: ProtocolName) -> Mapping[str, tuple[Role, Workload | ContextBase]]:
-    """Graph key to what that graph is of, for every graph that those workloads need."""
+    """Graph key to role and subject, for every graph that those workloads need."""
     found: dict[str, tuple[Role, Workload | ContextBase]] = {}
     for workload in workloads:
         role: Role = "operator" if isinstance(workload, OperatorSpec) else "network"

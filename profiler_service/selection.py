@@ -14,7 +14,7 @@ Operators = tuple[OperatorSpec, ...]
 
 
 def draw(space: SearchSpace, count: int, seed: int) -> Operators:
-    """So many different operators; the same for the same seed. Raises InvalidSpecError where there are not that many."""
+    """That number of different operators; equal seeds give equal operators. Raises InvalidSpecError if there are too few."""
     operators = space.operators()
     if not 1 <= count <= len(operators):
         raise InvalidSpecError(

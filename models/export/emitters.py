@@ -34,7 +34,7 @@ class UnsupportedPrimitiveError(ExportError):
 
 @torch.no_grad()
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one convolution that does what the two layers do in evaluation mode.
+    """Weight and bias of one convolution that equals the two layers in evaluation mode.
 
     Shape: (out_channels, in_channels / groups, K, K) and (out_channels,).
     """
@@ -82,7 +82,7 @@ def emits(primitive: Any) -> Callable[[AnyEmitter], AnyEmitter]:
 
 @emits(nn.Conv2d)
 def convolution(builder: GraphBuilder, conv: nn.Conv2d, x: Value, norm: nn.BatchNorm2d | None = None) -> Value:
-    """A convolution, with the batch normalisation that follows it folded in where there is one."""
+    """A convolution. A batch normalisation that follows it is folded in."""
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise UnsupportedPrimitiveError(f"convolutions with padding {conv.padding!r}, {conv.padding_mode!r} cannot be exported")
     weight, bias = (conv.weight, conv.bias) if norm is None else folded(conv, norm)

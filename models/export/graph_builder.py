@@ -49,7 +49,7 @@ class GraphBuilder:
         self._scope = ""
 
     def enter(self, scope: str) -> None:
-        """Name what follows after that layer."""
+        """Name all following nodes after that layer."""
         self._scope = scope
 
     def input(self, name: str, shape: tuple[int, ...]) -> Value:

@@ -130,7 +130,7 @@ def _conv_bn_relu(spec: OperatorSpec) -> nn.Module:
 
 @register("skip")
 def _skip(spec: OperatorSpec) -> nn.Module:
-    """The identity where shapes allow; else a 1×1 convolution with the stride, batch normalisation, ReLU.
+    """The identity if input and output have one shape; else a 1×1 convolution with the stride, batch normalisation, ReLU.
 
     Source: FasterSeg §3.1; its code calls the second form FactorizedReduce.
     """

@@ -93,11 +93,11 @@ class SearchSpace(ABC):
     """Default (height, width): small enough for any box."""
 
     size_multiple: ClassVar[int] = 1
-    """What heights and widths of images must be divisible by."""
+    """Heights and widths of images must be multiples of this."""
 
     branch_ends: ClassVar[tuple[int, ...]] = ()
-    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
-    a matter of choice."""
+    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; empty if branches are not
+    chosen."""
 
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""
@@ -108,7 +108,7 @@ class SearchSpace(ABC):
     @classmethod
     @abstractmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        """The space of that spec, its own defaults filled in, its bounds checked.
+        """The space of that spec, with defaults filled in and bounds checked.
 
         Raises:
             InvalidSpecError: names the field, its value and what is allowed.
@@ -116,12 +116,12 @@ class SearchSpace(ABC):
 
     @classmethod
     def defaults(cls) -> Self:
-        """The space as it is when nothing about it is stated."""
+        """The space with default parameters."""
         return cls.from_spec(SpaceSpec(name=cls.name, input_size=cls.default_input_size))
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The space that the architecture belongs to, as far as it states its parameters."""
+        """The architecture's space. Parameters that the architecture does not state take the defaults."""
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -134,7 +134,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def operators(self) -> tuple[OperatorSpec, ...]:
-        """The grid to profile: every operator that any architecture or latency term of the space can contain, once each."""
+        """The grid to profile: all operators of the space's architectures and latency terms, without repeats."""
 
     @abstractmethod
     def parameter_shapes(self) -> ParameterShapes:
@@ -193,8 +193,8 @@ class SearchSpace(ABC):
         """
 
     def branch_choices(self) -> tuple[tuple[int, ...], ...]:
-        """What is chosen from once a search is over: the branches' ends, one tuple for each network that may be decoded.
-        One empty tuple where there is nothing to choose.
+        """The choices at the end of a search: ends of branches, one tuple for each network that may be decoded. One empty tuple
+        if branches are not chosen.
         """
         return tuple(combinations(self.branch_ends, self.default_branches))
 
@@ -224,7 +224,7 @@ class SearchSpace(ABC):
     def decoded_layers(
         self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
     ) -> tuple[tuple[int, ...], ...] | None:
-        """For each branch of what `decode` gives, the layer of each cell: what `copy_weights` needs. None: all, in order.
+        """For each branch of the decoded architecture the layer of each cell, for `copy_weights`. None: all, in order.
 
         Raises:
             InvalidSpecError: as `decode`.
@@ -240,10 +240,10 @@ class SearchSpace(ABC):
     def _decode(
         self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
     ) -> ArchitectureSpec:
-        """As `decode`, whose arguments are checked and whose branches ascend; γ is absent where `widest`."""
+        """As `decode`, with checked arguments and ascending branches. γ is absent if `widest`."""
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        """As `decoded_layers`, whose arguments are checked."""
+        """As `decoded_layers`, with checked arguments."""
         return None
 
     def _resolve_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
@@ -266,5 +266,5 @@ class SearchSpace(ABC):
 
 
 def unique(operators: Sequence[OperatorSpec]) -> tuple[OperatorSpec, ...]:
-    """The operators without those whose key came before, in order."""
+    """The operators in order, without repeated keys."""
     return tuple({operator.key(): operator for operator in operators}.values())

@@ -49,7 +49,7 @@ def coverage(table: TablePublic) -> Coverage:
 
 
 def grid_size(info: TableInfo) -> int | None:
-    """Operators of the grid of a table's space; None where that is not known."""
+    """Number of operators in the grid of a table's space; None where it is unknown."""
     if info.target.options.get("origin") == "imported":
         return None
     return _operators(info.space.model_dump_json())

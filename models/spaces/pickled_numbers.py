@@ -168,7 +168,7 @@ class _Array:
         self._values = dtype.values(data)
 
     def only(self) -> Any:
-        """The one element. Raises TableFileError where there are others, or none."""
+        """The only element. Raises TableFileError unless there is exactly one."""
         if len(self._values) != 1:
             raise TableFileError(f"an array of {len(self._values)} values where one was expected", hint=_HINT)
         return self._values[0]

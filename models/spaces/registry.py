@@ -40,7 +40,7 @@ def space_class(name: str) -> type[SearchSpace]:
 
 
 def create_space(spec: SpaceSpec) -> SearchSpace:
-    """The space of that spec, defaults filled in. Raises InvalidSpecError.
+    """The search space of a spec, with defaults filled in. Raises InvalidSpecError.
 
     >>> space = create_space(SpaceSpec(name="fasterseg", input_size=(256, 512)))
     >>> len(space.operators())
@@ -74,7 +74,7 @@ def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
-    """The space that the architecture belongs to, as far as it states its parameters. Raises UnknownNameError."""
+    """The architecture's space. Parameters that the architecture does not state take the defaults. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
 
 

@@ -110,7 +110,7 @@ _MISSING, _UNKNOWN = "missing", "extra_forbidden"
 
 
 def _most_informative(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first; but a field that there is not before one that is missing beside it, which may be the same, misspelt."""
+    """The first problem; but an unknown field goes before a missing one beside it, because it may be the misspelt field."""
     first = problems[0]
     if first["type"] == _MISSING:
         beside = (problem for problem in problems if problem["loc"][:-1] == first["loc"][:-1])
@@ -119,7 +119,7 @@ def _most_informative(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any
 
 
 def _known_fields(record: type[BaseModel] | None, path: Sequence[int | str]) -> str:
-    """A hint for the field at that path, which there is not; empty where it is not known what there is."""
+    """A hint for the unknown field at that path; empty where the known fields cannot be found."""
     if record is None or not path:
         return ""
     owner = _record_at(record, path[:-1])
@@ -127,7 +127,7 @@ def _known_fields(record: type[BaseModel] | None, path: Sequence[int | str]) -> 
 
 
 def _record_at(record: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
-    """The kind of record that lies there; None where several may, or a mapping's names lead there."""
+    """The type of the record at that path; None if there are several, or if a mapping lies on the path."""
     for name in path:
         if isinstance(name, str):
             field = record.model_fields.get(name)

@@ -117,7 +117,7 @@ class UnknownNameError(InvalidSpecError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one; where none is near, all of them, or the nearest few of many."""
+    """A hint for an unknown name: the nearest known one; without a near one all of them, or the nearest few of many."""
     names = sorted(known)
     if close := difflib.get_close_matches(name, names, n=1):
         return f"Did you mean {close[0]!r}?"

@@ -35,7 +35,7 @@ PREFIX_CHANNELS = 4
 
 
 class ContextBase(Record):
-    """Prefix and suffix with nothing in between: what is subtracted from an operator in its context.
+    """Prefix and suffix without an operator. Its time is subtracted from that of an operator in its context.
 
     The prefix is a 1×1 convolution from `PREFIX_CHANNELS` to `channels`, the suffix a global average.
     """

@@ -1,4 +1,4 @@
-"""What turns sentinel units into milliseconds: the scale of a target, how well it is known, and what confirms it.
+"""The scale of a target, which converts sentinel units to milliseconds, its uncertainty, and its check.
 
 A visit's times are stored relative to the time of the sentinel, one fixed engine, in the same visit. Milliseconds come from the
 sentinel's time on a quiet target, which is learned from all visits ever made there (docs/measurement.md).

@@ -1,4 +1,4 @@
-"""Tables that were measured and published: the name of each, and the card that stands beside its file (lut_data/README.md).
+"""Published tables: their names, and the card beside each file (lut_data/README.md).
 
 nvidia-h200/inductor/SPACE-1024x2048-fp16.parquet    the table
 nvidia-h200/inductor/SPACE-1024x2048-fp16.json       its card
@@ -24,7 +24,7 @@ _OTHERS = re.compile(r"[^a-z0-9._]+")
 
 
 class TableQuality(Record):
-    """How certain a table's values are; medians over its successful entries, None where there are none.
+    """Uncertainty of a table's values: medians over its successful entries, null without any.
 
     Attributes:
         relative_stderr: standard error over value, as a fraction.
@@ -39,7 +39,7 @@ class TableQuality(Record):
 
 
 class TableCard(Record):
-    """What stands beside a published table.
+    """The card of a published table.
 
     Attributes:
         version: of this record.

@@ -62,7 +62,7 @@ class TableInfo(Record):
         return table_id(self.target.id(), self.space.digest(), self.protocol, self.protocol_version)
 
     def require_same(self, other: TableInfo) -> None:
-        """Raises TableMismatchError that says which field differs, unless both name the same table."""
+        """Raises TableMismatchError, which names the differing fields, unless both have the same identity."""
         differences = [f"target {line}" for line in self.target.differences(other.target)]
         differences += [f"space {line}" for line in self.space.differences(other.space)]
         for name in ("protocol", "protocol_version"):

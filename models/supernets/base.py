@@ -96,7 +96,7 @@ class Supernet(nn.Module, ABC):
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
-        """Predicts, computing what the asked combinations need and nothing else.
+        """Predicts, and computes only what the requested combinations need.
 
         Args:
             images: shape (N, 3, H, W); any size that the space's downsampling divides, not only the one it is profiled at.

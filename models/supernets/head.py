@@ -16,7 +16,7 @@ from models.supernets.mixed_operators import SuperOperator
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, as joins of fixed networks do; a map of that size stays what it is."""
+    """Bilinear resizing with aligned corners, as in joins of fixed networks. A map of that size is returned unchanged."""
     if (x.shape[2], x.shape[3]) == size:
         return x
     return functional.interpolate(x, size, mode="bilinear", align_corners=True)

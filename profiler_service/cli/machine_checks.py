@@ -54,7 +54,7 @@ _MEASURED = "What to measure (the same for all parts in one folder)"
 
 
 def _seconds(text: str) -> float:
-    """Raises BadParameter where the text is no number of seconds that a command could run for."""
+    """Seconds in the text. Raises BadParameter unless it is a positive number."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a FasterSeg architecture to its network: what its branches mean, where they share cells, and the head over them."""
+"""The network of a FasterSeg architecture: its branches, the cells that they share, and the head."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class FasterSegParameters(Record):
 
     @model_validator(mode="after")
     def _whole_channels(self) -> Self:
-        """The stem's first map has F · 4 · width / 12 channels; where that is whole, all others are."""
+        """The stem's first map has F · 4 · width / 12 channels. If that is an integer, so are all others."""
         for width in (self.stem_width, self.head_width, *self.widths):
             if self.base_channels * width % 3:
                 raise InvalidSpecError(

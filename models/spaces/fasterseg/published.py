@@ -60,7 +60,7 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class PublishedRows:
-    """What the file says: its operators with their milliseconds, and the input size and classes they belong to."""
+    """Contents of the file: operators with their milliseconds, input size and classes."""
 
     entries: tuple[tuple[OperatorSpec, float], ...]
     input_size: tuple[int, int]
@@ -121,7 +121,7 @@ def _operator(name: str, path: Path) -> OperatorSpec:
 
 
 def _single(path: Path, what: str, values: set[_Value]) -> _Value:
-    """The one value there is. Raises TableFileError where there are others, or none."""
+    """The only value. Raises TableFileError unless there is exactly one."""
     if len(values) != 1:
         raise TableFileError(f"{path} has {len(values)} {what}; it must have one", hint=_HINT)
     return values.pop()

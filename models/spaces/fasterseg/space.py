@@ -73,7 +73,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The default space, widened where the architecture is longer or has widths of its own."""
+        """The default space, extended where the architecture is longer or has other widths."""
         defaults = FasterSegParameters()
         used = {width for branch in architecture.branches for width in branch.widths}
         longest = max(len(branch.operators) for branch in architecture.branches)

@@ -68,7 +68,7 @@ class ColumnarCodec(TableCodec):
 
 
 class ArrowCodec(ColumnarCodec):
-    """The IPC stream: what crosses HTTP."""
+    """The IPC stream, which is also the format on HTTP."""
 
     magic: ClassVar[bytes] = b"\xff\xff\xff\xff"
 

@@ -73,7 +73,7 @@ Row = Mapping[str, Any]
 
 
 class ColumnType(Enum):
-    """What a column holds, and so what each format stores it as."""
+    """Type of a column's values."""
 
     TEXT = auto()
     """str; never empty in a nullable column, so that formats without nulls can leave it empty."""

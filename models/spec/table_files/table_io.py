@@ -29,7 +29,7 @@ def text_digest(text: str) -> str:
 
 
 def etag_of(info: TableInfo, entry_digests: Iterable[str]) -> str:
-    """The tag of a table whose entries' records have these digests, in any order; see `table_etag`."""
+    """The tag of a table with these digests of entries, in any order; see `table_etag`."""
     return text_digest(canonical_json([record_text(info), sorted(entry_digests)]))
 
 
@@ -61,7 +61,7 @@ _CODECS: Mapping[TableFormat, TableCodec] = {
 
 
 def to_bytes(table: Table, file_format: TableFormat) -> bytes:
-    """The table in that format; the same bytes for the same table. Raises TableFileError where a library is missing."""
+    """The table in that format. Equal tables give equal bytes. Raises TableFileError if a library is missing."""
     header = Header(count=len(table.entries), info=table.info)
     return _CODECS[file_format].encode(header, [to_row(entry) for entry in table.entries])
 
@@ -95,7 +95,7 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
 
 
 def write_table(table: Table, path: Path, file_format: TableFormat) -> None:
-    """Write the table to a file. A complete file replaces an earlier one; nobody ever reads a part of it.
+    """Write the table to a file. Readers see the earlier file or the complete new one.
 
     Raises:
         TableFileError: it cannot be written, or a library is missing.
