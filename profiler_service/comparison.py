@@ -1,7 +1,7 @@
 """Two tables side by side, and which of many differences between measured values are more than noise.
 
 A value's standard error comes from the spread between its rounds, so that the difference of two values over both errors
-follows Student's t, with few degrees of freedom. Of many differences some look large by chance alone: the procedure of
+follows Student's t, with few degrees of freedom. Of many differences some look large by chance: the procedure of
 Benjamini and Hochberg (1995) keeps their expected share among those called significant at a stated rate.
 """
 

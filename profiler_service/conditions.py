@@ -66,7 +66,7 @@ class CpuBounds(Record):
 
 
 class Neighbour(Record):
-    """Another process, and how many cores it kept busy."""
+    """Another process, and how many cores it used."""
 
     name: str
     pid: int

@@ -167,12 +167,12 @@ def _database(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = next(parent for parent in settings.database.absolute().parents if parent.exists())
-    free = shutil.disk_usage(place).free
-    detail = f"{free / 2**30:.1f} GiB free at {place}"
-    if not os.access(place, os.W_OK):
+    folder = next(parent for parent in settings.database.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 2**30:.1f} GiB free at {folder}"
+    if not os.access(folder, os.W_OK):
         hint = "Allow this user to write there, or name another --database."
-        return Finding(name="disk", outcome=Outcome.PROBLEM, detail=f"{place} may not be written", hint=hint)
+        return Finding(name="disk", outcome=Outcome.PROBLEM, detail=f"{folder} may not be written", hint=hint)
     if free < ENOUGH_DISK_BYTES:
         return Finding(name="disk", outcome=Outcome.WARNING, detail=detail, hint="Free some space before a large job.")
     return Finding(name="disk", outcome=Outcome.OK, detail=detail)

@@ -1,4 +1,4 @@
-"""Structured logs of the whole process on stderr: ours by structlog, and those of libraries through the same renderer."""
+"""Structured logs of the process on stderr: ours by structlog, and those of libraries through the same renderer."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def without_host(table: Table) -> Table:
 
 
 def publishable(table: Table) -> Table:
-    """The table as it may be published: operators of its space's grid alone, and without provenance of the host.
+    """The table for publishing: only operators of its space's grid, without provenance of the host.
 
     Raises:
         InvalidSpecError: no operator of the grid has a value; the table was imported; or the space has other parameters than
@@ -187,7 +187,7 @@ def _read_object(path: Path) -> dict[str, JsonValue]:
     except FileNotFoundError as error:
         raise InvalidSpecError(f"{path} is not there", hint="Name the folder that `nas-client validate -o` wrote.") from error
     except ValueError as error:
-        raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(document, dict):
         raise InvalidSpecError(f"{path}: not a JSON object", hint="Name the folder that `nas-client validate -o` wrote.")
     return document

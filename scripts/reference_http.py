@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from models.spec.errors import ErrorCode
@@ -14,7 +15,7 @@ from profiler_service.api.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.version import service_version
 from profiler_service.worker.protocol import BackendDescription
-from scripts.column_docs import attributes, grid
+from scripts.column_docs import attributes, grid, member_docs, members
 from scripts.reference_markup import MADE, choices, code, page, paragraphs, prose, shown
 
 RELEASE = "VERSION"
@@ -114,6 +115,14 @@ def operation_section(method: str, path: str, operation: Mapping[str, Any]) -> s
     return "\n\n".join(parts + examples)
 
 
+def enum_values(name: str, values: Sequence[object]) -> str:
+    """The values of an enumeration, with their meanings where the code documents them all."""
+    found = {cls.__name__: cls for cls in StrEnum.__subclasses__() if cls.__module__.startswith("models.spec.")}
+    if name in found and all(member_docs(found[name]).values()):
+        return members(found[name])
+    return paragraphs("One of " + ", ".join(code(str(value)) for value in values) + ".")
+
+
 def schema_section(name: str, schema: Mapping[str, Any]) -> str:
     """One document that crosses HTTP."""
     description = inspect.cleandoc(schema.get("description", ""))
@@ -122,7 +131,7 @@ def schema_section(name: str, schema: Mapping[str, Any]) -> str:
     if text.strip():
         parts.append(paragraphs(re.split(r"\n\s*(?:Raises|Args):\n", text)[0].strip()))
     if "enum" in schema:
-        parts.append(paragraphs("One of " + ", ".join(code(str(value)) for value in schema["enum"]) + "."))
+        parts.append(enum_values(name, schema["enum"]))
     required = schema.get("required", ())
     rows = [
         (

@@ -115,7 +115,7 @@ def _join(step: JoinStep, shapes: dict[str, Shape]) -> Join:
 def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.Module:
     """The module of that graph: float32, on the CPU, in evaluation mode, its weights seeded by the subject's key.
 
-    An operator has the same weights alone and in context, and a context the same prefix as its base, so that their
+    An operator has the same weights isolated and in context, and a context has the same prefix as its base, so that their
     outputs can be compared.
 
     Shape: input `request.input_shape`; output that of the subject, or (N, C, 1, 1) after a suffix.

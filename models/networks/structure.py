@@ -53,7 +53,7 @@ class NetworkPlan:
 
     Attributes:
         steps: in that order.
-        branch_ends: names of the steps whose maps end the branches: where a training may look at one branch alone.
+        branch_ends: names of the steps whose maps end the branches: a training may use one branch there.
     """
 
     steps: tuple[Step, ...]

@@ -18,14 +18,14 @@ from models.spec.operators import OperatorSpec
 class Costs:
     """Arithmetic and weights, for the batch of the spec they were counted for.
 
-    FasterSeg uses two conventions, so both are counted. Its Table 1 counts the convolutions alone (1.21, 0.60, 0.30 G).
+    FasterSeg uses two conventions, so both are counted. Its Table 1 counts only convolutions (1.21, 0.60, 0.30 G).
     Its Table 3 gives the published student 28.2 G, of which convolutions make up 27.8; how the rest was counted it does
     not say. Customary numbers for the other layers of the network as trained come to 28.19 G: for each element written,
     2 for batch normalisation (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
 
     Attributes:
         macs: multiply-adds of all layers, those others included; the published student has 28.2 G.
-        convolution_macs: multiply-adds of convolutions and linear layers alone; the published student has 27.8 G.
+        convolution_macs: multiply-adds only of convolutions and linear layers; the published student has 27.8 G.
         flops: (2·Cin·K² − 1)·H·W·Cout of each convolution. Source: M-FasterSeg eq. 19.
         parameters: weights and biases, those of batch normalisation included.
     """

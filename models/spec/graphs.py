@@ -1,4 +1,4 @@
-"""What a backend builds: a workload alone, an operator in its context, or that context's base. And versions of graphs."""
+"""What a backend builds: an isolated workload, an operator in its context, or that context's base. Also versions of graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of operator, as data: their attributes, strides and place in a network. No graph code, no torch.
+"""The kinds of operator, as data: their attributes, strides and position in a network. No graph code, no torch.
 
 `models.operators` holds the graph of each kind; a contract test keeps the two lists equal.
 """

@@ -48,8 +48,11 @@ class Budget(StrEnum):
     """How much time a job may spend. More time gives smaller standard errors."""
 
     QUICK = "quick"
+    """Few rounds: enough to try things out."""
     NORMAL = "normal"
+    """Enough rounds for most uses."""
     THOROUGH = "thorough"
+    """Many rounds, for the smallest standard errors."""
 
 
 class Status(StrEnum):

@@ -29,10 +29,15 @@ class JobState(StrEnum):
     """State of a job."""
 
     QUEUED = "queued"
+    """The job waits for its turn."""
     RUNNING = "running"
+    """The job is measuring."""
     DONE = "done"
+    """Every workload has a result. Single workloads may have failed."""
     FAILED = "failed"
+    """The job could not go on; `message` states why."""
     CANCELLED = "cancelled"
+    """A request ended the job. Measurements until then are saved."""
 
     @property
     def final(self) -> bool:

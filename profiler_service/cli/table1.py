@@ -22,7 +22,7 @@ from profiler_service.cli.local_jobs import Measured, Start, measure, require_do
 from profiler_service.cli.runtime import measuring_settings
 
 CONVENTION = (
-    "FLOPs are multiply-adds of the convolutions alone, as in the paper; parameters include batch normalisation; "
+    "FLOPs are multiply-adds of the convolutions, as in the paper; parameters include batch normalisation; "
     "the receptive field is the smallest rectangle that holds all input pixels that an output pixel depends on, and relative: "
     "(side − 1) over that of the first operator"
 )
@@ -57,7 +57,8 @@ class ComparedOperator(Record):
     """One row with our numbers and the paper's.
 
     Attributes:
-        macs: multiply-adds of convolutions alone. parameters: weights and biases, those of batch normalisation included.
+        macs: multiply-adds of the convolutions.
+        parameters: weights and biases, including those of batch normalisation.
         receptive_field: height and width in pixels of the input. relative_field: see `CONVENTION`.
         latencies: one for each protocol.
         differs: why numbers differ from the paper's; empty where all agree after rounding.

@@ -1,4 +1,4 @@
-"""Parts that measure whole networks, over HTTP as a search does: the published student, and random ones."""
+"""Parts that measure networks, over HTTP as a search does: the published student, and random ones."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def removable_cells(odds: NDArray[np.float64], scales: list[int]) -> set[int]:
 
 
 def _row(probabilities: Probabilities, granularity: str, layer: int, scale: int) -> NDArray[np.float64]:
-    """Probabilities of the choices at that place. Shape: (choices,)."""
+    """Probabilities of the choices at that position. Shape: (choices,)."""
     row: NDArray[np.float64] = probabilities[granularity][str(scale)][layer - FIRST_LAYER[granularity][scale]]
     return row
 

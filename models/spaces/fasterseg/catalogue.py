@@ -55,8 +55,8 @@ class Catalogue:
 
     def refinement(self, scale: int, head_width: int, skipped_channels: int) -> OperatorSpec:
         """The head's 3×3 convolution of a reduced map concatenated with the branch's last map at `scale`."""
-        kept = self._parameters.channels(scale, head_width)
-        return self._operator("conv_bn_relu", scale, kept + skipped_channels, kept)
+        narrow = self._parameters.channels(scale, head_width)
+        return self._operator("conv_bn_relu", scale, narrow + skipped_channels, narrow)
 
     def fusion(self, branches: int, head_width: int) -> OperatorSpec:
         """The 1×1 convolution of the branches' concatenated results."""

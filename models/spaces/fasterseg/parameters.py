@@ -30,7 +30,7 @@ Width = Annotated[StrictInt, Field(ge=1, le=64)]
 
 
 class FasterSegParameters(Record):
-    """The settled parameters of a FasterSeg space.
+    """All parameters of a FasterSeg space.
 
     Attributes:
         layers: L, cells of the longest branch.
@@ -72,7 +72,7 @@ class FasterSegParameters(Record):
         for width in (self.stem_width, self.head_width, *self.widths):
             if self.base_channels * width % 3:
                 raise InvalidSpecError(
-                    f"base_channels {self.base_channels} at width {width} gives no whole number of channels; "
+                    f"base_channels {self.base_channels} at width {width} does not give an integer number of channels; "
                     "their product must be divisible by 3"
                 )
         return self

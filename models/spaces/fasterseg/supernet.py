@@ -77,7 +77,7 @@ class WeightCopy:
         scales = (*branch.scales, branch.scales[-1])
         for cell, (scale, following) in enumerate(pairwise(scales)):
             name = f"branch{index}_cell{cell}"
-            if name in self._steps:  # else it is an earlier branch's, from the same place
+            if name in self._steps:  # else an earlier branch has the cell
                 mixed = self._supernet.cell(layers[cell], scale, following // scale)
                 mixed.choice(branch.operators[cell]).copy_to(self._steps[name])
 

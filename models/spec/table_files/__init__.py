@@ -1,4 +1,4 @@
-"""Tables on file: CSV, JSON, Parquet, Arrow and NumPy, each with the whole table in it, bit for bit.
+"""Tables on file: CSV, JSON, Parquet, Arrow and NumPy, each with the complete table, bit for bit.
 
 numpy and pyarrow are imported when a format that needs them is used (the extra `tables`).
 """

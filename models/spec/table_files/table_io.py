@@ -42,7 +42,7 @@ def table_etag(table: Table) -> str:
 
 
 class TableFormat(StrEnum):
-    """The formats of table files; the value is also their usual extension."""
+    """The formats of table files; the value is also the default extension."""
 
     CSV = "csv"
     JSON = "json"
@@ -70,7 +70,7 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
     """The table in those bytes, equal to the one that was written.
 
     Args:
-        data: a whole file.
+        data: contents of a file.
         file_format: what it is; None to see from its first bytes.
         source: where it came from, named in messages.
 
@@ -136,7 +136,7 @@ def _detect(data: bytes) -> TableFormat:
 
 def _is_pickle(data: bytes) -> bool:
     """Whether the bytes are a pickle of any protocol: its opcodes are listed, never executed."""
-    if data.startswith(b"\x80"):  # protocol 2 and later, whole or not
+    if data.startswith(b"\x80"):  # protocol 2 and later, complete or not
         return True
     try:
         return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(data))

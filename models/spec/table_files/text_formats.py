@@ -51,7 +51,7 @@ class CsvCodec(TableCodec):
         return text.getvalue().encode()
 
     def decode(self, data: bytes) -> tuple[Header, Sequence[Row]]:
-        """See `TableCodec`. Lines may end in a line feed alone, as after a visit to an editor."""
+        """See `TableCodec`. Lines may end in a single line feed, as editors write them."""
         text = data.decode()
         first, _, rest = text.partition("\n")
         header = Header.read(json.loads(first.removeprefix(self.magic.decode())))
