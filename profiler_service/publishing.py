@@ -139,7 +139,7 @@ def _compared(path: Path) -> dict[str, dict[str, JsonValue]]:
     try:
         return {row["table_id"]: row["validation"] for row in rows}
     except (KeyError, TypeError) as error:
-        raise InvalidSpecError(f"{path} is no comparison of tables", hint="Validate once more.") from error
+        raise InvalidSpecError(f"{path} is not a comparison of tables", hint="Run `nas-client validate` again.") from error
 
 
 def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[TableCard, tuple[Path, Path]]:
@@ -185,7 +185,7 @@ def _read_object(path: Path) -> dict[str, JsonValue]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InvalidSpecError(f"{path} is not there", hint="Name the folder that `nas-client validate -o` wrote.") from error
+        raise InvalidSpecError(f"{path} does not exist", hint="Name the folder that `nas-client validate -o` wrote.") from error
     except ValueError as error:
         raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(document, dict):

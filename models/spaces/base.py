@@ -253,10 +253,12 @@ class SearchSpace(ABC):
             return resolved
         given = ", ".join(map(str, branches)) or "none given"
         if not self.branch_ends:
-            raise InvalidSpecError(f"branches: {given}; search space {self.name!r} has none to choose", hint="Name none.")
+            raise InvalidSpecError(
+                f"branches: {given}; search space {self.name!r} has no branches to choose", hint="Leave the branches out."
+            )
         combinations_text = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
         raise InvalidSpecError(
-            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} are needed, each once",
+            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} must be given, each once",
             hint=f"Name the scales at which the branches end: {combinations_text}.",
         )
 

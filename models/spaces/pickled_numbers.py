@@ -86,7 +86,7 @@ def _numbers(content: object) -> dict[str, float]:
     numbers = {}
     for name, value in content.items():
         if not isinstance(name, str) or len(name) > MAX_NAME:
-            raise TableFileError(f"a name is no text of at most {MAX_NAME} characters", hint=_HINT)
+            raise TableFileError(f"a name is not a text of at most {MAX_NAME} characters", hint=_HINT)
         numbers[name] = _number(name, _only(value))
     return numbers
 

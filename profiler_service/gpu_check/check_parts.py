@@ -162,4 +162,4 @@ def _adopt(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
     }
     bench.summary |= {prefix + name: value for name, value in without_samples.items()}
     if not document["checks"]:
-        raise SkipPartError(f"none of {', '.join(bench.choices.dtypes)} is a dtype of it")
+        raise SkipPartError(f"the backend supports none of {', '.join(bench.choices.dtypes)}")

@@ -129,7 +129,7 @@ def test_networks_are_judged_and_everything_is_reported_and_published(measured: 
 
     refused = gpu_check(measured, *parts("publish"), "--tables", tmp_path)
     assert refused.returncode == 4
-    assert "of a space with parameters of its own" in refused.stdout
+    assert "space parameters other than the defaults" in refused.stdout
     assert list(tmp_path.rglob("*.parquet")) == []
 
 

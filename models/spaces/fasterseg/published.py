@@ -97,7 +97,7 @@ def _operator(name: str, path: Path) -> OperatorSpec:
     match = _NAME.fullmatch(name)
     form = _FORMS.get(match["operator"]) if match else None
     if match is None or form is None:
-        raise TableFileError(f"{path}: {name!r} is no operator of a FasterSeg table", hint=_HINT)
+        raise TableFileError(f"{path}: {name!r} is not an operator of a FasterSeg table", hint=_HINT)
     fields = {field: int(value) for field, value in _FIELD.findall(match["fields"])}
     if tuple(fields) != ("H", "W", *form.fields):
         expected = ", ".join(("H", "W", *form.fields))

@@ -44,7 +44,7 @@ class WeightCopy:
 
     def __init__(self, supernet: Supernet, role: str, network: Network) -> None:
         if not isinstance(supernet, MultiResolutionSupernet):
-            raise InvalidSpecError(f"a {type(supernet).__name__} is no supernet of this search space")
+            raise InvalidSpecError(f"a {type(supernet).__name__} is not a supernet of this search space")
         if role not in supernet.roles:
             raise UnknownNameError.of("role", role, supernet.roles)
         self._supernet = supernet
@@ -63,8 +63,8 @@ class WeightCopy:
             if len(cells) != len(branch.operators) or cells[-1] != parameters.layers - 1:
                 raise InvalidSpecError(
                     f"branches.{index}: {len(branch.operators)} cells at layers {', '.join(map(str, cells))} of "
-                    f"{parameters.layers}; each needs one, and the last cell the last",
-                    hint="Say which layers the cells come from.",
+                    f"{parameters.layers}; each cell needs a layer, and the last cell the last layer",
+                    hint="Give the layer of each cell.",
                 )
             self._copy_cells(index, branch, cells)
             self._copy_way_back(index, branch.scales[-1])

@@ -142,8 +142,8 @@ def test_a_memo_place_is_not_believed(tmp_path: Path, put: bytes) -> None:
     [
         ([1, 2], "holds a pickled list"),
         ("text", "holds a pickled str"),
-        ({1: 2.0}, "a name is no text"),
-        ({"x" * 300: 2.0}, "a name is no text of at most 256 characters"),
+        ({1: 2.0}, "a name is not a text"),
+        ({"x" * 300: 2.0}, "a name is not a text of at most 256 characters"),
         ({"a": "2"}, "the value of 'a' is a str"),
         ({"a": None}, "the value of 'a' is a NoneType"),
         ({"a": True}, "the value of 'a' is a bool"),
