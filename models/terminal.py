@@ -1,6 +1,6 @@
-"""How every command of both packages speaks: results on stdout, all else on stderr, one exit code per kind of ending.
+"""Output of every command of both packages: results to stdout, everything else to stderr, one exit code per kind of end.
 
-A command returns nothing; it calls `emit` once with its document. Errors of ours end it through `run`.
+A command returns nothing. It calls `emit` once with its document. `run` turns our errors into messages and exit codes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockErr
 from models.spec.verdicts import TrustLevel, Verdict
 from models.spec.wire import JobPublic, JobState
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and everything else to stderr.")]
 
 Require = Annotated[
     Literal["trustworthy", "noisy", "unsettled"] | None,
-    typer.Option("--require", help="End with 6 where the verdict is worse than this; the result is printed all the same."),
+    typer.Option(
+        "--require", help="End with exit code 6 if the verdict is worse than this. The result is printed in any case."
+    ),
 ]
 
 Document = BaseModel | Mapping[str, Any]
@@ -45,7 +47,7 @@ _WIDEST = 1000
 
 
 def people() -> Console:
-    """The console for everything that is not a result. Long lines stay whole, so that commands in hints can be copied."""
+    """The console for everything that is not a result. Long lines are not wrapped, so that commands in hints can be copied."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -60,11 +62,11 @@ def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) 
 
 
 def warn(verdict: Verdict, of: str) -> None:
-    """Where a verdict is not `trustworthy`, say it on stderr with its reasons, as one block.
+    """Print a verdict other than `trustworthy` to stderr, with its reasons, as one block.
 
     Args:
-        verdict: of what a command's result comes from.
-        of: what that is, for people.
+        verdict: verdict on the source of a command's result.
+        of: name of that source in the message.
     """
     if verdict.level is not TrustLevel.TRUSTWORTHY:
         style = "bold red" if verdict.level is TrustLevel.UNUSABLE else "yellow"
@@ -73,10 +75,10 @@ def warn(verdict: Verdict, of: str) -> None:
 
 
 def end_unless(verdict: Verdict, required: str | None) -> None:
-    """End the command with `ExitCode.UNTRUSTED` where a verdict is worse than required. Call it last.
+    """End the command with `ExitCode.UNTRUSTED` if the verdict is worse than required. Call it last.
 
     Args:
-        verdict: what the command came to.
+        verdict: verdict on the command's result.
         required: the value of `Require`; None requires nothing.
     """
     if required is not None and not verdict.level.meets(TrustLevel(required)):
@@ -84,14 +86,14 @@ def end_unless(verdict: Verdict, required: str | None) -> None:
         raise typer.Exit(ExitCode.UNTRUSTED)
 
 
-def print_whole(console: Console, grid: Grid) -> None:
-    """Print a table with every cell whole, however narrow the console is, so that keys and labels can be copied."""
+def print_unwrapped(console: Console, grid: Grid) -> None:
+    """Print a table without wrapping cells, however narrow the console is, so that keys and labels can be copied."""
     console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=_WIDEST)).maximum)
     console.print(grid)
 
 
 def progress() -> Progress:
-    """A progress bar with count, elapsed time and ETA on stderr; nothing is drawn where stderr is no terminal."""
+    """A progress bar with count, elapsed time and ETA on stderr; nothing is drawn if stderr is not a terminal."""
     console = people()
     return Progress(
         SpinnerColumn(),
@@ -109,10 +111,10 @@ def progress() -> Progress:
 
 @contextmanager
 def job_progress(title: str) -> Iterator[Callable[[JobPublic], None]]:
-    """A progress bar for a job; call what this gives with every state of it.
+    """A progress bar for a job. Call the yielded function with every new state of the job.
 
-    The bar counts the share of the work that is done, in units of workloads: rounds go over all of them, so that none is
-    finished before the last round. The note has the service's own estimate of the time left.
+    The bar counts the share of the work that is done, in units of workloads: rounds cover all workloads, so none is finished
+    before the last round. The note is the service's estimate of the remaining time.
     """
     with progress() as bar:
         task = bar.add_task(title, total=None, note="")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nas_client.table import LookupTable, load_table
     from nas_client.validation.calibration import Calibration
 else:
-    from models.exports import lazy_exports
+    from models import lazy_exports
 
     __getattr__, __dir__ = lazy_exports(
         __name__,

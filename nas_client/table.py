@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.spaces.coverage import coverage
-from models.spaces.registry import space_label, usual_spec
+from models.spaces.registry import default_spec, space_label
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
 from models.spec.errors import MissingEntryError, TableMismatchError
 from models.spec.measurements import ProtocolName, Status
@@ -22,7 +22,7 @@ from models.spec.operators import OperatorSpec
 from models.spec.table_files import read_table
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
-from models.spec.verdicts import Verdict, judge_table
+from models.spec.verdicts import Verdict, table_verdict
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.local_tables import may_be_name, named_table
@@ -54,7 +54,7 @@ class LookupTable:
     @cached_property
     def verdict(self) -> Verdict:
         """Whether its values can be trusted, and what speaks against it."""
-        return judge_table(self.table)
+        return table_verdict(self.table)
 
     def lookup(self, operator: OperatorSpec) -> float:
         """The milliseconds of an operator.
@@ -105,7 +105,7 @@ class LookupTable:
     def _profiling(self, *options: str) -> str:
         """The command that profiles the table's space, with the options that are not the space's defaults."""
         space = self.info.space
-        default = usual_spec(space)
+        default = default_spec(space)
         height, width = space.input_size
         parts = [f"profiler-service profile --space {space.name} --input-size {height}x{width}", *options]
         fields = [name for name in ("classes", "batch", "dtype") if getattr(space, name) != getattr(default, name)]

@@ -21,7 +21,7 @@ from models.spec.base import Record
 from models.spec.graphs import ContextBase
 from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
-from models.spec.uncertainty import processes_sd
+from models.spec.verdicts import processes_sd
 from nas_client.errors import CalibrationError
 from nas_client.table import LookupTable
 

@@ -1,4 +1,4 @@
-"""What measures on the target box: its settings, its database, and the HTTP service.
+"""The service on the target box, which measures: its settings, its database, and HTTP.
 
 These names are the public surface; everything else may change from release to release (docs/api.md).
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
     from profiler_service.storage.store import Store
 else:
-    from models.exports import lazy_exports
+    from models import lazy_exports
 
     __getattr__, __dir__ = lazy_exports(
         __name__,

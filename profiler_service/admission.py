@@ -1,4 +1,4 @@
-"""What is checked of a job before it is queued, so that bad input never reaches a backend (docs/architecture.md)."""
+"""The checks of a job before it is queued, so that bad input never reaches a backend (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AdmittedJob:
     """A job that may be queued.
 
     Attributes:
-        request: as asked for, the space's defaults filled in.
+        request: the request, with the space's defaults filled in.
         info: the table that the results belong to.
     """
 
@@ -38,8 +38,7 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
 
     Raises:
         InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, a dtype
-            or a protocol that the backend does not measure (or measures no networks by), or a network beyond the limit of
-            memory; names the workload.
+            or protocol that the backend does not support, or a network beyond the limit of memory; names the workload.
     """
     space = create_space(request.space)
     _require_protocol(request.protocol, backend)
@@ -80,17 +79,17 @@ def _require_protocol(protocol: ProtocolName, backend: BackendDescription) -> No
     if protocol is ProtocolName.ISOLATED_COLD and backend.flush_bytes is None:
         raise InvalidSpecError(
             f"protocol {protocol.value!r} cannot be measured by backend {backend.target.backend!r} on "
-            f"{backend.target.device!r}: it does not know how large the last-level cache is that would have to be emptied",
+            f"{backend.target.device!r}: the size of the last-level cache, which must be emptied, is unknown",
             hint="Choose protocol isolated_hot, isolated or in_context.",
         )
 
 
 def _require_room_in_queue(protocol: ProtocolName, backend: BackendDescription, where: str) -> None:
-    """A network has a hundred kernels and more."""
+    """Raises InvalidSpecError for networks whose kernels do not fit into the driver's queue."""
     if protocol is ProtocolName.ISOLATED_HOT and backend.queues_kernels:
         raise InvalidSpecError(
             f"{where}: protocol {protocol.value!r} cannot measure a network without CUDA graphs: {HOT_RUNS} runs, launched "
-            "kernel by kernel, are more than the driver queues",
+            "kernel by kernel, do not fit into the driver's queue",
             hint="Choose protocol isolated or in_context, or capture CUDA graphs (OPCLOCK_CUDA_GRAPHS=true).",
         )
 
@@ -99,5 +98,5 @@ def _require_dtype(dtype: str, backend: BackendDescription, where: str) -> None:
     if dtype not in backend.dtypes:
         raise InvalidSpecError(
             f"{where}: dtype {dtype!r} cannot be measured by backend {backend.target.backend!r}",
-            hint=f"It measures {', '.join(backend.dtypes)}; other backends may measure more.",
+            hint=f"This backend measures {', '.join(backend.dtypes)}; other backends may measure more.",
         )

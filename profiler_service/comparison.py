@@ -1,25 +1,133 @@
-"""Two tables side by side: what only one of them has, how far apart their values are, and what of it is more than noise."""
+"""Two tables side by side, and which of many differences between measured values are more than noise.
+
+A value's standard error comes from the spread between its rounds, so that the difference of two values over both errors
+follows Student's t, with few degrees of freedom. Of many differences some look large by chance: the procedure of
+Benjamini and Hochberg (1995) keeps their expected share among those called significant at a stated rate.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import Self
 
 import numpy as np
 
 from models.spec.base import Record
 from models.spec.errors import TableMismatchError
-from models.spec.measurements import Measurement
+from models.spec.measurements import Measurement, ProtocolName
 from models.spec.tables import Table, TableInfo
-from profiler_service.significance import (
-    FALSE_DISCOVERY_RATE,
-    Difference,
-    Estimate,
-    adjusted,
-    difference,
-    scale_uncertainty,
-    two_sided,
-)
+from models.spec.verdicts import degrees, processes_sd
+
+FALSE_DISCOVERY_RATE = 0.05
+"""Default expected share of false positives among significant differences."""
+
+CONFIDENCE = 0.95
+"""Of intervals."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its uncertainty in milliseconds.
+
+    Attributes:
+        rounds: number of rounds behind the standard error, at least two.
+        processes_ms: standard deviation between processes, beyond what the rounds of one explain.
+    """
+
+    value_ms: float
+    stderr_ms: float
+    rounds: int
+    processes_ms: float = 0.0
+
+    @classmethod
+    def of(cls, entry: Measurement, info: TableInfo) -> Self | None:
+        """The estimate of a table's entry; None without a positive value, a standard error and two rounds."""
+        if not entry.value_ms or entry.stderr_ms is None or entry.rounds < 2:
+            return None
+        return cls(entry.value_ms, entry.stderr_ms, entry.rounds, processes_sd(info) * entry.value_ms)
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom of the standard error."""
+        return degrees(self.rounds)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between two estimates. Milliseconds. `degrees`: degrees of freedom of `stderr_ms`."""
+
+    ms: float
+    stderr_ms: float
+    degrees: float
+
+    @property
+    def statistic(self) -> float:
+        """The difference in standard errors."""
+        return self.ms / self.stderr_ms
+
+    @property
+    def margin_ms(self) -> float:
+        """Half of the interval that covers the true difference with `CONFIDENCE`."""
+        from scipy.special import stdtrit  # here, so that no other command waits for scipy
+
+        return self.stderr_ms * float(stdtrit(self.degrees, (1 + CONFIDENCE) / 2))
+
+
+def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> Difference | None:
+    """`b` minus `a`; None where neither has a standard error.
+
+    Args:
+        a: the one that is subtracted.
+        b: the other, independent of it.
+        relative_scale_stderr: of the factor between the milliseconds of one and of the other, as a fraction.
+    """
+    scale_ms = relative_scale_stderr * (a.value_ms + b.value_ms) / 2
+    variance = a.stderr_ms**2 + b.stderr_ms**2 + a.processes_ms**2 + b.processes_ms**2 + scale_ms**2
+    if not (a.stderr_ms or b.stderr_ms):
+        return None
+    # Welch (1947) and Satterthwaite (1946); what processes differ by and the scale are taken as known.
+    spent = a.stderr_ms**4 / a.degrees + b.stderr_ms**4 / b.degrees
+    return Difference(b.value_ms - a.value_ms, sqrt(variance), variance**2 / spent if spent else inf)
+
+
+def two_sided(found: Sequence[Difference]) -> list[float]:
+    """The probability of a difference at least as large in either direction, if there is none in truth."""
+    return [min(2 * p, 1.0) for p in _below([-abs(one.statistic) for one in found], found)]
+
+
+def falling(found: Sequence[Difference]) -> list[float]:
+    """The probability of a fall at least as large, if there is none in truth."""
+    return _below([one.statistic for one in found], found)
+
+
+def _below(statistics: Sequence[float], found: Sequence[Difference]) -> list[float]:
+    from scipy.special import stdtr
+
+    return [float(p) for p in stdtr([one.degrees for one in found], statistics)]
+
+
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """For each p value the smallest false-discovery rate at which it is significant (Benjamini and Hochberg, 1995)."""
+    from scipy import stats
+
+    return [float(q) for q in stats.false_discovery_control(p_values)] if p_values else []
+
+
+def scale_uncertainty(a: TableInfo, b: TableInfo) -> float:
+    """Standard error of the factor between the milliseconds of two tables, as a fraction.
+
+    0 where they are on one scale, as tables of one target in one database are, or where the protocol has none.
+    """
+    scales = [info.scale for info in (a, b) if info.protocol is ProtocolName.IN_CONTEXT and info.scale is not None]
+    if len(scales) == 2 and a.target.id() == b.target.id() and scales[0].reference_ms == scales[1].reference_ms:
+        return 0.0
+    return sqrt(sum(scale.relative_stderr**2 for scale in scales))
+
 
 WORST = 10
-"""Entries that are listed one by one where nothing says which are significant."""
+"""Number of largest differences that a comparison lists."""
 
 
 class EntryDifference(Record):
@@ -29,10 +137,10 @@ class EntryDifference(Record):
         label, key: of the operator.
         a_ms, b_ms: its values.
         relative: (b − a) / a, as a fraction.
-        low, high: 95 % interval of that; None, as what follows, where a table does not say how well it knows its value.
-        p: probability of a difference as large by chance.
+        low, high: 95 % interval of `relative`; null, like the next fields, where the entry cannot be tested.
+        p: probability of a difference at least as large by chance.
         adjusted_p: the smallest false-discovery rate at which it is significant.
-        significant: whether it is, at the rate asked for.
+        significant: whether the difference is significant at the requested rate.
     """
 
     label: str
@@ -54,12 +162,12 @@ class TableComparison(Record):
         a, b: their ids.
         same_table: whether target, space and protocol are the same, so that the values answer the same question.
         mismatch: the fields in which they differ; empty if the same.
-        only_a, only_b: labels of operators with a value in one table alone.
+        only_a, only_b: labels of operators with a value in only one table.
         common: operators with a value in both; of these, where both values are positive:
         median_relative: signed, so that it shows a bias; median_absolute, p95_absolute: of the sizes, as fractions.
         fdr: false-discovery rate: expected share of chance among the significant.
         scale_stderr: standard error of the factor between the milliseconds of both, as a fraction; part of each interval.
-        told, untold: entries of which significance can be told, and of which it cannot.
+        tested, untested: number of entries that could be tested for significance, and that could not.
         slower, faster: how many significant ones take more time in B, and less.
         significant: those entries, largest difference first.
         worst: the largest differences, significant or not.
@@ -78,8 +186,8 @@ class TableComparison(Record):
     p95_absolute: float | None
     fdr: float
     scale_stderr: float
-    told: int
-    untold: int
+    tested: int
+    untested: int
     slower: int
     faster: int
     significant: tuple[EntryDifference, ...]
@@ -99,7 +207,7 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
     significant = tuple(one for one in differences if one.significant)
     mismatch = _mismatch(a, b)
     sizes = [abs(one.relative) for one in differences]
-    told = sum(one.significant is not None for one in differences)
+    tested = sum(one.significant is not None for one in differences)
     return TableComparison(
         a=a.info.id(),
         b=b.info.id(),
@@ -113,8 +221,8 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
         p95_absolute=_quantile(sizes, 0.95),
         fdr=fdr,
         scale_stderr=scale_stderr,
-        told=told,
-        untold=len(differences) - told,
+        tested=tested,
+        untested=len(differences) - tested,
         slower=sum(one.relative > 0 for one in significant),
         faster=sum(one.relative < 0 for one in significant),
         significant=significant,
@@ -127,21 +235,21 @@ def _differences(
     pairs: list[tuple[Measurement, Measurement]], infos: tuple[TableInfo, TableInfo], scale_stderr: float, fdr: float
 ) -> tuple[EntryDifference, ...]:
     """Largest first."""
-    told: dict[str, Difference] = {}
+    tested: dict[str, Difference] = {}
     for before, after in pairs:
         one, other = Estimate.of(before, infos[0]), Estimate.of(after, infos[1])
         if one is not None and other is not None and (found := difference(one, other, scale_stderr)) is not None:
-            told[before.key()] = found
-    p_values = two_sided(list(told.values()))
-    chances = dict(zip(told, zip(p_values, adjusted(p_values), strict=True), strict=True))
+            tested[before.key()] = found
+    p_values = two_sided(list(tested.values()))
+    chances = dict(zip(tested, zip(p_values, adjusted(p_values), strict=True), strict=True))
     entries = []
     for before, after in pairs:
         a_ms, b_ms = before.value_ms or 0.0, after.value_ms or 0.0
         entry = EntryDifference(
             label=before.workload.label(), key=before.key(), a_ms=a_ms, b_ms=b_ms, relative=(b_ms - a_ms) / a_ms
         )
-        if entry.key in told:
-            margin = told[entry.key].margin_ms / a_ms
+        if entry.key in tested:
+            margin = tested[entry.key].margin_ms / a_ms
             p, adjusted_p = chances[entry.key]
             limits = {"low": entry.relative - margin, "high": entry.relative + margin}
             entry = entry.model_copy(update=limits | {"p": p, "adjusted_p": adjusted_p, "significant": adjusted_p <= fdr})

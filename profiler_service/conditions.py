@@ -1,4 +1,4 @@
-"""What to expect of this machine before anything is measured: whether it is quiet, and what bounds this process."""
+"""Conditions on this machine before a measurement: whether it is quiet, and what limits this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CpuBounds(Record):
     """What of the machine's processor this process may use.
 
     Attributes:
-        machine_cores: of the whole machine.
+        machine_cores: number of cores of the machine.
         usable: numbers of the cores that this process may run on.
         quota_cores: how many cores' worth of time its control group may use; None for no bound.
         governor: that decides the clock; None where that is not visible, as in most containers and guests.
@@ -44,15 +44,15 @@ class CpuBounds(Record):
 
     @property
     def cpuset(self) -> str:
-        """The cores that may be used, `0-3,6`, where those are not all; else empty."""
+        """The usable cores as `0-3,6`; empty if these are all."""
         return "" if len(self.usable) >= self.machine_cores else _ranges(self.usable)
 
     def provenance(self) -> dict[str, str]:
         """What a table keeps of them."""
         quota = "" if self.quota_cores is None else f"{self.quota_cores:g} cores"
         cpuset = f"{self.cpuset} of {self.machine_cores} cores" if self.cpuset else ""
-        told = {"cpu_quota": quota, "cpuset": cpuset, "governor": self.governor or ""}
-        return {name: text for name, text in told.items() if text}
+        known = {"cpu_quota": quota, "cpuset": cpuset, "governor": self.governor or ""}
+        return {name: text for name, text in known.items() if text}
 
     def quota_problem(self, threads: int) -> str:
         """What the quota does to engines of that many threads; empty for nothing."""
@@ -65,7 +65,7 @@ class CpuBounds(Record):
 
 
 class Neighbour(Record):
-    """Another process, and how many cores it kept busy."""
+    """Another process, and how many cores it used."""
 
     name: str
     pid: int
@@ -87,7 +87,7 @@ class Conditions(Record):
 
     @property
     def busy(self) -> str:
-        """What disturbs measuring on a processor, and who; empty where the machine is quiet or nobody tells."""
+        """What disturbs measuring on a processor, and which processes; empty where the machine is quiet or nothing is known."""
         if not self.host.busy or not self.neighbours:
             return self.host.busy
         who = ", ".join(f"{neighbour.name} {neighbour.pid}: {neighbour.cores:.1f}" for neighbour in self.neighbours)
@@ -99,7 +99,7 @@ class Conditions(Record):
         found = [
             f"load: {host.load:.2f} processes ran or waited in the last minute",
             f"cores: {len(bounds.usable)} usable" + (f", {bounds.cpuset} of {bounds.machine_cores}" if bounds.cpuset else ""),
-            f"other work: {'not told here' if host.others_busy is None else f'{host.others_busy:.1f} cores'}",
+            f"other work: {'unknown' if host.others_busy is None else f'{host.others_busy:.1f} cores'}",
         ]
         if host.stolen:
             found.append(f"taken by the hypervisor: {host.stolen:.1%} of the time")
@@ -119,7 +119,9 @@ class Conditions(Record):
         if problem := self.bounds.quota_problem(threads):
             found.append(f"{problem}; raise the quota to {threads + 1} cores or more")
         if self.bounds.governor not in (None, STEADY_GOVERNOR):
-            found.append(f"the CPU governor is {self.bounds.governor}: the clock rises and falls; doctor says how to fix it")
+            found.append(
+                f"the CPU governor is {self.bounds.governor}: the clock rises and falls; `profiler-service doctor` has the fix"
+            )
         if self.busy:
             found.append(f"the machine is busy: {self.busy}; disturbed visits are repeated, and what cannot be is flagged")
         return found
@@ -166,7 +168,7 @@ def _busiest(
 
 
 def cpu_governor(path: Path = GOVERNOR) -> str | None:
-    """What decides the clock; None where that is not visible."""
+    """The CPU governor; None where it is not visible."""
     try:
         return path.read_text().strip() or None
     except OSError:

@@ -1,4 +1,4 @@
-"""What about this machine helps or hinders measuring, each with the next step."""
+"""What helps or hinders measuring on this machine and its GPUs, each finding with the next step."""
 
 from __future__ import annotations
 
@@ -6,21 +6,40 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
+from models.spec.base import Record
 from models.spec.errors import OpclockError
 from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, DeviceKind
-from profiler_service.backends.device.nvml import Survey, survey_gpus
+from profiler_service.backends.device.base import OLDEST, capability_text
+from profiler_service.backends.device.nvml import MIG_EMPTY, MIG_EMPTY_HINT, GpuState, Survey, survey_gpus
 from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.backends.processor import usable_cores
 from profiler_service.backends.registry import backend_names, device_kinds, kind_meant
 from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look
-from profiler_service.findings import Finding, Outcome
-from profiler_service.gpu_diagnosis import gpu_findings
 from profiler_service.jobs.host import host_load
 from profiler_service.settings import Settings, unknown_settings
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
+
+
+class Outcome(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Finding(Record):
+    """One check. `hint` is the next step, empty where none is needed."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    hint: str = ""
+
 
 OLDEST_PYTHON = (3, 11)
 ENOUGH_DISK_BYTES = 2**30
@@ -75,7 +94,7 @@ def _variables(variables: Iterable[str]) -> Iterator[Finding]:
     """Variables that were meant to be settings."""
     unknown = unknown_settings(variables)
     for name, hint in unknown.items():
-        yield Finding(name=f"setting {name}", outcome=Outcome.WARNING, detail="no setting is called that; ignored", hint=hint)
+        yield Finding(name=f"setting {name}", outcome=Outcome.WARNING, detail="no setting has this name; ignored", hint=hint)
     if not unknown:
         detail = f"every variable {ENVIRONMENT_PREFIX}… of the environment is known"
         yield Finding(name="settings", outcome=Outcome.OK, detail=detail)
@@ -148,12 +167,12 @@ def _database(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = next(parent for parent in settings.database.absolute().parents if parent.exists())
-    free = shutil.disk_usage(place).free
-    detail = f"{free / 2**30:.1f} GiB free at {place}"
-    if not os.access(place, os.W_OK):
+    folder = next(parent for parent in settings.database.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 2**30:.1f} GiB free at {folder}"
+    if not os.access(folder, os.W_OK):
         hint = "Allow this user to write there, or name another --database."
-        return Finding(name="disk", outcome=Outcome.PROBLEM, detail=f"{place} may not be written", hint=hint)
+        return Finding(name="disk", outcome=Outcome.PROBLEM, detail=f"{folder} may not be written", hint=hint)
     if free < ENOUGH_DISK_BYTES:
         return Finding(name="disk", outcome=Outcome.WARNING, detail=detail, hint="Free some space before a large job.")
     return Finding(name="disk", outcome=Outcome.OK, detail=detail)
@@ -166,13 +185,13 @@ def _cores(settings: Settings) -> Finding:
         hint = f"Choose --threads {len(cores)} or fewer."
         return Finding(name="cores", outcome=Outcome.PROBLEM, detail=detail, hint=hint)
     if settings.threads == len(cores):
-        hint = "Timing shares its cores with everything else; a machine with a core to spare repeats better."
+        hint = "Timing shares its cores with other work. Measurements repeat better with one spare core."
         return Finding(name="cores", outcome=Outcome.WARNING, detail=detail, hint=hint)
     return Finding(name="cores", outcome=Outcome.OK, detail=detail)
 
 
 def cpu_findings(bounds: CpuBounds, threads: int) -> Iterator[Finding]:
-    """What keeps this process from using the whole processor; nothing where nothing does."""
+    """Limits that keep this process from using the entire processor."""
     if bounds.cpuset:
         detail = f"cores {bounds.cpuset} of {bounds.machine_cores} may be used"
         yield Finding(name="cpuset", outcome=Outcome.OK, detail=detail)
@@ -190,7 +209,7 @@ def _load() -> Finding:
     load = host_load() / len(usable_cores())
     detail = f"{load:.2f} running processes per core in the last minute"
     if load > QUIET_LOAD:
-        hint = "End other work while measuring; slow phases are recognised and repeated, which takes time."
+        hint = "End other work while measuring. Slow phases are repeated, which takes time."
         return Finding(name="load", outcome=Outcome.WARNING, detail=detail, hint=hint)
     return Finding(name="load", outcome=Outcome.OK, detail=detail)
 
@@ -198,10 +217,10 @@ def _load() -> Finding:
 def _others() -> Finding:
     found = look()
     if found.busy:
-        hint = "End that, or let profile wait with --wait-for-quiet MINUTES."
+        hint = "End that work, or let `profile` wait with --wait-for-quiet MINUTES."
         return Finding(name="other work", outcome=Outcome.WARNING, detail=found.busy, hint=hint)
-    told = found.host.others_busy
-    detail = "not told on this system" if told is None else f"{told:.1f} of {found.host.cores} cores"
+    busy_cores = found.host.others_busy
+    detail = "unknown on this system" if busy_cores is None else f"{busy_cores:.1f} of {found.host.cores} cores"
     return Finding(name="other work", outcome=Outcome.OK, detail=detail)
 
 
@@ -214,3 +233,64 @@ def governor(path: Path = GOVERNOR) -> Finding:
         hint = "Fix the clock while measuring: cpupower frequency-set -g performance"
         return Finding(name=name, outcome=Outcome.WARNING, detail=found, hint=hint)
     return Finding(name=name, outcome=Outcome.OK, detail=found)
+
+
+ENOUGH_MEMORY_BYTES = 2**30
+"""A context takes some hundred megabytes, and 96 live engines of a small space about as much again."""
+
+
+def gpu_findings(survey: Survey) -> Iterator[Finding]:
+    """One for each GPU: the gravest thing to say about it.
+
+    None is a problem by itself: the GPU that is measured on may be another. What a backend cannot use is the backend's own
+    finding.
+    """
+    if not survey.gpus:
+        yield Finding(
+            name="gpu",
+            outcome=Outcome.WARNING,
+            detail=f"driver {survey.driver}, but no GPU",
+            hint="See what nvidia-smi lists; in a container, start that with GPU access (docker run --gpus all).",
+        )
+    for gpu in survey.gpus:
+        detail, hint = _gravest(gpu)
+        what = f"{gpu.name}, compute capability {capability_text(gpu.capability)}, driver {survey.driver}"
+        yield Finding(
+            name=f"gpu {gpu.index}",
+            outcome=Outcome.WARNING if hint else Outcome.OK,
+            detail=f"{what}; {detail}",
+            hint=hint,
+        )
+
+
+def _gravest(gpu: GpuState) -> tuple[str, str]:
+    """The most serious finding and its next step, which is empty if there is no problem."""
+    memory = "memory unknown"
+    if gpu.free_bytes is not None and gpu.total_bytes is not None:
+        memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
+    busy = gpu.processes or 0
+    if gpu.capability < OLDEST:
+        return (
+            f"not supported; {capability_text(OLDEST)} is the minimum",
+            "Choose another OPCLOCK_DEVICE_INDEX, or a backend on the CPU.",
+        )
+    if gpu.prohibited:
+        return "compute mode prohibits all use", "Allow it: nvidia-smi --compute-mode=DEFAULT"
+    if gpu.mig and not gpu.instances:
+        return MIG_EMPTY, MIG_EMPTY_HINT
+    if gpu.mig:
+        return (
+            f"partitioned by MIG into {', '.join(gpu.instances)}",
+            "Choose one by CUDA_VISIBLE_DEVICES and leave the others idle, because they share clock and power. "
+            "Its table differs from the entire GPU's.",
+        )
+    if gpu.exclusive and busy:
+        return (
+            "busy: in exclusive mode, and another process uses it",
+            "End that process, or: nvidia-smi --compute-mode=DEFAULT",
+        )
+    if gpu.free_bytes is not None and gpu.free_bytes < ENOUGH_MEMORY_BYTES:
+        return memory, "End what holds its memory (nvidia-smi lists that), or choose another OPCLOCK_DEVICE_INDEX."
+    if busy:
+        return f"{memory}; {busy} other processes compute on it", "End them while measuring; they slow the device down."
+    return memory, ""

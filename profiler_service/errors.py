@@ -1,4 +1,4 @@
-"""What can go wrong on the target box.
+"""Errors on the target box.
 
 ::
 
@@ -12,9 +12,9 @@
     │   └── NewerDatabaseError        it was written by a later release
     ├── JobError
     │   ├── JobNotFoundError
-    │   └── JobConflictError          what was asked contradicts the job's state
+    │   └── JobConflictError          the request contradicts the job's state
     ├── TableNotFoundError
-    ├── EntryChoiceError              no entry, or more than one, is meant
+    ├── EntryChoiceError              no entry, or more than one, matches
     └── ServiceStartError             a port in use, a second service on the same device …
 
 A build or run that fails inside a job becomes a `Measurement` with a status, not an exception (docs/architecture.md).
@@ -30,7 +30,7 @@ class ProfilerError(OpclockError):
 
 
 class BackendError(ProfilerError):
-    """A runtime could not do what was asked."""
+    """A runtime could not fulfil a request."""
 
 
 class BackendUnavailableError(BackendError):
@@ -62,7 +62,7 @@ class NewerDatabaseError(StorageError):
 
 
 class JobError(ProfilerError):
-    """Something about a job."""
+    """The root of errors about jobs."""
 
 
 class JobNotFoundError(JobError):
@@ -72,7 +72,7 @@ class JobNotFoundError(JobError):
 
 
 class JobConflictError(JobError):
-    """What was asked contradicts the job's state, or an idempotency key was used for another request."""
+    """The request contradicts the job's state, or an idempotency key was used for another request."""
 
     code = ErrorCode.CONFLICT
 

@@ -1,4 +1,4 @@
-"""What looks wrong in a table by itself: values that fall where an operator grows, and entries that say too little.
+"""Suspicious entries of a table: larger operators that take less time, and entries with flags or failures.
 
 A larger operator that takes less time than a smaller one is possible (kernels differ), but in a table it mostly is noise. So a
 fall counts where it is significant and repeats from round to round.
@@ -17,24 +17,24 @@ from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import scale_reasons
+from profiler_service.comparison import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
 from profiler_service.measure.values import RoundValue, counted_rounds
-from profiler_service.significance import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
 
 PLAIN_APART = 0.2
-"""How far a plain value may be from the normalised one before it is told, as a fraction."""
+"""Largest difference between plain and normalised value, as a fraction, that is not reported."""
 
 REPEATED = 0.75
 """Share of the rounds in which a value must fall for the fall to repeat."""
 
 LEAST_ROUNDS = 2
-"""Rounds with both operators that are needed to tell whether a fall repeats."""
+"""Rounds with both operators that are needed to decide whether a fall repeats."""
 
 RoundsOf = Callable[[Sequence[OperatorSpec]], Mapping[str, Sequence[RoundValue]]]
 """Gives the rounds of operators, by their keys."""
 
 
 class Inversion(Record):
-    """Two operators that differ in one size alone, of which the larger one takes less time.
+    """Two operators that differ in only one size, of which the larger takes less time.
 
     Attributes:
         grows: what differs: `in_channels`, `out_channels`, `channels` of a kind that keeps them, or `resolution`.
@@ -44,7 +44,7 @@ class Inversion(Record):
         p: probability of a fall as deep by chance.
         adjusted_p: the smallest false-discovery rate at which it is significant.
         rounds: in which both have a value, and of these, how many fall; None where no rounds are known.
-        repeats: whether most of these rounds fall; None where that cannot be told.
+        repeats: whether the value falls in most of these rounds; null where that is unknown.
     """
 
     grows: str
@@ -90,8 +90,8 @@ class LintReport(Record):
     Attributes:
         table_id, entries: which table, and how many entries it has.
         fdr: false-discovery rate of the inversions.
-        pairs, told: pairs of operators that differ in one size alone, and those of which significance can be told.
-        inversions: significant falls that repeat, or of which nobody can tell whether they do; deepest first.
+        pairs, tested: pairs of operators that differ in only one size, and how many of them could be tested for significance.
+        inversions: significant falls that repeat, or whose rounds are unknown; largest fall first.
         not_repeated: significant falls that most rounds do not show.
         findings: everything else.
     """
@@ -100,7 +100,7 @@ class LintReport(Record):
     entries: int
     fdr: float
     pairs: int
-    told: int
+    tested: int
     inversions: tuple[Inversion, ...]
     not_repeated: int
     findings: tuple[LintFinding, ...]
@@ -117,34 +117,34 @@ def lint(
 
     Args:
         table: the table.
-        rounds_of: gives the rounds of its operators; None where nobody keeps them.
+        rounds_of: gives the rounds of its operators; None where they are not stored.
         fdr: false-discovery rate of inversions.
         plain_apart: how far plain and normalised value may be apart, as a fraction.
     """
     pairs = list(neighbours(table.entries))
-    told = [
+    tested = [
         (grows, small, large, found)
         for grows, small, large in pairs
         if (found := _difference(small, large, table.info)) is not None
     ]
-    falls = _significant_falls(told, fdr)
+    falls = _significant_falls(tested, fdr)
     if rounds_of is not None and falls:
         falls = _with_rounds(falls, table, rounds_of)
-    kept = [fall for fall in falls if fall.repeats is not False]
+    inversions = [fall for fall in falls if fall.repeats is not False]
     return LintReport(
         table_id=table.info.id(),
         entries=len(table.entries),
         fdr=fdr,
         pairs=len(pairs),
-        told=len(told),
-        inversions=tuple(sorted(kept, key=lambda fall: fall.relative)),
-        not_repeated=len(falls) - len(kept),
+        tested=len(tested),
+        inversions=tuple(sorted(inversions, key=lambda fall: fall.relative)),
+        not_repeated=len(falls) - len(inversions),
         findings=tuple(_findings(table, plain_apart)),
     )
 
 
 def neighbours(entries: Sequence[Measurement]) -> Iterator[tuple[str, Measurement, Measurement]]:
-    """Pairs of entries with positive values that differ in one size alone, and what grows from the first to the second.
+    """Pairs of entries with positive values that differ in only one size, and which size grows from the first to the second.
 
     Each is paired with the next larger one that there is. Operators that do nothing are left out: next to one that does
     something, any growth may cost less than none.
@@ -192,10 +192,10 @@ def _difference(small: Measurement, large: Measurement, info: TableInfo) -> Diff
     return None if one is None or other is None else difference(one, other)  # of one table, so of one scale
 
 
-def _significant_falls(told: Sequence[tuple[str, Measurement, Measurement, Difference]], fdr: float) -> list[Inversion]:
-    p_values = falling([found for *_, found in told])
+def _significant_falls(tested: Sequence[tuple[str, Measurement, Measurement, Difference]], fdr: float) -> list[Inversion]:
+    p_values = falling([found for *_, found in tested])
     falls = []
-    for (grows, small, large, _), p, adjusted_p in zip(told, p_values, adjusted(p_values), strict=True):
+    for (grows, small, large, _), p, adjusted_p in zip(tested, p_values, adjusted(p_values), strict=True):
         if adjusted_p <= fdr and small.value_ms and large.value_ms:
             falls.append(
                 Inversion(
@@ -221,14 +221,14 @@ def _with_rounds(falls: Sequence[Inversion], table: Table, rounds_of: RoundsOf) 
     values = {
         key: {value.round: value.value_ms for value in counted_rounds(rounds, LEAST_ROUNDS)} for key, rounds in found.items()
     }
-    told = []
+    checked = []
     for fall in falls:
         small, large = values.get(fall.smaller_key, {}), values.get(fall.larger_key, {})
         both = small.keys() & large.keys()
         falling_rounds = sum(large[number] < small[number] for number in both)
         repeats = falling_rounds >= REPEATED * len(both) if len(both) >= LEAST_ROUNDS else None
-        told.append(fall.model_copy(update={"rounds": len(both), "rounds_falling": falling_rounds, "repeats": repeats}))
-    return told
+        checked.append(fall.model_copy(update={"rounds": len(both), "rounds_falling": falling_rounds, "repeats": repeats}))
+    return checked
 
 
 def _findings(table: Table, plain_apart: float) -> Iterator[LintFinding]:

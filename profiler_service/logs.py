@@ -1,4 +1,4 @@
-"""Structured logs of the whole process on stderr: ours by structlog, and those of libraries through the same renderer."""
+"""Structured logs of the process on stderr: ours by structlog, and those of libraries through the same renderer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SHARED: tuple[Processor, ...] = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
 
-_TALKATIVE = ("alembic", "uvicorn")
-"""Libraries that tell at level `info` what only their developers want to know."""
+_VERBOSE = ("alembic", "uvicorn")
+"""Libraries whose messages at level `info` are of interest only to their developers."""
 
 
 def configure_logs(level: LogLevel, form: LogForm = "console") -> None:
@@ -40,7 +40,7 @@ def configure_logs(level: LogLevel, form: LogForm = "console") -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level == "info":
-        for name in _TALKATIVE:
+        for name in _VERBOSE:
             logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[

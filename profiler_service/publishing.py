@@ -1,4 +1,4 @@
-"""From a measured table to the files that are published: what is left out, what is refused, and its card."""
+"""Publishing a measured table: what is left out, what is refused, and the card."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from models.spaces.registry import create_space, usual_spec
+from models.spaces.registry import create_space, default_spec
 from models.spec.base import canonical_json
 from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Measurement
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQuality, table_name
 from models.spec.table_files import TableFormat, table_etag, write_table
 from models.spec.tables import Table
-from models.spec.verdicts import TrustLevel, judge_table
+from models.spec.verdicts import TrustLevel, table_verdict
 
 VALIDATION, CALIBRATION, COMPARISON = "validation.json", "calibration.json", "comparison.json"
 """Files of a validation report (docs/validate.md): the numbers; the id of the table they are about; and, where the same
@@ -25,40 +25,40 @@ networks were held against several tables, the numbers of each.
 """
 
 _PRIVATE = frozenset({"host", "system"})
-"""Provenance that is nobody's business elsewhere: which box it was, and the build of its kernel."""
+"""Provenance that is not published: the host and the build of its kernel."""
 
 
 def without_host(table: Table) -> Table:
-    """The same table, with nothing in its provenance that tells which box it was."""
+    """The same table without provenance of the host."""
     provenance = {name: value for name, value in table.info.provenance.items() if name not in _PRIVATE}
     return table.model_copy(update={"info": table.info.model_copy(update={"provenance": provenance})})
 
 
 def publishable(table: Table) -> Table:
-    """The table as it may be published: operators of its space's grid alone, and nothing that tells which box it was.
+    """The table for publishing: only operators of its space's grid, without provenance of the host.
 
     Raises:
-        InvalidSpecError: nothing of the grid has a value; its numbers are somebody else's; or the space has parameters of its
-            own, which the name would not tell.
+        InvalidSpecError: no operator of the grid has a value; the table was imported; or the space has other parameters than
+            the defaults, which the table's name does not contain.
     """
     info = table.info
     if info.target.options.get("origin") == "imported":
         raise InvalidSpecError(
-            f"table {info.id()} was imported; only what was measured here is published", hint="Choose another table."
+            f"table {info.id()} was imported; only tables that were measured here are published", hint="Choose another table."
         )
-    if lines := info.space.differences(usual_spec(info.space).model_copy(update={"dtype": info.space.dtype})):
+    if lines := info.space.differences(default_spec(info.space).model_copy(update={"dtype": info.space.dtype})):
         raise InvalidSpecError(
-            f"table {info.id()} is of a space with parameters of its own, which a name cannot tell: {'; '.join(lines)}",
-            hint="Publish a table of the usual space ('there'), or hand this one on as a file: profiler-service export.",
+            f"table {info.id()} has space parameters other than the defaults, which no name contains: {'; '.join(lines)}",
+            hint="Publish a table of the default space ('there'), or export this one to a file: profiler-service export.",
         )
     keys = {operator.key() for operator in create_space(info.space).operators()}
-    kept = without_host(Table(info=info, entries=tuple(entry for entry in table.entries if entry.key() in keys)))
-    if not kept.values_ms():
+    published_part = without_host(Table(info=info, entries=tuple(entry for entry in table.entries if entry.key() in keys)))
+    if not published_part.values_ms():
         raise InvalidSpecError(
             f"table {info.id()} has no value for any operator of {info.space.label()}",
             hint="Measure some with `profiler-service profile`.",
         )
-    return kept
+    return published_part
 
 
 def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> TableCard:
@@ -76,12 +76,12 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
         missing=len(create_space(info.space).operators()) - len(table.entries),
         quality=_quality([entry for entry in table.entries if entry.value_ms]),
         validation=validation,
-        verdict=judge_table(table),
+        verdict=table_verdict(table),
     )
 
 
 def incomplete(card: TableCard) -> str:
-    """What the table lacks, in words; empty where it lacks nothing."""
+    """What the table lacks, in words; empty if it is complete."""
     failed = f"operators without a value: {card.failed}" if card.failed else ""
     missing = f"operators of the space that are missing: {card.missing}" if card.missing else ""
     return "; ".join(filter(None, (failed, missing)))
@@ -102,12 +102,12 @@ def require_trustworthy(card: TableCard) -> None:
         reasons = "; ".join(reason.text for reason in card.verdict.reasons)
         raise InvalidSpecError(
             f"the verdict on table {card.table_id} is {card.verdict.level.value}: {reasons}",
-            hint="Measure it again on a quiet machine, or publish it as it is with --force; the card tells the verdict.",
+            hint="Measure it again on a quiet machine, or publish it as it is with --force; the card states the verdict.",
         )
 
 
 def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
-    """What a validation report says of a table.
+    """The results of a validation report for a table.
 
     Raises:
         InvalidSpecError: the folder holds no such report, or one about other tables.
@@ -123,7 +123,7 @@ def read_validation(report: Path, table_id: str) -> dict[str, JsonValue]:
 
 
 def validations(report: Path) -> dict[str, dict[str, JsonValue]]:
-    """Table id to what a validation report says of it.
+    """Table id to its results in a validation report.
 
     Raises:
         InvalidSpecError: the folder holds no such report.
@@ -139,7 +139,7 @@ def _compared(path: Path) -> dict[str, dict[str, JsonValue]]:
     try:
         return {row["table_id"]: row["validation"] for row in rows}
     except (KeyError, TypeError) as error:
-        raise InvalidSpecError(f"{path} is no comparison of tables", hint="Validate once more.") from error
+        raise InvalidSpecError(f"{path} is not a comparison of tables", hint="Run `nas-client validate` again.") from error
 
 
 def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[TableCard, tuple[Path, Path]]:
@@ -167,8 +167,8 @@ def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = Fals
 
 
 def _require_no_loss(there: TableCard, card: TableCard) -> None:
-    """Raises InvalidSpecError where publishing would lose what is published under the same name."""
-    hint = "--replace puts this one in its place."
+    """Raises InvalidSpecError if publishing would lose values or a validation under the same name."""
+    hint = "--replace replaces it with this one."
     if lines := there.info.target.differences(card.info.target):
         raise InvalidSpecError(f"{card.name} is published already, for another target: {'; '.join(lines)}", hint=hint)
     values, published = (one.entries - one.failed for one in (card, there))
@@ -176,7 +176,7 @@ def _require_no_loss(there: TableCard, card: TableCard) -> None:
         raise InvalidSpecError(f"{card.name} is published already, with {published} values; this one has {values}", hint=hint)
     if there.validation is not None and card.validation is None:
         raise InvalidSpecError(
-            f"{card.name} is published already, with a validation; this one has other values and none",
+            f"{card.name} is published already, with a validation; this one has other values and no validation",
             hint="Name its report with --validation, or publish it without by --replace.",
         )
 
@@ -185,9 +185,9 @@ def _read_object(path: Path) -> dict[str, JsonValue]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InvalidSpecError(f"{path} is not there", hint="Name the folder that `nas-client validate -o` wrote.") from error
+        raise InvalidSpecError(f"{path} does not exist", hint="Name the folder that `nas-client validate -o` wrote.") from error
     except ValueError as error:
-        raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is whole.") from error
+        raise InvalidSpecError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(document, dict):
         raise InvalidSpecError(f"{path}: not a JSON object", hint="Name the folder that `nas-client validate -o` wrote.")
     return document

@@ -1,4 +1,4 @@
-"""Parts of a search space's grid, to be measured alone: a random sample, or one of several shares that make up all of it."""
+"""Parts of a search space's grid: a random sample, or one of several shares that together make up the grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Operators = tuple[OperatorSpec, ...]
 
 
 def draw(space: SearchSpace, count: int, seed: int) -> Operators:
-    """So many different operators; the same for the same seed. Raises InvalidSpecError where there are not that many."""
+    """That number of different operators; equal seeds give equal operators. Raises InvalidSpecError if there are too few."""
     operators = space.operators()
     if not 1 <= count <= len(operators):
         raise InvalidSpecError(
@@ -36,7 +36,7 @@ def share(space: SearchSpace, number: int, of: int) -> Operators:
     and small operators mix.
 
     Args:
-        space: the whole.
+        space: the search space.
         number: 1 to `of`.
         of: how many shares there are.
 

@@ -1,4 +1,4 @@
-"""Which release this is."""
+"""The release of this service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 @cache
 def service_version() -> str:
-    """The installed distribution's version; in a checkout that is not installed, as on a bare box, that of pyproject.toml."""
+    """Version of the installed distribution; in a checkout that is not installed, version in pyproject.toml."""
     try:
         return version("opclock")
     except PackageNotFoundError:
@@ -20,7 +20,7 @@ def service_version() -> str:
 
 
 def _checkout_version() -> str:
-    """`unknown` where not even the project's file is there: nothing that is measured depends on it."""
+    """The version in pyproject.toml; `unknown` without that file. No measurement depends on it."""
     try:
         return str(tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["version"])
     except OSError:

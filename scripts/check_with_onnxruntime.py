@@ -27,7 +27,7 @@ import onnxruntime
 import torch
 
 from models.export.onnx_graph import to_onnx
-from models.networks.workloads import build_module
+from models.networks.module import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest

@@ -21,9 +21,9 @@ from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck, ScalePoint
-from models.spec.table_files.columns import COLUMNS, ColumnType
+from models.spec.table_files.codec import COLUMNS, ColumnType
 from models.spec.tables import TableInfo
-from profiler_service import sample_files
+from profiler_service import raw_data
 
 PAGE = Path(__file__).parents[1] / "docs" / "columns.md"
 
@@ -125,10 +125,10 @@ def table_columns() -> Iterator[tuple[str, ...]]:
 def sample_columns() -> Iterator[tuple[str, ...]]:
     """The same of exported samples."""
     types = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list"}
-    for prefix, record in sample_files.COLUMNS:
+    for prefix, record in raw_data.SAMPLES_COLUMNS:
         docs = field_docs(record)
         for name, described in record.model_json_schema()["properties"].items():
-            if name in sample_files.SPREAD:
+            if name in raw_data.SPREAD:
                 continue
             variants = described.get("anyOf", [described])
             kind = next(variant for variant in variants if variant != {"type": "null"})
@@ -190,10 +190,10 @@ def page() -> str:
         "Each of its `workloads`:",
         grid(fields, record_fields(CheckedWorkload)),
         "## Samples",
-        f"`profiler-service export-samples TABLE` writes one Parquet file, version {sample_files.VERSION}, "
+        f"`profiler-service export-samples TABLE` writes one Parquet file, version {raw_data.SAMPLES_VERSION}, "
         "with one row per visit. The schema's metadata hold the version, the table's id and its info as JSON "
-        f"under `{sample_files.METADATA.decode()}`. Samples are single-precision, as the database keeps them. "
-        f"Columns `{sample_files.DEVICE}…` and `{sample_files.HOST}…` are empty where nothing was reported.",
+        f"under `{raw_data.SAMPLES_METADATA.decode()}`. Samples are single-precision, as the database keeps them. "
+        f"Columns `{raw_data.DEVICE_PREFIX}…` and `{raw_data.HOST_PREFIX}…` are empty where nothing was reported.",
         grid(headings, sample_columns()),
     ]
     return "\n\n".join(parts) + "\n"

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from models.spec.measurements import Measurement
 from models.spec.tables import Table
-from models.spec.uncertainty import degrees, value_stderr_ms
+from models.spec.verdicts import degrees, value_stderr_ms
 from scripts.noise import noise
 from scripts.trials import Trial, sampled
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from models.spec.tables import Table
-from models.spec.verdicts import judge_table
+from models.spec.verdicts import table_verdict
 from scripts.noise import noise
 from scripts.trials import Trial, sampled
 
@@ -72,7 +72,7 @@ def compare(table: Table, isolated: Table, truth: Table, truth_isolated: Table) 
             "sum": float(totals[0] / totals[1] - 1),
         }
 
-    verdict = judge_table(table)
+    verdict = table_verdict(table)
     return {
         "in_context": errors([(scale * (found[key].value_ms or 0.0), true[key].value_ms) for key in keys]),
         "plain": errors([(found[key].plain_ms, true[key].plain_ms) for key in keys]),

@@ -1,7 +1,12 @@
-"""How each primitive layer and function is said in ONNX.
+"""How each primitive layer and function is written in ONNX, batch normalisation folded into the convolution before it.
 
 One emitter per primitive. Everything stays within what TensorRT's parser takes: static shapes, `Resize` over all four
 dimensions by constant sizes, weights as initialisers.
+
+::
+
+    ExportError
+    └── UnsupportedPrimitiveError   no emitter knows a layer or function of the module, or an option of one
 """
 
 from __future__ import annotations
@@ -12,12 +17,47 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 
-from models.export.errors import UnsupportedPrimitiveError
-from models.export.folding import folded
 from models.export.graph_builder import GraphBuilder, Value
-from models.operators.resize import BILINEAR, Resize
+from models.operators.layers import BILINEAR, Resize
+from models.spec.errors import OpclockError
+
+
+class ExportError(OpclockError):
+    """The root of this package's errors."""
+
+
+class UnsupportedPrimitiveError(ExportError):
+    """A module uses a layer or function, or an option of one, that nothing emits."""
+
+
+@torch.no_grad()
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that equals the two layers in evaluation mode.
+
+    Shape: (out_channels, in_channels / groups, K, K) and (out_channels,).
+    """
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise TypeError("batch normalisation without running statistics cannot be folded")
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    bias = norm.bias - mean * scale
+    if conv.bias is not None:
+        bias = bias + conv.bias * scale
+    return conv.weight * scale[:, None, None, None], bias
+
+
+def foldable(graph: fx.Graph, layers: dict[str, nn.Module]) -> dict[fx.Node, fx.Node]:
+    """Each convolution whose only reader is a batch normalisation, to that reader."""
+    pairs = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and isinstance(layers[node.target], nn.BatchNorm2d):
+            source = node.args[0]
+            if source.op == "call_module" and isinstance(layers[source.target], nn.Conv2d) and len(source.users) == 1:
+                pairs[source] = node
+    return pairs
+
 
 Emitter = Callable[..., Value]
 AnyEmitter = TypeVar("AnyEmitter", bound=Emitter)
@@ -42,7 +82,7 @@ def emits(primitive: Any) -> Callable[[AnyEmitter], AnyEmitter]:
 
 @emits(nn.Conv2d)
 def convolution(builder: GraphBuilder, conv: nn.Conv2d, x: Value, norm: nn.BatchNorm2d | None = None) -> Value:
-    """A convolution, with the batch normalisation that follows it folded in where there is one."""
+    """A convolution. A batch normalisation that follows it is folded in."""
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise UnsupportedPrimitiveError(f"convolutions with padding {conv.padding!r}, {conv.padding_mode!r} cannot be exported")
     weight, bias = (conv.weight, conv.bias) if norm is None else folded(conv, norm)

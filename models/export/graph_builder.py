@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from models.export.version import IR_VERSION, opset_of
+from models.spec.graphs import IR_VERSION, opset_of
 from models.spec.operators import Dtype
 
 _ELEMENT_TYPES = {
@@ -49,7 +49,7 @@ class GraphBuilder:
         self._scope = ""
 
     def enter(self, scope: str) -> None:
-        """Name what follows after that layer."""
+        """Name all following nodes after that layer."""
         self._scope = scope
 
     def input(self, name: str, shape: tuple[int, ...]) -> Value:

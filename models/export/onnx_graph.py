@@ -11,9 +11,7 @@ from typing import Any
 import onnx
 from torch import fx, nn
 
-from models.export.emitters import FUNCTIONS, MODULES, convolution
-from models.export.errors import UnsupportedPrimitiveError
-from models.export.folding import foldable
+from models.export.emitters import FUNCTIONS, MODULES, UnsupportedPrimitiveError, convolution, foldable
 from models.export.graph_builder import GraphBuilder, Value
 from models.spec.operators import Dtype
 

@@ -1,16 +1,21 @@
-"""Fixed networks as torch modules, read off their plan."""
+"""Torch modules: the fixed network of a plan, and the module of every graph that a backend builds and is compared with."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.operators.costs import Costs, module_costs, operator_costs
-from models.operators.registry import build_operator
-from models.operators.resize import Resize
+from models.operators.layers import Resize, build_operator
+from models.operators.seeded_weights import fill
+from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest
+from models.spec.operators import OperatorSpec
 
 Shape = tuple[int, int, int, int]
 
@@ -105,3 +110,58 @@ def _joined_shape(step: JoinStep, sources: list[Shape]) -> Shape:
 
 def _join(step: JoinStep, shapes: dict[str, Shape]) -> Join:
     return Join(step, tuple(shapes[source] for source in step.sources))
+
+
+def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.Module:
+    """The module of that graph: float32, on the CPU, in evaluation mode, its weights seeded by the subject's key.
+
+    An operator has the same weights isolated and in context, and a context has the same prefix as its base, so that their
+    outputs can be compared.
+
+    Shape: input `request.input_shape`; output that of the subject, or (N, C, 1, 1) after a suffix.
+
+    Args:
+        request: what to build.
+        plan: the network of an architecture, which its search space writes; None for every other subject.
+
+    Raises:
+        InvalidSpecError: an architecture came without a plan.
+    """
+    subject = request.subject
+    if isinstance(subject, OperatorSpec):
+        operator = _filled_operator(subject)
+        return _in_context(operator, subject, request.has_suffix) if request.in_context else operator
+    if isinstance(subject, ContextBase):
+        return _sequence(prefix=_prefix(subject), suffix=nn.AdaptiveAvgPool2d(1))
+    return _filled_network(subject, plan)
+
+
+def _filled_operator(spec: OperatorSpec) -> nn.Module:
+    with torch.device("meta"):
+        module = build_operator(spec)
+    return fill(module, spec.key())
+
+
+def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) -> nn.Module:
+    if plan is None:
+        raise InvalidSpecError(f"{architecture.label()} cannot be built without its plan")
+    with torch.device("meta"):
+        module = build_network(plan)
+    return fill(module, architecture.key())
+
+
+def _in_context(operator: nn.Module, spec: OperatorSpec, has_suffix: bool) -> nn.Module:
+    prefix = _prefix(ContextBase.of(spec))
+    if not has_suffix:
+        return _sequence(prefix=prefix, operator=operator)
+    return _sequence(prefix=prefix, operator=operator, suffix=nn.AdaptiveAvgPool2d(1))
+
+
+def _prefix(base: ContextBase) -> nn.Module:
+    with torch.device("meta"):
+        module = nn.Conv2d(PREFIX_CHANNELS, base.channels, kernel_size=1)
+    return fill(module, base.key())
+
+
+def _sequence(**parts: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(parts)).eval()

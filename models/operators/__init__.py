@@ -1,5 +1,1 @@
-"""Torch modules of the operator kinds. Importing this package registers every built-in kind."""
-
-from models.operators import convolution, head, resize, skip, zoomed
-
-__all__ = ["convolution", "head", "resize", "skip", "zoomed"]
+"""Torch modules of the operator kinds, what they cost, and seeded weights for them."""

@@ -1,4 +1,4 @@
-"""What an operator costs in arithmetic and weights, counted on its module without running it."""
+"""What an operator costs in arithmetic and weights, and how far it sees, found on its module."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.operators.registry import build_operator
-from models.operators.resize import BILINEAR, Resize
+from models.operators.layers import BILINEAR, Resize, build_operator
 from models.spec.operators import OperatorSpec
 
 
@@ -19,14 +18,14 @@ from models.spec.operators import OperatorSpec
 class Costs:
     """Arithmetic and weights, for the batch of the spec they were counted for.
 
-    FasterSeg uses two conventions, so both are kept. Its Table 1 counts the convolutions alone (1.21, 0.60, 0.30 G).
+    FasterSeg uses two conventions, so both are counted. Its Table 1 counts only convolutions (1.21, 0.60, 0.30 G).
     Its Table 3 gives the published student 28.2 G, of which convolutions make up 27.8; how the rest was counted it does
     not say. Customary numbers for the other layers of the network as trained come to 28.19 G: for each element written,
     2 for batch normalisation (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
 
     Attributes:
         macs: multiply-adds of all layers, those others included; the published student has 28.2 G.
-        convolution_macs: multiply-adds of convolutions and linear layers alone; the published student has 27.8 G.
+        convolution_macs: multiply-adds only of convolutions and linear layers; the published student has 27.8 G.
         flops: (2·Cin·K² − 1)·H·W·Cout of each convolution. Source: M-FasterSeg eq. 19.
         parameters: weights and biases, those of batch normalisation included.
     """
@@ -71,7 +70,7 @@ def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
     function (adding maps, concatenating them) counts as nothing.
 
     Raises:
-        TypeError: nothing says how to count a layer that has weights.
+        TypeError: no rule counts a layer that has weights.
     """
     layers = [layer for layer in module.modules() if next(layer.children(), None) is None]
     counted = [Costs(parameters=sum(parameter.numel() for parameter in module.parameters()))]
@@ -81,7 +80,7 @@ def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
 
     for layer in layers:
         if type(layer) not in _COUNTERS and next(layer.parameters(), None) is not None:
-            raise TypeError(f"nothing says how to count the costs of a layer of type {type(layer).__name__}")
+            raise TypeError(f"no rule counts the costs of a layer of type {type(layer).__name__}")
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
         module.eval()(*(torch.empty(shape, device="meta") for shape in input_shapes))
@@ -96,3 +95,53 @@ def operator_costs(spec: OperatorSpec) -> Costs:
     with torch.device("meta"):
         module = build_operator(spec)
     return module_costs(module, spec.input_shape)
+
+
+_RELEVANT = 1e-5
+"""Share of the largest derivative below which one is a rounding error of where a resize looks."""
+
+
+def receptive_field(spec: OperatorSpec) -> tuple[int, int]:
+    """Height and width of the smallest rectangle that holds every input pixel that an output pixel depends on.
+
+    The largest found along the output's central column and row: where a resize looks between pixels, outputs differ. Channels
+    do not change it, so that as few as the groups allow are used.
+    """
+    channels = int(spec.attributes.get("groups", 1))
+    narrow = OperatorSpec.parse(
+        {**spec.model_dump(), "in_channels": channels, "out_channels": channels, "batch": 1, "dtype": "float32"}
+    )
+    module = _all_open(build_operator(narrow))
+    _, _, height, width = narrow.output_shape
+    rows = [(row, width // 2) for row in range(height)]
+    columns = [(height // 2, column) for column in range(width)]
+    sees = _dependence(module, narrow, rows + columns)
+    return _widest(sees[:height].any(dim=2)), _widest(sees[height:].any(dim=1))
+
+
+def _all_open(module: nn.Module) -> nn.Module:
+    """The module with weights that let every pixel through: all equal and positive, so that no ReLU closes, nothing cancels."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module.eval()
+
+
+def _dependence(module: nn.Module, spec: OperatorSpec, outputs: list[tuple[int, int]]) -> Tensor:
+    """Which input pixels each of these output pixels depends on. Shape: (outputs, H, W)."""
+    x = torch.ones(len(outputs), *spec.input_shape[1:], requires_grad=True)
+    y = module(x)
+    wanted = torch.zeros_like(y)
+    for index, (row, column) in enumerate(outputs):
+        wanted[index, :, row, column] = 1
+    (derivative,) = torch.autograd.grad(y, x, wanted)
+    size = derivative.abs().sum(dim=1)
+    return size > _RELEVANT * size.amax(dim=(1, 2), keepdim=True)
+
+
+def _widest(sees: Tensor) -> int:
+    """The longest stretch from first to last. Shape: (outputs, pixels)."""
+    ends = [seen.nonzero() for seen in sees]
+    return max(int(found.max() - found.min()) + 1 for found in ends)

@@ -13,22 +13,71 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from models.networks.mixed_graph import Edge as Edge
-from models.networks.mixed_graph import LatencyGraph as LatencyGraph
-from models.networks.mixed_graph import Node as Node
-from models.networks.plan import NetworkPlan
-from models.spaces.probabilities import Probabilities, settle_probabilities
+from models.networks.structure import Edge as Edge
+from models.networks.structure import LatencyGraph as LatencyGraph
+from models.networks.structure import NetworkPlan
+from models.networks.structure import Node as Node
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from models.networks.module import Network
     from models.supernets.base import Supernet
+
+Probabilities: TypeAlias = "Mapping[str, Mapping[str, NDArray[np.float64]]]"
+"""`{"alpha" | "beta" | "gamma": {group: probabilities}}`. Shape: (rows, choices), every row summing to one."""
+
+TOLERANCE = 1e-3
+"""How far from one a row may sum: what single precision leaves, with room."""
+
+
+def resolve_probabilities(
+    given: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Mapping[str, tuple[int, int]]]
+) -> Probabilities:
+    """The groups that the shapes name, as float64.
+
+    Args:
+        given: array-likes by granularity and group. What the shapes do not name is left out.
+        shapes: (rows, choices) by granularity and group.
+
+    Raises:
+        InvalidSpecError: a group is missing or has another shape, or a row is no distribution; names all three.
+    """
+    import numpy as np
+
+    resolved: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for granularity, groups in shapes.items():
+        resolved[granularity] = {}
+        for group, shape in groups.items():
+            what = f"{granularity} of group {group!r}"
+            if group not in given.get(granularity, {}):
+                raise InvalidSpecError(f"{what} is missing", hint=f"Groups of {granularity}: {', '.join(groups)}.")
+            resolved[granularity][group] = _distributions(what, np.asarray(given[granularity][group], np.float64), shape)
+    return resolved
+
+
+def _distributions(what: str, rows: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    import numpy as np
+
+    if rows.shape != shape:
+        expected, actual = ("×".join(map(str, sides)) or "()" for sides in (shape, rows.shape))
+        raise InvalidSpecError(f"{what} has shape {actual}; {expected} is expected", hint="Rows and choices are the space's.")
+    # Written so that NaN is refused as well.
+    wrong = ~((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= TOLERANCE))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidSpecError(
+            f"{what}, row {row} is {rows[row].tolist()}; probabilities are not negative and sum to 1",
+            hint="Take the softmax of logits first.",
+        )
+    return rows
+
 
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 """`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
@@ -36,22 +85,22 @@ is an empty mapping. Row r of a granularity counts through its groups in order."
 
 
 class SearchSpace(ABC):
-    """A search space with its parameters settled. Instances are immutable and hold no torch."""
+    """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     default_input_size: ClassVar[InputSize] = (256, 512)
-    """(height, width) where nobody states another: small enough for any box."""
+    """Default (height, width): small enough for any box."""
 
     size_multiple: ClassVar[int] = 1
-    """What heights and widths of images must be divisible by."""
+    """Heights and widths of images must be multiples of this."""
 
     branch_ends: ClassVar[tuple[int, ...]] = ()
-    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; none where branches are not
-    a matter of choice."""
+    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; empty if branches are not
+    chosen."""
 
-    usual_branches: ClassVar[int] = 0
-    """How many of them a network aggregates where nobody says otherwise."""
+    default_branches: ClassVar[int] = 0
+    """Default number of branches that a network aggregates."""
 
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
@@ -59,7 +108,7 @@ class SearchSpace(ABC):
     @classmethod
     @abstractmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        """The space of that spec, its own defaults filled in, its bounds checked.
+        """The space of that spec, with defaults filled in and bounds checked.
 
         Raises:
             InvalidSpecError: names the field, its value and what is allowed.
@@ -67,12 +116,12 @@ class SearchSpace(ABC):
 
     @classmethod
     def defaults(cls) -> Self:
-        """The space as it is when nothing about it is stated."""
+        """The space with default parameters."""
         return cls.from_spec(SpaceSpec(name=cls.name, input_size=cls.default_input_size))
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The space that the architecture belongs to, as far as it states its parameters."""
+        """The architecture's space. Parameters that the architecture does not state take the defaults."""
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -85,7 +134,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def operators(self) -> tuple[OperatorSpec, ...]:
-        """The grid to profile: every operator that any architecture or latency term of the space can contain, once each."""
+        """The grid to profile: all operators of the space's architectures and latency terms, without repeats."""
 
     @abstractmethod
     def parameter_shapes(self) -> ParameterShapes:
@@ -122,7 +171,7 @@ class SearchSpace(ABC):
     ) -> None:
         """Gives the network of an architecture the weights that it uses in the supernet.
 
-        The network is then what the supernet computes for a mixture of these choices alone, but for skips that are identities
+        The network is then what the supernet computes for a mixture of only these choices, except for skips that are identities
         in a fixed network and convolutions in a supernet.
 
         Args:
@@ -144,10 +193,10 @@ class SearchSpace(ABC):
         """
 
     def branch_choices(self) -> tuple[tuple[int, ...], ...]:
-        """What is chosen from once a search is over: the branches' ends, one tuple for each network that may be decoded.
-        One empty tuple where there is nothing to choose.
+        """The choices at the end of a search: ends of branches, one tuple for each network that may be decoded. One empty tuple
+        if branches are not chosen.
         """
-        return tuple(combinations(self.branch_ends, self.usual_branches))
+        return tuple(combinations(self.branch_ends, self.default_branches))
 
     def decode(
         self,
@@ -169,45 +218,48 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
         """
-        settled = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decode(settled, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
+        resolved = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decode(resolved, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
 
     def decoded_layers(
         self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
     ) -> tuple[tuple[int, ...], ...] | None:
-        """For each branch of what `decode` gives, the layer of each cell: what `copy_weights` needs. None: all, in order.
+        """For each branch of the decoded architecture the layer of each cell, for `copy_weights`. None: all, in order.
 
         Raises:
             InvalidSpecError: as `decode`.
         """
-        settled = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decoded_layers(settled, self._resolve_branches(branches))
+        resolved = self._resolve_probabilities(probabilities, widest=widest)
+        return self._decoded_layers(resolved, self._resolve_branches(branches))
 
     def _resolve_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
         shapes = self.parameter_shapes()
-        return settle_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
+        return resolve_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
 
     @abstractmethod
     def _decode(
         self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
     ) -> ArchitectureSpec:
-        """As `decode`, whose arguments are checked and whose branches ascend; γ is absent where `widest`."""
+        """As `decode`, with checked arguments and ascending branches. γ is absent if `widest`."""
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        """As `decoded_layers`, whose arguments are checked."""
+        """As `decoded_layers`, with checked arguments."""
         return None
 
     def _resolve_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
-        settled = tuple(sorted(set(branches)))
-        if len(settled) == len(branches) and set(settled) <= set(self.branch_ends) and bool(settled) == bool(self.branch_ends):
-            return settled
+        resolved = tuple(sorted(set(branches)))
+        allowed = set(resolved) <= set(self.branch_ends) and bool(resolved) == bool(self.branch_ends)
+        if allowed and len(resolved) == len(branches):
+            return resolved
         given = ", ".join(map(str, branches)) or "none given"
         if not self.branch_ends:
-            raise InvalidSpecError(f"branches: {given}; search space {self.name!r} has none to choose", hint="Name none.")
-        usual = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
+            raise InvalidSpecError(
+                f"branches: {given}; search space {self.name!r} has no branches to choose", hint="Leave the branches out."
+            )
+        combinations_text = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
         raise InvalidSpecError(
-            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} are needed, each once",
-            hint=f"Name the scales at which the branches end: {usual}.",
+            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} must be given, each once",
+            hint=f"Name the scales at which the branches end: {combinations_text}.",
         )
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:
@@ -216,5 +268,5 @@ class SearchSpace(ABC):
 
 
 def unique(operators: Sequence[OperatorSpec]) -> tuple[OperatorSpec, ...]:
-    """The operators without those whose key came before, in order."""
+    """The operators in order, without repeated keys."""
     return tuple({operator.key(): operator for operator in operators}.values())

@@ -1,4 +1,4 @@
-"""How much of its search space a table covers, as far as a list of tables tells."""
+"""How much of its search space a table covers, as far as a list of tables shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Coverage:
         entries: operators with an entry. Lists count them without naming them, so that an operator from outside the grid, if
             the table has any, counts too.
         failed: of these, how many have no value.
-        grid: operators of the whole grid; None where that is not known, as of imported tables or spaces unknown here.
+        grid: operators of the grid; None where that is not known, as of imported tables or spaces unknown here.
     """
 
     entries: int
@@ -34,7 +34,7 @@ class Coverage:
 
     @property
     def partial(self) -> bool:
-        """Whether entries are missing for certain."""
+        """Whether entries are certainly missing."""
         return self.grid is not None and self.entries < self.grid
 
     def label(self) -> str:
@@ -49,7 +49,7 @@ def coverage(table: TablePublic) -> Coverage:
 
 
 def grid_size(info: TableInfo) -> int | None:
-    """Operators of the whole grid of a table's space; None where that is not known."""
+    """Number of operators in the grid of a table's space; None where it is unknown."""
     if info.target.options.get("origin") == "imported":
         return None
     return _operators(info.space.model_dump_json())
@@ -57,10 +57,10 @@ def grid_size(info: TableInfo) -> int | None:
 
 @lru_cache(maxsize=64)
 def _operators(space: str) -> int | None:
-    """Of the space in that JSON text. Some milliseconds, hence kept."""
+    """Operators of the space in that JSON text. Cached, because it takes milliseconds."""
     spec = SpaceSpec.parse_json(space)
     try:
-        settled = create_space(spec)
+        space_of_table = create_space(spec)
     except InvalidSpecError:
         return None
-    return len(settled.operators()) if settled.spec == spec else None
+    return len(space_of_table.operators()) if space_of_table.spec == spec else None

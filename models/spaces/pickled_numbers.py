@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 16 * 2**20
 MAX_NAME = 256
 """Characters of a name."""
 
-_HINT = "Check that the file is whole and that it is the table as its authors published it."
+_HINT = "Check that the file is complete and that it is the table as its authors published it."
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -71,11 +71,11 @@ def _pickle_in(data: bytes) -> io.BytesIO:
 
 
 def _check_memo(stream: io.BytesIO) -> None:
-    """Refuse places in the memo beyond what the pickle could fill: the unpickler reserves memory up to the highest."""
+    """Refuse memo indices beyond what the pickle could fill: the unpickler reserves memory up to the highest."""
     start, highest = stream.tell(), stream.getbuffer().nbytes
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > highest:
-            raise TableFileError(f"damaged: memo place {argument} in a file of {highest} bytes", hint=_HINT)
+            raise TableFileError(f"damaged: memo index {argument} in a file of {highest} bytes", hint=_HINT)
     stream.seek(start)
 
 
@@ -86,7 +86,7 @@ def _numbers(content: object) -> dict[str, float]:
     numbers = {}
     for name, value in content.items():
         if not isinstance(name, str) or len(name) > MAX_NAME:
-            raise TableFileError(f"a name is no text of at most {MAX_NAME} characters", hint=_HINT)
+            raise TableFileError(f"a name is not a text of at most {MAX_NAME} characters", hint=_HINT)
         numbers[name] = _number(name, _only(value))
     return numbers
 
@@ -168,7 +168,7 @@ class _Array:
         self._values = dtype.values(data)
 
     def only(self) -> Any:
-        """The one element. Raises TableFileError where there are others, or none."""
+        """The only element. Raises TableFileError unless there is exactly one."""
         if len(self._values) != 1:
             raise TableFileError(f"an array of {len(self._values)} values where one was expected", hint=_HINT)
         return self._values[0]

@@ -15,14 +15,14 @@ from models.spec.operators import Dtype, OperatorSpec
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """Somebody else's measurements of a search space; on which target, only whoever imports them can say.
+    """Published measurements of a search space. The target is given on import.
 
     Attributes:
-        space: the space and input size they are of, settled.
+        space: search space and input size, with all parameters.
         entries: each operator with its milliseconds, in the file's order, no operator twice. An operator may lie outside
             the space's grid.
         protocol: the protocol of ours that comes nearest to how they were taken.
-        provenance: what a reader should know: where they differ from what their operators' keys say, above all.
+        provenance: notes for readers, above all where the measurements differ from the operators' keys.
     """
 
     space: SpaceSpec

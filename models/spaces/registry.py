@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 
-from models.networks.plan import NetworkPlan
+from models.networks.structure import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
@@ -40,7 +40,7 @@ def space_class(name: str) -> type[SearchSpace]:
 
 
 def create_space(spec: SpaceSpec) -> SearchSpace:
-    """The space of that spec, defaults filled in. Raises InvalidSpecError.
+    """The search space of a spec, with defaults filled in. Raises InvalidSpecError.
 
     >>> space = create_space(SpaceSpec(name="fasterseg", input_size=(256, 512)))
     >>> len(space.operators())
@@ -51,22 +51,22 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
     return space_class(spec.name).from_spec(spec)
 
 
-def usual_spec(spec: SpaceSpec) -> SpaceSpec:
-    """The same space for images of the same size, everything else as usual. Raises InvalidSpecError."""
+def default_spec(spec: SpaceSpec) -> SpaceSpec:
+    """The same space for images of the same size, with defaults for everything else. Raises InvalidSpecError."""
     return create_space(SpaceSpec(name=spec.name, input_size=spec.input_size)).spec
 
 
 def space_label(spec: SpaceSpec) -> str:
-    """As `SpaceSpec.label`, then whatever is not as usual, as a command line takes it: `fasterseg 64×64 float32, widths=4,8`.
+    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`.
 
     Of a space that is not known here all parameters count.
     """
-    usual = SpaceSpec(name=spec.name, input_size=spec.input_size)
+    default = SpaceSpec(name=spec.name, input_size=spec.input_size)
     with suppress(InvalidSpecError):
-        usual = usual_spec(spec)
-    known = _parameters(usual)
-    unusual = [f"{name}={parameter_text(value)}" for name, value in _parameters(spec).items() if value != known.get(name)]
-    return ", ".join(filter(None, (spec.label(), " ".join(unusual))))
+        default = default_spec(spec)
+    known = _parameters(default)
+    changed = [f"{name}={parameter_text(value)}" for name, value in _parameters(spec).items() if value != known.get(name)]
+    return ", ".join(filter(None, (spec.label(), " ".join(changed))))
 
 
 def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
@@ -74,7 +74,7 @@ def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
-    """The space that the architecture belongs to, as far as it states its parameters. Raises UnknownNameError."""
+    """The architecture's space. Parameters that the architecture does not state take the defaults. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
 
 

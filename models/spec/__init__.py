@@ -1,1 +1,1 @@
-"""Specs, keys, tables and the wire schema: what the service and the client agree on. pydantic only, no torch."""
+"""Specs, keys, tables and the wire schema, shared by service and client. Needs only pydantic."""

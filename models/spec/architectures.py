@@ -23,10 +23,16 @@ def parameter_text(value: Parameter) -> str:
 
 
 class SpaceSpec(Record):
-    """A search space with its parameters settled; its digest is part of a table's identity.
+    """A search space with all of its parameters; its digest is part of a table's identity.
 
-    `parameters` holds what else the space's class takes (layers, base channels …), defaults filled in by that class.
-    `version` is raised by the class when its grid changes.
+    Attributes:
+        name: name of the search space.
+        input_size: height and width of the images in pixels.
+        classes: number of classes that the networks predict.
+        batch: images per run.
+        dtype: data type of weights, inputs and arithmetic.
+        parameters: other parameters of the space by name (layers, base channels …). The space's class fills in defaults.
+        version: version of the space's grid. The class raises it when the grid changes.
     """
 
     name: Name
@@ -51,7 +57,7 @@ class SpaceSpec(Record):
 
 
 class BranchSpec(Record):
-    """One branch: its operators in order, and, where the space has them, scales and widths.
+    """One branch: its operators in order, with scales and widths where the space has them.
 
     Attributes:
         operators: kind of each cell.
@@ -74,9 +80,19 @@ class BranchSpec(Record):
 
 
 class ArchitectureSpec(Record):
-    """A discrete network of a search space. What its parts mean, and their bounds, the space's class decides.
+    """A discrete network of a search space. The space's class defines what the fields mean, and their bounds.
 
     Shape: input (batch, 3, *input_size); output (batch, classes, *input_size).
+
+    Attributes:
+        space: name of the search space.
+        input_size: height and width of the images in pixels.
+        classes: number of classes that the network predicts.
+        base_channels: channels from which the space computes the channels of each map.
+        stem_width, head_width: width of the stem and of the head; null for the space's own.
+        branches: the branches of the network.
+        batch: images per run.
+        dtype: data type of weights, inputs and arithmetic.
     """
 
     space: Name

@@ -44,7 +44,7 @@ class Record(BaseModel):
             data = json.loads(text)
         except ValueError as error:
             where = f"{source}: " if source else ""
-            raise InvalidSpecError(f"{where}not a JSON document: {error}", hint="Check that the file is whole.") from error
+            raise InvalidSpecError(f"{where}not a JSON document: {error}", hint="Check that the file is complete.") from error
         return cls.parse(data, source=source)
 
 
@@ -65,8 +65,8 @@ def invalid_from(error: ValidationError, what: str, source: str = "") -> Invalid
 
 
 def invalid_settings(error: ValidationError, what: str, *, prefix: str, chosen: Collection[str]) -> InvalidSpecError:
-    """As `invalid_from`, of settings that come from environment variables with that prefix unless they were chosen: what nobody
-    chose is named as who set it knows it.
+    """As `invalid_from`, for settings that come from environment variables with that prefix unless they were chosen. A setting
+    that was not chosen is named by its variable.
     """
     name = str(next(iter(error.errors(include_url=False)[0]["loc"]), ""))
     variable = f"{prefix}{name.upper()}" if name and name not in chosen else ""
@@ -90,7 +90,7 @@ def invalid_of(
         record: what the fields are of; the nearest one to an unknown field is then offered.
         below: parts of a field's path that lead to the record.
     """
-    first = _most_telling(problems)
+    first = _most_informative(problems)
     cause = first.get("ctx", {}).get("error")
     kind, hint = InvalidSpecError, "Correct the field and try again."
     text = first["msg"].removeprefix("Value error, ")
@@ -109,8 +109,8 @@ def invalid_of(
 _MISSING, _UNKNOWN = "missing", "extra_forbidden"
 
 
-def _most_telling(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first; but a field that there is not before one that is missing beside it, which may be the same, misspelt."""
+def _most_informative(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first problem; but an unknown field goes before a missing one beside it, because it may be the misspelt field."""
     first = problems[0]
     if first["type"] == _MISSING:
         beside = (problem for problem in problems if problem["loc"][:-1] == first["loc"][:-1])
@@ -119,7 +119,7 @@ def _most_telling(problems: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _known_fields(record: type[BaseModel] | None, path: Sequence[int | str]) -> str:
-    """A hint for the field at that path, which there is not; empty where it is not known what there is."""
+    """A hint for the unknown field at that path; empty where the known fields cannot be found."""
     if record is None or not path:
         return ""
     owner = _record_at(record, path[:-1])
@@ -127,7 +127,7 @@ def _known_fields(record: type[BaseModel] | None, path: Sequence[int | str]) -> 
 
 
 def _record_at(record: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
-    """The kind of record that lies there; None where several may, or a mapping's names lead there."""
+    """The type of the record at that path; None if there are several, or if a mapping lies on the path."""
     for name in path:
         if isinstance(name, str):
             field = record.model_fields.get(name)

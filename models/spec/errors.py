@@ -45,11 +45,11 @@ class ErrorCode(StrEnum):
 
 
 REFUSALS = frozenset({ErrorCode.INVALID_SPEC, ErrorCode.UNKNOWN_NAME, ErrorCode.INVALID_REQUEST})
-"""What a command or the service says of something that this backend does not do at all."""
+"""Codes of errors about requests that this backend does not support at all."""
 
 
 class ExitCode(IntEnum):
-    """How every command of this project ends."""
+    """Exit codes of every command of this project."""
 
     DONE = 0
     """Done."""
@@ -58,13 +58,13 @@ class ExitCode(IntEnum):
     BAD_INPUT = 3
     """Bad input or data. The message names the field, the value and the next step."""
     WORKLOADS_FAILED = 4
-    """Some workloads failed; everything else was measured and kept."""
+    """Some workloads failed. All others were measured and saved."""
     UNREACHABLE = 5
-    """The service is unreachable, too slow, or speaks another version."""
+    """The service is unreachable, too slow, or has an incompatible version."""
     UNTRUSTED = 6
-    """Everything was done, but the verdict is worse than `--require` asks for."""
+    """The command has finished, but the verdict is worse than `--require` allows."""
     REGRESSION = 7
-    """Everything was done, and what `--fail-on` names was found: differences (`diff`) or inversions (`lint`)."""
+    """The command has finished and found what `--fail-on` names: differences (`diff`) or inversions (`lint`)."""
 
 
 class OpclockError(Exception):
@@ -117,7 +117,7 @@ class UnknownNameError(InvalidSpecError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one; where none is near, all of them, or the nearest few of many."""
+    """A hint for an unknown name: the nearest known one; without a near one all of them, or the nearest few of many."""
     names = sorted(known)
     if close := difflib.get_close_matches(name, names, n=1):
         return f"Did you mean {close[0]!r}?"

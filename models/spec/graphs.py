@@ -1,4 +1,4 @@
-"""What a backend is asked to build: a workload alone, an operator in its context, or that context's base."""
+"""What a backend builds: an isolated workload, an operator in its context, or that context's base. Also versions of graphs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,30 @@ from models.spec.errors import InvalidSpecError
 from models.spec.kinds import kind_info
 from models.spec.operators import Batch, Channels, Dtype, OperatorSpec, Side
 
+EXPORTER_VERSION = 1
+"""Raised whenever the same module would be exported as another graph or filled with other weights."""
+
+OPSET = 17
+"""Version of ONNX's default operator set in graphs: all that is needed, and what TensorRT 8 on older boxes reads too."""
+
+IR_VERSION = 8
+"""Version of the file format: that of `OPSET`, which holds newer operator sets as well."""
+
+BFLOAT16_OPSET = 22
+"""The first in which convolution and pooling take bfloat16."""
+
+
+def opset_of(dtype: Dtype) -> int:
+    """The operator set of graphs of that dtype."""
+    return BFLOAT16_OPSET if dtype == "bfloat16" else OPSET
+
+
 PREFIX_CHANNELS = 4
 """Channels of the input in front of a prefix (docs/measurement.md)."""
 
 
 class ContextBase(Record):
-    """Prefix and suffix with nothing in between: what is subtracted from an operator in its context.
+    """Prefix and suffix without an operator. Its time is subtracted from that of an operator in its context.
 
     The prefix is a 1×1 convolution from `PREFIX_CHANNELS` to `channels`, the suffix a global average.
     """

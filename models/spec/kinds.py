@@ -1,4 +1,4 @@
-"""The kinds of operator, as data: their attributes, strides and place in a network. No graph code, no torch.
+"""The kinds of operator, as data: their attributes, strides and position in a network. No graph code, no torch.
 
 `models.operators` holds the graph of each kind; a contract test keeps the two lists equal.
 """
@@ -15,7 +15,7 @@ AttributeValue = bool | int | str
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a kind: its default, and what it may be."""
+    """One attribute of a kind: its default and its allowed values."""
 
     default: AttributeValue
     choices: tuple[AttributeValue, ...] = ()
@@ -37,7 +37,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class KindInfo:
-    """What a spec of this kind may say.
+    """Properties of an operator kind.
 
     Attributes:
         attributes: name to its default and bounds.

@@ -24,4 +24,4 @@ MAX_COUNT = 2**53 - 1
 """Counts and sizes: what every reader of JSON still holds exactly."""
 
 MAX_MESSAGE = 4_000
-"""Characters kept of a failure's message."""
+"""Maximal characters of a failure's message."""

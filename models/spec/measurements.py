@@ -24,32 +24,35 @@ Workload = Annotated[
     Annotated[OperatorSpec, Tag("operator")] | Annotated[ArchitectureSpec, Tag("architecture")],
     Discriminator(_workload_tag),
 ]
-"""What can be timed: an operator or an architecture."""
+"""A workload to time: an operator or an architecture."""
 
 
 class ProtocolName(StrEnum):
-    """How times are taken (docs/measurement.md). A value is part of every table's id, so that none is ever renamed."""
+    """How times are taken (docs/measurement.md). The name is part of a table's id, so names never change."""
 
     IN_CONTEXT = "in_context"
     """In context, round-robin, in sentinel units."""
     ISOLATED = "isolated"
     """Isolated, back to back, each run between timing events of its own."""
     ISOLATED_HOT = "isolated_hot"
-    """Isolated, back to back, many runs between one pair of timing events: caches as warm as they get, no gap is timed."""
+    """Isolated, back to back, many runs between one pair of timing events: caches are warm, gaps are not timed."""
     ISOLATED_COLD = "isolated_cold"
-    """Isolated, each run between timing events of its own, the last-level cache emptied before each."""
+    """Isolated, each run between timing events of its own, with the last-level cache emptied before each run."""
 
 
 PROTOCOL_VERSIONS: dict[ProtocolName, int] = dict.fromkeys(ProtocolName, 1)
-"""Raised whenever a protocol's numbers would change for other reasons than the target's."""
+"""A version is raised when the protocol's numbers change for reasons other than the target."""
 
 
 class Budget(StrEnum):
-    """How much time a job may spend; see `profiler_service.measure.stopping`."""
+    """How much time a job may spend. More time gives smaller standard errors."""
 
     QUICK = "quick"
+    """Few rounds: enough to try things out."""
     NORMAL = "normal"
+    """Enough rounds for most uses."""
     THOROUGH = "thorough"
+    """Many rounds, for the smallest standard errors."""
 
 
 class Status(StrEnum):
@@ -60,39 +63,39 @@ class Status(StrEnum):
     BUILD_ERROR = "build_error"
     """The runtime refused the graph."""
     BUILD_TIMEOUT = "build_timeout"
-    """Building took longer than it may."""
+    """Building took longer than the time limit."""
     RUN_ERROR = "run_error"
     """The engine failed while running."""
     RUN_TIMEOUT = "run_timeout"
-    """Running took longer than it may."""
+    """Running took longer than the time limit."""
     CRASHED = "crashed"
     """The process that built or ran it died."""
     OUT_OF_MEMORY = "out_of_memory"
-    """Building or running needed more memory than there is."""
+    """Building or running needed more memory than is available."""
     WRONG_OUTPUT = "wrong_output"
-    """The engine computes something else than the torch module does."""
+    """The engine computes a different result than the torch module."""
 
 
 class Flag(StrEnum):
-    """What a reader should know of a measurement that is otherwise good."""
+    """A limitation of a measurement that is otherwise good."""
 
     UNCONVERGED = "unconverged"
     """The between-round standard error did not reach the budget's target."""
     CONTAMINATED = "contaminated"
-    """A round was kept although the sentinel said that the host was slow."""
+    """A round was used although the sentinel showed that the host was slow."""
     THROTTLED = "throttled"
-    """The device's clock was held down, or far below the usual, in samples that count since there were too few others."""
+    """Samples were used although the device's clock was held down or far below normal, because there were too few others."""
     BELOW_RESOLUTION = "below_resolution"
-    """The difference to the base graph is not distinguishable from zero; a negative one is reported as zero."""
+    """The difference to the base graph is not distinguishable from zero. A negative difference is reported as zero."""
     IMPORTED = "imported"
-    """Taken over from somebody else's table; only the value is known."""
+    """The value comes from a table that others measured. Nothing else is known."""
 
 
 Count = Annotated[int, Field(ge=0, le=limits.MAX_COUNT)]
 
 
 def _storable(message: str) -> str:
-    """Runtimes' messages may hold NUL, which fixed-width columns lose, and whole graphs, which nobody reads."""
+    """The message without NUL, which fixed-width columns lose, and cut to the limit: runtimes may print entire graphs."""
     message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return message if len(message) <= limits.MAX_MESSAGE else message[: limits.MAX_MESSAGE - 1] + "…"
 
@@ -101,35 +104,35 @@ Message = Annotated[str, AfterValidator(_storable)]
 
 
 class Measurement(Record):
-    """One workload's result. All times in milliseconds, per run of the workload.
+    """The result of one workload. All times are in milliseconds per run of the workload.
 
     Attributes:
-        workload: what was timed.
-        status: `ok`, or how it failed; then there are no numbers.
-        message: why it failed, for people; empty otherwise.
-        value_ms: the table value (docs/measurement.md): median over rounds of the round's median, in sentinel units.
+        workload: the operator or architecture that was timed.
+        status: `ok`, or the kind of failure. A failed workload has no numbers.
+        message: reason of a failure; empty otherwise.
+        value_ms: table value: the median over rounds of each round's median, in sentinel units (docs/measurement.md).
         stderr_ms: standard error of `value_ms`, from the spread between rounds.
-        plain_ms: the value without sentinel normalisation.
-        base_ms: what was subtracted for the context (prefix and suffix); 0 where nothing was.
-        median_ms, min_ms, mean_ms, p95_ms, p99_ms, ci95_low_ms, ci95_high_ms: of the pooled samples, in sentinel units,
-            base subtracted; the interval is that of the median. p95_ms and p99_ms are None where fewer than five samples are
-            expected beyond them: below 100 and 500 samples.
+        plain_ms: value without sentinel normalisation.
+        base_ms: time of the base (prefix and suffix) that was subtracted; 0 where nothing was subtracted.
+        median_ms, min_ms, mean_ms, p95_ms, p99_ms, ci95_low_ms, ci95_high_ms: statistics of the pooled samples, in sentinel
+            units, base subtracted. The interval is that of the median. p95_ms needs 100 samples and p99_ms 500; otherwise
+            they are null.
         cv: coefficient of variation of the pooled samples, as a fraction.
         between_round_spread: (largest − smallest round median) / value, as a fraction.
-        sentinel_ratio: the sentinel's median in these rounds over its reference.
-        samples, rounds: how many.
-        build_s: seconds to build the engine.
-        engine_bytes, peak_memory_bytes: of the engine, where the backend tells.
-        output_error: relative L2 error against the torch module in float32, as a fraction.
-        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: of the device, at the start of the first
-            round and at the end of the last one. None, as what follows, where nobody tells.
-        power_w: median of what the device drew.
-        other_processes: how many computed on the device besides, at the most.
-        samples_set_aside: samples that do not count, since the clock was held down or far below the usual.
-        throttle_reasons: why it was, also where the samples count all the same (flag `throttled`).
-        host_load: processes that ran or waited for a core, median over the visits.
-        measured_at: UTC start time of the first round.
-        flags: what a reader should know of a measurement that is otherwise good; see `Flag`.
+        sentinel_ratio: median of the sentinel in these rounds, divided by its reference.
+        samples, rounds: number of samples and of rounds.
+        build_s: time to build the engine, in seconds.
+        engine_bytes, peak_memory_bytes: size and peak memory of the engine; null where the backend does not report them.
+        output_error: relative L2 error of the output against the torch module in float32, as a fraction.
+        clock_before_mhz, clock_after_mhz, temperature_before_c, temperature_after_c: clock and temperature of the device at the
+            start of the first round and at the end of the last round; null where the device does not report them.
+        power_w: median power draw of the device; null where it is not reported.
+        other_processes: largest number of other processes that used the device; null where it is not reported.
+        samples_set_aside: samples that the throttle filter removed, because the clock was held down or far below normal.
+        throttle_reasons: why the clock was low. Also given where those samples were used (flag `throttled`).
+        host_load: median over the visits of the number of processes that ran or waited for a core.
+        measured_at: start of the first round, in UTC.
+        flags: limitations of a measurement that is otherwise good; see `Flag`.
     """
 
     workload: Workload

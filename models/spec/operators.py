@@ -27,14 +27,14 @@ class OperatorSpec(Record):
     """One candidate layer at fixed shapes.
 
     Attributes:
-        kind: name of the kind of operator.
-        in_channels, out_channels: of its input and output.
-        height, width: of the input.
-        stride: by which it shrinks its input.
+        kind: name of the operator kind.
+        in_channels, out_channels: channels of the input and of the output.
+        height, width: height and width of the input.
+        stride: factor by which the operator reduces height and width.
         batch: images per run.
-        dtype: of weights, inputs and arithmetic: `float32`, `float16` or `bfloat16`.
-        attributes: everything else that changes the graph, by name; absent ones take the kind's defaults, so that equal graphs
-            have equal keys.
+        dtype: data type of weights, inputs and arithmetic: `float32`, `float16` or `bfloat16`.
+        attributes: other properties of the graph, by name. Absent ones take the kind's defaults: equal graphs have equal
+            keys.
 
     Shape: input (batch, in_channels, height, width); output `output_shape`.
 
@@ -86,7 +86,7 @@ class OperatorSpec(Record):
         return self
 
     def _check_size(self) -> None:
-        """Refuse what would not fit."""
+        """Raises WorkloadTooLargeError if memory or multiply-adds exceed the limits."""
         n, c, h, w = self.output_shape
         maps = self._inner_channels + c if self._has_weights else c
         activations = n * (self.in_channels * self.height * self.width + maps * h * w)
@@ -98,13 +98,13 @@ class OperatorSpec(Record):
 
     @property
     def macs_bound(self) -> int:
-        """At least as many multiply-adds as it takes, known without its module."""
+        """An upper bound of the multiply-adds, computed without the module."""
         n, _, h, w = self.output_shape
         return n * h * w * (self._weights_bound + _MACS_BESIDE_WEIGHTS * self._widest)
 
     @property
     def _weights_bound(self) -> int:
-        """At least as many weights as it has: two convolutions of the widest maps, whatever the kind."""
+        """An upper bound of the weights: two convolutions of the widest maps."""
         if not self._has_weights:
             return 0
         kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
@@ -112,7 +112,7 @@ class OperatorSpec(Record):
 
     @property
     def _inner_channels(self) -> int:
-        """At least as many channels as the maps between input and output have."""
+        """An upper bound of the channels of maps between input and output."""
         return self.in_channels if kind_info(self.kind).keeps_width_inside else self.out_channels
 
     @property

@@ -1,4 +1,4 @@
-"""How much the engines of one graph differ from build to build, and how much one engine's runs do (docs/measurement.md)."""
+"""Build-to-build variance: how much engines of one graph differ between builds, and between rounds (docs/measurement.md)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Key = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class RebuiltEntry(Record):
-    """One entry of a table that was built several times from scratch. Milliseconds.
+    """One table entry that was built several times from scratch. Times are in milliseconds.
 
     Attributes:
-        key, label: of the operator.
-        value_ms: the table's value, which the fractions below refer to.
+        key, label: key and label of the operator.
+        value_ms: value in the table; the fractions refer to it.
         between_ms: standard deviation between builds, beyond what runs of one build explain.
         within_ms: standard deviation between rounds of one build.
-        builds, rounds, throttled, measured_at: as of `RebuildSpread`, of this entry alone; None for what the spread says.
+        builds, rounds, throttled, measured_at: as in `RebuildSpread`, for this entry; null for the value given there.
     """
 
     key: Key
@@ -52,12 +52,12 @@ class RebuiltEntry(Record):
 
 
 class FailedRebuild(Record):
-    """One entry of a table that could not be built or timed every time.
+    """One table entry of which at least one build could not be built or timed.
 
     Attributes:
-        key, label: of the operator.
-        message: why, for people.
-        measured_at: UTC; None for what the spread says.
+        key, label: key and label of the operator.
+        message: reason of the failure.
+        measured_at: time of the failure in UTC; null for the value in `RebuildSpread`.
     """
 
     key: Key
@@ -67,15 +67,16 @@ class FailedRebuild(Record):
 
 
 class RebuildSpread(Record):
-    """What building a seeded choice of a table's entries several times told.
+    """Build-to-build variance: a random sample of a table's entries was built several times from scratch.
 
     Attributes:
-        builds, rounds: of each entry, or the fewest of any; all builds were live at once and timed round-robin.
-        entries: those that could be built and timed every time.
-        failures: those that could not; None where an earlier release counted them without naming them.
-        failed: how many could not.
-        throttled: whether the device was slow in rounds that count, since there were too few others.
-        measured_at: when that began, of the latest where they were not built together. UTC.
+        builds, rounds: builds of each entry and rounds of each build, the fewest of any entry. All builds of an entry were live
+            at once and timed round-robin.
+        entries: entries of which every build was built and timed.
+        failures: entries of which a build failed; null where an earlier release only counted them.
+        failed: number of failed entries.
+        throttled: whether rounds were used although the device was slow, because there were too few others.
+        measured_at: start of the measurement in UTC; of the latest, where entries were measured at different times.
     """
 
     builds: Several
@@ -93,14 +94,14 @@ class RebuildSpread(Record):
         return self
 
     def known_keys(self, since: datetime | None = None) -> frozenset[str]:
-        """Keys of what was built several times, or could not be, since that instant or ever."""
+        """Keys of the entries that were built several times, or failed, since that time; of all where it is None."""
         outcomes: tuple[RebuiltEntry | FailedRebuild, ...] = (*self.entries, *(self.failures or ()))
         return frozenset(
             outcome.key for outcome in outcomes if since is None or (outcome.measured_at or self.measured_at) >= since
         )
 
     def fractions(self) -> dict[str, float]:
-        """Medians over the entries, and the worst one, as fractions of their values; empty where there is no entry."""
+        """Medians over the entries and the largest value, as fractions of the entries' values; empty without entries."""
         if not self.entries:
             return {}
         between = [entry.between for entry in self.entries]
@@ -122,31 +123,31 @@ class RebuildSpread(Record):
         )
 
 
-def merged(known: RebuildSpread, told: RebuildSpread) -> RebuildSpread:
-    """Both as one: of each operator its latest outcome, be it an entry or a failure; at the same instant that of `told`.
+def merged(known: RebuildSpread, latest: RebuildSpread) -> RebuildSpread:
+    """Both as one: the latest outcome of each operator, an entry or a failure. At equal times the outcome in `latest` is used.
 
-    What the whole says of its builds, its rounds and the device follows from the entries that stay. Failures without a name
-    are forgotten: nobody could tell whether they still are any.
+    Builds, rounds and throttling follow from the entries of the result. Failures that have only been counted are dropped,
+    because later outcomes of the same operators cannot be recognised.
     """
-    latest: dict[str, RebuiltEntry | FailedRebuild] = {}
-    for outcome in sorted((*_outcomes(known), *_outcomes(told)), key=attrgetter("measured_at")):
-        latest[outcome.key] = outcome
-    ordered = sorted(latest.values(), key=attrgetter("label", "key"))
+    outcomes: dict[str, RebuiltEntry | FailedRebuild] = {}
+    for outcome in sorted((*_outcomes(known), *_outcomes(latest)), key=attrgetter("measured_at")):
+        outcomes[outcome.key] = outcome
+    ordered = sorted(outcomes.values(), key=attrgetter("label", "key"))
     entries = tuple(outcome for outcome in ordered if isinstance(outcome, RebuiltEntry))
     failures = tuple(outcome for outcome in ordered if isinstance(outcome, FailedRebuild))
     return RebuildSpread(
-        builds=min((entry.builds for entry in entries if entry.builds), default=told.builds),
-        rounds=min((entry.rounds for entry in entries if entry.rounds), default=told.rounds),
+        builds=min((entry.builds for entry in entries if entry.builds), default=latest.builds),
+        rounds=min((entry.rounds for entry in entries if entry.rounds), default=latest.rounds),
         entries=entries,
         failures=failures,
         failed=len(failures),
         throttled=any(entry.throttled for entry in entries),
-        measured_at=max(known.measured_at, told.measured_at),
+        measured_at=max(known.measured_at, latest.measured_at),
     )
 
 
 def _outcomes(spread: RebuildSpread) -> Iterator[RebuiltEntry | FailedRebuild]:
-    """Entries and failures, each saying by itself what the spread says of all."""
+    """Entries and failures, each with the fields that the spread gives for all."""
     for entry in spread.entries:
         yield _filled(entry, spread, "builds", "rounds", "throttled", "measured_at")
     for failure in spread.failures or ():

@@ -1,6 +1,6 @@
-"""What turns sentinel units into milliseconds: the scale of a target, how well it is known, and what confirms it.
+"""The scale of a target, which converts sentinel units to milliseconds, its uncertainty, and its check.
 
-A visit's times are kept relative to what the sentinel, one fixed engine, took in the same visit. Milliseconds come from the
+A visit's times are stored relative to the time of the sentinel, one fixed engine, in the same visit. Milliseconds come from the
 sentinel's time on a quiet target, which is learned from all visits ever made there (docs/measurement.md).
 """
 
@@ -14,12 +14,12 @@ from models.spec.base import Record, UtcTime
 
 
 class ScalePoint(Record):
-    """What the scale was after one job.
+    """The scale after one job.
 
     Attributes:
-        at: UTC.
-        reference_ms, stderr_ms: one sentinel unit as it was known then, and its standard error.
-        visits, quiet: all visits until then, and those of them that were quiet.
+        at: time in UTC.
+        reference_ms, stderr_ms: estimate of one sentinel unit at that time, and its standard error.
+        visits, quiet: number of visits until then, and how many of them were quiet.
     """
 
     at: UtcTime
@@ -30,14 +30,14 @@ class ScalePoint(Record):
 
 
 class Scale(Record):
-    """The scale of one target, the same for all of its tables.
+    """The scale of one target. All tables of the target share it.
 
     Attributes:
-        reference_ms: what the sentinel takes on the target when nothing disturbs it: one sentinel unit.
-        stderr_ms: standard error of that.
-        visits, quiet: visits that it was learned from, and those of them that were quiet.
-        unsettled: why it is not established yet, one sentence for people; empty where it is.
-        history: how it was learned, oldest first.
+        reference_ms: one sentinel unit: the sentinel's time on the undisturbed target.
+        stderr_ms: standard error of `reference_ms`.
+        visits, quiet: number of visits that the estimate uses, and how many of them were quiet.
+        unsettled: why the scale is not reliable yet; empty where it is.
+        history: earlier estimates, oldest first.
     """
 
     reference_ms: float = Field(gt=0)
@@ -49,7 +49,7 @@ class Scale(Record):
 
     @property
     def settled(self) -> bool:
-        """Whether milliseconds of this scale can be relied on."""
+        """Whether milliseconds on this scale are reliable."""
         return not self.unsettled
 
     @property
@@ -59,24 +59,24 @@ class Scale(Record):
 
 
 class CheckOutcome(StrEnum):
-    """How a plain check came out."""
+    """Result of a plain check."""
 
     AGREES = "agrees"
-    """Both are the same, as far as their uncertainty tells."""
+    """Plain and scaled times agree within their uncertainty."""
     DISAGREES = "disagrees"
-    """They differ by more than their uncertainty."""
+    """Plain and scaled times differ by more than their uncertainty."""
     NOT_QUIET = "not_quiet"
-    """The machine was never quiet enough meanwhile, so that the check says nothing."""
+    """The machine was never quiet enough during the check, so there is no result."""
 
 
 class CheckedWorkload(Record):
-    """One engine of a check. Milliseconds per run.
+    """One engine of a check. Times are in milliseconds per run.
 
     Attributes:
-        label, key: of the workload.
-        plain_ms: by the wall clock, neither normalised nor corrected.
-        scaled_ms: what the table's method gives for the same engine.
-        stderr_ms: standard error of that.
+        label, key: label and key of the workload.
+        plain_ms: time by the wall clock, without normalisation or correction.
+        scaled_ms: time of the same engine by the table's method.
+        stderr_ms: standard error of `scaled_ms`.
     """
 
     label: str
@@ -87,15 +87,15 @@ class CheckedWorkload(Record):
 
 
 class ScaleCheck(Record):
-    """Some engines timed plainly at the end of a job, against what the table says of them.
+    """A check at the end of a job: plain times of some engines against the times by the table's method.
 
     Attributes:
-        at: UTC.
-        outcome: see `CheckOutcome`.
-        ratio: plain over scaled, median over the workloads; None where nothing could be compared.
-        uncertainty: of that ratio, one standard error, as a fraction.
-        workloads: what was compared.
-        message: what came out, one sentence for people.
+        at: time in UTC.
+        outcome: result of the check; see `CheckOutcome`.
+        ratio: plain time over scaled time, median over the workloads; null where nothing could be compared.
+        uncertainty: standard error of the ratio, as a fraction.
+        workloads: the engines that were compared.
+        message: the result in one sentence.
     """
 
     at: UtcTime

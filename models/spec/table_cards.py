@@ -1,4 +1,4 @@
-"""Tables that were measured and published: the name of each, and the card that stands beside its file (lut_data/README.md).
+"""Published tables: their names, and the card beside each file (lut_data/README.md).
 
 nvidia-h200/inductor/SPACE-1024x2048-fp16.parquet    the table
 nvidia-h200/inductor/SPACE-1024x2048-fp16.json       its card
@@ -24,7 +24,7 @@ _OTHERS = re.compile(r"[^a-z0-9._]+")
 
 
 class TableQuality(Record):
-    """How certain a table's values are; medians over its successful entries, None where there are none.
+    """Uncertainty of a table's values: medians over its successful entries, null without any.
 
     Attributes:
         relative_stderr: standard error over value, as a fraction.
@@ -39,14 +39,14 @@ class TableQuality(Record):
 
 
 class TableCard(Record):
-    """What stands beside a published table.
+    """The card of a published table.
 
     Attributes:
         version: of this record.
         name: by which `nas-client --table` finds it.
         label: for people: what was measured, where.
         device_kind: whether the times are a processor's or a GPU's.
-        table_id, info: the table's identity and provenance, without what tells which box it was.
+        table_id, info: the table's identity and provenance, without provenance of the host.
         etag: of its contents (`table_etag`).
         entries, failed, missing: operators with an entry, of these without a value, and those of the space without an entry.
         quality: see `TableQuality`.
@@ -70,7 +70,7 @@ class TableCard(Record):
 
 
 def table_name(info: TableInfo) -> str:
-    """`DEVICE/BACKEND/SPACE-HxW-DTYPE`, then what is unusual: more threads than one, another protocol than `in_context`.
+    """`DEVICE/BACKEND/SPACE-HxW-DTYPE`, then several threads and protocols other than `in_context`.
 
     float32 computed in TF32 is called `tf32`.
     """

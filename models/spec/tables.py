@@ -20,20 +20,20 @@ from models.spec.targets import TargetSpec
 OLD_SCALE = (
     "it was set by the first job of an earlier release, whatever else the machine did then; measure once more on this target"
 )
-"""What is said of tables from before scales were learned."""
+"""Why the scale of an earlier release's table is not reliable."""
 
 
 class TableInfo(Record):
-    """What identifies a table, and where it comes from.
+    """Identity and origin of a table.
 
     Attributes:
-        target, space, protocol, protocol_version: its identity; numbers of different identities are never mixed.
-        scale: what a sentinel unit is worth on the target; None where the protocol has none, or nothing was measured. Part of
-            the table's contents, not of its identity: two tables of one target are on one scale.
-        check: how the latest job's plain check of the values came out; None where there was none.
-        created_at: UTC.
-        provenance: host, serial numbers, source file …: of interest, but not part of the identity.
-        rebuild_spread: how much engines differ from build to build; None where that was not measured. No part of the identity.
+        target, space, protocol, protocol_version: identity of the table. Values of different identities are never mixed.
+        scale: value of one sentinel unit on the target; null where the protocol has none, or nothing was measured. Not part of
+            the identity: all tables of one target share one scale.
+        check: result of the latest job's plain check of the values; null where there was none.
+        created_at: time of creation in UTC.
+        provenance: host, serial numbers, source file and other facts. Not part of the identity.
+        rebuild_spread: build-to-build variance of the engines; null where it was not measured. Not part of the identity.
     """
 
     target: TargetSpec
@@ -52,7 +52,7 @@ class TableInfo(Record):
         """Files of version 2 and earlier have a bare reference."""
         if isinstance(value, dict) and "sentinel_reference_ms" in value:
             reference_ms = value["sentinel_reference_ms"]
-            value = {name: kept for name, kept in value.items() if name != "sentinel_reference_ms"}
+            value = {name: field for name, field in value.items() if name != "sentinel_reference_ms"}
             if reference_ms is not None:
                 value["scale"] = {"reference_ms": reference_ms, "unsettled": OLD_SCALE}
         return value
@@ -62,7 +62,7 @@ class TableInfo(Record):
         return table_id(self.target.id(), self.space.digest(), self.protocol, self.protocol_version)
 
     def require_same(self, other: TableInfo) -> None:
-        """Raises TableMismatchError that says which field differs, unless both name the same table."""
+        """Raises TableMismatchError, which names the differing fields, unless both have the same identity."""
         differences = [f"target {line}" for line in self.target.differences(other.target)]
         differences += [f"space {line}" for line in self.space.differences(other.space)]
         for name in ("protocol", "protocol_version"):
@@ -101,7 +101,7 @@ class Table(Record):
         return {entry.key(): entry for entry in self.entries}
 
     def values_ms(self) -> dict[str, float]:
-        """Operator key to table value, of the successful measurements alone."""
+        """Operator key to table value, only of successful measurements."""
         return {
             key: entry.value_ms
             for key, entry in self.by_key.items()

@@ -1,15 +1,59 @@
-"""Whether numbers can be trusted: one word, and the reasons in numbers."""
+"""Whether numbers can be trusted: the uncertainty of one value, and the verdict on a table with its reasons in numbers."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from math import sqrt
 
 from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName
 from models.spec.scale import CheckOutcome
 from models.spec.tables import Table, TableInfo
+
+PROCESSES_SD = 0.005
+"""Standard deviation between processes beyond what the rounds of one explain, as a fraction of the value: another process has
+its memory elsewhere, and its engines may differ. Measured on processors by `make coverage` (docs/measurement.md)."""
+
+MOST_DEGREES = 5
+"""Degrees of freedom of one standard error, however many rounds it comes from.
+
+The error of a median is itself known less well than a standard deviation: its relative variance over 4, 6, 10, 16 and 40
+normal rounds is that of 2.8, 3.6, 4.2, 4.9 and 7.0 degrees of freedom. And rounds end when the error happens to be small. With
+rounds − 1, at most 5, no budget calls more than 1.01 times as much significant as it should at p ≤ 0.05, for noise of 0.5 to
+15 % between rounds; with rounds − 1 alone it is 1.4 times at p ≤ 0.05 and 8 times at p ≤ 0.0001 (thorough budget).
+"""
+
+
+def degrees(rounds: int) -> int:
+    """Degrees of freedom of a standard error that comes from so many rounds, two at the least."""
+    return max(min(rounds - 1, MOST_DEGREES), 1)
+
+
+def processes_sd(info: TableInfo) -> float:
+    """Standard deviation of values between processes, as a fraction: `PROCESSES_SD`, or the table's build-to-build variance
+    where that is larger.
+    """
+    builds = 0.0 if info.rebuild_spread is None else info.rebuild_spread.fractions().get("between_builds", 0.0)
+    return max(PROCESSES_SD, builds)
+
+
+def value_stderr_ms(entry: Measurement, info: TableInfo) -> float:
+    """Standard error of an entry's value as another process would find it, on any scale of the target.
+
+    It joins, independent of each other: the spread between rounds, of which a 95 % interval is made with Student's t of
+    `degrees`; what processes differ by; and the uncertainty of the scale.
+
+    Raises:
+        ValueError: the entry has no value.
+    """
+    if entry.value_ms is None:
+        raise ValueError(f"{entry.workload.label()} has no value")
+    scale = 0.0 if info.scale is None else info.scale.relative_stderr
+    relative = sqrt(processes_sd(info) ** 2 + scale**2)
+    return sqrt((entry.stderr_ms or 0.0) ** 2 + (relative * entry.value_ms) ** 2)
+
 
 NOISY_STDERR, UNUSABLE_STDERR = 0.03, 0.15
 """Median relative standard error of a table's entries, as fractions."""
@@ -21,19 +65,20 @@ MOST_UNCONVERGED, MOST_CONTAMINATED, MOST_THROTTLED = 0.10, 0.05, 0.05
 """Shares of entries with a flag that a trustworthy table may have."""
 
 UNUSABLE_RATIO = 0.10
-"""How far a plain check may be from the scaled values before nothing can be done with them, as a fraction."""
+"""Largest difference between plain and scaled values, as a fraction, above which the values are unusable."""
 
 
 class TrustLevel(StrEnum):
-    """From best to worst."""
+    """How far values can be trusted, from best to worst."""
 
     TRUSTWORTHY = "trustworthy"
+    """No reason speaks against the values."""
     NOISY = "noisy"
-    """Values scatter more than they should, or some were measured on a disturbed machine."""
+    """Values scatter more than they should, or some were measured on a busy or throttled machine."""
     UNSETTLED = "unsettled"
-    """It is not known yet what milliseconds are on this target, or whether they are right."""
+    """The scale of milliseconds on this target is not reliable yet, or a check contradicts it."""
     UNUSABLE = "unusable"
-    """There are no values, or they are known to be wrong."""
+    """There are no values, or a check shows that they are wrong."""
 
     @property
     def rank(self) -> int:
@@ -46,13 +91,13 @@ class TrustLevel(StrEnum):
 
 
 class Reason(Record):
-    """One thing that speaks against full trust.
+    """One reason against full trust.
 
     Attributes:
-        name: what was looked at: `scale`, `repeatability`, `unconverged` …
-        level: the best verdict that it allows.
-        text: one sentence with the numbers, and the next step where there is one.
-        value, limit: the number and what it may be; fractions, where the text does not say otherwise.
+        name: what was examined: `scale`, `repeatability`, `unconverged` …
+        level: best verdict that the reason allows.
+        text: one sentence with the numbers, and with the next step where there is one.
+        value, limit: measured number and its limit, as fractions unless the text states a unit.
     """
 
     name: str
@@ -63,7 +108,12 @@ class Reason(Record):
 
 
 class Verdict(Record):
-    """The level is the worst that any reason allows; without a reason it is `trustworthy`."""
+    """The verdict on a result: the worst level that any reason allows, or `trustworthy` without a reason.
+
+    Attributes:
+        level: the verdict.
+        reasons: reasons against full trust, the worst first.
+    """
 
     level: TrustLevel
     reasons: tuple[Reason, ...] = ()
@@ -79,19 +129,19 @@ class Verdict(Record):
         return [f"verdict: {self.level.value}", *(f"  {reason.text}" for reason in self.reasons)]
 
 
-def judge_table(table: Table) -> Verdict:
-    """Whether a table's values can be trusted, from what it says of itself."""
+def table_verdict(table: Table) -> Verdict:
+    """Whether a table's values can be trusted, by its scale, its check and its entries."""
     return Verdict.of([*scale_reasons(table.info), *entry_reasons(table.entries)])
 
 
 def scale_reasons(info: TableInfo) -> list[Reason]:
-    """What speaks against a table's milliseconds."""
+    """Reasons against a table's milliseconds."""
     if info.target.options.get("origin") == "imported":
-        text = "the table was imported: nothing is known of how it was measured"
+        text = "the table was imported: nothing is known about how it was measured"
         return [Reason(name="origin", level=TrustLevel.UNSETTLED, text=text)]
     reasons = []
     if info.protocol is ProtocolName.IN_CONTEXT:
-        why = "no visit has told yet what the sentinel takes here" if info.scale is None else info.scale.unsettled
+        why = "no visit has measured the sentinel on this target yet" if info.scale is None else info.scale.unsettled
         if why:
             reasons.append(Reason(name="scale", level=TrustLevel.UNSETTLED, text=f"scale unsettled: {why}"))
     if (check := info.check) is not None and check.outcome is CheckOutcome.DISAGREES:
@@ -102,11 +152,11 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
 
 
 def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list[Reason]:
-    """What speaks against the values of those measurements, and how much of it there is.
+    """Reasons against the values of those measurements.
 
     Args:
         entries: operators or networks; failed ones do not count.
-        what: they are called for people.
+        what: what messages call them.
     """
     good = [entry for entry in entries if entry.value_ms]
     if not good:
@@ -125,9 +175,9 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
     reasons += _median("repeatability", text, spread, NOISY_SPREAD, UNUSABLE_SPREAD)
     again = "; the same command measures them again on a quiet machine"
     for flag, most, text in (
-        (Flag.UNCONVERGED, MOST_UNCONVERGED, "are less certain than the budget asks for"),
+        (Flag.UNCONVERGED, MOST_UNCONVERGED, "did not reach the standard error that the budget requires"),
         (Flag.CONTAMINATED, MOST_CONTAMINATED, "were measured while the machine was busy" + again),
-        (Flag.THROTTLED, MOST_THROTTLED, "were measured on a device whose clock was held down"),
+        (Flag.THROTTLED, MOST_THROTTLED, "were measured on a throttled device"),
     ):
         count = sum(flag in entry.flags for entry in good)
         if count > most * len(good):
@@ -138,7 +188,7 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
 
 
 def _median(name: str, text: str, values: Sequence[float], noisy: float, unusable: float) -> list[Reason]:
-    """A reason where the median of the values is above a limit."""
+    """A reason, if the median of the values is above a limit."""
     if not values or (value := statistics.median(values)) <= noisy:
         return []
     level = TrustLevel.UNUSABLE if value > unusable else TrustLevel.NOISY

@@ -1,4 +1,4 @@
-"""What crosses HTTP. Paths and meanings: docs/reference/http.md; the OpenAPI page of a running service shows examples."""
+"""The documents that cross HTTP. docs/reference/http.md lists paths and meanings; `/docs` of a running service has examples."""
 
 from __future__ import annotations
 
@@ -26,44 +26,51 @@ CSV_MEDIA_TYPE = "text/csv"
 
 
 class JobState(StrEnum):
-    """The life of a job."""
+    """State of a job."""
 
     QUEUED = "queued"
+    """The job waits for its turn."""
     RUNNING = "running"
+    """The job is measuring."""
     DONE = "done"
+    """Every workload has a result. Single workloads may have failed."""
     FAILED = "failed"
+    """The job could not go on; `message` states why."""
     CANCELLED = "cancelled"
+    """A request ended the job. Measurements until then are saved."""
 
     @property
     def final(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job has ended."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class Rebuild(StrEnum):
-    """Whether a job reports how much builds differ (docs/measurement.md)."""
+    """Whether a job measures build-to-build variance (docs/measurement.md)."""
 
     AUTO = "auto"
-    """Where the whole grid is asked for, unless the budget is quick."""
+    """Only for jobs on the entire grid with a budget other than `quick`."""
     ALWAYS = "always"
-    """Whatever is asked for; what is known is reported anew."""
+    """Always. Entries that have a result are measured again."""
     NEVER = "never"
+    """Never."""
 
 
 _EARLIER_REBUILD = {None: Rebuild.AUTO, True: Rebuild.ALWAYS, False: Rebuild.NEVER}
-"""What requests of earlier databases say."""
+"""Values of requests in databases of earlier releases."""
 
 
 class JobCreate(Record):
-    """A request to measure: the whole grid of `space`, or the listed workloads in that space's table.
+    """A request to measure the grid of a search space, or a list of workloads. The results go into the space's table.
 
     Attributes:
-        space: whose table the results belong to; parameters left out take the space's defaults.
-        workloads: operators and architectures; None for the space's whole grid.
-        protocol, budget: how, and how long.
-        remeasure: measure again what the table already holds.
-        rebuild: whether 5 % of the operators asked for are built three times from scratch at the end, to report how much builds
-            differ.
+        space: search space whose table receives the results. Absent parameters take the space's defaults.
+        workloads: operators and architectures to measure; null for the entire grid of the space.
+        protocol: how times are taken.
+        budget: how much time to spend.
+        remeasure: whether workloads that have an entry are measured again.
+        rebuild: whether the job ends with measuring build-to-build variance: 5 % of the requested operators are built three
+            times from scratch.
     """
 
     space: SpaceSpec
@@ -80,7 +87,13 @@ class JobCreate(Record):
 
 
 class JobCounts(Record):
-    """Workloads of a job. `reused` were in the table before; `measured` and `failed` are this job's."""
+    """Numbers of workloads of a job.
+
+    Attributes:
+        total: all workloads of the job.
+        reused: workloads whose entry was in the table before.
+        measured, failed: workloads that this job has measured, and that failed.
+    """
 
     total: int = Field(ge=0)
     reused: int = Field(default=0, ge=0)
@@ -95,18 +108,25 @@ class JobCounts(Record):
 
     @property
     def finished(self) -> int:
-        """How many need no further work."""
+        """Number of workloads that need no further work."""
         return self.reused + self.measured + self.failed
 
 
 class JobPublic(Record):
-    """A job as it stands.
+    """The present state of a job.
 
     Attributes:
-        phase: what it is doing, for people: `building`, `round 3 of at most 6` …
-        fraction: share of the expected work that is done, 0 to 1. eta_s: seconds left, once known.
-        message: why it failed; empty otherwise.
-        verdict: on its table when it ended; None before.
+        id: id of the job.
+        state: state of the job.
+        table_id: id of the table that receives the results.
+        request: the request, with the space's defaults filled in.
+        counts: numbers of workloads.
+        phase: current phase in words: `building`, `round 3 of at most 6` …
+        fraction: share of the expected work that is done, 0 to 1.
+        eta_s: estimated seconds until the end; null while unknown.
+        message: reason of a failure; empty otherwise.
+        created_at, started_at, finished_at: times in UTC; null for what has not happened yet.
+        verdict: verdict on the table at the end of the job; null before.
     """
 
     id: str
@@ -125,7 +145,15 @@ class JobPublic(Record):
 
 
 class TablePublic(Record):
-    """A table in a list. `verdict` is None where no job on it has ended yet."""
+    """A table in a list.
+
+    Attributes:
+        id: id of the table.
+        info: identity and origin of the table.
+        entries, failed: number of entries, and how many of them have no value.
+        etag: tag of the table's contents. Equal contents have equal tags.
+        verdict: verdict on the table; null where no job on it has ended yet.
+    """
 
     id: str
     info: TableInfo
@@ -136,21 +164,38 @@ class TablePublic(Record):
 
 
 class LookupRequest(Record):
-    """Measurements wanted, of one table."""
+    """A request for measurements from one table.
+
+    Attributes:
+        table_id: id of the table.
+        workloads: operators and architectures to look up.
+    """
 
     table_id: str
     workloads: Annotated[tuple[Workload, ...], Field(min_length=1, max_length=limits.MAX_WORKLOADS_PER_LOOKUP)]
 
 
 class LookupResponse(Record):
-    """One result per workload asked for, in order; None is a miss."""
+    """The measurements that were looked up.
+
+    Attributes:
+        table_id: id of the table.
+        results: one result per requested workload, in order; null where the table has no entry.
+    """
 
     table_id: str
     results: tuple[Measurement | None, ...]
 
 
 class TargetPublic(Record):
-    """What this service measures on."""
+    """The target that this service measures on.
+
+    Attributes:
+        id: id of the target.
+        target: device, runtime and options.
+        api_version: version of the HTTP interface.
+        service_version: release of the service.
+    """
 
     id: str
     target: TargetSpec
@@ -159,7 +204,13 @@ class TargetPublic(Record):
 
 
 class SpacePublic(Record):
-    """A search space this service can build, with its defaults."""
+    """A search space that this service can build.
+
+    Attributes:
+        name: name of the search space.
+        defaults: the space with its default parameters.
+        description: one line about the space.
+    """
 
     name: str
     defaults: SpaceSpec
@@ -167,7 +218,14 @@ class SpacePublic(Record):
 
 
 class HealthPublic(Record):
-    """`/healthz` and `/readyz`: `checks` names what was looked at, and what is wrong with it, or `ok`."""
+    """The answer of `/healthz` and `/readyz`.
+
+    Attributes:
+        status: `ok`, or a word for the state.
+        api_version: version of the HTTP interface.
+        service_version: release of the service.
+        checks: name of each check to its result: `ok`, or what is wrong.
+    """
 
     status: str
     api_version: int = API_VERSION
@@ -176,7 +234,14 @@ class HealthPublic(Record):
 
 
 class ErrorDetail(Record):
-    """One error; `hint` is the next step."""
+    """One error.
+
+    Attributes:
+        code: code of the error.
+        message: what is wrong.
+        hint: what to do next; may be empty.
+        request_id: id of the request, as in the service's log.
+    """
 
     code: ErrorCode
     message: str
@@ -185,6 +250,10 @@ class ErrorDetail(Record):
 
 
 class ErrorBody(Record):
-    """The one shape of every error response."""
+    """The body of every error response.
+
+    Attributes:
+        error: the error.
+    """
 
     error: ErrorDetail

@@ -1,16 +1,60 @@
-"""What a supernet is to whoever trains it."""
+"""What a supernet is: the mixture that one forward pass computes, the predictions, and the abstract class."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.networks.structure import Edge, LatencyGraph
+from models.supernets.mixed_operators import MixedOperator
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Weights of operators and of downsampling, and one width for each map. Rows are those of a `LatencyGraph`.
+
+    Nothing here belongs to the supernet: teacher and student, or the widths of successive passes, are different mixtures over
+    the same weights.
+
+    Attributes:
+        alpha: probabilities of operators; shape (rows, choices).
+        beta: probabilities of where a map comes from; shape (rows, choices).
+        widths: index of each γ row's width; the only one that is computed.
+        scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
+            trained.
+    """
+
+    alpha: Tensor
+    beta: Tensor
+    widths: tuple[int, ...]
+    scores: Tensor | None = None
+
+    @classmethod
+    def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Self:
+        """With widths as one sample: `gamma` has one 1 per row, and gradients of its own (straight-through).
+
+        Shape: each (rows, choices). Source: FasterSeg, Appendix C.
+        """
+        chosen = gamma.argmax(dim=-1)
+        return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1))
+
+    def channels(self, graph: LatencyGraph, node: int) -> int:
+        """Channels of that map."""
+        channels, row = graph.nodes[node].channels, graph.nodes[node].width_row
+        return channels[0] if row is None else channels[self.widths[row]]
+
+    def operator_weights(self, graph: LatencyGraph, edge: Edge) -> Tensor:
+        """Factor of each choice of an edge, downsampling and the destination's score included. Shape: (choices,)."""
+        weights = self.alpha[edge.operator_row]
+        if edge.selection is not None:
+            weights = weights * self.beta[edge.selection]
+        row = graph.nodes[edge.destination].width_row
+        return weights if self.scores is None or row is None else weights * self.scores[row]
+
 
 Combination = tuple[int, ...]
 """Which branches a prediction is made from, by the downsample rates at which they end, ascending."""
@@ -22,7 +66,7 @@ class Predictions:
 
     Attributes:
         combined: by the branches that they come from.
-        auxiliary: straight from the end of one branch, by its downsample rate; for training alone.
+        auxiliary: straight from the end of one branch, by its downsample rate; only for training.
     """
 
     combined: Mapping[Combination, Tensor]
@@ -52,7 +96,7 @@ class Supernet(nn.Module, ABC):
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
-        """Predicts, computing what the asked combinations need and nothing else.
+        """Predicts, and computes only what the requested combinations need.
 
         Args:
             images: shape (N, 3, H, W); any size that the space's downsampling divides, not only the one it is profiled at.
@@ -66,7 +110,7 @@ class Supernet(nn.Module, ABC):
     def compile_operators(self, **options: Any) -> None:
         """Compiles every mixed operator in place, on its first use.
 
-        Operators rather than the whole: a pass has any of countless combinations of widths, an operator one of a few. Channels
+        Operators, not the network: a pass has one of countless combinations of widths, an operator one of few. Channels
         are symbolic, so that widths and operators share graphs, and a training run soon compiles nothing more.
 
         Args:

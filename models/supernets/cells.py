@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.networks.mixed_graph import Edge, LatencyGraph
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.networks.structure import Edge, LatencyGraph
+from models.supernets.base import Mixture
+from models.supernets.mixed_operators import MixedOperator
 
 ENTRY = 0
 """The node that the stem's map enters."""
@@ -18,7 +18,7 @@ ENTRY = 0
 class Cells(nn.Module):
     """One mixed operator per edge of a graph, over superkernels that serve every role.
 
-    Roles differ in the channels of their maps alone, such as a teacher whose stem and head are wider.
+    Roles differ only in the channels of their maps, such as a teacher whose stem and head are wider.
 
     Args:
         graphs: each role's; nodes and edges are those of the others.

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.operators.convolution import ConvBnRelu
-from models.operators.registry import build_operator
+from models.operators.layers import ConvBnRelu, build_operator
 from models.spec.operators import OperatorSpec
 from models.supernets.base import Combination
-from models.supernets.operators import SuperOperator
+from models.supernets.mixed_operators import SuperOperator
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, as joins of fixed networks do; a map of that size stays what it is."""
+    """Bilinear resizing with aligned corners, as in joins of fixed networks. A map of that size is returned unchanged."""
     if (x.shape[2], x.shape[3]) == size:
         return x
     return functional.interpolate(x, size, mode="bilinear", align_corners=True)
@@ -44,10 +43,10 @@ class WayBack(nn.Module):
         self.reduce = nn.ModuleDict()
         self.refine = nn.ModuleDict()
         for scale in self.scales:
-            kept = channels[scale]
-            self.reduce[str(scale)] = ConvBnRelu(channels[2 * scale], kept, kernel=1)
-            spec = OperatorSpec(kind="conv3x3", in_channels=kept, out_channels=kept, height=1, width=1)
-            self.refine[str(scale)] = SuperOperator(spec, [kept + width for width in skipped[scale]], [kept])
+            narrow = channels[scale]
+            self.reduce[str(scale)] = ConvBnRelu(channels[2 * scale], narrow, kernel=1)
+            spec = OperatorSpec(kind="conv3x3", in_channels=narrow, out_channels=narrow, height=1, width=1)
+            self.refine[str(scale)] = SuperOperator(spec, [narrow + width for width in skipped[scale]], [narrow])
         self.channels = dict(channels)
 
     def forward(self, x: Tensor, last_maps: Mapping[int, Tensor]) -> Tensor:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.mixed_graph import LatencyGraph
-from models.operators.registry import build_operator
+from models.networks.structure import LatencyGraph
+from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError
-from models.supernets.base import Combination, Predictions, Supernet
+from models.supernets.base import Combination, Mixture, Predictions, Supernet
 from models.supernets.cells import ENTRY, Cells, edge_probabilities
 from models.supernets.head import Head, resize
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.supernets.mixed_operators import MixedOperator
 
 
 class MultiResolutionSupernet(Supernet):
@@ -47,9 +46,9 @@ class MultiResolutionSupernet(Supernet):
         self.scales = tuple(scales)
         self.combinations = tuple(chosen for count in sorted(branches) for chosen in subsets(self.scales, count))
         self.graphs = dict(graphs)
-        self.places = places(self.graphs[self.roles[0]], self.scales)
+        self.positions = positions(self.graphs[self.roles[0]], self.scales)
         outputs = self.graphs[self.roles[0]].outputs or ()
-        self.ends = {self.places[node][1]: node for node in outputs}
+        self.ends = {self.positions[node][1]: node for node in outputs}
         self.stems = nn.ModuleDict(
             {role: nn.Sequential(*map(build_operator, graph.fixed)) for role, graph in self.graphs.items()}
         )
@@ -66,7 +65,7 @@ class MultiResolutionSupernet(Supernet):
 
     def _leaving(self, graph: LatencyGraph) -> dict[int, int]:
         """The edges that leave a scale, with the scale."""
-        scales = {node: scale for node, (_, scale) in self.places.items()}
+        scales = {node: scale for node, (_, scale) in self.positions.items()}
         return {i: scales[e.source] for i, e in enumerate(graph.edges) if scales[e.source] != scales[e.destination]}
 
     def forward(
@@ -97,13 +96,13 @@ class MultiResolutionSupernet(Supernet):
         )
 
     def cell(self, layer: int, scale: int, stride: int) -> MixedOperator:
-        """The mixed operator that leaves that place with that stride.
+        """The mixed operator that leaves that position with that stride.
 
         Raises:
             InvalidSpecError: there is none.
         """
         for edge, mixed in zip(self.graphs[self.roles[0]].edges, self.cells.mixed, strict=True):
-            if self.places[edge.source] == (layer, scale) and self.places[edge.destination][1] == scale * stride:
+            if self.positions[edge.source] == (layer, scale) and self.positions[edge.destination][1] == scale * stride:
                 assert isinstance(mixed, MixedOperator)
                 return mixed
         raise InvalidSpecError(f"no cell at layer {layer} and scale {scale} has stride {stride}")
@@ -131,7 +130,7 @@ def _blend(weighted: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return reduce(torch.add, filled)
 
 
-def places(graph: LatencyGraph, scales: Sequence[int]) -> dict[int, tuple[int, int]]:
+def positions(graph: LatencyGraph, scales: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Layer and scale of every node.
 
     Raises:

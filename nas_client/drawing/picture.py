@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
-from models.networks.plan import JoinStep, OperatorStep
+from models.networks.structure import JoinStep, OperatorStep
 from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.placement import Connection, Place, Placement, place
 from nas_client.plotting import GRID, INK, MUTED, PAPER, STYLE

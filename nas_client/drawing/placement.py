@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from models.networks.plan import INPUT, JoinStep, OperatorStep, Step
+from models.networks.structure import INPUT, JoinStep, OperatorStep, Step
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.errors import ParameterError

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from models.spaces.base import SearchSpace
-from models.supernets.base import Combination, Supernet
-from models.supernets.mixture import Mixture
+from models.supernets.base import Combination, Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel

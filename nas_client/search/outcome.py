@@ -11,8 +11,7 @@ import torch
 
 from models.networks.module import network_costs
 from models.operators.costs import Costs
-from models.spaces.base import SearchSpace
-from models.spaces.probabilities import Probabilities
+from models.spaces.base import Probabilities, SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record

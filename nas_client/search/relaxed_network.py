@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.spaces.base import ParameterShapes
-from models.supernets.mixture import Mixture
+from models.supernets.base import Mixture
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Choices, Gumbel
 

@@ -11,7 +11,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, MissingEntryError
-from models.spec.table_files.etag import table_etag
+from models.spec.table_files.table_io import table_etag
 from nas_client.data.base import CheckProgress, SegmentationDataset
 from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import evaluation_batches, split_halves, training_batches

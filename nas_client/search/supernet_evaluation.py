@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from models.supernets.base import Combination
-from models.supernets.mixture import Mixture
+from models.supernets.base import Combination, Mixture
 from nas_client.data.transforms import Batch
 from nas_client.runs.processes import Processes
 from nas_client.search.updates import SegmentationPass

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from models.supernets.base import Combination, Predictions, Supernet
-from models.supernets.mixture import Mixture
+from models.supernets.base import Combination, Mixture, Predictions, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel

@@ -9,7 +9,7 @@ import onnx
 import torch
 
 from models.export.onnx_graph import to_onnx
-from models.operators.weights import random_input
+from models.operators.seeded_weights import random_input
 from models.spec.architectures import InputSize
 from models.spec.base import Record
 from models.spec.operators import Dtype

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.module import Network, build_network, map_shapes
-from models.networks.plan import NetworkPlan, OperatorStep
-from models.operators.resize import Resize
+from models.networks.structure import NetworkPlan, OperatorStep
+from models.operators.layers import Resize
 from models.spaces.registry import plan_at
 from models.spec.architectures import ArchitectureSpec, InputSize
 from models.supernets.head import build_classifier, resize

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 import onnxruntime
 
-from models.export.version import EXPORTER_VERSION, OPSET
+from models.spec.graphs import EXPORTER_VERSION, OPSET
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.backend_options import BackendOptions

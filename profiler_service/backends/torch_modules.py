@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from models.export.folding import foldable, folded
-from models.networks.workloads import build_module
+from models.export.emitters import foldable, folded
+from models.networks.module import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest

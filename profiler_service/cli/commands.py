@@ -1,27 +1,29 @@
-"""All subcommands of `profiler-service`: one module each, put together here."""
+"""All subcommands of `profiler-service`, put together; `serve`, which is short, is here itself."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from models.terminal import Json
 from profiler_service.cli import (
     diff,
-    doctor,
     entries,
     exchange,
-    gpu_check,
     import_fasterseg,
     lint,
+    machine_checks,
     profile,
-    publish,
-    samples,
-    serve,
     table1,
 )
+from profiler_service.cli.arguments import Backend, Core, Database, Threads
+from profiler_service.cli.runtime import measuring_settings
 
 app = typer.Typer(
     name="profiler-service",
-    help="Measure the operators of a search space on this machine, and serve the tables.",
+    help="Measure the operators of a search space on this machine and serve the tables.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,24 +32,45 @@ app = typer.Typer(
 
 @app.callback()
 def _quieten() -> None:
-    # Before any command runs, but not for the list of commands. A docstring would take the place of the help above.
+    # Runs before any command, but not for the list of commands. A docstring would replace the help above.
     from profiler_service.logs import configure_logs
 
     configure_logs("warning")
 
 
-app.command("serve")(serve.serve)
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="TCP port; 0 chooses a free one.", show_default="8731")
+    ] = None,
+    database: Database = None,
+    backend: Backend = None,
+    threads: Threads = None,
+    core: Core = None,
+    url_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the address to this file while the service answers.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serve tables and jobs over HTTP. With --json, print the address once the service answers."""
+    from profiler_service.cli.serving import run_service
+
+    settings = measuring_settings(host=host, port=port, database=database, backend=backend, threads=threads, core=core)
+    run_service(settings, url_file=url_file, as_json=json)
+
+
+app.command("serve")(serve)
 app.command("profile")(profile.profile)
 app.command("tables")(exchange.tables)
 app.command("entries")(entries.entries)
-app.command("samples")(samples.samples)
+app.command("samples")(entries.samples)
 app.command("export")(exchange.export)
-app.command("export-samples")(samples.export_samples)
+app.command("export-samples")(entries.export_samples)
 app.command("import")(exchange.import_table)
-app.command("publish")(publish.publish)
+app.command("publish")(exchange.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
-app.command("doctor")(doctor.doctor)
-app.command("gpu-check")(gpu_check.gpu_check)
+app.command("doctor")(machine_checks.doctor)
+app.command("gpu-check")(machine_checks.gpu_check)
 import_fasterseg.add_commands(app)
 table1.add_commands(app)

@@ -1,4 +1,4 @@
-"""`tables`, `export`, `import`: what the database holds, and how it gets out of one and into another."""
+"""`tables`, `export`, `import`, `publish`: tables of the database, and how they leave and enter it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from rich.table import Table as Grid
 from models.spaces.coverage import coverage
 from models.spaces.registry import space_label
 from models.spec.errors import InvalidSpecError
+from models.spec.table_cards import TableCard
 from models.spec.table_files import TableFormat, read_table, to_bytes, write_table
 from models.spec.tables import Table
+from models.spec.verdicts import TrustLevel
 from models.spec.wire import TablePublic
 from models.terminal import Json, emit, people
-from profiler_service.cli.options import Database
+from profiler_service.cli.arguments import Database
 from profiler_service.cli.runtime import load_settings, open_existing_store, open_store
+from profiler_service.publishing import card_of, incomplete, publishable, read_validation, require_complete, require_trustworthy
+from profiler_service.publishing import publish as write_published
 
 BINARY_FORMATS = frozenset({TableFormat.PARQUET, TableFormat.ARROW, TableFormat.NPY})
 
@@ -34,11 +38,13 @@ def tables(database: Database = None, json: Json = False) -> None:
 
 
 def export(
-    table: Annotated[str, typer.Option(metavar="ID", help="As `tables` lists it.")],
-    format: Annotated[TableFormat, typer.Option(help="Form of the file.")],  # noqa: A002 - the option's name
+    table: Annotated[str, typer.Option(metavar="ID", help="Id of a table; `tables` lists them.")],
+    format: Annotated[TableFormat, typer.Option(help="Format of the file.")],  # noqa: A002 - the option's name
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="F", help="File to write.", show_default="stdout; with --json, ID.FORMAT here"),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write.", show_default="stdout; with --json, ID.FORMAT here"
+        ),
     ] = None,
     database: Database = None,
     json: Json = False,
@@ -57,16 +63,16 @@ def export(
 
 
 def import_table(
-    file: Annotated[Path, typer.Argument(metavar="F", help="A table in any export format.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Table file in any export format.")],
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Add a table from a file. Its target stays the one it was measured on."""
+    """Add a table from a file to the database. The table keeps its target."""
     save(read_table(file), database, as_json=json)
 
 
 def save(table: Table, database: Path | None, *, as_json: bool) -> None:
-    """Put a table into the database and say which one it became."""
+    """Add a table to the database and print its id."""
     settings = load_settings(database=database)
     with open_store(settings) as store:
         table_id = store.import_table(table)
@@ -79,7 +85,7 @@ def save(table: Table, database: Path | None, *, as_json: bool) -> None:
 def _write_stdout(table: Table, table_format: TableFormat) -> None:
     if table_format in BINARY_FORMATS and sys.stdout.isatty():
         raise InvalidSpecError(
-            f"{table_format.value} is binary, which a terminal cannot show", hint="Name a file with -o, or use a pipe."
+            f"{table_format.value} is binary, which a terminal cannot show", hint="Give a file with -o, or use a pipe."
         )
     sys.stdout.buffer.write(to_bytes(table, table_format))
     sys.stdout.buffer.flush()
@@ -107,7 +113,50 @@ def _list(console: Console, found: Sequence[TablePublic]) -> None:
             info.protocol.value,
             entries,
             str(table.failed),
-            "not judged yet" if table.verdict is None else table.verdict.level.value,
+            "none yet" if table.verdict is None else table.verdict.level.value,
             "partial" if covered.partial else "",
         )
     console.print(grid)
+
+
+def publish(
+    table: Annotated[str, typer.Option(metavar="ID", help="Id of a table; `tables` lists them.")],
+    directory: Annotated[Path, typer.Option(metavar="DIR", help="Folder of published tables.")] = Path("lut_data"),
+    validation: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Report of `nas-client validate -o` on this table.")
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace a published table of that name, even if it has another target or more values."),
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Publish a table that lacks values for operators of its space.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish a table whose verdict is not `trustworthy`.")] = False,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Publish a table: write a Parquet file and a card with provenance and validation to a folder, under the table's name."""
+    settings = load_settings(database=database)
+    with open_existing_store(settings) as store:
+        publishable_table = publishable(store.table(table))
+    card = card_of(publishable_table, None if validation is None else read_validation(validation, table))
+    if not allow_missing:
+        require_complete(card)
+    if not force:
+        require_trustworthy(card)
+    card, paths = write_published(publishable_table, card, directory, replace=replace)
+    document = {"name": card.name, "paths": [str(path) for path in paths], "card": card.model_dump(mode="json")}
+    emit(document, as_json=json, text=lambda console: _show_published(console, card, paths))
+
+
+def _show_published(console: Console, card: TableCard, paths: tuple[Path, Path]) -> None:
+    console.print(f"{card.name}: {card.entries} entries of {card.label}", markup=False)
+    if lacks := incomplete(card):
+        console.print(f"incomplete: {lacks}", style="yellow")
+    if card.verdict is not None and card.verdict.level is not TrustLevel.TRUSTWORTHY:
+        console.print("\n".join(card.verdict.lines()), style="yellow", markup=False)
+    if card.validation is None:
+        console.print("published without a validation; --validation takes a report of `nas-client validate -o`", style="yellow")
+    for path in paths:
+        console.print(f"written to {path}", markup=False)

@@ -16,8 +16,8 @@ from models.spec.measurements import PROTOCOL_VERSIONS, Flag, Measurement
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.terminal import Json
+from profiler_service.cli.arguments import Database
 from profiler_service.cli.exchange import save
-from profiler_service.cli.options import Database
 
 _VERSIONED = re.compile(r"(?P<name>.*\S)\s+(?P<version>v?\d\S*)")
 
@@ -30,9 +30,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def _command(reader: type[PublishedReader]) -> Callable[..., None]:
     def import_published(
-        file: Annotated[Path, typer.Argument(metavar="F", help="The published file.")],
-        device: Annotated[str, typer.Option(help='What it was measured on, "GTX 1080 Ti".')],
-        runtime: Annotated[str, typer.Option(help='What ran it, with its version: "TensorRT 5.1.5".')],
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file.")],
+        device: Annotated[str, typer.Option(help='Device of the measurement, such as "GTX 1080 Ti".')],
+        runtime: Annotated[str, typer.Option(help='Runtime with its version, such as "TensorRT 5.1.5".')],
         database: Database = None,
         json: Json = False,
     ) -> None:
@@ -43,14 +43,14 @@ def _command(reader: type[PublishedReader]) -> Callable[..., None]:
 
 
 def imported_table(published: PublishedTable, *, device: str, runtime: str, source: str) -> Table:
-    """Somebody else's numbers as a table of ours.
+    """Published values as a table.
 
-    Its target is the device and runtime as its owner names them, marked as imported: it never equals one of this service's
-    own, so that the numbers cannot be mixed.
+    The target has the device and runtime as given and is marked as imported. It never equals a target of this service, so the
+    values are never mixed with measured ones.
 
     Args:
-        published: what the file holds.
-        device: as its owner names it.
+        published: contents of the file.
+        device: name of the device.
         runtime: name and version; `TensorRT 5.1.5` makes backend `TensorRT` with that version.
         source: the file's name, for the provenance.
 

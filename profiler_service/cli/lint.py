@@ -1,4 +1,4 @@
-"""`lint`: what looks wrong in a table by itself."""
+"""`lint`: suspicious entries of one table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.spec.errors import ExitCode
-from models.terminal import Json, emit, people, print_whole
-from profiler_service.cli.options import Database, Fdr
+from models.terminal import Json, emit, people, print_unwrapped
+from profiler_service.cli.arguments import Database, Fdr, TableName, is_file, load_table, parse_fraction, parse_rate
 from profiler_service.cli.runtime import load_settings, open_existing_store
-from profiler_service.cli.sources import TableName, is_file, load_table, parse_fraction, parse_rate
 
 if TYPE_CHECKING:
     from profiler_service.linting import Inversion, LintReport
@@ -24,7 +23,7 @@ ENTRIES_SHOWN = 5
 
 
 class FailOn(StrEnum):
-    """What ends the command with an exit code of its own."""
+    """Findings that end the command with exit code 7."""
 
     INVERSIONS = "inversions"
 
@@ -34,12 +33,12 @@ def lint(
     database: Database = None,
     fdr: Fdr = "0.05",
     plain: Annotated[
-        str, typer.Option(metavar="SHARE", help="Tell of entries whose plain value is further from the normalised one.")
+        str, typer.Option(metavar="SHARE", help="Report entries whose plain and normalised values differ by more than this.")
     ] = "20%",
-    fail_on: Annotated[FailOn | None, typer.Option(help="End with exit code 7 where there are any.")] = None,
+    fail_on: Annotated[FailOn | None, typer.Option(help="End with exit code 7 if there are inversions.")] = None,
     json: Json = False,
 ) -> None:
-    """Look for what is wrong in a table: values that fall where the operator grows, flags, failures, an unsettled scale."""
+    """Find suspicious entries in a table: larger operators that take less time, flags, failures, an unreliable scale."""
     from profiler_service.linting import lint as lint_table
     from profiler_service.raw_data import rounds_of
 
@@ -56,9 +55,9 @@ def lint(
 
 
 def _gate(report: LintReport) -> None:
-    """End the command where the table has inversions, or where nobody can tell whether it has."""
-    if report.pairs and not report.told:
-        people().print("--fail-on cannot be decided, since significance cannot be told of any entry", style="bold red")
+    """End the command if the table has inversions, or if no pair can be tested."""
+    if report.pairs and not report.tested:
+        people().print("--fail-on cannot be decided: no entry can be tested for significance", style="bold red")
         raise typer.Exit(int(ExitCode.BAD_INPUT))
     if report.inversions:
         people().print(f"--fail-on inversions: {len(report.inversions)} found", style="bold red")
@@ -69,7 +68,7 @@ def _show(console: Console, report: LintReport) -> None:
     console.print(f"table {report.table_id}, {report.entries} entries")
     console.print(_inversions_line(report))
     if report.inversions:
-        print_whole(console, _grid(report.inversions))
+        print_unwrapped(console, _grid(report.inversions))
     for finding in report.findings:
         console.print(f"{finding.name}: {finding.text}", markup=False)
         for entry in finding.entries[:ENTRIES_SHOWN]:
@@ -77,32 +76,32 @@ def _show(console: Console, report: LintReport) -> None:
         if len(finding.entries) > ENTRIES_SHOWN:
             console.print(f"  … and {len(finding.entries) - ENTRIES_SHOWN} more; --json lists them all")
     if not report.inversions and not report.findings:
-        console.print("nothing else looks wrong")
+        console.print("no other findings")
 
 
 def _inversions_line(report: LintReport) -> str:
     if not report.pairs:
-        return "inversions: no two operators differ in one size alone"
-    if not report.told:
+        return "inversions: no two operators differ in only one size"
+    if not report.tested:
         return (
-            f"inversions: cannot be told for {report.pairs} pairs: "
-            "an entry needs a standard error and at least two rounds, and none has them"
+            f"inversions: none of {report.pairs} pairs can be tested: "
+            "a test needs a standard error and at least two rounds for both entries"
         )
     parts = [
-        f"inversions: {len(report.inversions)} of {report.told} pairs of which the larger operator takes less time, "
+        f"inversions: in {len(report.inversions)} of {report.tested} pairs the larger operator takes less time, "
         f"at a false-discovery rate of {report.fdr:g}"
     ]
     if any(inversion.repeats is None for inversion in report.inversions):
-        parts.append("where no rounds are stored, as in files, it cannot be told whether they repeat")
+        parts.append("files hold no rounds, so it is unknown whether the inversions repeat")
     if report.not_repeated:
-        parts.append(f"{report.not_repeated} more are left out, since most rounds do not show them")
+        parts.append(f"{report.not_repeated} more are left out, because most rounds do not show them")
     return "; ".join(parts)
 
 
 def _grid(inversions: Sequence[Inversion]) -> Grid:
     grid = Grid("smaller", "ms", "larger", "ms", "falls", "grows", "in rounds", box=None, pad_edge=False)
     for one in inversions:
-        rounds = "cannot be told" if one.repeats is None else f"{one.rounds_falling} of {one.rounds}"
+        rounds = "unknown" if one.repeats is None else f"{one.rounds_falling} of {one.rounds}"
         grid.add_row(
             one.smaller,
             f"{one.smaller_ms:.4f}",

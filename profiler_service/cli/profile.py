@@ -1,4 +1,4 @@
-"""`profile`: measure a search space, or its whole grid, in this process; no server needed."""
+"""`profile`: measure a search space, or part of it, in this process, without a server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table
-from models.spec.verdicts import TrustLevel, Verdict, judge_table
+from models.spec.verdicts import TrustLevel, Verdict, table_verdict
 from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size
 from profiler_service import selection
-from profiler_service.cli.measuring import failure_document, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, RebuildOption, Remeasure, Threads, WaitForQuiet
-from profiler_service.cli.quiet import Start
+from profiler_service.cli.arguments import (
+    Backend,
+    BudgetOption,
+    Core,
+    Database,
+    RebuildOption,
+    Remeasure,
+    Threads,
+    WaitForQuiet,
+)
+from profiler_service.cli.local_jobs import Start, failure_document, measure, require_done
 from profiler_service.cli.runtime import measuring_settings
 
 if TYPE_CHECKING:
@@ -33,27 +41,32 @@ FAILURES_SHOWN = 10
 
 
 def profile(
-    space: Annotated[str, typer.Option(metavar="NAME", help="Search space whose operators are measured.")],
-    input_size: Annotated[str, typer.Option(metavar="HxW", help="Input of its networks, 128x256.")],
+    space: Annotated[str, typer.Option(metavar="NAME", help="Search space to measure.")],
+    input_size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the input images, such as 128x256.")],
     backend: Backend = None,
     database: Database = None,
     budget: BudgetOption = Budget.NORMAL,
     protocol: Annotated[ProtocolName, typer.Option(help="How times are taken.")] = ProtocolName.IN_CONTEXT,
-    classes: Annotated[int, typer.Option(help="Classes that the networks tell apart.")] = 19,
+    classes: Annotated[int, typer.Option(help="Number of classes that the networks predict.")] = 19,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     batch: Annotated[int, typer.Option(help="Images per run.")] = 1,
     parameter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, layers=8; repeatable.")
+        list[str] | None, typer.Option(metavar="NAME=N,…", help="Parameter of the space, such as layers=8. Repeatable.")
     ] = None,
     threads: Threads = None,
     core: Core = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only so many operators, drawn by --seed.", show_default="all")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Measure only N random operators, chosen by --seed.", show_default="all"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the sample; the same seed draws the same operators.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample. The same seed chooses the same operators.")] = 0,
     share: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Only one of N equal shares, which together are all: 2/4.", show_default="all"),
+        typer.Option(
+            metavar="I/N",
+            help="Measure only part I of N equal parts, such as 2/4. All parts together are the grid.",
+            show_default="all",
+        ),
     ] = None,
     remeasure: Remeasure = False,
     rebuild: RebuildOption = Rebuild.AUTO,
@@ -61,9 +74,9 @@ def profile(
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Measure the operators of a search space on this machine. What the table holds already is not measured again."""
+    """Measure the operators of a search space on this machine. Entries that the table already has are not measured again."""
     if sample is not None and share is not None:
-        raise typer.BadParameter("--sample and --share both choose operators; give one of the two")
+        raise typer.BadParameter("--sample and --share both choose operators; give only one of them")
     settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
     spec = SpaceSpec.parse(
         {
@@ -75,10 +88,10 @@ def profile(
             "parameters": dict(map(parse_parameter, parameter or ())),
         }
     )
-    settled = create_space(spec)  # a space that cannot be is refused before any process is started
+    resolved = create_space(spec)  # an invalid space is refused before any process is started
     request = JobCreate(
         space=spec,
-        workloads=_selected(settled, sample, seed, share),
+        workloads=_selected(resolved, sample, seed, share),
         protocol=protocol,
         budget=budget,
         remeasure=remeasure,
@@ -87,7 +100,7 @@ def profile(
     measured = measure(request, settings, start=Start(wait_for_quiet))
     job, table = measured.job, measured.table
     failures = [entry for entry in table.entries if entry.status is not Status.OK]
-    spread, verdict = table.info.rebuild_spread, judge_table(table)
+    spread, verdict = table.info.rebuild_spread, table_verdict(table)
     document = {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
@@ -117,7 +130,7 @@ def _selected(space: SearchSpace, sample: int | None, seed: int, share: str | No
 
 
 def _slow(entries: Sequence[Measurement]) -> dict[str, int]:
-    """How often the device's clock was held down or far below the usual, over the table."""
+    """How often the device's clock was held down or far below normal, over the table."""
     return {
         "samples_set_aside": sum(entry.samples_set_aside or 0 for entry in entries),
         "entries_with_samples_set_aside": sum(bool(entry.samples_set_aside) for entry in entries),
@@ -141,14 +154,14 @@ def _summarise(console: Console, job: JobPublic, table: Table, verdict: Verdict,
         grid.add_row(
             "on a slow device",
             f"{slow['samples_set_aside']} samples of {slow['entries_with_samples_set_aside']} entries set aside; "
-            f"{slow['entries_flagged']} entries flagged, since there was nothing else",
+            f"{slow['entries_flagged']} entries flagged, because there were no other samples",
         )
     if table.info.rebuild_spread is not None:
-        grid.add_row("built anew", table.info.rebuild_spread.sentence())
+        grid.add_row("rebuilds", table.info.rebuild_spread.sentence())
     if table.info.scale is not None:
         scale = table.info.scale
         known = (
-            f"{scale.reference_ms:.4g} ± {scale.stderr_ms:.2g} ms a sentinel unit, {scale.quiet} quiet visits of {scale.visits}"
+            f"{scale.reference_ms:.4g} ± {scale.stderr_ms:.2g} ms a sentinel unit, {scale.quiet} of {scale.visits} visits quiet"
         )
         grid.add_row("scale", known)
     if table.info.check is not None:

@@ -1,5 +1,5 @@
-"""The parts of the service that a command starts, from its settings. Each is imported when it is started: together they take
-half a second, which a command that only shows its help need not wait for.
+"""The parts of the service that a command starts from its settings. Each is imported when it is started, because together they
+take half a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load_settings(**chosen: object) -> Settings:
 
 
 def measuring_settings(**chosen: object) -> Settings:
-    """The same for a command that measures, which refuses variables that were meant to be settings.
+    """The settings of a command that measures. Unknown variables `OPCLOCK_…` are refused.
 
     Raises:
         UnknownNameError: see `require_known_settings`.
@@ -41,7 +41,7 @@ def measuring_settings(**chosen: object) -> Settings:
 
 
 def open_store(settings: Settings) -> Store:
-    """The database, made if it is missing, its directory too. Raises StorageError, OSError."""
+    """The database. It and its directory are created if missing. Raises StorageError, OSError."""
     from profiler_service.storage.store import Store
 
     settings.database.parent.mkdir(parents=True, exist_ok=True)
@@ -49,18 +49,18 @@ def open_store(settings: Settings) -> Store:
 
 
 def open_existing_store(settings: Settings) -> Store:
-    """The database of a command that only reads. Raises StorageError where there is none."""
+    """The database, for a command that only reads. Raises StorageError if it does not exist."""
     from profiler_service.storage.store import Store
 
     return Store.open(settings.database, create=False)
 
 
 def open_workers(settings: Settings) -> Workers:
-    """Processes for that backend; none is started yet.
+    """The worker processes of that backend. None is started yet.
 
     Raises:
         UnknownNameError: no backend of that name.
-        InvalidSpecError: the machine has not the cores asked for.
+        InvalidSpecError: the machine does not have the requested cores.
     """
     from profiler_service.backends.registry import backend_names
     from profiler_service.jobs.workers import Workers, WorkerSettings
@@ -82,7 +82,7 @@ def open_workers(settings: Settings) -> Workers:
 
 
 def open_runner(store: Store, settings: Settings) -> JobRunner:
-    """What runs jobs on that backend, each with processes of its own."""
+    """The runner of jobs on that backend. Each job has its own processes."""
     from profiler_service.jobs.runner import JobRunner
 
     return JobRunner(
@@ -95,7 +95,7 @@ def open_runner(store: Store, settings: Settings) -> JobRunner:
 
 
 def describe_backend(settings: Settings) -> BackendDescription:
-    """What a worker process finds out about that backend. Leaves no trace.
+    """The backend as a worker process describes it: target, dtypes, capabilities. Leaves no files behind.
 
     Raises:
         UnknownNameError, InvalidSpecError: as `open_workers`.

@@ -14,6 +14,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
+from models.atomic_file import replacing
 from models.terminal import emit
 from profiler_service.api.app import create_app
 from profiler_service.backends.registry import kind_meant
@@ -60,7 +61,8 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())
             if url_file is not None:
                 stack.callback(url_file.unlink, missing_ok=True)
-                _write_whole(url_file, url)
+                with replacing(url_file) as part:  # whoever waits for the file reads a complete address
+                    part.write_text(url)
             emit(
                 {"url": url, "database": str(settings.database), "target": found.target.model_dump(mode="json")},
                 as_json=as_json,
@@ -72,14 +74,14 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         )
         server = _AnnouncingServer(config, announce)
         for number in STOP_SIGNALS:
-            # The server ends in its own time at the first signal and then raises it again for whoever comes after it.
+            # The server shuts down at the first signal and then raises it again.
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
-    log.info("stopped; unfinished jobs go on when the service starts again")
+    log.info("stopped; unfinished jobs continue when the service starts again")
 
 
 def warn_of_machine(settings: Settings) -> None:
-    """Log what will disturb measuring as the machine is now; on a GPU the processor's other work hardly counts."""
+    """Log what will disturb measuring; on a GPU other work on the processor hardly matters."""
     if kind_meant(settings.backend, settings.device) != "cuda":
         for warning in look().warnings(settings.threads):
             log.warning(warning)
@@ -105,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise ServiceStartError(
-                f"{where} is in use", hint="Is the service running already? Choose another --port, or 0 for a free one."
+                f"{where} is in use", hint="Is the service already running? Choose another --port, or 0 for a free one."
             ) from error
         raise ServiceStartError(
             f"cannot listen on {where}: {error.strerror}", hint="Choose another --host or --port."
@@ -121,7 +123,7 @@ def url_of(listener: socket.socket, host: str) -> str:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """A server that says when it answers."""
+    """A server that calls a function once it answers."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -134,7 +136,7 @@ class _AnnouncingServer(uvicorn.Server):
 
 @contextmanager
 def _exiting_on_signals() -> Iterator[None]:
-    """Leave by way of every `finally` when the process is told to stop before the server listens for that itself."""
+    """Exit through every `finally` if a stop signal arrives before the server handles signals itself."""
 
     def leave(number: int, frame: object) -> NoReturn:
         sys.exit(0)
@@ -145,10 +147,3 @@ def _exiting_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Whoever waits for the file never sees half of it."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

@@ -1,4 +1,4 @@
-"""`table1` and its like: single operators that a paper compared, measured here, beside the paper's numbers."""
+"""`table1`: single operators that a paper compares, measured on this machine, beside the paper's numbers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from models.spaces.registry import operator_comparisons, space_class
 from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
-from models.spec.verdicts import judge_table
+from models.spec.verdicts import table_verdict
 from models.spec.wire import JobCreate
 from models.terminal import Json, Require, emit, end_unless, warn
-from profiler_service.cli.measuring import Measured, measure, require_done
-from profiler_service.cli.options import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
-from profiler_service.cli.quiet import Start
+from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Remeasure, Threads, WaitForQuiet
+from profiler_service.cli.local_jobs import Measured, Start, measure, require_done
 from profiler_service.cli.runtime import measuring_settings
 
 CONVENTION = (
-    "FLOPs are multiply-adds of the convolutions alone, as in the paper; parameters include batch normalisation; "
+    "FLOPs are multiply-adds of the convolutions, as in the paper; parameters include batch normalisation; "
     "the receptive field is the smallest rectangle that holds all input pixels that an output pixel depends on, and relative: "
     "(side − 1) over that of the first operator"
 )
 
 
 class Latency(Record):
-    """One operator under one protocol. `value_ms` is None where there is none: `message` says why. `status` is None where the
-    operator was not come to.
+    """One operator under one protocol.
+
+    Attributes:
+        value_ms: None where there is no value; `message` is the reason.
+        status: None where the operator was not measured yet.
     """
 
     protocol: ProtocolName
@@ -52,13 +54,14 @@ class Printed(Record):
 
 
 class ComparedOperator(Record):
-    """One row: ours, and the paper's.
+    """One row with our numbers and the paper's.
 
     Attributes:
-        macs: multiply-adds of convolutions alone. parameters: weights and biases, those of batch normalisation included.
+        macs: multiply-adds of the convolutions.
+        parameters: weights and biases, including those of batch normalisation.
         receptive_field: height and width in pixels of the input. relative_field: see `CONVENTION`.
         latencies: one for each protocol.
-        differs: why those of the numbers differ that are not the paper's; empty where all round to it.
+        differs: why numbers differ from the paper's; empty where all agree after rounding.
     """
 
     name: str
@@ -76,7 +79,7 @@ class ComparedOperator(Record):
 def add_commands(app: typer.Typer) -> None:
     """Add a command for every comparison that a search space's authors published."""
     for name, comparison in operator_comparisons().items():
-        help_text = f"Measure the operators of a published comparison here: {comparison.comparison_title}."
+        help_text = f"Measure the operators of a published comparison on this machine: {comparison.comparison_title}."
         app.command(name, help=help_text)(_command(comparison))
 
 
@@ -87,7 +90,7 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
         budget: BudgetOption = Budget.NORMAL,
         protocol: Annotated[
             list[ProtocolName] | None,
-            typer.Option(help="How times are taken; repeatable.", show_default="in context, and alone as the paper did"),
+            typer.Option(help="How times are taken. Repeatable.", show_default="in_context, and isolated as in the paper"),
         ] = None,
         dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
         threads: Threads = None,
@@ -116,23 +119,22 @@ def _command(comparison: type[OperatorComparison]) -> Callable[..., None]:
             "target": target.model_dump(mode="json"),
             "tables": {one.table.info.protocol.value: one.job.table_id for one in measured},
             "operators": [row.model_dump(mode="json") for row in rows],
-            "verdicts": {one.table.info.protocol.value: judge_table(one.table).model_dump(mode="json") for one in measured},
+            "verdicts": {one.table.info.protocol.value: table_verdict(one.table).model_dump(mode="json") for one in measured},
         }
         emit(document, as_json=json, text=lambda console: _show(console, comparison.comparison_title, target.label(), rows))
         for one in measured:
-            warn(judge_table(one.table), of=one.table.info.protocol.value)
+            warn(table_verdict(one.table), of=one.table.info.protocol.value)
         for one in measured:
             require_done(one)
         for one in measured:
-            end_unless(judge_table(one.table), require)
+            end_unless(table_verdict(one.table), require)
 
     return compare
 
 
 def compared(published: Sequence[PublishedOperator], measured: Sequence[Measured]) -> tuple[ComparedOperator, ...]:
     """The rows of the comparison, in the paper's order. Imports torch, to count and differentiate modules."""
-    from models.operators.costs import operator_costs
-    from models.operators.receptive_field import receptive_field
+    from models.operators.costs import operator_costs, receptive_field
 
     rows: list[ComparedOperator] = []
     reach = max(receptive_field(published[0].operator)) - 1

@@ -11,7 +11,7 @@ def main() -> None:
     import typer
 
     from models.terminal import run
-    from profiler_service.cli.gpu_check import gpu_check
+    from profiler_service.cli.machine_checks import gpu_check
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command("gpu-check")(gpu_check)

@@ -1,4 +1,4 @@
-"""Where a part works: its folder, its time, and the commands that it runs, all of which a user could type."""
+"""The workbench of a part: its folder, its time limit, and the commands that it runs. A user could type each of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 GRACE_S = 45.0
-"""After its time a command is interrupted, and has so long to end by itself: the present visit, and closing down."""
+"""Seconds that an interrupted command has to end by itself: for the present visit and for shutting down."""
 
 POLL_S = 0.1
 
@@ -40,16 +40,16 @@ class PartError(Exception):
 
 
 class SkipPartError(Exception):
-    """The part makes no sense here."""
+    """The part does not apply here."""
 
 
 class OutOfTimeError(Exception):
-    """The part's time is up; what it has is kept.
+    """The part's time is up. Finished work is saved.
 
     Args:
         message: what was not finished.
-        document: JSON of the command that was interrupted, None where it printed none.
-        seconds: that it took; 0 where none was started.
+        document: JSON of the interrupted command; None where it printed none.
+        seconds: duration of the command; 0 where none was started.
     """
 
     def __init__(self, message: str, *, document: Any = None, seconds: float = 0.0) -> None:
@@ -67,22 +67,22 @@ class Ended:
 
     @property
     def refusal(self) -> str | None:
-        """Why the command would not do this on this backend, ever; None where it did, or failed in another way."""
-        return self._told(REFUSALS)
+        """Why the backend does not support the request; None where the command succeeded or failed in another way."""
+        return self._error_message(REFUSALS)
 
     @property
     def absence(self) -> str | None:
-        """What the command needs that is not here: a runtime, a library, a device. None where it ended otherwise."""
-        return self._told({ErrorCode.BACKEND_UNAVAILABLE})
+        """Which runtime, library or device is missing; None where the command ended otherwise."""
+        return self._error_message({ErrorCode.BACKEND_UNAVAILABLE})
 
     @property
     def last_words(self) -> str:
-        """What the command says of its failure."""
+        """The command's own message about its failure."""
         if isinstance(self.document, dict) and "error" in self.document:
             return str(self.document["error"]["message"])
-        return " ".join(self.stderr.split())[-500:] or "it said nothing"
+        return " ".join(self.stderr.split())[-500:] or "no message"
 
-    def _told(self, codes: Set[ErrorCode]) -> str | None:
+    def _error_message(self, codes: Set[ErrorCode]) -> str | None:
         """The message of an error of these codes."""
         error = self.document.get("error") if isinstance(self.document, dict) else None
         if self.returncode == ExitCode.BAD_INPUT and error and error.get("code") in codes:
@@ -94,9 +94,9 @@ class Bench:
     """One part at work.
 
     Args:
-        choices: of the whole check.
-        output: the folder of all parts.
-        name: of this part; its own folder has that name.
+        choices: choices of the check.
+        output: folder of all parts.
+        name: name of this part and of its folder.
         limit_s: seconds after which its commands are interrupted.
     """
 
@@ -110,20 +110,20 @@ class Bench:
 
     @property
     def database(self) -> Path:
-        """Of every table that is measured."""
+        """Database of all tables."""
         return self.output / "opclock.sqlite"
 
     @property
     def remaining_s(self) -> float:
-        """Until commands are interrupted."""
+        """Seconds until commands are interrupted."""
         return self._deadline - time.monotonic()
 
     def count_visits(self) -> int:
-        """How many visits to engines the part's databases hold: what an interrupted command goes on from."""
+        """Number of visits in the part's databases, with which an interrupted command continues."""
         return sum(map(_count_visits, {self.database, *self.folder.glob("*.sqlite")}))
 
     def check(self, name: str, passed: bool, detail: str, *, aim: bool = False) -> None:
-        """Note that something holds, or does not."""
+        """Add the result of a check."""
         self.checks.append(Check(name=name, passed=bool(passed), detail=detail, aim=aim))
 
     def environment(self, backend: str | None = None, **more: str) -> dict[str, str]:
@@ -137,10 +137,10 @@ class Bench:
         """Run a command to its end.
 
         Args:
-            name: of the files that its output goes to.
-            arguments: a console script of ours by its name, or this Python for what begins with `-m` or is a script.
+            name: name of the files for its output.
+            arguments: one of our console scripts by name; or a script, or `-m` and a module, for this Python.
             environment: on top of this process's.
-            accepts: return codes that are no failure. A refusal with 3 always comes back, see `Ended.refusal`.
+            accepts: return codes that are not failures. A refusal with code 3 is always returned, see `Ended.refusal`.
 
         Raises:
             OutOfTimeError: it was interrupted.
@@ -211,39 +211,39 @@ class Bench:
             _scrub(log)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
-        """Until it ends, by itself or because its time is up; whether it was told to."""
+        """Wait until the process ends. Returns whether its time was up and it was interrupted."""
         try:
             process.wait(timeout=max(self.remaining_s, 0.0))
         except subprocess.TimeoutExpired:
             _stop(process, signal.SIGINT)
             return True
-        except BaseException:  # this process is told to end: its command does too
+        except BaseException:  # this process is interrupted: its command ends, too
             _stop(process, signal.SIGINT)
             raise
         return False
 
 
 def in_checkout() -> bool:
-    """Whether the packages lie in the repository, with its tests and scripts, not in some folder of installed ones."""
+    """Whether the packages lie in the repository with its tests and scripts, and not in an installation."""
     return (ROOT / "pyproject.toml").exists()
 
 
 def require_from_repository(path: str) -> None:
-    """Raises SkipPartError where a file or folder of the repository, which is not installed with the packages, is not here."""
+    """Raises SkipPartError if a file or folder of the repository is missing, which is not installed with the packages."""
     if not (ROOT / path).exists():
         raise SkipPartError(
-            f"it needs {path} of the repository, which is not installed with the package; in a clone, "
+            f"this part needs {path} of the repository, which is not installed with the package; in a clone, "
             "`make gpu-check` or `python -m profiler_service.gpu_check` has it"
         )
 
 
 def working_folder() -> Path:
-    """Where commands run: in the checkout, which need not be installed; else where this one was started."""
+    """Working directory of commands: the checkout, if there is one, else the present directory."""
     return ROOT if in_checkout() else Path.cwd()
 
 
 def _count_visits(path: Path) -> int:
-    """Of one database; 0 where it cannot be read or holds no such table yet."""
+    """Number of visits in one database; 0 where it cannot be read or has none."""
     if not path.exists():
         return 0
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
@@ -252,7 +252,7 @@ def _count_visits(path: Path) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """End a command, and, where it does not listen, it and all that it started."""
+    """End a command with that signal; kill it and its descendants if it does not end in time."""
     if process.poll() is None:
         process.send_signal(number)
         try:
@@ -263,13 +263,13 @@ def _stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _end_what_is_left(process: subprocess.Popen[bytes]) -> None:
-    """Processes that a command started, in the session that it was given, and did not end itself."""
+    """Kill processes of the command's session that it did not end itself."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _command(arguments: tuple[object, ...]) -> list[str]:
-    """As the system starts it; our console scripts also where they are not installed, from this checkout."""
+    """The command line to start; our console scripts run from this checkout if they are not installed."""
     first, *rest = map(str, arguments)
     if (BIN / first).exists():
         return [str(BIN / first), *rest]
@@ -279,7 +279,7 @@ def _command(arguments: tuple[object, ...]) -> list[str]:
 
 
 def _json(text: str) -> Any:
-    """The last line, if it is a JSON document, or the whole."""
+    """The JSON document in the text or in its last line; None without one."""
     for part in (text, text.rstrip().rpartition("\n")[2]):
         try:
             return json.loads(part)
@@ -289,12 +289,12 @@ def _json(text: str) -> Any:
 
 
 def _scrub(path: Path) -> None:
-    """Results are shown to others, whom the folders of this box do not concern."""
+    """Remove the folders of this box from a file, because results are published."""
     path.write_text(scrubbed(path.read_text(errors="replace")))
 
 
 def scrubbed(text: str) -> str:
-    """The same without folders of this box, and without the name of whoever pytest's temporary ones are called after."""
+    """The text without folders of this box, and without the user name in pytest's temporary folders."""
     for folder, short in ((BIN.parent, ".venv"), (ROOT, "."), (working_folder(), "."), (Path.home(), "~")):
         if folder != Path("/"):
             text = text.replace(str(folder), short)

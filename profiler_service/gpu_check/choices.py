@@ -1,4 +1,4 @@
-"""What is checked, and how large: settled once from the command line, and the same for everything in one output folder."""
+"""What a check measures, and how much: chosen once on the command line, and the same for all parts in one output folder."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from profiler_service.settings import Settings
 FILE = "choices.json"
 
 FEWEST_NETWORKS, MOST_NETWORKS = 8, 10_000
-"""That `nas-client validate` takes."""
+"""Networks that `nas-client validate` accepts."""
 
 _OF_THE_BOX = frozenset({"database", "cache_dir", "lock_dir", "host", "port"})
-"""Folders and addresses, which concern nobody else."""
+"""Settings of the box: folders and addresses."""
 
 _OF_EACH_PART = frozenset({"backend", "device"})
-"""What a part says itself, whatever the environment says."""
+"""Settings that each part sets itself."""
 
 _NO_NUMBER = frozenset(
     {
@@ -37,8 +37,7 @@ _NO_NUMBER = frozenset(
         *("max_request_bytes", "heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
     }
 )
-"""Settings that no number depends on: whether kernels must have been kept, whether jobs are checked, how long to wait, how the
-service talks."""
+"""Settings that change no measured value: cached kernels, checks, time limits, logs."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,15 @@ class Choices:
 
     Attributes:
         device: kind of device.
-        backends: those of the registry that run on it, or fewer.
-        dtypes, protocols: of the tables.
-        space, input_size, parameters: what is measured.
-        budget: of every measurement.
-        settings: of the environment, as `OPCLOCK_TF32=true`, where they are not the usual ones and a number may depend on them.
-        shares: commands that one table is measured by, each short enough for the limit of a part.
-        sample: entries that are measured three times over.
-        architectures: networks of a validation.
-        at_once: networks of it that one command measures, interleaved with each other; short enough for the limit of a part.
+        backends: backends to check, all or some of those that run on the device.
+        dtypes, protocols: data types and protocols of the tables.
+        space, input_size, parameters: search space to measure.
+        budget: budget of every measurement.
+        settings: settings of the environment that differ from the defaults and may change a value, as `OPCLOCK_TF32=true`.
+        shares: number of commands that measure one table. Each must fit into the time limit of a part.
+        sample: number of entries that are measured three times.
+        architectures: number of networks in a validation.
+        at_once: number of networks that one command measures, interleaved. They must fit into the time limit of a part.
     """
 
     device: DeviceKind
@@ -78,8 +77,8 @@ class Choices:
         return ("--space", self.space, "--input-size", self.input_size, *parameters)
 
     @property
-    def usual_space(self) -> bool:
-        """Whether the space has the parameters that its authors' networks have."""
+    def default_space(self) -> bool:
+        """Whether the space has its default parameters, as its authors' networks do."""
         return not self.parameters
 
 
@@ -97,8 +96,8 @@ ON_A_GPU = Choices(
     architectures=30,
     at_once=30,
 )
-"""What docs/gpu.md says is measured on a GPU: the space of the paper whose Table 1 is measured too. As few commands as can be:
-each takes up to a minute to start on a cold disk, and one that is interrupted goes on where it was."""
+"""The check of docs/gpu.md: the space of the paper whose Table 1 is measured too. It uses few commands, because each takes up
+to a minute to start on a cold disk. An interrupted command continues."""
 
 REHEARSAL = replace(
     ON_A_GPU,
@@ -112,14 +111,14 @@ REHEARSAL = replace(
     architectures=8,
     at_once=8,
 )
-"""Every part that makes sense on a CPU, in a space of some 80 operators, each well below a tenth of a millisecond."""
+"""All parts that apply to a CPU, in a space of some 80 operators, each well below a tenth of a millisecond."""
 
 
 def resolve(choices: Choices) -> Choices:
-    """The same with backends filled in, checked.
+    """The checked choices, with the backends filled in.
 
     Raises:
-        InvalidSpecError: a backend, space, size, parameter or number that cannot be; says what can.
+        InvalidSpecError: a backend, space, size, parameter or number is not possible; names what is.
     """
     possible = [name for name in backend_names() if choices.device in device_kinds(name)]
     unknown = [name for name in choices.backends if name not in possible]
@@ -146,7 +145,7 @@ def _space(choices: Choices, dtype: Dtype) -> SearchSpace:
 
 
 def _require_bounds(choices: Choices, spaces: Sequence[SearchSpace]) -> None:
-    """Raises InvalidSpecError for a number that some part could do nothing with."""
+    """Raises InvalidSpecError for a number that some part cannot use."""
     bounds: dict[str, tuple[int, int | None]] = {
         "shares": (1, min(map(most_shares, spaces))),
         "sample": (1, min(len(space.operators()) for space in spaces)),
@@ -163,7 +162,7 @@ def _require_bounds(choices: Choices, spaces: Sequence[SearchSpace]) -> None:
 
 
 def settings_in_force(settings: Settings, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Settings that are not the usual ones, by their variable; those of the box alone and those of each part are left out."""
+    """Settings that differ from the defaults, by variable, without settings of the box and of the parts."""
     changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={*_OF_THE_BOX, *_OF_EACH_PART, *without})
     return {
         f"{ENVIRONMENT_PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
@@ -172,19 +171,19 @@ def settings_in_force(settings: Settings, *, without: frozenset[str] = frozenset
 
 
 def settings_that_count(settings: Settings) -> tuple[str, ...]:
-    """Those of them that a number may depend on, whether or not a table's target tells."""
+    """Settings that may change a value, whether or not they are part of a table's target."""
     return tuple(f"{name}={value}" for name, value in settings_in_force(settings, without=_NO_NUMBER).items())
 
 
 def keep(choices: Choices, folder: Path) -> None:
-    """Note the choices in the folder; results of different ones must not stand side by side.
+    """Write the choices to the folder, which holds results of only one set of choices.
 
     Raises:
-        InvalidSpecError: the folder has results of others, says which differ; or its note of them is damaged.
+        InvalidSpecError: the folder has results of other choices, which are named; or its file of choices is damaged.
     """
     path, mine = folder / FILE, json.loads(json.dumps(asdict(choices)))
     if path.exists():
-        there = {"settings": []} | _read(path)  # which older folders do not tell
+        there = {"settings": []} | _read(path)  # older folders have no settings
         differing = [name for name in mine if name not in _FREE and mine[name] != there.get(name)]
         if differing:
             lines = "; ".join(f"{name}: {there.get(name)} there, {mine[name]} now" for name in differing)
@@ -200,10 +199,10 @@ def _read(path: Path) -> dict[str, Any]:
             raise TypeError(f"a {type(noted).__name__}, not an object")
     except (ValueError, TypeError) as error:
         raise InvalidSpecError(
-            f"{path} does not say what its folder's results are of: {error}", hint="Name another --output."
+            f"{path} does not hold the choices of its folder: {error}", hint="Name another --output."
         ) from error
     return noted
 
 
 _FREE = frozenset({"backends", "dtypes", "protocols"})
-"""What only decides which parts there are: fewer today and others tomorrow do no harm."""
+"""Choices that only decide which parts exist. They may differ from call to call."""

@@ -1,9 +1,9 @@
-"""Does a backend's clock say what other clocks say? Run in a process of its own, which loads that runtime and no other.
+"""Does a backend's clock agree with other clocks? Runs in its own process, which loads only that runtime.
 
     python -m profiler_service.gpu_check.clocks --backend inductor --device cuda -o clocks.json
 
-A large matrix product (a 1×1 convolution) against what the device can do, and against half of it; an engine that does
-next to nothing; and the same product by a clock that is not the backend's.
+It times a large matrix product (a 1×1 convolution) and compares it with the device's peak rate and with half the product; an
+engine that does next to nothing; and the same product by an independent clock.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def flops(operator: OperatorSpec) -> float:
 
 @dataclass
 class Clocks:
-    """The checks of one backend and dtype. What it finds is in `checks` and `numbers`."""
+    """The checks of one backend and dtype. `checks` and `numbers` hold the results."""
 
     backend: Backend
     device: DeviceKind
@@ -86,14 +86,14 @@ class Clocks:
     def run(self) -> None:
         """All checks."""
         tiny = self.build(product(1, 1, 1, self.dtype))
-        whole, engine = self.long_enough()
-        half = self.build(product(whole.in_channels, whole.height, whole.width // 2, self.dtype))
+        full, engine = self.long_enough()
+        half = self.build(product(full.in_channels, full.height, full.width // 2, self.dtype))
         try:
-            floor_ms, half_ms, whole_ms = self.times([tiny, half, engine])
-            self.judge_floor(floor_ms, whole_ms, tiny)
-            self.judge_rate(whole, whole_ms)
-            self.judge_double(half_ms, whole_ms)
-            self.judge_agreement(engine)
+            floor_ms, half_ms, full_ms = self.times([tiny, half, engine])
+            self.check_floor(floor_ms, full_ms, tiny)
+            self.check_rate(full, full_ms)
+            self.check_double(half_ms, full_ms)
+            self.check_agreement(engine)
         finally:
             for built in (tiny, half, engine):
                 built.close()
@@ -123,14 +123,14 @@ class Clocks:
         return spec, engine
 
     def times(self, engines: Sequence[Engine]) -> list[float]:
-        """The median of each, run in turn."""
+        """The median of each engine, run round-robin."""
         passes = [self.backend.time_pass(engines) for _ in range(RUNS)]
         samples = list(zip(*passes, strict=True))
         self.numbers["samples_ms"] = [list(column) for column in samples]
         return [median(column) for column in samples]
 
-    def judge_floor(self, floor_ms: float, long_ms: float, tiny: Engine) -> None:
-        """An engine that does nothing costs a launch and no more; on a GPU less than the host takes to launch it and wait."""
+    def check_floor(self, floor_ms: float, long_ms: float, tiny: Engine) -> None:
+        """An engine that does nothing takes only the time of a launch; on a GPU less than launch and wait take the host."""
         self.numbers["floor_ms"] = floor_ms
         detail = f"{1e3 * floor_ms:.2f} µs, beside a product of {long_ms:.3f} ms"
         self.check("floor", 0 < floor_ms < FLOOR * long_ms, detail, aim=self.device == "cpu")
@@ -140,8 +140,8 @@ class Clocks:
             detail = f"{1e3 * floor_ms:.2f} µs on the device, {1e3 * host_ms:.2f} µs for the host to launch it and wait"
             self.check("floor is the device's", floor_ms < host_ms, detail)
 
-    def judge_rate(self, spec: OperatorSpec, ms: float) -> None:
-        """No device does more than it can."""
+    def check_rate(self, spec: OperatorSpec, ms: float) -> None:
+        """The rate must not exceed the device's peak."""
         rate = flops(spec) / (ms / 1e3)
         self.numbers |= {"product": spec.label(), "product_ms": ms, "flops_per_s": rate}
         target = self.backend.target()
@@ -155,14 +155,14 @@ class Clocks:
         detail = f"{rate / 1e12:.1f} of at most {peak / 1e12:.1f} TFLOP/s ({share:.0%})"
         self.check("matrix product", LEAST_OF_PEAK < share < 1 + PEAK_TOLERANCE, detail)
 
-    def judge_double(self, half_ms: float, whole_ms: float) -> None:
+    def check_double(self, half_ms: float, full_ms: float) -> None:
         """Twice the work takes twice the time."""
-        ratio, tolerance = whole_ms / half_ms, DOUBLE_TOLERANCE
+        ratio, tolerance = full_ms / half_ms, DOUBLE_TOLERANCE
         self.numbers["double_ratio"] = ratio
         detail = f"{ratio:.3f} times as long; 2 ± {tolerance:.0%}"
         self.check("twice the product", abs(ratio / 2 - 1) <= tolerance, detail, aim=self.device == "cpu")
 
-    def judge_agreement(self, engine: Engine) -> None:
+    def check_agreement(self, engine: Engine) -> None:
         """The same runs by another clock: on a GPU the host's, around runs that are waited for; on a processor the system's raw
         one, around all runs of a pass.
         """
@@ -176,11 +176,11 @@ class Clocks:
                 ratios.append((time.clock_gettime(time.CLOCK_MONOTONIC_RAW) - started) * 1e3 / sum(times))
         ratio = median(ratios)
         self.numbers["other_clock_ratio"] = ratio
-        detail = f"{ratio:.4f} times as long by the other clock; within {CLOCKS_AGREE:.0%} is right"
+        detail = f"{ratio:.4f} times as long by the other clock; within {CLOCKS_AGREE:.0%} is accepted"
         self.check("independent clock", abs(ratio - 1) <= CLOCKS_AGREE, detail)
 
     def check(self, name: str, passed: bool, detail: str, *, aim: bool = False) -> None:
-        """Note it; as something that is only aimed at where a processor's neighbours may spoil it."""
+        """Add the result of a check; with `aim`, it is only reported, because other work may disturb a processor."""
         self.checks.append({"name": f"{self.dtype}: {name}", "passed": bool(passed), "detail": detail, "aim": aim})
 
 
@@ -194,7 +194,7 @@ def _host_ms(engine: Engine) -> float:
 
 
 def main() -> int:
-    """All checks of one backend, in every dtype asked for that it has; 0 however they come out."""
+    """Run all checks of one backend, in every requested dtype that it supports. Returns 0 whatever the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", required=True)
     parser.add_argument("--device", choices=["cuda", "cpu"], required=True)

@@ -1,4 +1,4 @@
-"""What the command does: which parts, in which folder, and what is said of each as it ends."""
+"""Runs the parts of a check in one folder, and prints how each ends."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Options:
     Attributes:
         limit_s: seconds before the commands of a part are interrupted.
         parts: names of those to run, once; none for all.
-        list_only: say what parts there are, and do nothing.
-        output, reference, tables: folders of results, of the papers' data, of published tables; None for the usual ones.
+        list_only: list the parts and run nothing.
+        output, reference, tables: folders of results, of the papers' data, of published tables; None for the defaults.
         rehearse: on the CPU, in a small space.
         redo: whether parts that are done are repeated.
         changes: fields of `Choices` that differ from the preset.
@@ -100,7 +100,7 @@ def run(options: Options) -> int:
         hint = "Check the path, its permissions and the disk, or name another --output."
         return _refused(f"cannot use{path}: {error.strerror or error}", hint, ExitCode.BAD_INPUT)
     except KeyboardInterrupt:
-        CONSOLE.print("interrupted; the same command goes on where it was")
+        CONSOLE.print("interrupted; run the same command again to go on")
         return 128 + signal.SIGINT
     outcomes = {result.outcome for result in results}
     if Outcome.FAILED in outcomes:
@@ -123,7 +123,7 @@ def run_part(part: Part, choices: Choices, output: Path, limit_s: float) -> Part
     outcome, reason, visits = Outcome.DONE, "", 0
     try:
         if part.gpu and choices.device != "cuda":
-            raise SkipPartError("it needs a GPU")
+            raise SkipPartError("this part needs a GPU")
         if part.backend is not None:
             _require_usable(part.backend, choices)
         part.run(bench)
@@ -168,7 +168,7 @@ def _see_through(part: Part, choices: Choices, output: Path, options: Options, *
     while True:
         CONSOLE.print(f"[bold cyan]▶[/] {part.name}: {part.about}")
         before, result = result, run_part(part, choices, output, options.limit_s)
-        _tell(result)
+        _report(result)
         stood_still = before is not None and (before.summary, before.visits) == (result.summary, result.visits)
         in_vain = in_vain + 1 if stood_still else 0
         if not again or result.outcome is not Outcome.UNFINISHED or in_vain >= CALLS_IN_VAIN:
@@ -214,7 +214,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _tell(result: PartResult) -> None:
+def _report(result: PartResult) -> None:
     style = _STYLES[result.outcome]
     CONSOLE.print(f"[{style}]{result.outcome.value:<11}[/] {result.part}, {result.seconds:.0f} s", end="")
     CONSOLE.print(f": {result.reason}" if result.reason else "", markup=False)

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from models.spec.measurements import ProtocolName
-from profiler_service.gpu_check import checking, measuring, networks, report
+from profiler_service.gpu_check import check_parts, network_parts, results, table_parts
 from profiler_service.gpu_check.bench import Bench
 from profiler_service.gpu_check.choices import Choices
-from profiler_service.gpu_check.measuring import table_part
+from profiler_service.gpu_check.table_parts import table_part
 
 VALIDATION = "validation-{backend}-{dtype}"
 
@@ -47,21 +47,21 @@ def plan(choices: Choices, *, reference: Path, tables: Path) -> list[Part]:
         tables: folder that tables are published to.
     """
     parts = [
-        Part("environment", "what this box is: doctor, packages, the driver's view of the GPU", checking.environment),
-        Part("probe-tensorrt-rtx", "whether TensorRT-RTX executes on this GPU", checking.probe, gpu=True),
-        Part("contract-devices", "contract suite of the ways to a CUDA device", checking.device_contract, gpu=True),
-        Part("clocks-devices", "copies on the device against its bus", checking.device_clocks, gpu=True),
+        Part("environment", "what this box is: doctor, packages, the driver's view of the GPU", check_parts.environment),
+        Part("probe-tensorrt-rtx", "whether TensorRT-RTX executes on this GPU", check_parts.probe, gpu=True),
+        Part("contract-devices", "contract suite of the ways to a CUDA device", check_parts.device_contract, gpu=True),
+        Part("clocks-devices", "copies on the device against its bus", check_parts.device_clocks, gpu=True),
     ]
     for backend in choices.backends:
         parts += _checks_of(backend)
     for backend in choices.backends:
         for dtype in choices.dtypes:
             parts += _measurements_of(choices, backend, dtype, reference)
-    publish = partial(measuring.publish, target=tables, validation_part=VALIDATION)
+    publish = partial(table_parts.publish, target=tables, validation_part=VALIDATION)
     return [
         *parts,
         Part("publish", f"finished tables into {tables.name}/, under their names", publish, always=True, only_if_named=True),
-        Part("report", "everything so far in report.json and report.md", report.write, always=True),
+        Part("report", "everything so far in report.json and report.md", results.write_report, always=True),
     ]
 
 
@@ -70,26 +70,26 @@ def _checks_of(backend: str) -> list[Part]:
         return Part(f"{name}-{backend}", about, partial(run, backend=backend), backend)
 
     return [
-        part("contract", f"contract suite of {backend}", checking.contract),
-        part("clocks", f"clock of {backend} against other clocks and what the device can do", checking.clocks),
-        part("repeatability", f"the same entries in three fresh processes of {backend}", measuring.repeatability),
-        part("table1", f"FasterSeg's Table 1 with {backend}", measuring.table1),
+        part("contract", f"contract suite of {backend}", check_parts.contract),
+        part("clocks", f"clock of {backend} against other clocks and what the device can do", check_parts.clocks),
+        part("repeatability", f"the same entries in three fresh processes of {backend}", table_parts.repeatability),
+        part("table1", f"FasterSeg's Table 1 with {backend}", table_parts.table1),
     ]
 
 
 def _measurements_of(choices: Choices, backend: str, dtype: str, reference: Path) -> list[Part]:
-    usual_first = sorted(choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
+    in_context_first = sorted(choices.protocols, key=lambda name: name != ProtocolName.IN_CONTEXT.value)
     tables = [
         Part(
             table_part(backend, dtype, protocol),
-            f"whole table of {choices.space} {choices.input_size}, {dtype}, {protocol}, with {backend}",
-            partial(measuring.table, backend=backend, dtype=dtype, protocol=protocol),
+            f"table of {choices.space} {choices.input_size}, {dtype}, {protocol}, with {backend}",
+            partial(table_parts.table, backend=backend, dtype=dtype, protocol=protocol),
             backend,
         )
-        for protocol in usual_first
+        for protocol in in_context_first
     ]
-    student = partial(networks.student, backend=backend, dtype=dtype, reference=reference)
-    validation = partial(networks.validation, backend=backend, dtype=dtype)
+    student = partial(network_parts.student, backend=backend, dtype=dtype, reference=reference)
+    validation = partial(network_parts.validation, backend=backend, dtype=dtype)
     return [
         *tables,
         Part(f"student-{backend}-{dtype}", f"the published student, {dtype}, with {backend}", student, backend),

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
-from models.spec.table_files.etag import record_text
+from models.spec.table_files.table_io import record_text
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale
-from models.spec.table_files.etag import record_text, text_digest
+from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.tables import TableInfo
 from profiler_service.measure.sentinel import SLOW, SentinelVisit, learn_scale
 from profiler_service.measure.visits import DeviceState, HostState, disturbed, graph_key

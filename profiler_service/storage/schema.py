@@ -91,7 +91,7 @@ class ScaleRow(Base):
 
 
 class MeasurementRow(Base):
-    """One workload's measurement in one table; `digest` names `record` (models.spec.table_files.etag)."""
+    """One workload's measurement in one table; `digest` names `record` (models.spec.table_files.table_io)."""
 
     __tablename__ = "measurements"
 

@@ -14,7 +14,7 @@ from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, merged
 from models.spec.scale import Scale, ScaleCheck
-from models.spec.table_files.etag import etag_of, record_text, text_digest
+from models.spec.table_files.table_io import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons, scale_reasons

@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from models.spec.table_files.etag import record_text
+from models.spec.table_files.table_io import record_text
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.schema import VisitRow, among

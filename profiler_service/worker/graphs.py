@@ -9,8 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.export.version import EXPORTER_VERSION
-from models.spec.graphs import GraphRequest
+from models.spec.graphs import EXPORTER_VERSION, GraphRequest
 from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.errors import out_of_memory

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.export.onnx_graph import to_onnx
-from models.networks.workloads import build_module
+from models.networks.module import build_module
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.graphs import GraphRequest

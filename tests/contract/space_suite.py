@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.operators.registry import build_operator, operator_kinds
+from models.operators.layers import build_operator, operator_kinds
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
 

@@ -13,7 +13,7 @@ import pytest
 
 from models.spec.measurements import Flag
 from models.spec.tables import Table
-from models.spec.verdicts import TrustLevel, judge_table
+from models.spec.verdicts import TrustLevel, table_verdict
 from profiler_service.backends.processor import usable_cores
 from profiler_service.storage.store import Store
 from scripts.noise import noise
@@ -77,11 +77,11 @@ def test_it_ends_like_one_made_quietly_or_says_that_it_does_not(tmp_path: Path, 
     assert table.info.scale is not None
     if begins_busy:
         assert any(Flag.CONTAMINATED in entry.flags for entry in first.entries), "a busy machine is seen"
-        assert judge_table(first).level is not TrustLevel.TRUSTWORTHY
+        assert table_verdict(first).level is not TrustLevel.TRUSTWORTHY
         assert len(contaminated) < len(first.entries) / 2, "what was measured beside the neighbour is measured again"
         assert error <= allowed
         assert 0.9 * min(scales) <= table.info.scale.reference_ms <= 1.1 * max(scales)
     else:
         assert contaminated - set(first.by_key), "a busy machine is seen"
         assert len(contaminated & set(first.by_key)) < len(first.entries) / 2, "quiet values stay good"
-        assert error <= allowed or judge_table(table).level is not TrustLevel.TRUSTWORTHY
+        assert error <= allowed or table_verdict(table).level is not TrustLevel.TRUSTWORTHY

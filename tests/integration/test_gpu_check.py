@@ -129,7 +129,7 @@ def test_networks_are_judged_and_everything_is_reported_and_published(measured: 
 
     refused = gpu_check(measured, *parts("publish"), "--tables", tmp_path)
     assert refused.returncode == 4
-    assert "of a space with parameters of its own" in refused.stdout
+    assert "space parameters other than the defaults" in refused.stdout
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
@@ -157,7 +157,7 @@ def test_every_way_to_call_it_lists_the_parts(measured: Path, called: tuple[str,
 def test_what_needs_a_gpu_says_so(measured: Path) -> None:
     ended = gpu_check(measured, *parts("probe-tensorrt-rtx", "clocks-devices", "contract-devices"))
     assert ended.returncode == 0
-    assert ended.stdout.count("it needs a GPU") == 3
+    assert ended.stdout.count("this part needs a GPU") == 3
 
 
 def test_every_part_heeds_the_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.measurements import Budget, Flag
 from models.spec.operators import OperatorSpec
 from models.spec.scale import Scale
-from models.spec.table_files.etag import record_text
+from models.spec.table_files.table_io import record_text
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.database import sqlite_engine

@@ -167,7 +167,7 @@ def test_an_interrupted_profile_keeps_what_it_has(tmp_path: Path) -> None:
 
     assert process.returncode == 128 + signal.SIGINT
     assert json.loads(out)["job"]["state"] == "cancelled"
-    assert re.search(r"what was measured is kept, [1-9]\d+ visits", err)
+    assert re.search(r"measurements so far are saved, [1-9]\d+ visits", err)
     assert "Traceback" not in err
     assert unfinished == []
 

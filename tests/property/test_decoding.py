@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.networks.plan import OperatorStep
+from models.networks.structure import OperatorStep
+from models.spaces.base import Probabilities
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spaces.probabilities import Probabilities
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters

@@ -13,9 +13,8 @@ from models.spec.operators import OperatorSpec
 from models.spec.scale import Scale
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
-from profiler_service.comparison import TableComparison, compare
+from profiler_service.comparison import TableComparison, adjusted, compare
 from profiler_service.measure.stopping import BUDGETS, BudgetSettings, StoppingRule
-from profiler_service.significance import adjusted
 
 INFO = TableInfo(target=TargetSpec(device="CPU", backend="b", threads=1), space=SpaceSpec(name="s", input_size=(64, 64)))
 OTHER = TargetSpec(device="CPU", backend="b", versions={"b": "2"}, threads=1)
@@ -48,7 +47,7 @@ def test_two_tables_of_one_truth_seldom_differ_significantly(budget: Budget, noi
     comparisons = [
         compare(table(true_ms, noise, settings, rng), table(true_ms, noise, settings, rng), fdr=FDR) for _ in range(200)
     ]
-    assert all(found.told == 40 for found in comparisons)
+    assert all(found.tested == 40 for found in comparisons)
     assert sum(bool(found.significant) for found in comparisons) <= 18
 
 

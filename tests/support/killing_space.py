@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any, Self
 
-from models.networks.plan import NetworkPlan
+from models.networks.structure import NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import register_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec

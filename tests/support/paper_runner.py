@@ -13,7 +13,7 @@ from models.spaces.registry import create_space
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.targets import TargetSpec
 from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.cli import measuring, quiet
+from profiler_service.cli import local_jobs
 from profiler_service.conditions import Conditions, CpuBounds
 from profiler_service.jobs.planner import requested_workloads
 from profiler_service.jobs.reporting import PhaseSeconds
@@ -62,8 +62,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Setup:
     """Has every so many-th operator fail in the next run."""
 
     def setup(every: int | None) -> None:
-        monkeypatch.setattr(quiet, "look", lambda: QUIET)
-        monkeypatch.setattr(measuring, "open_workers", lambda settings: nullcontext(SimpleNamespace(description=BACKEND)))
-        monkeypatch.setattr(measuring, "open_runner", lambda store, settings: PaperRunner(store, every))
+        monkeypatch.setattr(local_jobs, "look", lambda: QUIET)
+        monkeypatch.setattr(local_jobs, "open_workers", lambda settings: nullcontext(SimpleNamespace(description=BACKEND)))
+        monkeypatch.setattr(local_jobs, "open_runner", lambda store, settings: PaperRunner(store, every))
 
     return setup

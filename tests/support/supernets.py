@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.spaces.base import ParameterShapes
-from models.supernets.mixture import Mixture
+from models.supernets.base import Mixture
 
 Module = TypeVar("Module", bound=nn.Module)
 

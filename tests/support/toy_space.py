@@ -6,9 +6,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
-from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, unique
-from models.spaces.probabilities import Probabilities
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, Probabilities, unique
 from models.spaces.registry import register_space
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError

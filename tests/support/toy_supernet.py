@@ -6,15 +6,14 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-from models.networks.mixed_graph import LatencyGraph
 from models.networks.module import Network
-from models.operators.registry import build_operator
+from models.networks.structure import LatencyGraph
+from models.operators.layers import build_operator
 from models.spec.operators import OperatorSpec
-from models.supernets.base import Combination, Predictions, Supernet
+from models.supernets.base import Combination, Mixture, Predictions, Supernet
 from models.supernets.cells import Cells
 from models.supernets.head import resize
-from models.supernets.mixture import Mixture
-from models.supernets.operators import MixedOperator
+from models.supernets.mixed_operators import MixedOperator
 
 ROLE = "network"
 

@@ -1,4 +1,4 @@
-"""Every operator of a FasterSeg network, by the place where it stands."""
+"""Every operator of a FasterSeg network, by its position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.spec.operators import OperatorSpec
 
 
 class Catalogue:
-    """Makes the operators of one space at its input size; the same place and channels give the same object.
+    """Makes the operators of one space at its input size; the same position and channels give the same object.
 
     Args:
         spec: input size, classes, batch and dtype.
@@ -55,8 +55,8 @@ class Catalogue:
 
     def refinement(self, scale: int, head_width: int, skipped_channels: int) -> OperatorSpec:
         """The head's 3×3 convolution of a reduced map concatenated with the branch's last map at `scale`."""
-        kept = self._parameters.channels(scale, head_width)
-        return self._operator("conv_bn_relu", scale, kept + skipped_channels, kept)
+        narrow = self._parameters.channels(scale, head_width)
+        return self._operator("conv_bn_relu", scale, narrow + skipped_channels, narrow)
 
     def fusion(self, branches: int, head_width: int) -> OperatorSpec:
         """The 1×1 convolution of the branches' concatenated results."""
@@ -114,8 +114,8 @@ class Catalogue:
         stride: int = 1,
         attributes: Mapping[str, AttributeValue] = MappingProxyType({}),
     ) -> OperatorSpec:
-        place = (kind, scale, in_channels, out_channels, stride, *attributes.items())
-        if place not in self._made:
+        identity = (kind, scale, in_channels, out_channels, stride, *attributes.items())
+        if identity not in self._made:
             height, width = self.size(scale)
             fields = {
                 "kind": kind,
@@ -129,7 +129,7 @@ class Catalogue:
                 "attributes": dict(attributes),
             }
             try:
-                self._made[place] = OperatorSpec.parse(fields)
+                self._made[identity] = OperatorSpec.parse(fields)
             except InvalidSpecError as error:
                 rows, columns = self._spec.input_size
                 raise type(error)(
@@ -137,4 +137,4 @@ class Catalogue:
                     f"{self._parameters.base_channels}: {kind} {in_channels}→{out_channels}: {error.message}",
                     hint="Choose a smaller input, batch or number of channels.",
                 ) from error
-        return self._made[place]
+        return self._made[identity]

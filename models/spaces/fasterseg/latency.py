@@ -49,13 +49,13 @@ class _GraphBuilder:
         self._parameters = parameters
         self._catalogue = catalogue
         self._last = parameters.layers
-        self._places = [(layer, scale) for layer in range(self._last + 1) for j, scale in enumerate(SCALES) if layer >= j]
-        self._nodes = {place: self._node(*place) for place in self._places}
-        self._index = {place: index for index, place in enumerate(self._places)}
+        self._positions = [(layer, scale) for layer in range(self._last + 1) for j, scale in enumerate(SCALES) if layer >= j]
+        self._nodes = {position: self._node(*position) for position in self._positions}
+        self._index = {position: index for index, position in enumerate(self._positions)}
 
     def graph(self) -> LatencyGraph:
         edges = []
-        for layer, scale in self._places:
+        for layer, scale in self._positions:
             if layer < self._last:
                 edges.append(self._edge((layer, scale), (layer + 1, scale)))
             if layer < self._last - 1 and scale in _COARSER:

@@ -1,11 +1,11 @@
-"""From a FasterSeg architecture to its network: what its branches mean, where they share cells, and the head over them."""
+"""The network of a FasterSeg architecture: its branches, the cells that they share, and the head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec

@@ -30,7 +30,7 @@ Width = Annotated[StrictInt, Field(ge=1, le=64)]
 
 
 class FasterSegParameters(Record):
-    """The settled parameters of a FasterSeg space.
+    """All parameters of a FasterSeg space.
 
     Attributes:
         layers: L, cells of the longest branch.
@@ -68,11 +68,11 @@ class FasterSegParameters(Record):
 
     @model_validator(mode="after")
     def _whole_channels(self) -> Self:
-        """The stem's first map has F · 4 · width / 12 channels; where that is whole, all others are."""
+        """The stem's first map has F · 4 · width / 12 channels. If that is an integer, so are all others."""
         for width in (self.stem_width, self.head_width, *self.widths):
             if self.base_channels * width % 3:
                 raise InvalidSpecError(
-                    f"base_channels {self.base_channels} at width {width} gives no whole number of channels; "
+                    f"base_channels {self.base_channels} at width {width} does not give an integer number of channels; "
                     "their product must be divisible by 3"
                 )
         return self

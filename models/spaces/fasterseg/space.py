@@ -7,17 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from models.networks.plan import NetworkPlan
-from models.spaces.base import LatencyGraph, ParameterShapes, SearchSpace
+from models.networks.structure import NetworkPlan
+from models.spaces.base import LatencyGraph, ParameterShapes, Probabilities, SearchSpace
+from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import decode_branch, kept_cells
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
-from models.spaces.fasterseg.published import FORMAT, PROVENANCE, read_rows
-from models.spaces.fasterseg.sampling import BRANCHES, sample_architecture
-from models.spaces.fasterseg.table1 import TITLE, published_operators
-from models.spaces.probabilities import Probabilities
+from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -47,7 +44,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     grid_version: ClassVar[int] = 1
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
-    usual_branches: ClassVar[int] = BRANCHES
+    default_branches: ClassVar[int] = BRANCHES
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
@@ -76,7 +73,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The default space, widened where the architecture is longer or has widths of its own."""
+        """The default space, extended where the architecture is longer or has other widths."""
         defaults = FasterSegParameters()
         used = {width for branch in architecture.branches for width in branch.widths}
         longest = max(len(branch.operators) for branch in architecture.branches)
@@ -135,7 +132,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         )
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        return tuple(kept_cells(self.parameters, probabilities, end) for end in branches)
+        return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.module import Network
-from models.operators.convolution import ConvBnRelu
+from models.operators.layers import ConvBnRelu
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.latency import latency_graph
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
@@ -44,7 +44,7 @@ class WeightCopy:
 
     def __init__(self, supernet: Supernet, role: str, network: Network) -> None:
         if not isinstance(supernet, MultiResolutionSupernet):
-            raise InvalidSpecError(f"a {type(supernet).__name__} is no supernet of this search space")
+            raise InvalidSpecError(f"a {type(supernet).__name__} is not a supernet of this search space")
         if role not in supernet.roles:
             raise UnknownNameError.of("role", role, supernet.roles)
         self._supernet = supernet
@@ -63,8 +63,8 @@ class WeightCopy:
             if len(cells) != len(branch.operators) or cells[-1] != parameters.layers - 1:
                 raise InvalidSpecError(
                     f"branches.{index}: {len(branch.operators)} cells at layers {', '.join(map(str, cells))} of "
-                    f"{parameters.layers}; each needs one, and the last cell the last",
-                    hint="Say which layers the cells come from.",
+                    f"{parameters.layers}; each cell needs a layer, and the last cell the last layer",
+                    hint="Give the layer of each cell.",
                 )
             self._copy_cells(index, branch, cells)
             self._copy_way_back(index, branch.scales[-1])
@@ -77,7 +77,7 @@ class WeightCopy:
         scales = (*branch.scales, branch.scales[-1])
         for cell, (scale, following) in enumerate(pairwise(scales)):
             name = f"branch{index}_cell{cell}"
-            if name in self._steps:  # else it is an earlier branch's, from the same place
+            if name in self._steps:  # else an earlier branch has the cell
                 mixed = self._supernet.cell(layers[cell], scale, following // scale)
                 mixed.choice(branch.operators[cell]).copy_to(self._steps[name])
 

@@ -1,9 +1,8 @@
-"""Tables on file: CSV, JSON, Parquet, Arrow and NumPy, each with the whole table in it, bit for bit.
+"""Tables on file: CSV, JSON, Parquet, Arrow and NumPy, each with the complete table, bit for bit.
 
 numpy and pyarrow are imported when a format that needs them is used (the extra `tables`).
 """
 
-from models.spec.table_files.etag import table_etag
-from models.spec.table_files.files import TableFormat, from_bytes, read_table, to_bytes, write_table
+from models.spec.table_files.table_io import TableFormat, from_bytes, read_table, table_etag, to_bytes, write_table
 
 __all__ = ["TableFormat", "from_bytes", "read_table", "table_etag", "to_bytes", "write_table"]

@@ -9,9 +9,17 @@ from typing import Any, ClassVar
 
 from models.spec.base import canonical_json
 from models.spec.errors import TableFileError
-from models.spec.table_files.codec import TableCodec, optional
-from models.spec.table_files.columns import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Row, require_known
-from models.spec.table_files.header import Header
+from models.spec.table_files.codec import (
+    COLUMN_BY_NAME,
+    COLUMNS,
+    Column,
+    ColumnType,
+    Header,
+    Row,
+    TableCodec,
+    optional,
+    require_known,
+)
 
 ArrowTable = Any
 """A `pyarrow.Table`, which has no types to check against."""
@@ -60,7 +68,7 @@ class ColumnarCodec(TableCodec):
 
 
 class ArrowCodec(ColumnarCodec):
-    """The IPC stream: what crosses HTTP."""
+    """The IPC stream, which is also the format on HTTP."""
 
     magic: ClassVar[bytes] = b"\xff\xff\xff\xff"
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from models.spec.errors import ErrorCode
 from models.spec.table_files import TableFormat, to_bytes
-from models.spec.table_files.etag import table_etag
+from models.spec.table_files.table_io import table_etag
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     CSV_MEDIA_TYPE,

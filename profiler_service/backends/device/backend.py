@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from models.export.version import IR_VERSION, OPSET
+from models.spec.graphs import IR_VERSION, OPSET
 from profiler_service.backends.backend_options import BackendOptions, DeviceOptions, GpuOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, Flusher, bytes_to_flush
 from profiler_service.backends.blocking_kernel import BlockingKernelTimer, EnqueuedEngine, Timeline

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from models.export.version import EXPORTER_VERSION, OPSET
 from models.spec.errors import InvalidSpecError
-from models.spec.graphs import GraphRequest
+from models.spec.graphs import EXPORTER_VERSION, OPSET, GraphRequest
 from models.spec.operators import Dtype
 from models.spec.targets import TargetSpec
 from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions, TensorRtRtxOptions

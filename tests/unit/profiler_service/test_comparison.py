@@ -83,7 +83,7 @@ def test_what_is_far_beyond_its_error_is_significant_with_an_interval() -> None:
     found = compare(before, known({1: (1.5, 0.01, 6), 2: (1.01, 0.01, 6), 3: (0.8, 0.01, 6)}))
 
     assert [entry.label for entry in found.significant] == [operator(n).label() for n in (1, 3)]
-    assert (found.told, found.untold, found.slower, found.faster) == (3, 0, 1, 1)
+    assert (found.tested, found.untested, found.slower, found.faster) == (3, 0, 1, 1)
     # √(2 · 0.01² + (0.005 · 1)² + (0.005 · 1.5)²) = 0.01677, times Student t of 19.8 degrees of freedom, 2.087
     assert (found.significant[0].low, found.significant[0].high) == pytest.approx((0.4650, 0.5350), abs=1e-4)
 
@@ -101,7 +101,7 @@ def test_few_rounds_say_less() -> None:
 @pytest.mark.parametrize(("stderr_ms", "rounds"), [(0.01, 1), (0.01, 0), (0.0, 6)])
 def test_significance_needs_an_error_that_comes_from_rounds(stderr_ms: float, rounds: int) -> None:
     found = compare(known({1: (1.0, stderr_ms, rounds)}), known({1: (2.0, stderr_ms, rounds)}))
-    assert (found.told, found.untold, found.significant) == (0, 1, ())
+    assert (found.tested, found.untested, found.significant) == (0, 1, ())
     assert found.worst[0].significant is None
 
 

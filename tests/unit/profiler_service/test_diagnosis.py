@@ -13,9 +13,8 @@ from profiler_service.backends.backend_options import DeviceKind
 from profiler_service.backends.device.nvml import GpuState, Survey
 from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.conditions import CpuBounds
-from profiler_service.diagnosis import cpu_findings, diagnose, governor
+from profiler_service.diagnosis import Finding, Outcome, cpu_findings, diagnose, governor
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.findings import Finding, Outcome
 from profiler_service.settings import Settings
 from profiler_service.worker.protocol import BackendDescription
 

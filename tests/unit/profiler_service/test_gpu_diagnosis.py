@@ -11,9 +11,8 @@ import pytest
 
 from profiler_service.backends.device import nvml as nvml_module
 from profiler_service.backends.device.nvml import survey_gpus
+from profiler_service.diagnosis import Finding, Outcome, gpu_findings
 from profiler_service.errors import BackendUnavailableError
-from profiler_service.findings import Finding, Outcome
-from profiler_service.gpu_diagnosis import gpu_findings
 from tests.support.fake_nvml import FakeGpu, FakeNvml
 
 
@@ -42,15 +41,15 @@ def findings(monkeypatch: pytest.MonkeyPatch, *gpus: FakeGpu) -> list[Finding]:
             "busy: in exclusive mode",
             "--compute-mode=DEFAULT",
         ),
-        (FakeGpu(mode=pynvml.NVML_COMPUTEMODE_PROHIBITED), "nobody may compute on it", "--compute-mode=DEFAULT"),
+        (FakeGpu(mode=pynvml.NVML_COMPUTEMODE_PROHIBITED), "compute mode prohibits all use", "--compute-mode=DEFAULT"),
         (FakeGpu(free_gib=0.5), "0.5 of 140.0 GiB free", "End what holds its memory"),
-        (FakeGpu("Orin", (8, 7), free_gib=None, mode=None), "memory not told", ""),
-        (FakeGpu("GTX 1080 Ti", (6, 1)), "not supported, 7.0 is the least", "OPCLOCK_DEVICE_INDEX"),
+        (FakeGpu("Orin", (8, 7), free_gib=None, mode=None), "memory unknown", ""),
+        (FakeGpu("GTX 1080 Ti", (6, 1)), "not supported; 7.0 is the minimum", "OPCLOCK_DEVICE_INDEX"),
         (FakeGpu(instances=[]), "is in MIG mode without an instance", "nvidia-smi mig"),
         (
             FakeGpu(instances=["NVIDIA H200 MIG 1g.18gb", "NVIDIA H200 MIG 2g.35gb"]),
-            "divided by MIG into NVIDIA H200 MIG 1g.18gb, NVIDIA H200 MIG 2g.35gb",
-            "Its table is its own",
+            "partitioned by MIG into NVIDIA H200 MIG 1g.18gb, NVIDIA H200 MIG 2g.35gb",
+            "Its table differs",
         ),
     ],
 )

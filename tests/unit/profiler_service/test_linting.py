@@ -48,7 +48,7 @@ def rounds(values: Mapping[int, Sequence[float]]) -> RoundsOf:
 
 def test_a_table_in_order_has_nothing_to_tell() -> None:
     report = lint(table(entry(0.5), entry(0.9, out_channels=16), entry(1.7, out_channels=32)))
-    assert (report.pairs, report.told, report.inversions, report.findings) == (2, 2, (), ())
+    assert (report.pairs, report.tested, report.inversions, report.findings) == (2, 2, (), ())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ FORBIDDEN = {
     "models.spaces.fasterseg.space": RUNTIMES | HTTP | SERVERS | TABLES,
     "profiler_service.api.app": RUNTIMES | HTTP | {"nas_client"},
     "profiler_service.cli.commands": RUNTIMES | HTTP | {"nas_client"},
-    "profiler_service.cli.gpu_check": RUNTIMES | HTTP | TABLES | {"nas_client", "fastapi", "sqlalchemy"},
+    "profiler_service.cli.machine_checks": RUNTIMES | HTTP | TABLES | {"nas_client", "fastapi", "sqlalchemy"},
     "nas_client.table": RUNTIMES | {"fastapi", "sqlalchemy", "profiler_service"},
     "nas_client.cli.main": RUNTIMES | {"fastapi", "sqlalchemy", "profiler_service"},
     "nas_client.latency.decoupled": HTTP | {"onnxruntime", "profiler_service"},

@@ -9,8 +9,8 @@ import pytest
 
 from models.spec.base import Record
 from models.spec.measurements import Flag, Status
-from models.spec.table_files.columns import COLUMN_BY_NAME
-from profiler_service.sample_files import column_names
+from models.spec.table_files.codec import COLUMN_BY_NAME
+from profiler_service.raw_data import column_names
 from tests.support.scripts import load_script
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nas_client.settings import ClientSettings
 from profiler_service.settings import Settings
-from scripts import reference_docs
+from scripts import reference_docs, reference_markup
 
 
 @pytest.mark.parametrize("name", reference_docs.PAGES)
@@ -40,6 +40,6 @@ def test_every_command_setting_and_call_is_there() -> None:
 
 
 def test_a_default_of_this_machine_has_no_place_on_a_page(tmp_path: Path) -> None:
-    assert reference_docs.shown(Path("lut_data")) == "`lut_data`"
+    assert reference_markup.shown(Path("lut_data")) == "`lut_data`"
     with pytest.raises(SystemExit, match="COMPUTED"):
-        reference_docs.shown(tmp_path)
+        reference_markup.shown(tmp_path)

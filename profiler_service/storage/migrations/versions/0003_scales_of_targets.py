@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from models.spec.measurements import ProtocolName
 from models.spec.scale import Scale
-from models.spec.table_files.etag import record_text
+from models.spec.table_files.table_io import record_text
 from models.spec.tables import OLD_SCALE, TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.storage import scale_rows, table_rows

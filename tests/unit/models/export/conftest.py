@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.export.onnx_graph import to_onnx
-from models.operators.weights import random_input
+from models.operators.seeded_weights import random_input
 
 RelativeError = Callable[..., float]
 

@@ -12,12 +12,11 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from models.export.errors import UnsupportedPrimitiveError
+from models.export.emitters import UnsupportedPrimitiveError
 from models.export.onnx_graph import to_onnx
-from models.export.version import OPSET
-from models.networks.workloads import build_module
-from models.operators.weights import fill, random_input
-from models.spec.graphs import ContextBase, GraphRequest
+from models.networks.module import build_module
+from models.operators.seeded_weights import fill, random_input
+from models.spec.graphs import OPSET, ContextBase, GraphRequest
 from models.spec.operators import OperatorSpec
 
 

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from models.networks.module import build_network, map_shapes, network_costs
-from models.networks.plan import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.operators.costs import Costs, module_costs, operator_costs
-from models.operators.weights import fill
+from models.operators.seeded_weights import fill
 from models.spec.operators import OperatorSpec
 
 

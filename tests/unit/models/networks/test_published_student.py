@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.networks.module import build_network, network_costs
-from models.networks.workloads import build_module
-from models.operators.weights import random_input
+from models.networks.module import build_module, build_network, network_costs
+from models.operators.seeded_weights import random_input
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.networks.plan import INPUT, NetworkPlan, OperatorStep
-from models.networks.workloads import build_module
-from models.operators.weights import random_input
+from models.networks.module import build_module
+from models.networks.structure import INPUT, NetworkPlan, OperatorStep
+from models.operators.seeded_weights import random_input
 from models.spec.architectures import ArchitectureSpec, BranchSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest

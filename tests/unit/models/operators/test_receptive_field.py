@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.operators.receptive_field import receptive_field
+from models.operators.costs import receptive_field
 from models.spec.operators import OperatorSpec
 
 

@@ -229,6 +229,6 @@ def test_two_branches_are_what_is_chosen_from() -> None:
 
 @pytest.mark.parametrize("ends", [(), (4,), (8, 8), (8, 64)])
 def test_branches_that_there_are_not_are_refused(ends: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidSpecError, match=r"branches: .*one or more of 8, 16, 32 are needed") as caught:
+    with pytest.raises(InvalidSpecError, match=r"branches: .*one or more of 8, 16, 32 must be given") as caught:
         space().decode(probabilities(), branches=ends)
     assert "8,16 or 8,32 or 16,32" in caught.value.hint

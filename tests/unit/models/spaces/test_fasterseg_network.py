@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.networks.plan import JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import JoinStep, NetworkPlan, OperatorStep
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec

@@ -93,10 +93,10 @@ def test_input_size_and_classes_come_from_the_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ({"Pooling_H8_W16_Cin32_Cout64_stride1": 1.0}, "'Pooling_H8_.*' is no operator"),
-        ({"nonsense": 1.0}, "'nonsense' is no operator"),
-        ({"": 1.0}, "'' is no operator"),
-        ({SKIP + "_": 1.0}, "is no operator"),
+        ({"Pooling_H8_W16_Cin32_Cout64_stride1": 1.0}, "'Pooling_H8_.*' is not an operator"),
+        ({"nonsense": 1.0}, "'nonsense' is not an operator"),
+        ({"": 1.0}, "'' is not an operator"),
+        ({SKIP + "_": 1.0}, "is not an operator"),
         ({"FactorizedReduce_H8_W16_Cin32_stride1": 1.0}, "fields H, W, Cin, Cout, stride"),
         ({"FactorizedReduce_W16_H8_Cin32_Cout64_stride1": 1.0}, "fields H, W, Cin, Cout, stride"),
         ({"BasicResidual1x_H8_W16_Cin32_Cout64_stride1_dilation2": 1.0}, "'conv3x3' has no dilation"),

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from models.networks.plan import OperatorStep
+from models.networks.structure import OperatorStep
+from models.spaces.fasterseg.architectures import minimum_cells
 from models.spaces.fasterseg.parameters import OPERATORS
-from models.spaces.fasterseg.sampling import minimum_cells
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 

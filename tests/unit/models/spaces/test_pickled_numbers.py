@@ -133,7 +133,7 @@ def test_a_shape_is_not_believed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2147483647\n"])
 def test_a_memo_place_is_not_believed(tmp_path: Path, put: bytes) -> None:
     """The unpickler would fill 32 GiB of memory up to that place."""
-    with pytest.raises(TableFileError, match="memo place 2147483647"):
+    with pytest.raises(TableFileError, match="memo index 2147483647"):
         read_numbers(pickled(tmp_path, b"\x80\x02}" + put + b"."))
 
 
@@ -142,8 +142,8 @@ def test_a_memo_place_is_not_believed(tmp_path: Path, put: bytes) -> None:
     [
         ([1, 2], "holds a pickled list"),
         ("text", "holds a pickled str"),
-        ({1: 2.0}, "a name is no text"),
-        ({"x" * 300: 2.0}, "a name is no text of at most 256 characters"),
+        ({1: 2.0}, "a name is not a text"),
+        ({"x" * 300: 2.0}, "a name is not a text of at most 256 characters"),
         ({"a": "2"}, "the value of 'a' is a str"),
         ({"a": None}, "the value of 'a' is a NoneType"),
         ({"a": True}, "the value of 'a' is a bool"),

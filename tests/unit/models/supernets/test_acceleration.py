@@ -11,8 +11,7 @@ from torch import Tensor
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
-from models.supernets.base import Supernet
-from models.supernets.mixture import Mixture
+from models.supernets.base import Mixture, Supernet
 from tests.support.supernets import Logits, disturb, random_logits
 
 PARAMETERS = {"layers": 3, "base_channels": 3, "widths": (4, 8)}

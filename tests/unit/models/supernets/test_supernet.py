@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from models.spaces.base import SearchSpace
 from models.spec.errors import InvalidSpecError
 from models.supernets.cells import edge_probabilities, leading_edges
+from models.supernets.mixed_operators import MixedOperator
 from models.supernets.multi_resolution import MultiResolutionSupernet
-from models.supernets.operators import MixedOperator
 from tests.support.supernets import Logits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
-from models.spec.table_files.columns import COLUMN_BY_NAME, COLUMNS, ColumnType, to_row
+from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, ColumnType, to_row
 from tests.support import table_samples as samples
 
 

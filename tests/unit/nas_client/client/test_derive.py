@@ -205,7 +205,7 @@ def refused(nas_client: Command, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("branches", "message"),
     [
-        ("8,64", "branches: 8, 64; one or more of 8, 16, 32 are needed"),
+        ("8,64", "branches: 8, 64; one or more of 8, 16, 32 must be given"),
         ("8,8", "branches: 8, 8; one or more"),
         ("8;32", "branches '8;32' are not scales"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.networks.plan import OperatorStep
+from models.networks.structure import OperatorStep
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, space_of
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.export.onnx_graph import to_onnx
-from models.operators.weights import fill, random_input
+from models.operators.seeded_weights import fill, random_input
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import ExportCheckError
 from nas_client.train import exporting

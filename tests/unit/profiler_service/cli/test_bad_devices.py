@@ -19,8 +19,8 @@ from profiler_service.backends import onnxruntime_cuda
 from profiler_service.backends.device import base as device_base
 from profiler_service.backends.device import cuda_driver, nvml
 from profiler_service.backends.registry import create_backend
-from profiler_service.cli import doctor
-from profiler_service.findings import Finding
+from profiler_service.cli import machine_checks
+from profiler_service.diagnosis import Finding
 from profiler_service.jobs.workers import Workers
 from profiler_service.settings import Settings
 from profiler_service.worker.protocol import BackendDescription
@@ -103,8 +103,8 @@ BOXES = {
 }
 ON_GPUS = {
     "out of memory": "0.1 of 140.0 GiB free",
-    "unsupported GPU": "not supported, 7.0 is the least",
-    "busy": "busy: in exclusive mode, and another process has it",
+    "unsupported GPU": "not supported; 7.0 is the minimum",
+    "busy": "busy: in exclusive mode, and another process uses it",
     "MIG without an instance": "is in MIG mode without an instance",
 }
 """What `doctor` says of the GPU itself, where it sees what is wrong."""
@@ -134,7 +134,7 @@ def put_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Box], None]:
         if not box.driver:
             monkeypatch.setattr(cuda_driver, "driver_library", _no_library)
         monkeypatch.setattr(nvml, "driver_library", (lambda: None) if box.driver else _no_library)
-        monkeypatch.setattr(doctor, "describe_backend", _describe)
+        monkeypatch.setattr(machine_checks, "describe_backend", _describe)
         monkeypatch.setattr(Workers, "description", property(lambda self: _describe(Settings.load(backend="onnxruntime"))))
         monkeypatch.setenv("OPCLOCK_DEVICE", "cuda")
         monkeypatch.setenv("OPCLOCK_DEVICE_ACCESS", "pycuda")

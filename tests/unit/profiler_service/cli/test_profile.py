@@ -13,7 +13,7 @@ import pytest
 from models.spec.measurements import Flag
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.wire import JobPublic, JobState
-from profiler_service.cli import measuring, profile
+from profiler_service.cli import local_jobs, profile
 from profiler_service.errors import JobError
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.measure.visits import Visit
@@ -70,10 +70,14 @@ def test_a_job_that_fails_as_a_whole(command: Command, failing: Setup, monkeypat
 @pytest.mark.parametrize(
     ("visits", "options", "said"),
     [
-        (0, (), "interrupted; what was measured is kept; the same command goes on with the rest\n"),
-        (3, (), "kept, 3 visits: a value comes when all its rounds are done; the same command goes on with the rest\n"),
-        (3, ("--remeasure",), "goes on with the rest within a day\n"),
-        (3, ("--rebuild", "always"), "goes on with the rest within a day\n"),
+        (0, (), "interrupted; measurements so far are saved; run the same command again to measure the rest\n"),
+        (
+            3,
+            (),
+            "saved, 3 visits: an entry gets its value after its last round; run the same command again to measure the rest\n",
+        ),
+        (3, ("--remeasure",), "again within a day to measure the rest\n"),
+        (3, ("--rebuild", "always"), "again within a day to measure the rest\n"),
     ],
 )
 def test_an_interrupted_job_tells_what_it_leaves(
@@ -120,7 +124,7 @@ def test_a_job_that_somebody_else_cancels(command: Command, failing: Setup, monk
     ended = command(*PROFILE, "--json")
     assert ended.code == 3
     assert ended.document["job"]["state"] == "cancelled"
-    assert "cancelled by somebody else" in ended.err
+    assert "cancelled by another process" in ended.err
 
 
 def test_what_was_asked_for_is_what_the_job_gets(command: Command, failing: Setup) -> None:
@@ -139,7 +143,7 @@ def test_settings_reach_the_workers(command: Command, failing: Setup, monkeypatc
     failing(None)
     seen: list[Settings] = []
     monkeypatch.setattr(
-        measuring,
+        local_jobs,
         "open_workers",
         lambda settings: seen.append(settings) or nullcontext(SimpleNamespace(description=BACKEND)),
     )
@@ -164,9 +168,9 @@ class SlowDeviceRunner(PaperRunner):
 
 def test_a_slow_device_and_differing_builds_are_told(command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(None)
-    monkeypatch.setattr(measuring, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
+    monkeypatch.setattr(local_jobs, "open_runner", lambda store, settings: SlowDeviceRunner(store, None))
     text = " ".join(command(*PROFILE).out.split())
-    assert "7 samples of 1 entries set aside; 1 entries flagged, since there was nothing else" in text
+    assert "7 samples of 1 entries set aside; 1 entries flagged, because there were no other samples" in text
     assert "1 entries built 3 times: builds differ by 2.0% (worst 2.0%), runs of one build by 1.0%; 1 could not" in text
     document = command(*PROFILE, "--json").document
     assert document["throttled"] == {"samples_set_aside": 7, "entries_with_samples_set_aside": 1, "entries_flagged": 1}

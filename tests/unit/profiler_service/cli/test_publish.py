@@ -87,7 +87,7 @@ def test_what_is_no_comparison_is_refused(command: Command, table_id: str, tmp_p
     (report / "comparison.json").write_text('{"tables": [{"table_id": 3}]}')
     ended = command("publish", "--allow-missing", "--table", table_id, "--validation", report, "--json")
     assert ended.code == 3
-    assert "comparison.json is no comparison of tables" in ended.document["error"]["message"]
+    assert "comparison.json is not a comparison of tables" in ended.document["error"]["message"]
 
 
 def test_the_card_tells_how_much_builds_differ(command: Command, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_neither_values_nor_a_validation_that_are_published_are_lost_unless_told
     report = _report(tmp_path / "report", _table().info.id())
     values = len(SPACE.operators()) - 2
     assert publish(1, "--validation", report) == ""
-    assert "with a validation; this one has other values and none" in publish(0)
+    assert "with a validation; this one has other values and no validation" in publish(0)
     assert f"with {values - 1} values; this one has {values - 2}" in publish(2, "--validation", report)
     assert publish(2, "--replace") == ""
     assert TableCard.parse_json((tmp_path / f"{NAME}.json").read_bytes()).validation is None
@@ -169,7 +169,7 @@ def test_a_report_about_another_table_is_refused(command: Command, table_id: str
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "is not there"), ("{", "not a JSON document"), ("[]", "not a JSON object")]
+    ("content", "message"), [(None, "does not exist"), ("{", "not a JSON document"), ("[]", "not a JSON object")]
 )
 def test_what_is_no_report_is_refused(
     command: Command, table_id: str, tmp_path: Path, content: str | None, message: str

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from profiler_service.cli import quiet
-from profiler_service.cli.quiet import CHECK_EVERY_S, QUIET_LOOKS, Start
+from profiler_service.cli import local_jobs
+from profiler_service.cli.local_jobs import CHECK_EVERY_S, QUIET_LOOKS, Start
 from profiler_service.conditions import Conditions, Neighbour
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -87,7 +87,7 @@ def test_when_the_time_is_up_it_goes_on_and_says_so(settings: Settings, capsys: 
     start = machine.start(3)
     start.begin(settings, never)
     said = capsys.readouterr().err
-    assert "the machine is still busy after 3 minutes; measuring all the same" in said
+    assert "the machine is still busy after 3 minutes; measuring anyway" in said
     assert "left to wait: others keep" in said
     assert 180 <= machine.now_s < 200
     start.begin(settings, never)  # a second job of the same command has no time of its own
@@ -118,7 +118,7 @@ def test_profile_ends_with_130_and_leaves_no_job(
         os.kill(os.getpid(), signal.SIGINT)
         return BUSY
 
-    monkeypatch.setattr(quiet, "look", interrupted_look)
+    monkeypatch.setattr(local_jobs, "look", interrupted_look)
     ended = command(*PROFILE, "--wait-for-quiet", "10")
     assert ended.code == 130
     assert "interrupted before anything was measured" in ended.err
@@ -131,7 +131,7 @@ def test_a_quota_is_told_with_what_it_does_before_measuring(
     command: Command, failing: Setup, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     failing(None)
-    monkeypatch.setattr(quiet, "look", lambda: THROTTLED)
+    monkeypatch.setattr(local_jobs, "look", lambda: THROTTLED)
     ended = command(*arguments, "--json")
     assert ended.code == 0
     assert ended.err.count("the CPU quota is worth 0.5 cores, an engine has 1 threads: it is stopped again and again") == 1

@@ -16,7 +16,7 @@ from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from profiler_service.measure.visits import DeviceState, Visit
-from profiler_service.sample_files import column_names
+from profiler_service.raw_data import column_names
 from profiler_service.storage.store import Store
 from tests.support import table_samples
 from tests.unit.profiler_service.cli.conftest import Command
@@ -128,7 +128,7 @@ def test_lint_of_a_file_says_that_repetition_cannot_be_told(command: Command, ta
     command("export", "--table", table_id, "--format", "csv", "-o", "t.csv")
     ended = command("lint", "t.csv")
     assert ended.code == 0
-    assert "cannot be told whether they repeat" in ended.out
+    assert "unknown whether the inversions repeat" in ended.out
     (found,) = command("lint", "t.csv", "--json").document["inversions"]
     assert (found["grows"], found["rounds"], found["repeats"]) == ("out_channels", None, None)
 
@@ -138,7 +138,7 @@ def test_lint_cannot_judge_values_without_errors(command: Command, tmp_path: Pat
     write_table(Table(info=table_samples.info(), entries=entries), tmp_path / "t.json", TableFormat.JSON)
     ended = command("lint", "t.json", "--fail-on", "inversions")
     assert ended.code == 3
-    assert "cannot be told" in ended.out
+    assert "can be tested" in ended.out
 
 
 def test_samples_of_an_entry_by_the_beginning_of_its_key(command: Command, table_id: str) -> None:

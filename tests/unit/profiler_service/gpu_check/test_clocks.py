@@ -15,10 +15,9 @@ from models.spec.targets import TargetSpec
 from profiler_service.backends.backend_options import AllOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.gpu_check import clocks as module
-from profiler_service.gpu_check import copying
+from profiler_service.gpu_check import peaks
 from profiler_service.gpu_check.clocks import Clocks, flops, product
-from profiler_service.gpu_check.copying import measure
-from profiler_service.gpu_check.peaks import Limits
+from profiler_service.gpu_check.peaks import Limits, measure
 from profiler_service.worker.graphs import GraphCache
 from tests.support.fake_device import FakeDevice
 
@@ -196,15 +195,15 @@ def test_copies_run_on_the_device_that_the_settings_name(monkeypatch: pytest.Mon
         opened.append((access, index))
         return FakeDevice()
 
-    monkeypatch.setattr(copying, "open_device", open_device)
-    monkeypatch.setattr(copying, "driver_copy", lambda: None)
-    monkeypatch.setattr(copying, "measure", lambda device, copy, limits: {"device": device.info.name})
-    monkeypatch.setattr(copying, "limits_of", lambda device: H100)
+    monkeypatch.setattr(peaks, "open_device", open_device)
+    monkeypatch.setattr(peaks, "driver_copy", lambda: None)
+    monkeypatch.setattr(peaks, "measure", lambda device, copy, limits: {"device": device.info.name})
+    monkeypatch.setattr(peaks, "limits_of", lambda device: H100)
     monkeypatch.setenv("OPCLOCK_DEVICE_INDEX", "1")
     monkeypatch.setenv("OPCLOCK_DEVICE_ACCESS", "pycuda")
     output = tmp_path / "copying.json"
-    monkeypatch.setattr(sys, "argv", ["copying", "--access", "cuda-core", "-o", str(output)])
-    assert copying.main() == 0
+    monkeypatch.setattr(sys, "argv", ["peaks", "--access", "cuda-core", "-o", str(output)])
+    assert peaks.main() == 0
     assert opened == [("cuda-core", 1)], "the library is what is compared, and the command says which"
     assert json.loads(output.read_text()) == {"device": FakeDevice().info.name}
 

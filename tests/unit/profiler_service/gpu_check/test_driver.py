@@ -70,7 +70,7 @@ def test_a_mistake_in_one_part_is_its_failure_alone(tmp_path: Path) -> None:
 
 def test_what_needs_a_gpu_is_skipped_on_a_cpu(tmp_path: Path) -> None:
     result = ended(tmp_path, raising(AssertionError("it must not run")), gpu=True)
-    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "it needs a GPU")
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "this part needs a GPU")
 
 
 def test_a_backend_that_is_not_here_skips_its_parts_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_an_interrupt_ends_the_command_and_says_how_to_go_on(
         raise KeyboardInterrupt
 
     assert pretending(run)() == 130
-    assert "goes on where it was" in capsys.readouterr().out
+    assert "run the same command again to go on" in capsys.readouterr().out
 
 
 def test_listing_does_nothing(pretending: Callable[[Run], Command], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_damaged_note_of_choices_is_told_and_kept(
     path = tmp_path / "choices.json"
     path.write_bytes(text.encode("latin-1"))
     assert pretending(raising(AssertionError("it must not run")))() == 3
-    assert "choices.json does not say" in " ".join(capsys.readouterr().out.split())
+    assert "choices.json does not hold" in " ".join(capsys.readouterr().out.split())
     assert path.read_bytes() == text.encode("latin-1")
 
 

@@ -17,7 +17,7 @@ from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckOutcome, ScaleCheck
-from models.spec.verdicts import TrustLevel, judge_table
+from models.spec.verdicts import TrustLevel, table_verdict
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobError
@@ -257,7 +257,7 @@ class TestPlainCheck:
         job = bench.submit(workloads=GRID[:20])
         check = self.check(bench, job)
         assert (check.outcome, check.ratio) == (CheckOutcome.DISAGREES, pytest.approx(0.72, abs=1e-3))
-        verdict = judge_table(bench.store.table(job.table_id))
+        verdict = table_verdict(bench.store.table(job.table_id))
         assert verdict.level is TrustLevel.UNUSABLE
         assert "0.720 times" in verdict.reasons[0].text
 

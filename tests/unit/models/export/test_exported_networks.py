@@ -1,0 +1,63 @@
+"""Whole networks as graphs, joins included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from models.export.onnx_graph import to_onnx
+from models.networks.module import build_module
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.graphs import GraphRequest
+from models.spec.operators import OperatorSpec
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("input_size", [(32, 32), (64, 96)])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_networks_of_fasterseg(seed: int, input_size: tuple[int, int], relative_error: Any) -> None:
+    space = create_space(SpaceSpec(name="fasterseg", input_size=input_size))
+    architecture = space.sample(np.random.default_rng(seed))
+    module = build_module(GraphRequest(subject=architecture), space.plan(architecture))
+    assert relative_error(module, architecture.input_shape) <= TOLERANCE
+
+
+def _conv(source: str, name: str, in_channels: int, out_channels: int, size: tuple[int, int], stride: int) -> OperatorStep:
+    height, width = size
+    operator = OperatorSpec(
+        kind="conv3x3", in_channels=in_channels, out_channels=out_channels, height=height, width=width, stride=stride
+    )
+    return OperatorStep(name, operator, source)
+
+
+def test_every_way_of_joining_maps(relative_error: Any) -> None:
+    plan = NetworkPlan(
+        (
+            _conv(INPUT, "stem", 3, 8, (14, 18), 2),
+            _conv("stem", "deep", 8, 8, (7, 9), 2),  # 4×5
+            JoinStep("sum", "add", ("stem", "deep", "stem"), (7, 9)),
+            JoinStep("both", "concat", (INPUT, "sum", "deep"), (5, 6)),
+            _conv("both", "classes", 19, 4, (5, 6), 1),
+        )
+    )
+    architecture = ArchitectureSpec(space="any", input_size=(14, 18), branches=(BranchSpec(operators=("conv3x3",)),))
+    module = build_module(GraphRequest(subject=architecture), plan)
+    assert relative_error(module, architecture.input_shape) <= TOLERANCE
+    operations = [node.op_type for node in to_onnx(module, architecture.input_shape, name="test").graph.node]
+    assert operations.count("Add") == 2
+    assert operations.count("Concat") == 1
+    assert operations.count("Resize") == 1 + 3, "only maps of another size are resized"
+
+
+def test_a_network_fits_a_file() -> None:
+    space = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64)))
+    architecture = space.sample(np.random.default_rng(5))
+    module = build_module(GraphRequest(subject=architecture), space.plan(architecture))
+    model = to_onnx(module, architecture.input_shape, name=architecture.key())
+    assert onnx.load_from_string(model.SerializeToString()) == model
