@@ -14,10 +14,16 @@ from pydantic import Field, model_validator
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings, Side
-from nas_client.train.losses import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction
 
 PUBLISHED_CROP = (512, 1024)
 
+OHEM_THRESHOLD = 0.7
+"""Pixels whose true class has at most this probability are hard (FasterSeg's published code)."""
+
+OHEM_MIN_SHARE = 1 / 16
+"""Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
+
+Direction = Literal["student_teacher", "teacher_student"]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

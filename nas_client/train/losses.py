@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,19 +16,10 @@ from torch.nn import functional
 
 from nas_client.data.classes import IGNORE
 from nas_client.errors import ShapeError
+from nas_client.train.config import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction, LossConfig
 
 if TYPE_CHECKING:
-    from nas_client.train.config import LossConfig
     from nas_client.train.networks import Scores
-
-Direction = Literal["student_teacher", "teacher_student"]
-
-OHEM_THRESHOLD = 0.7
-"""Pixels whose true class has at most this probability are hard (FasterSeg's published code)."""
-
-OHEM_MIN_SHARE = 1 / 16
-"""Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
-
 
 Gather = Callable[[Tensor], Tensor]
 """Joins the tensors of all processes along the first dimension, without gradients."""

@@ -1,4 +1,4 @@
-"""Parts that check the box and its backends: environment, contract suites, clocks, the probe."""
+"""Parts that check the box and its backends: environment, contract suites, clocks, the probe; and the report of all parts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from models.spec.errors import ExitCode
 from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.diagnosis import Outcome, backend_title
 from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError, require_from_repository, scrubbed
+from profiler_service.gpu_check.results import write_report
 from profiler_service.settings import Settings
 
 BACKEND_TESTS = "tests/contract/test_backends.py"
@@ -163,3 +164,8 @@ def _adopt(bench: Bench, document: dict[str, Any], prefix: str = "") -> None:
     bench.summary |= {prefix + name: value for name, value in without_samples.items()}
     if not document["checks"]:
         raise SkipPartError(f"the backend supports none of {', '.join(bench.choices.dtypes)}")
+
+
+def report(bench: Bench) -> None:
+    """The results of all parts so far, in one JSON file and one page."""
+    bench.summary = write_report(bench.output)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from models.spec.measurements import ProtocolName
-from profiler_service.gpu_check import check_parts, network_parts, results, table_parts
+from profiler_service.gpu_check import check_parts, network_parts, table_parts
 from profiler_service.gpu_check.bench import Bench
 from profiler_service.gpu_check.choices import Choices
 from profiler_service.gpu_check.table_parts import table_part
@@ -61,7 +61,7 @@ def plan(choices: Choices, *, reference: Path, tables: Path) -> list[Part]:
     return [
         *parts,
         Part("publish", f"finished tables into {tables.name}/, under their names", publish, always=True, only_if_named=True),
-        Part("report", "everything so far in report.json and report.md", results.write_report, always=True),
+        Part("report", "everything so far in report.json and report.md", check_parts.report, always=True),
     ]
 
 

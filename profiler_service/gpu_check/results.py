@@ -9,16 +9,13 @@ import json
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from models.atomic_file import replacing
 from models.spec.base import Record, UtcTime
 from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX
-
-if TYPE_CHECKING:
-    from profiler_service.gpu_check.bench import Bench
 
 FILE = "result.json"
 
@@ -100,13 +97,13 @@ JSON, PAGE = "report.json", "report.md"
 MINE = "report"
 
 
-def write_report(bench: Bench) -> None:
-    """Both files, in the folder of all parts."""
-    results = read_all(bench.output)
+def write_report(output: Path) -> dict[str, Any]:
+    """Writes both files into the folder of all parts; returns how each part ended."""
+    results = read_all(output)
     document = {"parts": {name: json.loads(result.model_dump_json()) for name, result in results.items()}}
-    (bench.output / JSON).write_text(json.dumps(document, indent=2) + "\n")
-    (bench.output / PAGE).write_text(page(results))
-    bench.summary = {"parts": {name: result.outcome.value for name, result in results.items()}}
+    (output / JSON).write_text(json.dumps(document, indent=2) + "\n")
+    (output / PAGE).write_text(page(results))
+    return {"parts": {name: result.outcome.value for name, result in results.items()}}
 
 
 def read_all(output: Path) -> dict[str, PartResult]:
