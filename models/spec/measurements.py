@@ -165,7 +165,7 @@ class Measurement(Record):
     power_w: float | None = None
     other_processes: Count | None = None
     samples_set_aside: Count | None = None
-    throttle_reasons: Annotated[str, Field(min_length=1, max_length=limits.MAX_MESSAGE)] | None = None
+    throttle_reasons: Annotated[str, Field(min_length=1), AfterValidator(_storable)] | None = None
     host_load: float | None = None
     measured_at: UtcTime | None = None
     flags: tuple[Flag, ...] = ()
