@@ -171,7 +171,7 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
         UNUSABLE_STDERR,
     )
     spread = [entry.between_round_spread for entry in good if entry.between_round_spread is not None]
-    text = f"rounds of one of the {what} differ by {{:.1%}} in the median"
+    text = f"the rounds of the {what} differ by {{:.1%}} in the median"
     reasons += _median("repeatability", text, spread, NOISY_SPREAD, UNUSABLE_SPREAD)
     again = "; the same command measures them again on a quiet machine"
     for flag, most, text in (

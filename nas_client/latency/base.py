@@ -20,7 +20,7 @@ class LatencyModule(nn.Module):
     not from training, and are no part of a state dict.
 
     Args:
-        coefficients: see `gather`.
+        coefficients: of a table; see `coefficients_of`.
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
     """
 

@@ -23,9 +23,9 @@ class Terms:
     """The decoupled latency of one set of architecture parameters; scalars, in ms.
 
     Attributes:
-        operator_ms: α free.
-        downsample_ms: β free.
-        expansion_ms: γ free.
+        operator_ms: α free, not weighted.
+        downsample_ms: β free, not weighted.
+        expansion_ms: γ free, not weighted.
         weighted_ms: the three, weighted and summed: what a search minimises.
     """
 
@@ -44,7 +44,7 @@ class DecoupledLatency(LatencyModule):
     node's reach. A term whose granularity the space lacks is constant.
 
     Args:
-        coefficients: see `gather`.
+        coefficients: of a table; see `coefficients_of`.
         weights: of the three terms.
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
         dtype: of the computation and the parameters, float32 or float64; torch's default where not given.

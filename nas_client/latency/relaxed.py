@@ -15,7 +15,7 @@ class RelaxedLatency(LatencyModule):
     """The expected latency of an architecture drawn from α, β, γ: Σ_edges reach(e; β) · cost(e; α, γ) + fixed.
 
     Args:
-        coefficients: see `gather`.
+        coefficients: of a table; see `coefficients_of`.
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
         dtype: of the computation and the parameters, float32 or float64; torch's default where not given.
 

@@ -147,7 +147,7 @@ def compare(
     uncertainty = float(np.hypot(scale.relative_stderr, spread))
     limit = max(TOLERANCE, 3 * uncertainty)
     outcome = CheckOutcome.AGREES if abs(ratio - 1) <= limit else CheckOutcome.DISAGREES
-    said = f"by the wall clock {len(checked)} engines take {ratio:.3f} times what the table says (1 ± {limit:.3f} is right)"
+    said = f"by the wall clock {len(checked)} engines take {ratio:.3f} times what the table says (1 ± {limit:.3f} would agree)"
     if outcome is CheckOutcome.DISAGREES:
         said += "; measure once more while the machine does nothing else, so that the scale is learned anew"
     return ScaleCheck(at=at, outcome=outcome, ratio=ratio, uncertainty=uncertainty, workloads=tuple(checked), message=said)

@@ -153,7 +153,7 @@ def test_a_busy_machine_is_told_though_sums_agree() -> None:
     assert validation.raw.pearson > 0.999
     assert validation.verdict is not None
     assert validation.verdict.level is TrustLevel.UNUSABLE
-    assert validation.verdict.lines()[1] == "  rounds of one of the networks differ by 110.0% in the median (limit 50%)"
+    assert validation.verdict.lines()[1] == "  the rounds of the networks differ by 110.0% in the median (limit 50%)"
 
 
 @pytest.mark.parametrize(
