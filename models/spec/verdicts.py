@@ -158,9 +158,10 @@ def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list
         entries: operators or networks; failed ones do not count.
         what: what messages call them.
     """
-    good = [entry for entry in entries if entry.value_ms]
-    if not good:
-        return [Reason(name="values", level=TrustLevel.UNUSABLE, text=f"none of the {what} has a value", value=0)]
+    good = [entry for entry in entries if entry.value_ms is not None]
+    if not any(entry.value_ms for entry in good):
+        text = f"none of the {what} has a value above zero"
+        return [Reason(name="values", level=TrustLevel.UNUSABLE, text=text, value=0)]
     reasons = []
     stderr = [entry.stderr_ms / entry.value_ms for entry in good if entry.stderr_ms is not None and entry.value_ms]
     reasons += _median(

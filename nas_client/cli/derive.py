@@ -145,10 +145,10 @@ def _show(
     headings = [
         "branches",
         "cells",
-        "estimate (ms)",
-        "95 % interval (ms)",
-        "multiply-adds (G)",
-        "parameters (M)",
+        "estimate\n(ms)",
+        "95 % interval\n(ms)",
+        "multiply-\nadds (G)",
+        "parameters\n(M)",
         *["accuracy", "objective"] * bool(values),
     ]
     for heading in headings:

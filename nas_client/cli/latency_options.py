@@ -17,7 +17,7 @@ from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights
+from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights, sensitivity, solve_weights
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; the first fill caches and allocate."""
@@ -91,14 +91,21 @@ def median_step_ms(latency: DecoupledLatency, logits: ArchitectureParameters, re
     return statistics.median(times_ms[WARMUP_STEPS:])
 
 
-def parse_weights(text: str | None) -> Weights:
-    """`w1,w2,w3` as weights; the published ones where nothing is given. Raises ParameterError."""
+SOLVED = "solved"
+"""For weights: those that balance the table's sensitivities."""
+
+
+def weights_of(text: str | None, coefficients: Coefficients) -> Weights:
+    """`w1,w2,w3` or `solved` as weights; the published ones where nothing is given. Raises ParameterError."""
     if text is None:
         return PUBLISHED_WEIGHTS
+    if text == SOLVED:
+        return solve_weights(sensitivity(coefficients))
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise ParameterError(f"weights {text!r} are not numbers", hint="Write them as 0.001,0.997,0.002.") from error
+        hint = f"Write three numbers, 0.001,0.997,0.002, or `{SOLVED}`."
+        raise ParameterError(f"weights {text!r} are not numbers", hint=hint) from error
     return Weights.of(values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,8 @@ def loss(
         str | None,
         typer.Option(
             metavar="W1,W2,W3",
-            help="Weights of the operator, downsampling and expansion terms; by default FasterSeg's, 0.001,0.997,0.002.",
+            help="Weights of the operator, downsampling and expansion terms, or `solved`: those that balance this table's "
+            "sensitivities. By default FasterSeg's, 0.001,0.997,0.002.",
         ),
     ] = None,
     width: Annotated[Width, typer.Option(help="Relax widths by expectation, or by one Gumbel sample.")] = Width.EXPECTED,
@@ -40,9 +42,9 @@ def loss(
     from nas_client.cli import latency_options
     from nas_client.latency.coefficients import coefficients_of
 
-    chosen = latency_options.parse_weights(weights)
     latencies = load_table(table)
     coefficients = coefficients_of(latencies)
+    chosen = latency_options.weights_of(weights, coefficients)
     logits = latency_options.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
@@ -57,7 +59,7 @@ def loss(
     }
     if found.step_ms is not None:
         document["step_ms"] = found.step_ms
-    emit(document, as_json=json, text=lambda console: _show(console, document))
+    emit(document, as_json=json, text=lambda console: _show(console, document, found.weights))
     warn(latencies.verdict, latencies.label())
     end_unless(latencies.verdict, require)
 
@@ -72,10 +74,11 @@ _NAMES = {
 }
 
 
-def _show(console: Console, document: dict[str, object]) -> None:
+def _show(console: Console, document: dict[str, object], weights: Sequence[float]) -> None:
     for key, name in _NAMES.items():
         if key in document:
             console.print(f"{name:32}{document[key]:12.6f} ms")
+    console.print(f"{'weights':32}{','.join(f'{weight:.6g}' for weight in weights)}")
 
 
 def sensitivity(table: TableSource, require: Require = None, json: Json = False) -> None:

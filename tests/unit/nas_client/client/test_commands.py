@@ -176,6 +176,13 @@ def test_weights_are_those_given(nas_client: Command, wide: Path, parameters: Pa
     assert len({round(term, 6) for term in terms}) == 3
 
 
+def test_weights_that_balance_the_table_are_those_of_sensitivity(nas_client: Command, wide: Path, parameters: Path) -> None:
+    solved = nas_client("sensitivity", "--table", wide, "--json").document["weights"]
+    assert loss(nas_client, wide, parameters, "--weights", "solved")["weights"] == solved
+    ended = nas_client("loss", "--table", wide, "--parameters", parameters)
+    assert ended.out.splitlines()[-1].split() == ["weights", "0.001,0.997,0.002"]
+
+
 def test_sampled_widths_depend_on_the_seed_alone(nas_client: Command, wide: Path, parameters: Path) -> None:
     one, again, other = (loss(nas_client, wide, parameters, "--width", "gumbel", "--seed", seed) for seed in (1, 1, 2))
     assert one == again
