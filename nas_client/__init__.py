@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from models.spaces.base import SearchSpace
     from models.spaces.registry import create_space
     from models.spec.architectures import ArchitectureSpec, SpaceSpec
     from models.spec.errors import OpclockError
@@ -29,6 +30,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "models.spaces.base": ("SearchSpace",),
             "models.spaces.registry": ("create_space",),
             "models.spec.architectures": ("ArchitectureSpec", "SpaceSpec"),
             "models.spec.errors": ("OpclockError",),
@@ -67,6 +69,7 @@ __all__ = [
     "NasClientError",
     "OpclockError",
     "RelaxedLatency",
+    "SearchSpace",
     "Sensitivity",
     "ServiceClient",
     "SpaceSpec",

@@ -105,7 +105,8 @@ def _entry(name: str, value: object) -> Iterator[str]:
         yield f"```text\n{name}{_signature(value)}\n```\n\n"
     yield f"{_summary(name, value)}\n"
     if inspect.isclass(value):
-        members = [_member(member, found) for member, found in vars(value).items() if _documented(member, found)]
+        members = [f"- {text}\n" for text in _attributes(value)]
+        members += [_member(member, found) for member, found in vars(value).items() if _documented(member, found)]
         yield "\n" + "".join(members) if members else ""
 
 
@@ -135,8 +136,29 @@ def _documented(name: str, value: object) -> bool:
 
 
 def _member(name: str, value: object) -> str:
-    call = "" if isinstance(value, property) else "()"
+    call = "" if isinstance(value, property) else f"({', '.join(_arguments(value))})"
     return f"- `{name}{call}`: {_summary(name, value)}\n"
+
+
+def _arguments(function: object) -> Iterator[str]:
+    """Names of the parameters, with a `*` before those that are given by name alone, and `=…` after those with a default."""
+    assert callable(function) or isinstance(function, classmethod)
+    parameters = inspect.signature(getattr(function, "__func__", function)).parameters.values()
+    starred = False
+    for parameter in list(parameters)[1:]:
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            starred = True
+            yield "*"
+        text = str(parameter.replace(annotation=parameter.empty, default=parameter.empty))
+        starred = starred or parameter.kind is parameter.VAR_POSITIONAL
+        yield text if parameter.default is parameter.empty else f"{text}=…"
+
+
+def _attributes(value: type) -> Iterator[str]:
+    """What the class's docstring says of each attribute: `name: text`."""
+    section = re.search(r"^Attributes:\n((?:[ ]+\S.*\n?|\n(?=[ ]))*)", inspect.getdoc(value) or "", re.MULTILINE)
+    for name, text in re.findall(r"^ {4}(\w[\w, ]*): ((?:.*)(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
+        yield f"{', '.join(f'`{part.strip()}`' for part in name.split(','))}: {' '.join(text.split())}"
 
 
 def _summary(name: str, value: object) -> str:

@@ -49,6 +49,10 @@ class DecoupledLatency(LatencyModule):
         widths: how γ becomes weights: `expected`, or a `Gumbel` sample.
         dtype: of the computation and the parameters, float32 or float64; torch's default where not given.
 
+    Attributes:
+        weights: w1, w2, w3. Shape: (3,).
+        shapes: of the architecture parameters' groups, for `ArchitectureParameters`.
+
     Source: FasterSeg eq. 3; what the others are fixed at, as in its published code (docs/latency.md).
     """
 
