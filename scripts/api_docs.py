@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -142,8 +143,8 @@ def _member(name: str, value: object) -> str:
 
 def _arguments(function: object) -> Iterator[str]:
     """Names of the parameters, with a `*` before those that are given by name alone, and `=…` after those with a default."""
-    assert callable(function) or isinstance(function, classmethod)
-    parameters = inspect.signature(getattr(function, "__func__", function)).parameters.values()
+    called: Any = function.__func__ if isinstance(function, classmethod) else function
+    parameters = inspect.signature(called).parameters.values()
     starred = False
     for parameter in list(parameters)[1:]:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
