@@ -263,7 +263,7 @@ class CoSearch:
         training = self._data.training(None, epoch=0, batch_size=settings.batch_size, crop=settings.crop)
         metrics = evaluate_supernet(
             self.learner.passes,
-            self.learner.networks[role].likeliest(),
+            self.learner.networks[role].most_probable_widths(),
             role,
             statistics=islice(training, self._config.evaluation.statistics_batches),
             validation=self._data.validating(),

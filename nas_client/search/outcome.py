@@ -157,17 +157,14 @@ def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, br
 def _narrowest_share(
     network: RelaxedNetwork, space: SearchSpace, with_skips: ArchitectureSpec, branches: tuple[int, ...]
 ) -> float:
-    """Beside the same cells with the narrowest connections, how many widths are equal."""
-    shapes = network.logits.shapes
-    rows = network.logits.gamma.shape[0]
-    first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(rows, dtype=torch.int64)}
-    slim = ArchitectureParameters.one_hot(shapes, first)
-    given = {**probabilities(network.logits), "gamma": probabilities(slim)["gamma"]}
-    slimmest = space.decode(given, branches=branches, keep_skips=True)
+    """Share of the connections that have the least width: that of the same cells decoded with the first choice of every γ."""
+    first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
+    narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
+    narrowest = space.decode({**probabilities(network.logits), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
     pairs = [
         (width, least)
-        for mine, theirs in zip(with_skips.branches, slimmest.branches, strict=True)
-        for width, least in zip(mine.widths, theirs.widths, strict=True)
+        for branch, narrowest_branch in zip(with_skips.branches, narrowest.branches, strict=True)
+        for width, least in zip(branch.widths, narrowest_branch.widths, strict=True)
     ]
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 
