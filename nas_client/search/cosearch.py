@@ -202,7 +202,7 @@ class CoSearch:
     def _epoch(self, stop: StopRequest) -> bool:
         """Run the remaining steps of an epoch; returns whether a signal stopped them."""
         epochs, batches = self._settings().epochs, self._batches()
-        per_epoch = self.position.step + len(batches[0])
+        per_epoch = self.position.step + len(batches[0])  # the loaders leave out the steps that are done
         for pair in zip(*batches, strict=False):
             done = self.position.epoch * per_epoch + self.position.step
             losses = self._step(pair, done, epochs * per_epoch)
