@@ -1,8 +1,7 @@
 """A latency table in memory, from a file or a service. A missing entry never counts as zero.
 
 There are two ways to handle a missing entry: `lookup` raises, for losses, where nothing may be missing; `collect` lists what is
-    missing,
-for estimates that people read.
+missing, for estimates that people read.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Estimate:
+class UncertainValue:
     """A value and its uncertainty in milliseconds.
 
     Attributes:
@@ -43,7 +43,7 @@ class Estimate:
 
     @classmethod
     def of(cls, entry: Measurement, info: TableInfo) -> Self | None:
-        """The estimate of a table's entry; None without a positive value, a standard error and two rounds."""
+        """That of a table's entry; None without a positive value, a standard error and two rounds."""
         if not entry.value_ms or entry.stderr_ms is None or entry.rounds < 2:
             return None
         return cls(entry.value_ms, entry.stderr_ms, entry.rounds, processes_sd(info) * entry.value_ms)
@@ -56,7 +56,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between two estimates. Milliseconds. `degrees`: degrees of freedom of `stderr_ms`."""
+    """Between two values. Milliseconds. `degrees`: degrees of freedom of `stderr_ms`."""
 
     ms: float
     stderr_ms: float
@@ -75,7 +75,7 @@ class Difference:
         return self.stderr_ms * float(stdtrit(self.degrees, (1 + CONFIDENCE) / 2))
 
 
-def difference(a: Estimate, b: Estimate, relative_scale_stderr: float = 0.0) -> Difference | None:
+def difference(a: UncertainValue, b: UncertainValue, relative_scale_stderr: float = 0.0) -> Difference | None:
     """`b` minus `a`; None where neither has a standard error.
 
     Args:
@@ -237,7 +237,7 @@ def _differences(
     """Largest first."""
     tested: dict[str, Difference] = {}
     for before, after in pairs:
-        one, other = Estimate.of(before, infos[0]), Estimate.of(after, infos[1])
+        one, other = UncertainValue.of(before, infos[0]), UncertainValue.of(after, infos[1])
         if one is not None and other is not None and (found := difference(one, other, scale_stderr)) is not None:
             tested[before.key()] = found
     p_values = two_sided(list(tested.values()))

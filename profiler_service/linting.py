@@ -17,7 +17,7 @@ from models.spec.measurements import Flag, Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import scale_reasons
-from profiler_service.comparison import FALSE_DISCOVERY_RATE, Difference, Estimate, adjusted, difference, falling
+from profiler_service.comparison import FALSE_DISCOVERY_RATE, Difference, UncertainValue, adjusted, difference, falling
 from profiler_service.measure.values import RoundValue, counted_rounds
 
 PLAIN_APART = 0.2
@@ -188,7 +188,7 @@ def _does_nothing(operator: OperatorSpec) -> bool:
 
 
 def _difference(small: Measurement, large: Measurement, info: TableInfo) -> Difference | None:
-    one, other = Estimate.of(small, info), Estimate.of(large, info)
+    one, other = UncertainValue.of(small, info), UncertainValue.of(large, info)
     return None if one is None or other is None else difference(one, other)  # of one table, so of one scale
 
 

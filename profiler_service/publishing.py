@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from models.spaces.registry import create_space, default_spec
 from models.spec.base import canonical_json
 from models.spec.errors import InvalidSpecError
-from models.spec.measurements import Measurement
 from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQuality, table_name
 from models.spec.table_files import TableFormat, table_etag, write_table
 from models.spec.tables import Table
@@ -74,7 +73,7 @@ def card_of(table: Table, validation: dict[str, JsonValue] | None = None) -> Tab
         entries=len(table.entries),
         failed=len(table.entries) - len(values),
         missing=len(create_space(info.space).operators()) - len(table.entries),
-        quality=_quality([entry for entry in table.entries if entry.value_ms]),
+        quality=quality_of(table),
         validation=validation,
         verdict=table_verdict(table),
     )
@@ -193,7 +192,9 @@ def _read_object(path: Path) -> dict[str, JsonValue]:
     return document
 
 
-def _quality(entries: list[Measurement]) -> TableQuality:
+def quality_of(table: Table) -> TableQuality:
+    """The uncertainty of a table's values."""
+    entries = [entry for entry in table.entries if entry.value_ms]
     return TableQuality(
         relative_stderr=_median([e.stderr_ms / e.value_ms for e in entries if e.stderr_ms is not None and e.value_ms]),
         between_round_spread=_median([e.between_round_spread for e in entries if e.between_round_spread is not None]),

@@ -82,7 +82,7 @@ class Flag(StrEnum):
     UNCONVERGED = "unconverged"
     """The between-round standard error did not reach the budget's target."""
     CONTAMINATED = "contaminated"
-    """A round was used although the sentinel showed that the host was slow."""
+    """A round was used although the machine was slow or busy, because there were too few others."""
     THROTTLED = "throttled"
     """Samples were used although the device's clock was held down or far below normal, because there were too few others."""
     BELOW_RESOLUTION = "below_resolution"

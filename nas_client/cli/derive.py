@@ -19,7 +19,7 @@ from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, obje
 
 if TYPE_CHECKING:
     from nas_client.estimates import Estimate
-    from nas_client.search.outcome import Derived
+    from nas_client.search.derivation import Derived
     from nas_client.table import LookupTable
 
 Branches = tuple[int, ...]
@@ -62,7 +62,7 @@ def derive(
         raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
     from models.spaces.registry import create_space
     from nas_client.cli.latency_options import read_parameters
-    from nas_client.search.outcome import derive as derive_one
+    from nas_client.search.derivation import derive as derive_one
 
     found = load_table(table)
     space = create_space(found.info.space)

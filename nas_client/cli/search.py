@@ -76,9 +76,9 @@ def search(
 
 
 def _watch(bar: Progress, *, silent: bool) -> Watch:
-    from nas_client.search.progress import Watch as Unwatched
+    from nas_client.search import progress as search_progress
 
-    class Terminal(Unwatched):
+    class Terminal(search_progress.Watch):
         """A bar for the steps of each phase, and a line for each epoch."""
 
         def __init__(self) -> None:
@@ -91,7 +91,7 @@ def _watch(bar: Progress, *, silent: bool) -> Watch:
         def epoch(self, record: SearchEpoch) -> None:
             bar.console.print(_line(record), markup=False)
 
-    return Unwatched() if silent else Terminal()
+    return search_progress.Watch() if silent else Terminal()
 
 
 def _line(record: SearchEpoch) -> str:

@@ -53,7 +53,7 @@ def train(
         raise typer.BadParameter("--architecture is needed, or --resume")
     if (supernet is None) != (table is None):
         raise typer.BadParameter("--supernet and --table go together: the table says which space the search was in")
-    network, chosen = _wanted(architecture, config, overrides or [], output, resume)
+    network, chosen = _network_and_config(architecture, config, overrides or [], output, resume)
     with Processes() as processes, progress() as bar:
         speaks = processes.is_main
         task = bar.add_task("epochs", total=chosen.epochs, note="", visible=speaks)
@@ -85,7 +85,7 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _wanted(
+def _network_and_config(
     architecture: Path | None, config: Path | None, overrides: list[str], output: Path, resume: bool
 ) -> tuple[ArchitectureSpec, TrainConfig]:
     """What is named; where a training is resumed, what its folder says of whatever is not."""

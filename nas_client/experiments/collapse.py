@@ -1,4 +1,4 @@
-"""Does a search with naive latency optimisation collapse to light operators and slim widths, and a decoupled one not?
+"""Does a search with naive latency optimisation collapse to light operators and narrow widths, and a decoupled one not?
 
 For each seed the supernet is pre-trained once; every mode of the latency loss then searches from these weights, with the same
 seed: the same first logits, images and noise.

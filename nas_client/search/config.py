@@ -14,6 +14,7 @@ from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
+from nas_client.search.branches import EXPONENT, TARGET_MS
 from nas_client.train.config import HardPixels
 
 Positive = Annotated[float, Field(gt=0)]
@@ -183,8 +184,8 @@ class SearchConfig(Record):
     latency: LatencySettings = LatencySettings()
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
-    target_ms: Positive = 8.3
-    exponent: float = -0.07
+    target_ms: Positive = TARGET_MS
+    exponent: float = EXPONENT
 
     @field_validator("space")
     @classmethod

@@ -202,7 +202,7 @@ class CoSearch:
     def _epoch(self, stop: StopRequest) -> bool:
         """Run the remaining steps of an epoch; returns whether a signal stopped them."""
         epochs, batches = self._settings().epochs, self._batches()
-        per_epoch = self.position.step + len(batches[0])
+        per_epoch = self.position.step + len(batches[0])  # the loaders leave out the steps that are done
         for pair in zip(*batches, strict=False):
             done = self.position.epoch * per_epoch + self.position.step
             losses = self._step(pair, done, epochs * per_epoch)
@@ -263,7 +263,7 @@ class CoSearch:
         training = self._data.training(None, epoch=0, batch_size=settings.batch_size, crop=settings.crop)
         metrics = evaluate_supernet(
             self.learner.passes,
-            self.learner.networks[role].likeliest(),
+            self.learner.networks[role].most_probable_widths(),
             role,
             statistics=islice(training, self._config.evaluation.statistics_batches),
             validation=self._data.validating(),

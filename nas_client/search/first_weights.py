@@ -14,7 +14,7 @@ from nas_client.latency.parameters import ArchitectureParameters, complete_shape
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.manifest import require_run
 from nas_client.search.cosearch import LAST
-from nas_client.search.outcome import probabilities
+from nas_client.search.derivation import probabilities
 
 
 def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: ArchitectureSpec) -> Callable[[Network], None]:

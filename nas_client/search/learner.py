@@ -69,15 +69,15 @@ class Learner:
     def start_phase(self, phase: Phase) -> None:
         """Start a phase with a new optimiser of the weights."""
         self._phase = phase
-        wanted = self._wanted
+        settings = self._weight_settings
         self._weight_optimizer = torch.optim.SGD(
             self.supernet.parameters(),
-            wanted.lr,
-            momentum=wanted.momentum,
-            weight_decay=wanted.weight_decay,
+            settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
             foreach=True,  # a supernet has thousands of small tensors
         )
-        self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, wanted.clip_norm, self._processes)
+        self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, settings.clip_norm, self._processes)
 
     def step(self, batches: Sequence[Batch], key: RngKey, where: str, *, step: int, steps: int) -> Losses:
         """All updates of a step, the teacher's before the student's.
@@ -92,10 +92,10 @@ class Learner:
         Raises:
             DivergenceError: a loss or gradient is not finite.
         """
-        wanted = self._wanted
-        factor = 1.0 if wanted.schedule == "constant" else poly_factor(step, steps, power=wanted.power)
+        settings = self._weight_settings
+        factor = 1.0 if settings.schedule == "constant" else poly_factor(step, steps, power=settings.power)
         for group in self._weight_optimizer.param_groups:
-            group["lr"] = wanted.lr * factor
+            group["lr"] = settings.lr * factor
         losses: Losses = {}
         for role in reversed(self.networks):
             losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)
@@ -107,15 +107,15 @@ class Learner:
     def mixtures(self, role: str, key: RngKey) -> Iterator[Mixture]:
         """Mixtures that train a role's weights: the widest; where widths are searched, also the narrowest and sampled ones."""
         network = self.networks[role]
-        yield network.broadest()
+        yield network.widest_connections()
         if network.widest:
             return
-        yield network.narrowest()
+        yield network.narrowest_connections()
         if self._phase == "search":
-            yield network.sampled(seeded(self._gumbel, key, Stream.WIDTHS))
+            yield network.sampled_widths(seeded(self._gumbel, key, Stream.WIDTHS))
         else:
             rng = key.rng(Stream.WIDTHS)
-            yield from (network.random(rng) for _ in range(self._config.pretrain.random_widths))
+            yield from (network.random_widths(rng) for _ in range(self._config.pretrain.random_widths))
 
     @property
     def latency_s(self) -> float:
@@ -141,12 +141,13 @@ class Learner:
             self._architecture_optimizers[role].load_state_dict(state["architecture_optimizers"][role])
 
     @property
-    def _wanted(self) -> WeightOptimizer:
+    def _weight_settings(self) -> WeightOptimizer:
+        """SGD of the phase."""
         return self._config.pretrain.optimizer if self._phase == "pretrain" else self._config.search.optimizer
 
     def _adam(self, network: RelaxedNetwork) -> torch.optim.Optimizer:
-        wanted = self._config.search.architecture
-        return torch.optim.Adam(network.optimized, wanted.lr, wanted.betas, weight_decay=wanted.weight_decay)
+        settings = self._config.search.architecture
+        return torch.optim.Adam(network.optimized, settings.lr, settings.betas, weight_decay=settings.weight_decay)
 
     def _architecture_update(self, role: str) -> ArchitectureUpdate:
         return ArchitectureUpdate(

@@ -4,86 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from models.networks.module import network_costs
-from models.operators.costs import Costs
-from models.spaces.base import Probabilities, SearchSpace
-from models.spaces.registry import create_space
+from models.spaces.base import SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
-from nas_client.estimates import Estimate, estimate
-from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, Granularity
+from nas_client.latency.parameters import ArchitectureParameters, Granularity
 from nas_client.runs.manifest import RESULT
 from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
+from nas_client.search.derivation import derive, probabilities
 from nas_client.search.epochs import Decoded
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
-from nas_client.uncertainty import SumBias
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A network that architecture parameters stand for.
-
-    Attributes:
-        branches: scales at which its branches end; empty where the space has no such choice.
-        estimate: its latency by the table.
-        costs: its multiply-adds, FLOPs and parameters.
-    """
-
-    branches: tuple[int, ...]
-    architecture: ArchitectureSpec
-    estimate: Estimate
-    costs: Costs
-
-
-def probabilities(parameters: ArchitectureParameters) -> Probabilities:
-    """The softmax of each row of logits, in float64, as a search space decodes it."""
-    return {
-        granularity: {
-            group: torch.softmax(parameters.group(granularity, group).detach().double(), dim=-1).cpu().numpy()
-            for group in parameters.shapes[granularity]
-        }
-        for granularity in GRANULARITIES
-    }
-
-
-def derive(
-    parameters: ArchitectureParameters,
-    table: LookupTable,
-    *,
-    branches: tuple[int, ...] = (),
-    keep_skips: bool = False,
-    widest: bool = False,
-    bias: SumBias | None = None,
-) -> Derived:
-    """The network with those branches; see `SearchSpace.decode` for the arguments.
-
-    Args:
-        parameters: logits.
-        table: of the space that the parameters belong to.
-        branches: scales at which the branches end.
-        keep_skips: whether no cell is removed or replaced.
-        widest: whether it is a teacher.
-        bias: how the table's sums missed measured networks, see `estimate`.
-
-    Raises:
-        InvalidSpecError: the parameters or branches are not those of the table's search space.
-    """
-    space = create_space(table.info.space)
-    architecture = space.decode(probabilities(parameters), branches=branches, keep_skips=keep_skips, widest=widest)
-    return Derived(
-        branches=branches,
-        architecture=architecture,
-        estimate=estimate(architecture, table, bias=bias),
-        costs=network_costs(space.plan(architecture)),
-    )
-
 
 IDLE_KINDS = frozenset({"skip", "identity"})
 """Operators that compute nothing of their own."""
@@ -157,17 +92,14 @@ def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, br
 def _narrowest_share(
     network: RelaxedNetwork, space: SearchSpace, with_skips: ArchitectureSpec, branches: tuple[int, ...]
 ) -> float:
-    """Beside the same cells with the narrowest connections, how many widths are equal."""
-    shapes = network.logits.shapes
-    rows = network.logits.gamma.shape[0]
-    first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(rows, dtype=torch.int64)}
-    slim = ArchitectureParameters.one_hot(shapes, first)
-    given = {**probabilities(network.logits), "gamma": probabilities(slim)["gamma"]}
-    slimmest = space.decode(given, branches=branches, keep_skips=True)
+    """Share of the connections that have the least width: that of the same cells decoded with the first choice of every γ."""
+    first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
+    narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
+    narrowest = space.decode({**probabilities(network.logits), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
     pairs = [
         (width, least)
-        for mine, theirs in zip(with_skips.branches, slimmest.branches, strict=True)
-        for width, least in zip(mine.widths, theirs.widths, strict=True)
+        for branch, narrowest_branch in zip(with_skips.branches, narrowest.branches, strict=True)
+        for width, least in zip(branch.widths, narrowest_branch.widths, strict=True)
     ]
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 

@@ -48,29 +48,29 @@ class RelaxedNetwork:
         self._width_counts = np.asarray(choice_counts(shapes["gamma"]), dtype=np.int64)
 
     @torch.no_grad()
-    def narrowest(self) -> Mixture:
+    def narrowest_connections(self) -> Mixture:
         """The narrowest connections everywhere; takes no gradients, as all mixtures but those of `for_architecture`."""
         return self._fixed(np.zeros_like(self._width_counts))
 
     @torch.no_grad()
-    def broadest(self) -> Mixture:
+    def widest_connections(self) -> Mixture:
         """The widest connections everywhere."""
         return self._fixed(self._width_counts - 1)
 
     @torch.no_grad()
-    def random(self, rng: np.random.Generator) -> Mixture:
+    def random_widths(self, rng: np.random.Generator) -> Mixture:
         """Widths drawn uniformly."""
         return self._fixed(rng.integers(self._width_counts))
 
     @torch.no_grad()
-    def likeliest(self) -> Mixture:
+    def most_probable_widths(self) -> Mixture:
         """The most probable widths."""
-        return self.broadest() if self.widest else self._with_sample(self._gamma(self.logits.gamma))
+        return self.widest_connections() if self.widest else self._with_sample(self._gamma(self.logits.gamma))
 
     @torch.no_grad()
-    def sampled(self, gumbel: Gumbel) -> Mixture:
+    def sampled_widths(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities."""
-        return self.broadest() if self.widest else self._with_sample(self._gamma(self.logits.gamma, gumbel))
+        return self.widest_connections() if self.widest else self._with_sample(self._gamma(self.logits.gamma, gumbel))
 
     def for_architecture(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities; gradients reach α, β and γ (straight-through)."""

@@ -64,10 +64,10 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
 class SearchData:
     """Batches of trainA, trainB and the validation split.
 
-    Args:
+    Attributes:
         train, validation: the two splits.
         config: sizes, augmentation and seed.
-        share: this process's part of every batch.
+        processes: among which every batch is shared.
     """
 
     train: SegmentationDataset
@@ -79,7 +79,7 @@ class SearchData:
     def open(
         cls, config: SearchConfig, space: SearchSpace, processes: Processes, progress: CheckProgress | None = None
     ) -> SearchData:
-        """Opens the data set, and checks it unless the configuration says not to.
+        """Open the data set, and check it unless the configuration says not to.
 
         Raises:
             DatasetError: names the file or folder at fault, and what to do.
@@ -116,23 +116,23 @@ class SearchData:
             self.train,
             transform,
             batch_size=batch_size,
-            seed=self.config.seed,
+            seed=config.seed,
             epoch=epoch,
             indices=indices,
             skip=skip,
             share=self.processes.share,
-            workers=self.config.workers,
+            workers=config.workers,
             pin_memory=self.processes.device.type == "cuda",
         )
 
     def validating(self) -> DataLoader[Batch]:
         """This process's part of the validation images."""
-        wanted = self.config.evaluation
+        evaluation = self.config.evaluation
         return evaluation_batches(
             self.validation,
             EvaluationTransform(image_scale=self.config.image_scale),
-            batch_size=wanted.batch_size,
-            indices=range(min(len(self.validation), wanted.images or len(self.validation))),
+            batch_size=evaluation.batch_size,
+            indices=range(min(len(self.validation), evaluation.images or len(self.validation))),
             share=self.processes.share,
             workers=self.config.workers,
         )

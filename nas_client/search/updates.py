@@ -174,7 +174,7 @@ class ArchitectureUpdate:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.step()
-        return {key: float(value) for key, value in terms.items()}
+        return {term: float(value) for term, value in terms.items()}
 
     def _latency_gradients(
         self, latency: LatencyLoss, logits: ArchitectureParameters, key: RngKey

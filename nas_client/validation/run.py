@@ -128,38 +128,38 @@ def validate(
             table.require_architecture(architecture)
     space = create_space(first.info.space)
     sample = sample_networks(space, architectures, seed=seed)
-    wanted, left_out = _estimable(sample, tables)
-    _require_enough(len(wanted), left_out)
-    asked, lacking = _estimable([describe(space, architecture) for architecture in named], tables)
+    sampled, left_out = _estimable(sample, tables)
+    _require_enough(len(sampled), left_out)
+    named_networks, lacking = _estimable([describe(space, architecture) for architecture in named], tables)
     for left in lacking:
         raise CalibrationError(f"{left.network.architecture.label()}: {left.reason}", hint=first.measuring_advice())
     scored: list[tuple[Network, Measurement]] = []
-    results = _measure(service, first, [*wanted, *asked], budget, watch)
-    for network, result in zip(wanted, results[: len(wanted)], strict=True):
+    results = _measure(service, first, [*sampled, *named_networks], budget, watch)
+    for network, result in zip(sampled, results[: len(sampled)], strict=True):
         if result is not None and result.value_ms is not None:
             scored.append((network, result))
         else:
-            reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
-            left_out.append(LeftOut(network, reason))
+            left_out.append(LeftOut(network, _why_unmeasured(result)))
     _require_enough(len(scored), left_out)
     tables = [LookupTable(service.table(table.info.id())) for table in tables]  # the job may have moved their scale
     networks = tuple(network for network, _ in scored)
     measurements = tuple(measurement for _, measurement in scored)
-    own = [(network, _measured(network, result)) for network, result in zip(asked, results[len(wanted) :], strict=True)]
-    scores = tuple(_with_named(_score(table, networks, measurements, seed), table, own) for table in tables)
+    pairs = zip(named_networks, results[len(sampled) :], strict=True)
+    of_named = [(network, _measured(network, result)) for network, result in pairs]
+    scores = tuple(_with_named(_score(table, networks, measurements, seed), table, of_named) for table in tables)
     return ValidationRun(tuple(tables), scores, networks, measurements, tuple(left_out))
 
 
 def _estimable(sample: Sequence[Network], tables: Sequence[LookupTable]) -> tuple[list[Network], list[LeftOut]]:
     """Those networks that every table has all entries for, and the others."""
-    wanted, left_out = [], []
+    estimable, left_out = [], []
     for network in sample:
         missing = [term for table in tables for term in table.collect(network.operators) if term.ms is None]
         if missing:
             left_out.append(LeftOut(network, f"no value for {missing[0].operator.label()}: {missing[0].reason}"))
         else:
-            wanted.append(network)
-    return wanted, left_out
+            estimable.append(network)
+    return estimable, left_out
 
 
 def _require_enough(count: int, left_out: Sequence[LeftOut]) -> None:
@@ -190,13 +190,17 @@ def _measure(
 
 def _measured(network: Network, result: Measurement | None) -> Measurement:
     if result is None or result.value_ms is None:
-        reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
+        reason = _why_unmeasured(result)
         raise CalibrationError(f"{network.architecture.label()} was not measured: {reason}", hint="See the service's log.")
     return result
 
 
-def _with_named(score: TableScore, table: LookupTable, own: Sequence[tuple[Network, Measurement]]) -> TableScore:
-    named = tuple(_named(score, table, network, measurement) for network, measurement in own)
+def _why_unmeasured(result: Measurement | None) -> str:
+    return "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
+
+
+def _with_named(score: TableScore, table: LookupTable, of_named: Sequence[tuple[Network, Measurement]]) -> TableScore:
+    named = tuple(_named(score, table, network, measurement) for network, measurement in of_named)
     return replace(score, validation=score.validation.model_copy(update={"named": named}))
 
 

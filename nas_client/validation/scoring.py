@@ -49,7 +49,7 @@ class NamedNetwork(Record):
 
 
 class PlainAgreement(Record):
-    """The same networks by the wall clock, without sentinel normalisation.
+    """The same networks without sentinel normalisation.
 
     Attributes:
         networks: those that have a plain latency and a plain sum.
@@ -80,7 +80,7 @@ class Validation(Record):
 
     Attributes:
         architectures: how many networks it rests on.
-        raw: plain sums of table entries.
+        raw: sums of table entries, as they are.
         calibrated: sums, calibrated on networks other than the one predicted.
         macs: the baseline: multiply-adds, fitted in the same way on the same halves.
         repeatability: the networks' own median relative spread between rounds, as a fraction: what bounds any estimate. None
@@ -208,7 +208,7 @@ def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
     """What plain latencies say against scaled ones.
 
     Longer plain ones are what a busy machine gives, or a scale that is too small; the data cannot distinguish the two. Longer
-    scaled ones cannot be right: a network was faster by the wall clock than the table's milliseconds allow.
+    scaled ones cannot be right: a network was faster than the table's milliseconds allow.
     """
     if plain is None or abs(off := plain.scaled_over_plain - 1) <= MOST_OFF:
         return []
@@ -222,8 +222,8 @@ def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
     else:
         level = TrustLevel.UNSETTLED if far else TrustLevel.NOISY
         text = (
-            f"networks took longer by the wall clock: scaled is {-off:.1%} below plain; the machine was busy, or the scale is "
-            "too small; validate again on a quiet machine"
+            f"networks took longer than the table's milliseconds say: scaled is {-off:.1%} below plain; the machine was busy, "
+            "or the scale is too small; validate again on a quiet machine"
         )
     limit = FAR_OFF if far else MOST_OFF
     return [Reason(name="plain", level=level, text=text, value=plain.scaled_over_plain, limit=limit)]

@@ -25,7 +25,7 @@ from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.backend_options import DeviceKind
 from profiler_service.backends.base import Backend, Engine
 from profiler_service.backends.registry import create_backend, device_kinds
-from profiler_service.gpu_check.peaks import Limits, limits_of
+from profiler_service.gpu_check.peaks import PEAK_TOLERANCE, Limits, limits_of
 from profiler_service.settings import Settings
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
@@ -35,7 +35,6 @@ LONG_MS = 10.0
 
 RUNS = 30
 CLOCKS_AGREE = 0.02
-PEAK_TOLERANCE = 0.02
 LEAST_OF_PEAK = 0.2
 """A product of this size reaches more than half; a clock that counts waiting would show far less."""
 

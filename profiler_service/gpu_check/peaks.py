@@ -107,8 +107,13 @@ NBYTES = 2**28
 
 RUNS = 50
 PEAK_TOLERANCE = 0.02
+"""Share of the peak rate by which a measured rate may seem to exceed it."""
+
 LEAST_OF_PEAK = 0.5
+"""Share of the peak rate that a copy reaches at the least; a clock that counts waiting would show less."""
+
 DOUBLE_TOLERANCE = 0.1
+"""How far from twice one copy's time two copies may be, as a fraction."""
 
 Copy = Callable[[int, int, int, int], None]
 """Enqueues a copy: to, from, bytes, stream."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +18,7 @@ from models.spec.verdicts import TrustLevel, table_verdict
 from models.spec.wire import Rebuild
 from profiler_service.gpu_check.bench import Bench, Ended, OutOfTimeError, PartError, SkipPartError
 from profiler_service.gpu_check.results import Outcome, read_result
-from profiler_service.publishing import validations, without_host
+from profiler_service.publishing import quality_of, validations, without_host
 
 PROCESSES = 3
 REPEATABILITY_AIM = 0.01
@@ -270,8 +269,7 @@ def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
     """Size, speed and noise of a table. Entries per second leave out measuring build-to-build variance."""
     entries = table.entries
     measuring_s = progress.seconds - progress.rebuilds_s
-    good = [entry for entry in entries if entry.value_ms]
-    verdict = table_verdict(table)
+    quality, verdict = quality_of(table), table_verdict(table)
     return {
         "table_id": progress.table_id,
         "verdict": verdict.level.value,
@@ -282,14 +280,10 @@ def _table_summary(table: Table, progress: _Progress) -> dict[str, Any]:
         "minutes": round(progress.seconds / 60, 2),
         "entries_per_s": round(len(entries) / measuring_s, 3) if measuring_s > 0 else None,
         "unconverged": sum("unconverged" in entry.flags for entry in entries),
-        "median_cv": _median([entry.cv for entry in good if entry.cv is not None]),
-        "median_between_round_spread": _median([e.between_round_spread for e in good if e.between_round_spread is not None]),
-        "median_relative_stderr": _median([e.stderr_ms / e.value_ms for e in good if e.stderr_ms is not None and e.value_ms]),
+        "median_cv": quality.cv,
+        "median_between_round_spread": quality.between_round_spread,
+        "median_relative_stderr": quality.relative_stderr,
     }
-
-
-def _median(values: list[float]) -> float | None:
-    return statistics.median(values) if values else None
 
 
 def _export(bench: Bench, table_id: str, name: str, settings: dict[str, str]) -> Path:

@@ -27,6 +27,10 @@ SENTINEL_GRAPH = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=6
 """The sentinel, the same for every table: compute-bound, of a middling operator's size."""
 
 
+SLOW = 0.08
+"""A sentinel this far above the reference, or above the best of a job, as a fraction, was timed in a slow phase."""
+
+
 class Verdict(Enum):
     """What to do with a visit."""
 
@@ -43,22 +47,26 @@ BUSY_FOR_GOOD = 8
 
 
 class SentinelGate:
-    """Accepts or refuses visits by their sentinel: more than `tolerance` above the best so far is a slow phase.
+    """Accepts visits or has them repeated, by their sentinel: more than `tolerance` above the best so far is a slow phase.
 
     A visit that others disturbed is treated like one in a slow phase.
 
-    A visit is repeated at most `max_repeats` times. All repeats together stay within `repeat_share` of the visits (and
-    `max_repeats`), beyond which the host is taken to be slow for good: normalisation must then do without.
+    A visit is repeated at most `max_repeats` times. All repeats together are at most `repeat_share` of the visits, plus
+    `max_repeats`. Beyond that the host counts as slow for good, and what is slow is flagged.
 
-    A host that is busy all the time costs fewer repeats still: `BUSY_FOR_GOOD`, until something is left undisturbed again.
-
-    Where the table has a sentinel reference, the best is that until something better is seen: a job may begin in a slow phase.
+    A host that is busy all the time costs fewer repeats still: `BUSY_FOR_GOOD`, until a visit is left undisturbed again.
 
     One gate decides on visits of one kind of group: how cold the sentinel runs depends on what runs beside it.
+
+    Args:
+        repeat_share: see above, as a fraction.
+        reference_ms: the best before the first visit, since a job may begin in a slow phase; None on a target without a scale.
+        tolerance: as a fraction.
+        max_repeats: see above.
     """
 
     def __init__(
-        self, *, repeat_share: float, reference_ms: float | None = None, tolerance: float = 0.08, max_repeats: int = 2
+        self, *, repeat_share: float, reference_ms: float | None = None, tolerance: float = SLOW, max_repeats: int = 2
     ) -> None:
         self._repeat_share = repeat_share
         self._tolerance = tolerance
@@ -95,9 +103,6 @@ LEAST_QUIET = 6
 
 LEVEL = 0.04
 """Visits within this fraction of each other are on one level."""
-
-SLOW = 0.08
-"""A sentinel this far above the reference, as a fraction, was timed in a slow phase."""
 
 LEAST_SHARE = 0.02
 """Share of the undisturbed visits that a level needs, so that a few odd ones never make one."""

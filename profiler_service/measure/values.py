@@ -1,7 +1,7 @@
 """From visits to the value of a workload: base subtracted, in sentinel units, round by round (docs/measurement.md).
 
-A value is a pure function of the stored visits and of the scale's reference, so that it can be computed
-again from what is stored.
+A value is a pure function of visits and of the scale's reference. What it needs is stored, but for one thing: the visits that
+a settled scale shows to be slow are taken as not accepted (`jobs.tracker`), whatever is stored of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RoundValue:
         plain_ms: the same without normalisation.
         base_ms: median over the base's visits in the round, in the units of `value_ms`; 0 where there is no base.
         sentinel_ms: the sentinel's median.
-        accepted: whether the sentinel let all the visits behind it stand.
+        accepted: whether all the visits behind it are accepted (see `Visit`).
         throttled: whether the device was slow all through one of them.
     """
 
@@ -61,7 +61,7 @@ class RoundValue:
 
     @property
     def good(self) -> bool:
-        """As of a visit."""
+        """Whether neither the sentinel nor the device's clock speaks against any of the visits behind it."""
         return self.accepted and not self.throttled
 
 

@@ -93,7 +93,7 @@ class Visit(Record):
         samples_ms: one time per pass that counts, not normalised. Stored in single precision.
         sentinel_ms: the sentinel's median over the same passes.
         passes: how many passes the group made, those set aside included.
-        accepted: whether the sentinel was steady enough for the visit to count.
+        accepted: whether the sentinel was as fast as usual and no other work disturbed the visit.
         started_at: UTC time of the first pass.
         device: its state meanwhile; None where it reports nothing, as a CPU does.
         host: what else the machine did meanwhile; None for visits of releases that did not look.

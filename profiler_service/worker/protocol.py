@@ -88,7 +88,7 @@ class RoundRobin:
 
     Attributes:
         sentinel: the graph whose runs are interspersed in every pass.
-        sentinel_every: engines per run of the sentinel within a pass; one run at the least.
+        sentinel_every: engines per counted run of the sentinel within a pass; at least one run counts.
         builds: how many engines are built of each graph, from scratch (`Backend.rebuild`); samples are then keyed by
             `build_key`. None for one engine, from the caches.
     """

@@ -29,7 +29,7 @@ class PassTimes:
 
     Attributes:
         engines_ms: per engine, one time per pass. Shape: (engines, passes).
-        sentinel_ms: every run of the sentinel that counts, in order.
+        sentinel_ms: of each two runs of the sentinel in a row, the second; in order.
         windows: the device before and after each pass, or all isolated ones; empty where it reports nothing.
     """
 

@@ -18,7 +18,7 @@ from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.search.outcome import probabilities
+from nas_client.search.derivation import probabilities
 from tests.support.graph_reference import made_up_ms
 
 SPACES = {

@@ -135,9 +135,9 @@ def minimum_cells(layers: int, coarseness: int) -> int:
 def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: np.random.Generator) -> ArchitectureSpec:
     """A random architecture of two branches that end at different scales.
 
-    How likely each operator and each width is, is drawn first, so that some samples are mostly light and others mostly
-    heavy. Then every cell (layer, scale) draws its operator and every map its width, once for
-    both branches: they share cells until they part, as decoded architectures do. Depths and downsampling positions are uniform.
+    The probabilities of operators and of widths are drawn first, so that some samples are mostly light and others mostly heavy.
+    Then every cell (layer, scale) draws its operator and every map its width, once for both branches: they share cells until
+    they part, as decoded architectures do. Depths and downsampling positions are uniform.
     """
     import numpy as np
 

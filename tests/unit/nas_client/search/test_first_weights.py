@@ -16,8 +16,9 @@ from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.manifest import begin_run
 from nas_client.search.cosearch import LAST, search
+from nas_client.search.derivation import probabilities
 from nas_client.search.first_weights import supernet_weights
-from nas_client.search.outcome import SearchResult, probabilities
+from nas_client.search.outcome import SearchResult
 from tests.support.searches import SPACE, small, small_table
 
 
