@@ -20,6 +20,7 @@ from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Measurement, ProtocolName, Workload
 from models.spec.operators import OperatorSpec
+from models.spec.scale import Scale
 from models.spec.table_files.codec import optional
 from models.spec.tables import TableInfo
 from profiler_service.errors import EntryChoiceError
@@ -73,9 +74,9 @@ def base_key(workload: Workload, protocol: ProtocolName) -> str | None:
     return GraphRequest(subject=ContextBase.of(workload)).key()
 
 
-def reference_ms(info: TableInfo) -> float | None:
-    """Milliseconds of one sentinel unit; None where the protocol has none, or nothing was measured."""
-    return info.scale.reference_ms if info.protocol is ProtocolName.IN_CONTEXT and info.scale is not None else None
+def scale_of(info: TableInfo) -> Scale | None:
+    """The scale of the table's rounds; None where the protocol has none, or nothing was measured."""
+    return info.scale if info.protocol is ProtocolName.IN_CONTEXT else None
 
 
 def entry_samples(store: Store, table_id: str, prefix: str) -> EntrySamples:
@@ -93,14 +94,14 @@ def entry_samples(store: Store, table_id: str, prefix: str) -> EntrySamples:
     own: Role = "operator" if isinstance(workload, OperatorSpec) else "network"
     visits = store.visits(table_id, [graph])
     base_visits = [] if base is None else store.visits(table_id, [base])
-    reference = reference_ms(info)
+    scale = scale_of(info)
     return EntrySamples(
         table_id=table_id,
         key=key,
         label=workload.label(),
         measurement=measurement,
-        reference_ms=reference,
-        rounds=tuple(_rounds(visits, None if base is None else base_visits, reference)),
+        reference_ms=None if scale is None else scale.reference_ms,
+        rounds=tuple(_rounds(visits, None if base is None else base_visits, scale)),
         visits=(*(_of(own, visit) for visit in visits), *(_of("base", visit) for visit in base_visits)),
     )
 
@@ -108,15 +109,13 @@ def entry_samples(store: Store, table_id: str, prefix: str) -> EntrySamples:
 def rounds_of(store: Store, table_id: str, workloads: Sequence[Workload]) -> dict[str, list[RoundValue]]:
     """Workload key to its rounds in order; empty where the database has no visits of it. Raises TableNotFoundError."""
     info = store.table_info(table_id)
-    reference = reference_ms(info)
+    scale = scale_of(info)
     graphs = {workload.key(): (graph_key(workload, info.protocol), base_key(workload, info.protocol)) for workload in workloads}
     wanted = sorted({key for pair in graphs.values() for key in pair if key is not None})
     visits: defaultdict[str, list[Visit]] = defaultdict(list)
     for visit in store.visits(table_id, wanted):
         visits[visit.graph_key].append(visit)
-    return {
-        key: _rounds(visits[graph], None if base is None else visits[base], reference) for key, (graph, base) in graphs.items()
-    }
+    return {key: _rounds(visits[graph], None if base is None else visits[base], scale) for key, (graph, base) in graphs.items()}
 
 
 def roles(workloads: Sequence[Workload], protocol: ProtocolName) -> Mapping[str, tuple[Role, Workload | ContextBase]]:
@@ -145,9 +144,10 @@ def _only_key(found: Sequence[str], table_id: str, prefix: str) -> str:
     )
 
 
-def _rounds(visits: Sequence[Visit], base: Sequence[Visit] | None, reference: float | None) -> list[RoundValue]:
-    engine = [VisitMedian.of(visit) for visit in visits]
-    return round_values(engine, None if base is None else [VisitMedian.of(visit) for visit in base], reference)
+def _rounds(visits: Sequence[Visit], base: Sequence[Visit] | None, scale: Scale | None) -> list[RoundValue]:
+    """The rounds as a job counts them, without what the scale shows to be slow."""
+    engine, subtracted = ([VisitMedian.of(visit).on(scale) for visit in some or ()] for some in (visits, base))
+    return round_values(engine, None if base is None else subtracted, None if scale is None else scale.reference_ms)
 
 
 def _of(role: Role, visit: Visit) -> SampledVisit:

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from models.spec.measurements import Measurement, Status
 from profiler_service.jobs.planner import PlannedWorkload
 from profiler_service.measure.results import Conditions, failed, measured
-from profiler_service.measure.sentinel import is_slow
 from profiler_service.measure.statistics import median
 from profiler_service.measure.stopping import BudgetSettings, StoppingRule
 from profiler_service.measure.values import RoundValue, VisitMedian, round_values
@@ -148,9 +147,7 @@ class JobTracker:
             self._medians[key] = [self._by_scale(visit) for visit in medians]
 
     def _by_scale(self, visit: VisitMedian) -> VisitMedian:
-        """The visit, not accepted where its sentinel was slow by the scale as far as that is known."""
-        slow = self._normalised and is_slow(visit.sentinel_ms, self._scale)
-        return replace(visit, accepted=False) if slow else visit
+        return visit.on(self._scale) if self._normalised else visit
 
     def _rounds(self, planned: PlannedWorkload) -> int:
         return len({visit.round for visit in self._medians[planned.graph.key]})

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from models.spec.scale import Scale
+from profiler_service.measure.sentinel import is_slow
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import Visit
 
@@ -31,6 +33,13 @@ class VisitMedian:
         return cls(
             visit.round, visit.visit, median(visit.samples_ms), visit.sentinel_ms, visit.accepted, throttled=visit.throttled
         )
+
+    def on(self, scale: Scale | None) -> VisitMedian:
+        """The visit, not accepted where its sentinel was slow by that scale, as far as it is known.
+
+        A job that began in a slow phase took that phase for quiet; only the scale, once it is learned, shows it.
+        """
+        return replace(self, accepted=False) if is_slow(self.sentinel_ms, scale) else self
 
     @property
     def good(self) -> bool:

@@ -27,6 +27,7 @@ from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.visits import graph_key
+from profiler_service.raw_data import entry_samples
 from profiler_service.worker.protocol import BackendDescription
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms
@@ -181,6 +182,9 @@ class TestReference:
         assert worst_error(found) < 1e-5
         assert {entry.rounds for entry in found.values()} == {BUDGETS[Budget.NORMAL].min_rounds}
         assert not any(entry.flags for entry in found.values())
+        for key, entry in found.items():
+            shown = entry_samples(bench.store, job.table_id, key)
+            assert sum(found_round.good for found_round in shown.rounds) == entry.rounds, "what is shown is what counted"
 
     def test_a_first_job_on_a_slow_machine_is_put_right_by_a_later_one(self, bench: Bench) -> None:
         """Its values are rescaled, flagged since they were measured in a slow phase, and measured again with the next job."""
