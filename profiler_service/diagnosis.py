@@ -115,7 +115,7 @@ def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, fr
         if error.message == NO_DRIVER:
             outcome = Outcome.PROBLEM if wants_gpu else Outcome.OK
             unasked = frozenset((name, kind) for name, kind in _choices() if kind == "cuda") - {_wanted(settings)}
-            detail += f"; not asked: {', '.join(sorted(name for name, _ in unasked))}"
+            detail += f"; not asked on a GPU: {', '.join(sorted(name for name, _ in unasked))}"
         yield Finding(name="gpu", outcome=outcome, detail=detail, hint="" if outcome is Outcome.OK else error.hint)
         return unasked
     return frozenset()

@@ -1,7 +1,8 @@
 """What may be chosen about a backend: each option is one field here, and each backend has the record of the options it knows.
 
 `Settings` inherits every field, so that its environment variable, default and description are the field's own. A new option is
-one more field. Needs no runtime: the registry and the settings import it.
+one more field, in a record that its backends' records and `AllOptions` derive from (docs/extend.md). Needs no runtime: the
+registry and the settings import it.
 """
 
 from __future__ import annotations

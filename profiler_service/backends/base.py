@@ -60,7 +60,10 @@ class Engine(ABC):
     """A built graph with its input (seeded, normally distributed) already in place."""
 
     engine_bytes: int | None = None
+    """Size of what was built, its weights included; None where nobody knows it."""
     peak_memory_bytes: int | None = None
+    """Most memory that it needs besides; None where nobody knows it. A job lets fewer engines live at once where the two take
+    more than it expects by itself."""
 
     @abstractmethod
     def run(self) -> None:
@@ -127,7 +130,12 @@ class Backend(ABC):
 
     @abstractmethod
     def target(self) -> TargetSpec:
-        """What this backend measures on. Raises BackendUnavailableError."""
+        """What this backend measures on: everything that changes a time, each option with `Option.in_target` among it.
+        `versions` has the runtime's under the backend's own name.
+
+        Raises:
+            BackendUnavailableError: the runtime or the device does not say.
+        """
 
     @abstractmethod
     def build(self, artifact: GraphArtifact) -> Engine:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +20,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
-from profiler_service.backends.backend_options import AllOptions, BackendOptions, GpuOptions
+from profiler_service.backends.backend_options import AllOptions, BackendOptions, GpuOptions, option_of
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, seeded_input
 from profiler_service.backends.registry import backend_names, create_backend, device_kinds, target_settings
 from profiler_service.errors import BuildError, RunError
@@ -184,9 +184,12 @@ def _outputs(name: str, options: BackendOptions, runs: Sequence[tuple[GraphArtif
 def _output(backend: Backend, artifact: GraphArtifact, inputs: int, weights: int | None) -> FloatArray:
     if weights is not None and artifact.onnx_path is not None:
         artifact = _with_kernels(artifact, weights)
-    with closing(backend.build(artifact)) as engine:
+    with ExitStack() as stack:
         if weights is not None and not backend.reads_onnx:
-            _set_kernels(engine, weights)
+            stack.enter_context(_kernels_of_modules(weights))
+        # A backend may keep what it built under the graph's key, which says nothing of these weights.
+        build = backend.build if weights is None else backend.rebuild
+        engine = stack.enter_context(closing(build(artifact)))
         return engine.infer(_filled(artifact.request.input_shape, inputs))
 
 
@@ -203,13 +206,23 @@ def _with_kernels(artifact: GraphArtifact, bits: int) -> GraphArtifact:
     return replace(artifact, onnx_path=path)
 
 
-def _set_kernels(engine: Any, bits: int) -> None:
-    """The same in the module of an engine of torch's."""
+@contextmanager
+def _kernels_of_modules(bits: int) -> Iterator[None]:
+    """The same in every module that is built meanwhile. Not in an engine's: it may have made constants of its weights."""
     import torch
 
-    with torch.no_grad():
-        for parameter in engine._module.parameters():
-            parameter.copy_(torch.from_numpy(_filled(tuple(parameter.shape), bits if parameter.ndim == 4 else 0)))
+    from profiler_service.backends import torch_modules
+
+    filled: list[torch.Tensor] = []
+
+    def fill(conv: torch.nn.Conv2d, _: torch.nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+        filled.append(torch.from_numpy(_filled(tuple(conv.weight.shape), bits)))
+        return filled[-1], torch.zeros(conv.out_channels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_modules, "folded", fill)
+        yield
+    assert filled, "the backend does not build what torch_modules.with_norms_folded returns: teach this suite what it builds"
 
 
 def _filled(shape: tuple[int, ...], bits: int) -> FloatArray:
@@ -320,7 +333,7 @@ def test_queues_kernels_only_where_nothing_is_captured(backend: Backend) -> None
 def test_says_what_it_measures_on(backend: Backend) -> None:
     target = backend.target()
     assert target.backend == backend.name
-    assert target.versions[backend.name]
+    assert target.versions.get(backend.name), "its target names the version of its runtime under the backend's own name"
     assert target == backend.target()
     if backend.options.device == "cuda":
         assert (target.precision["tf32"], target.threads) == (_on(_tf32(backend)), 0)
@@ -350,6 +363,19 @@ def test_what_changes_a_time_changes_the_target(backend: Backend) -> None:
     finally:
         other.close()
         create_backend(backend.name, backend.options).close()  # threads are the process's in some runtimes
+
+
+def test_every_switch_of_the_target_changes_it(backend: Backend) -> None:
+    """What `Backend.target` leaves out of its options lets one table hold the times of both."""
+    fields = type(backend.options).model_fields
+    for name in [name for name, field in fields.items() if field.annotation is bool and option_of(field).in_target]:
+        chosen = {option: value for option, value in backend.options if option in AllOptions.model_fields}
+        try:
+            other = create_backend(backend.name, AllOptions.parse(chosen | {name: not getattr(backend.options, name)}))
+        except InvalidSpecError:
+            continue  # it always runs so: TensorRT always captures
+        with closing(other):
+            assert other.target().id() != backend.target().id(), f"{name} is not in the target"
 
 
 def _tf32(backend: Backend) -> bool:

@@ -50,7 +50,7 @@ def test_a_missing_backend_is_a_problem_only_for_who_wants_it(tmp_path: Path, ba
 def test_without_a_driver_only_a_wanted_backend_is_asked_about_a_gpu(tmp_path: Path) -> None:
     found = findings(Settings.load(database=tmp_path / "d.sqlite"))
     assert found["gpu"].outcome is Outcome.OK
-    assert found["gpu"].detail == f"{NO_DRIVER}; not asked: inductor, onnxruntime, tensorrt, tensorrt_rtx, torch"
+    assert found["gpu"].detail == f"{NO_DRIVER}; not asked on a GPU: inductor, onnxruntime, tensorrt, tensorrt_rtx, torch"
     assert not [name for name in found if name.endswith("on cuda")]
 
     found = findings(Settings.load(database=tmp_path / "d.sqlite", backend="torch", device="cuda"))

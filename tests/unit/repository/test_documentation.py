@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from nas_client.cli.main import app as client_app
+from profiler_service.backends.registry import backend_names, device_kinds
 from profiler_service.cli.commands import app as service_app
 from tests.support.repository import ROOT
 
@@ -38,6 +39,13 @@ def test_pages_named_in_code_exist() -> None:
     named = {page for path in sources for page in re.findall(r"docs/[\w/-]+\.md", path.read_text())}
     assert named, "the search found nothing at all"
     assert [page for page in sorted(named) if not (ROOT / page).exists()] == []
+
+
+def test_every_built_in_backend_has_its_line_on_the_page_of_backends() -> None:
+    page = (ROOT / "docs" / "reference" / "backends.md").read_text()
+    for name in backend_names():
+        for kind in device_kinds(name):
+            assert f"\n| `{name}` | `{kind}` |" in page, f"docs/reference/backends.md lacks {name} on {kind}"
 
 
 @pytest.mark.slow
