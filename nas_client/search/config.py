@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.data.base import DataSettings
+from nas_client.data.base import DataSettings, Side
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from nas_client.search.branches import EXPONENT, TARGET_MS
 from nas_client.train.config import HardPixels
@@ -21,7 +21,6 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
-Side = Annotated[int, Field(ge=32, le=8192)]
 Crop = tuple[Side, Side]
 
 
