@@ -17,6 +17,7 @@ from profiler_service.cli import (
     machine_checks,
     profile,
     table1,
+    token,
 )
 from profiler_service.cli.arguments import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import measuring_settings
@@ -72,5 +73,6 @@ app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
 app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
+app.add_typer(token.app, name="token")
 import_fasterseg.add_commands(app)
 table1.add_commands(app)
