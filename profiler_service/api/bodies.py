@@ -109,7 +109,7 @@ def _require_shallow(document: Any) -> None:
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH + 1):
         for item in level:
-            if isinstance(item, dict) and (len(item) > MAX_MEMBERS or max(map(len, item), default=0) > MAX_NAME):
+            if isinstance(item, dict) and (len(item) > MAX_MEMBERS or any(len(name) > MAX_NAME for name in item)):
                 raise _unprocessable(
                     ErrorCode.INVALID_REQUEST,
                     f"an object of the body has over {MAX_MEMBERS} members, or a name of over {MAX_NAME} characters",
@@ -139,7 +139,7 @@ class ParsedRoute(APIRoute):
         if field is None:
             return handle
         record = field.field_info.annotation
-        assert record is not None
+        assert isinstance(record, type)
         assert issubclass(record, Record)
 
         async def parsed(request: Request) -> Response:
