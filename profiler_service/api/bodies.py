@@ -109,7 +109,9 @@ def _require_shallow(document: Any) -> None:
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH + 1):
         for item in level:
-            if isinstance(item, dict) and (len(item) > MAX_MEMBERS or any(len(name) > MAX_NAME for name in item)):
+            if not isinstance(item, dict):
+                continue
+            if len(item) > MAX_MEMBERS or any(len(name) > MAX_NAME for name in item):
                 raise _unprocessable(
                     ErrorCode.INVALID_REQUEST,
                     f"an object of the body has over {MAX_MEMBERS} members, or a name of over {MAX_NAME} characters",

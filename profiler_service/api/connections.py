@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 KEEP_ALIVE_S = 15.0
 """For the next request on a connection; longer than the 5 s after which common clients give one up themselves."""
 
+FAREWELL_S = 0.5
+"""For a client to end TLS when the service stops; asyncio itself would wait half a minute."""
+
 RESERVED_DESCRIPTORS = 256
 """File descriptors that are left for the database, worker processes, logs and files of the runtime."""
 
@@ -134,6 +137,12 @@ class BoundedProtocol(H11Protocol):
         """Forget the connection."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close an idle connection; without waiting for a client that does not take part in ending TLS."""
+        super().shutdown()
+        if self.idle:
+            self.loop.call_later(FAREWELL_S, self.transport.abort)
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._give_up)
