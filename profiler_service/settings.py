@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.spec import limits
 from models.spec.base import invalid_settings
@@ -52,10 +52,10 @@ class Settings(AllOptions, BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8731
     """TCP port; 0 takes a free one. Not one that a common service uses."""
 
-    allowed_hosts: tuple[HostName, ...] = ()
-    """Names, besides this machine's loopback names and the address that is listened on, under which clients may address the
-    service: `["box", "box.lab.example"]`. Under any other name it does not answer, because a page of another site could
-    have that name resolve to this machine."""
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = ()
+    """Names under which clients may address the service, besides this machine's loopback names and the address that is
+    listened on; several with commas, as `box,box.lab.example`. Under any other name it does not answer, because a page of
+    another site could have that name resolve to this machine. A token is then needed, on loopback as well."""
 
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
     """Path under which a reverse proxy shows the service, such as `/opclock`. A token is then needed, on loopback as well."""
@@ -124,6 +124,11 @@ class Settings(AllOptions, BaseSettings):
 
     log_format: LogForm = "console"
     """How log lines look: for people, or one JSON object each for a log collector."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _names_with_commas(cls, value: object) -> object:
+        return tuple(filter(None, value.replace(" ", "").split(","))) if isinstance(value, str) else value
 
     @classmethod
     def load(cls, **chosen: object) -> Self:

@@ -86,9 +86,10 @@ def parse_body(record: type[Record], body: bytes) -> Record:
     try:
         return record.model_validate(document)
     except ValidationError as error:
-        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
-        problem = invalid_of(problems, record=record, below=1)
-        code = problem.code if len(problems[0]["loc"]) > 1 else ErrorCode.INVALID_REQUEST
+        problems = error.errors(include_url=False)
+        below = [{**problem, "loc": ("body", *problem["loc"])} for problem in problems]
+        problem = invalid_of(below, record=record, below=1)
+        code = problem.code if problems[0]["loc"] else ErrorCode.INVALID_REQUEST
         raise _unprocessable(code, problem.message, problem.hint) from error
 
 
