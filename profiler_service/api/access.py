@@ -90,18 +90,19 @@ class TokenBook:
         self._read_at = float("-inf")
         self._tokens: Mapping[str, StoredToken] = {}
 
-    @property
-    def fresh(self) -> bool:
-        """Whether `tokens()` answers at once."""
-        return time.monotonic() - self._read_at < FRESH_S
+    def fresh(self) -> Mapping[str, StoredToken] | None:
+        """Each token by its id; None if they were read too long ago."""
+        tokens, read_at = self._tokens, self._read_at  # in this order: `read` sets them in the same
+        return tokens if time.monotonic() - read_at < FRESH_S else None
 
-    def tokens(self) -> Mapping[str, StoredToken]:
-        """Each token by its id. Raises StorageError, rather than to go by old ones."""
+    def read(self) -> Mapping[str, StoredToken]:
+        """Each token by its id, from the database where that is needed. Raises StorageError, rather than to go by old ones."""
         with self._lock:
-            if not self.fresh:
-                self._tokens = {stored.token.id: stored for stored in self._store.tokens()}
-                self._read_at = time.monotonic()
-            return self._tokens
+            if (tokens := self.fresh()) is None:
+                started = time.monotonic()
+                tokens = self._tokens = {stored.token.id: stored for stored in self._store.tokens()}
+                self._read_at = started
+            return tokens
 
     async def caller(self, authorization: Collection[str], *, open_without: bool) -> Caller:
         """Who sent those Authorization headers.
@@ -114,7 +115,9 @@ class TokenBook:
             UnauthenticatedError: there is one, but it is not valid.
             StorageError: the tokens cannot be read.
         """
-        tokens = self.tokens() if self.fresh else await run_in_threadpool(self.tokens)
+        tokens = self.fresh()
+        if tokens is None:
+            tokens = await run_in_threadpool(self.read)
         if not authorization:
             return Caller(ANONYMOUS, Role.PROFILE if open_without and not tokens else None)
         scheme, _, text = next(iter(authorization)).partition(" ")

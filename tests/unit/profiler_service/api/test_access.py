@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
@@ -17,6 +19,7 @@ from profiler_service.api import access
 from profiler_service.api.access import TokenBook, is_public, role_for
 from profiler_service.api.app import create_app
 from profiler_service.errors import StorageError
+from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
@@ -185,11 +188,13 @@ def test_tokens_are_read_once_a_second(store: Store, monkeypatch: pytest.MonkeyP
     now = 100.0
     monkeypatch.setattr(access.time, "monotonic", lambda: now)
     book = TokenBook(store)
-    assert book.tokens() == {}
+    assert book.fresh() is None
+    assert book.read() == {}
     token(store)
-    assert book.tokens() == {}
+    assert book.fresh() == book.read() == {}
     now += 1.0
-    assert len(book.tokens()) == 1
+    assert book.fresh() is None
+    assert len(book.read()) == 1
 
 
 def test_who_has_no_token_is_not_told_what_is_wrong(exposed: TestClient, store: Store, settings: Settings) -> None:
@@ -273,8 +278,22 @@ def test_each_change_leaves_a_line_that_says_who_did_what(exposed: TestClient, s
     assert lines[0]["made"] == created.headers["Location"] == f"/v1/jobs/{created.json()['id']}"
 
 
+@pytest.fixture
+def logs_as_served(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Logs as the command writes them; put back afterwards."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    configure_logs("info", request.param)
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("logs_as_served", ["console", "json"], indirect=True)
+@pytest.mark.usefixtures("logs_as_served")
 def test_no_secret_reaches_the_log(
-    exposed: TestClient, store: Store, queue: IdleQueue, capfd: pytest.CaptureFixture[str]
+    exposed: TestClient, store: Store, queue: IdleQueue, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def submit(*_: object, **__: object) -> None:
         raise RuntimeError("unforeseen")
@@ -284,8 +303,9 @@ def test_no_secret_reaches_the_log(
     with TestClient(exposed.app, raise_server_exceptions=False) as client:
         assert client.post("/v1/jobs", json=JOB, headers=bearer(text)).status_code == 500
         client.get(f"/v1/tables?token={text}", headers=bearer(text[:-1]))
-    told = "".join(capfd.readouterr())
+    told = "".join(line for line in capsys.readouterr().err.splitlines(keepends=True) if "HTTP Request:" not in line)  # httpx's
     assert "unforeseen" in told
+    assert "/v1/tables" in told
     assert text.rpartition("_")[2][:20] not in told
 
 

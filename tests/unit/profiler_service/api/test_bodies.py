@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import tracemalloc
 
@@ -102,6 +103,12 @@ def test_a_large_body_is_validated_off_the_event_loop(
     assert refused.status_code == 422
     assert detail(refused).message.startswith("body.workloads.0")
     assert threads == [size <= SMALL_BYTES]
+
+
+def test_the_collector_runs_again_after_a_large_body(client: TestClient) -> None:
+    body = b'{"table_id": "a", "workloads": [{}]' + b" " * SMALL_BYTES + b"}"
+    client.post("/v1/lookup", content=body, headers={"Content-Type": "application/json"})
+    assert gc.isenabled()
 
 
 def test_bodies_together_take_bounded_memory(client: TestClient, settings: Settings) -> None:
