@@ -1,5 +1,6 @@
 # The profiling service for NVIDIA boxes, on the vendor's TensorRT image (CUDA and TensorRT with its Python bindings are in it):
 #   docker build -f docker/gpu.Dockerfile -t opclock-service-gpu .
+#   docker run -v opclock:/data --rm opclock-service-gpu token create me --role profile     # prints the token that clients send
 #   docker run --gpus all -v opclock:/data -p 127.0.0.1:8000:8000 opclock-service-gpu
 # On the vendor's PyTorch image, which brings torch for CUDA, the backends that are torch's work as well:
 #   docker build -f docker/gpu.Dockerfile --build-arg BASE_IMAGE=nvcr.io/nvidia/pytorch:25.10-py3 -t opclock-service-gpu .

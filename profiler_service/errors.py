@@ -14,6 +14,11 @@
     │   ├── JobNotFoundError
     │   └── JobConflictError          the request contradicts the job's state
     ├── TableNotFoundError
+    ├── TokenNotFoundError
+    ├── TokenConflictError            a token of that name exists
+    ├── AccessError
+    │   ├── UnauthenticatedError      no token, or none that is valid
+    │   └── ForbiddenError            the token, or where the request comes from, does not allow it
     ├── EntryChoiceError              no entry, or more than one, matches
     └── ServiceStartError             a port in use, a second service on the same device …
 
@@ -91,3 +96,31 @@ class EntryChoiceError(ProfilerError):
 
 class ServiceStartError(ProfilerError):
     """The service cannot start."""
+
+
+class TokenNotFoundError(ProfilerError):
+    """No token of that name."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class TokenConflictError(ProfilerError):
+    """There is a token of that name already."""
+
+    code = ErrorCode.CONFLICT
+
+
+class AccessError(ProfilerError):
+    """The root of refusals to whoever calls the service."""
+
+
+class UnauthenticatedError(AccessError):
+    """The request has no token, or none that is valid."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+
+class ForbiddenError(AccessError):
+    """The token, or where the request comes from, does not allow the call."""
+
+    code = ErrorCode.FORBIDDEN

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.spec import limits
 from models.spec.base import invalid_settings
@@ -27,6 +27,7 @@ _OTHERS = frozenset({"OPCLOCK_URL", "OPCLOCK_REFERENCE"})
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogForm = Literal["console", "json"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,255}$")]
 
 
 class Settings(AllOptions, BaseSettings):
@@ -46,10 +47,24 @@ class Settings(AllOptions, BaseSettings):
     """The SQLite file. In the working directory, so that a checkout's tables stay with the checkout."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to listen on. Loopback, because there is no access control unless it is set up."""
+    """Address to listen on. Beyond loopback a token is needed: the service does not start before one is made."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8731
     """TCP port; 0 takes a free one. Not one that a common service uses."""
+
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = ()
+    """Names under which clients may address the service, besides this machine's loopback names and the address that is
+    listened on; several with commas, as `box,box.lab.example`. Under any other name it does not answer, because a page of
+    another site could have that name resolve to this machine. A token is then needed, on loopback as well."""
+
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """Path under which a reverse proxy shows the service, such as `/opclock`. A token is then needed, on loopback as well."""
+
+    tls_certificate: Path | None = None
+    """PEM file with the certificate, and those between it and its root. With it the service speaks HTTPS alone."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key, without a passphrase."""
 
     backend: str = "onnxruntime"
     """Runtime that measures. The default needs no device besides the CPU."""
@@ -87,6 +102,16 @@ class Settings(AllOptions, BaseSettings):
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""
 
+    max_connections: Annotated[int, Field(ge=8, le=65_536)] = 256
+    """Connections at once. For one more, the one that has been idle for longest is closed. Fewer where the process may open
+    fewer files."""
+
+    head_timeout_s: Seconds = 10.0
+    """For the head of a request to arrive, from the first byte on or from the connection on."""
+
+    body_timeout_s: Seconds = 120.0
+    """For the body of a request to arrive. The largest one takes 27 s at 10 Mbit/s."""
+
     heartbeat_s: Annotated[float, Field(gt=0, le=30)] = 15.0
     """Between comments on a silent event stream, so that proxies, which drop it after 30 to 60 s, keep it open."""
 
@@ -99,6 +124,11 @@ class Settings(AllOptions, BaseSettings):
 
     log_format: LogForm = "console"
     """How log lines look: for people, or one JSON object each for a log collector."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _names_with_commas(cls, value: object) -> object:
+        return tuple(filter(None, value.replace(" ", "").split(","))) if isinstance(value, str) else value
 
     @classmethod
     def load(cls, **chosen: object) -> Self:

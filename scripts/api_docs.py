@@ -64,7 +64,8 @@ service for more than a table.
 """
 
 SERVICE = """
-What a service holds, and a service inside a program of one's own (another server, an access policy):
+What a service holds, and a service inside a program of one's own. `exposed=True` is for one that others than this machine
+can reach: it answers nobody without a token.
 
 ```python
 from pathlib import Path
@@ -74,7 +75,7 @@ from profiler_service import JobQueue, Settings, Store, create_app, describe_bac
 settings = Settings.load(database=Path("opclock.sqlite"))
 if __name__ == "__main__":  # measuring starts processes, which import this module
     with open_store(settings) as store, JobQueue(store, open_runner(store, settings)) as queue:
-        app = create_app(settings, store=store, queue=queue, backend=describe_backend(settings))
+        app = create_app(settings, store=store, queue=queue, backend=describe_backend(settings), exposed=True)
         # uvicorn.run(app), or any other ASGI server
 
     with Store.open(settings.database, create=False) as store:

@@ -7,11 +7,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
 from models.spec.errors import ErrorCode
 from models.spec.targets import TargetSpec
+from profiler_service.api.access import is_public
 from profiler_service.api.app import create_app
+from profiler_service.api.openapi import COMMON
 from profiler_service.settings import Settings
 from profiler_service.version import service_version
 from profiler_service.worker.protocol import BackendDescription
@@ -82,6 +85,8 @@ def example_block(media_type: str, value: object) -> str:
 def operation_section(method: str, path: str, operation: Mapping[str, Any]) -> str:
     """One call."""
     parts = [f"### {method.upper()} {path}", paragraphs(operation.get("description", operation.get("summary", "")))]
+    if is_public(method.upper(), path):
+        parts.append("Public.")
     parameters = [
         (
             code(parameter["name"]),
@@ -100,6 +105,8 @@ def operation_section(method: str, path: str, operation: Mapping[str, Any]) -> s
             parts += [f"Example: {name}.", example_block(media_type, example["value"])]
     rows, examples = [], []
     for status, response in operation["responses"].items():
+        if int(status) in COMMON:
+            continue
         contents = response.get("content", {})
         shapes = [f"`{media}`" + (f": {schema_name(c['schema'])}" if c.get("schema") else "") for media, c in contents.items()]
         headers = [f"Header {code(name)}: {header['description']}" for name, header in response.get("headers", {}).items()]
@@ -156,9 +163,11 @@ def http_page() -> str:
         paragraphs(document["info"]["description"]),
         "A running service shows the same as an interactive page at `/docs`, and as OpenAPI at `/openapi.json`. "
         f"Versions in examples are left out (`{RELEASE}`).",
-        "There is no access control yet. Leave the service on loopback, or put it behind a proxy that has some.",
+        "Beyond loopback every call needs a token, except those that say they are public ([access](../access.md)).",
         'Every error has one shape: `{"error": {"code", "message", "hint", "request_id"}}`. '
         "`code` is one of " + ", ".join(code(member.value) for member in ErrorCode) + ".",
+        "Any call may also answer with one of these:",
+        grid(("status", "meaning"), [(str(status), HTTPStatus(status).phrase) for status in COMMON]),
         "## Calls",
     ]
     for path, operations in document["paths"].items():

@@ -14,7 +14,7 @@ from models.spec.operators import Batch, Dtype, Side
 InputSize = tuple[Side, Side]
 Classes = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CLASSES)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-Parameter = StrictInt | tuple[StrictInt, ...]
+Parameter = StrictInt | Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)]
 
 
 def parameter_text(value: Parameter) -> str:
@@ -65,9 +65,9 @@ class BranchSpec(Record):
         widths: expansion ratio of the connection between successive cells, one fewer than `operators`.
     """
 
-    operators: Annotated[tuple[Name, ...], Field(min_length=1, max_length=limits.MAX_CELLS)]
-    scales: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS)] = ()
-    widths: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS)] = ()
+    operators: Annotated[tuple[Name, ...], Field(min_length=1, max_length=limits.MAX_CELLS, fail_fast=True)]
+    scales: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)] = ()
+    widths: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)] = ()
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
@@ -101,7 +101,7 @@ class ArchitectureSpec(Record):
     base_channels: Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)] = 12
     stem_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
     head_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
-    branches: Annotated[tuple[BranchSpec, ...], Field(min_length=1, max_length=limits.MAX_BRANCHES)]
+    branches: Annotated[tuple[BranchSpec, ...], Field(min_length=1, max_length=limits.MAX_BRANCHES, fail_fast=True)]
     batch: Batch = 1
     dtype: Dtype = "float32"
 

@@ -32,6 +32,8 @@ class ErrorCode(StrEnum):
     TABLE_MISMATCH = "table_mismatch"
     MISSING_ENTRY = "missing_entry"
     INVALID_REQUEST = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     NOT_ACCEPTABLE = "not_acceptable"
     CONFLICT = "conflict"

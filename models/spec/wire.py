@@ -74,7 +74,9 @@ class JobCreate(Record):
     """
 
     space: SpaceSpec
-    workloads: Annotated[tuple[Workload, ...], Field(min_length=1, max_length=limits.MAX_WORKLOADS_PER_JOB)] | None = None
+    workloads: (
+        Annotated[tuple[Workload, ...], Field(min_length=1, max_length=limits.MAX_WORKLOADS_PER_JOB, fail_fast=True)] | None
+    ) = None
     protocol: ProtocolName = ProtocolName.IN_CONTEXT
     budget: Budget = Budget.NORMAL
     remeasure: bool = False
@@ -171,8 +173,8 @@ class LookupRequest(Record):
         workloads: operators and architectures to look up.
     """
 
-    table_id: str
-    workloads: Annotated[tuple[Workload, ...], Field(min_length=1, max_length=limits.MAX_WORKLOADS_PER_LOOKUP)]
+    table_id: Annotated[str, Field(max_length=64)]
+    workloads: Annotated[tuple[Workload, ...], Field(min_length=1, max_length=limits.MAX_WORKLOADS_PER_LOOKUP, fail_fast=True)]
 
 
 class LookupResponse(Record):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, FastAPI
+import anyio
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from profiler_service.api import errors, openapi
-from profiler_service.api.dependencies import AccessPolicy, Services, admit_everyone, require_access
+from profiler_service.api import errors, openapi, pages
+from profiler_service.api.access import AccessControl, TokenBook
+from profiler_service.api.dependencies import Services
 from profiler_service.api.metrics import Metrics
-from profiler_service.api.middleware import BodyLimit, RequestContext
+from profiler_service.api.middleware import RequestContext, RequestLimits
 from profiler_service.api.routes import jobs, tables
 from profiler_service.api.routes.service import health_router, target_router
 from profiler_service.jobs.queue import JobQueue
@@ -27,7 +29,7 @@ def create_app(
     store: Store,
     queue: JobQueue,
     backend: BackendDescription,
-    access: AccessPolicy = admit_everyone,
+    exposed: bool = False,
 ) -> FastAPI:
     """The service of one device.
 
@@ -36,7 +38,8 @@ def create_app(
         store: tables and jobs. It and the queue are started, and closed, by the caller.
         queue: runs jobs.
         backend: what a worker process found out about the runtime and its device.
-        access: raises for a request under `/v1` that may not pass.
+        exposed: whether others than this machine may reach the service. It then answers nobody without a token;
+            otherwise it is open until the first token is made.
     """
     metrics = Metrics(store)
     app = FastAPI(
@@ -44,18 +47,24 @@ def create_app(
         version=service_version(),
         description=DESCRIPTION,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # such an answer would repeat whatever name the request gave the service
+        responses=openapi.problems(*openapi.COMMON),
     )
-    app.state.services = Services(settings, store, queue, backend, metrics, access)
+    app.state.services = Services(settings, store, queue, backend, metrics)
+    app.state.large_bodies = anyio.CapacityLimiter(1)
     app.include_router(health_router)
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_access)], responses=openapi.problems(*openapi.ALWAYS))
+    v1 = APIRouter(prefix="/v1", responses=openapi.problems(*openapi.ALWAYS))
     for router in (target_router, jobs.router, tables.router):
         v1.include_router(router)
     app.include_router(v1)
+    pages.install(app)
     errors.install(app)
     openapi.describe(app)
-    app.add_middleware(BodyLimit, limit_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestContext, metrics=metrics)  # added last: outermost
+    app.add_middleware(AccessControl, book=TokenBook(store), exposed=exposed, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(RequestLimits, limit_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(RequestContext, metrics=metrics, root_path=settings.root_path)  # added last: outermost
     return app
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import get_type_hints
 
 import structlog
 from fastapi import FastAPI, Request
@@ -12,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.spec.base import Record, invalid_of
+from models.spec import limits
+from models.spec.base import invalid_of
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.wire import ErrorBody, ErrorDetail
 
@@ -25,6 +25,8 @@ STATUS: Mapping[ErrorCode, HTTPStatus] = {
     ErrorCode.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.TABLE_FILE: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.UNSAFE_TABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
     ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     ErrorCode.MISSING_ENTRY: HTTPStatus.NOT_FOUND,
     ErrorCode.NOT_ACCEPTABLE: HTTPStatus.NOT_ACCEPTABLE,
@@ -91,8 +93,14 @@ def respond(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One error as a response."""
-    body = ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint, request_id=request_id))
+    detail = ErrorDetail(code=code, message=message[: limits.MAX_MESSAGE], hint=hint, request_id=request_id)
+    body = ErrorBody(error=detail)
     return JSONResponse(body.model_dump(mode="json"), status, headers=dict(headers or {}))
+
+
+def answer_to(error: RequestError, request_id: str) -> JSONResponse:
+    """One error of HTTP itself as a response."""
+    return respond(error.status_code, error.code, error.detail, error.hint, request_id, error.headers)
 
 
 def request_id_of(request: Request) -> str:
@@ -110,30 +118,19 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """A parameter, or a body that is missing; bodies that are there name their own problems (`profiler_service.api.bodies`)."""
     assert isinstance(error, RequestValidationError)
-    problems = error.errors()
-    where, what = problems[0]["loc"], problems[0]["type"]
-    problem = invalid_of(problems, record=_body_of(request), below=1)
-    code, message = ErrorCode.INVALID_REQUEST, problem.message
-    if what == "json_invalid":
-        message = f"the body is no JSON document: {problems[0]['ctx']['error']} at character {where[-1]}"
-    elif where[0] == "body" and len(where) > 1:
-        code = problem.code
-    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, code, message, problem.hint, request_id_of(request))
-
-
-def _body_of(request: Request) -> type[Record] | None:
-    """What the request's route takes as its body."""
-    endpoint = getattr(request.scope.get("route"), "endpoint", None)
-    kinds = {name: kind for name, kind in get_type_hints(endpoint).items() if name != "return"} if endpoint else {}
-    return next((kind for kind in kinds.values() if isinstance(kind, type) and issubclass(kind, Record)), None)
+    problem = invalid_of(error.errors())
+    return respond(
+        HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.INVALID_REQUEST, problem.message, problem.hint, request_id_of(request)
+    )
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status, request_id = error.status_code, request_id_of(request)
     if isinstance(error, RequestError):
-        return respond(status, error.code, error.detail, error.hint, request_id, error.headers)
+        return answer_to(error, request_id)
     message = f"{request.method} {request.url.path}: {error.detail}"
     code = _FRAMEWORK_CODES.get(status, ErrorCode.INVALID_REQUEST)
     return respond(status, code, message, _FRAMEWORK_HINTS.get(status, ""), request_id, error.headers)

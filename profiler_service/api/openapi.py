@@ -40,6 +40,7 @@ from models.spec.wire import (
     TablePublic,
     TargetPublic,
 )
+from profiler_service.api.access import is_public
 from profiler_service.version import service_version
 
 _REQUEST_ID = "4f1d7a0c2b9e4c36a5d8e7f60912b3c4"
@@ -64,12 +65,17 @@ def _error(code: ErrorCode, message: str, hint: str) -> ErrorBody:
 
 
 ERRORS: Mapping[int, ErrorBody] = {
+    400: _error(ErrorCode.INVALID_REQUEST, "GET takes no body", "Send it without one."),
+    401: _error(ErrorCode.UNAUTHENTICATED, "this service needs a token", "Send one header `Authorization: Bearer TOKEN`."),
+    403: _error(ErrorCode.FORBIDDEN, "token 'ci' has the role 'read'; …", "Ask for a token of role profile."),
     404: _error(ErrorCode.NOT_FOUND, "no table '0123456789abcdef'", "GET /v1/tables lists them."),
     406: _error(ErrorCode.NOT_ACCEPTABLE, "a table cannot be sent as 'image/png'", f"Accept one of {JSON_MEDIA_TYPE}, …"),
+    408: _error(ErrorCode.INVALID_REQUEST, "the request's body did not arrive in time", "Send it again over a faster …"),
     409: _error(ErrorCode.CONFLICT, "job 'a1b2' is done already", "A job can be called off until it is done."),
     413: _error(ErrorCode.TOO_LARGE, "the request's body has more than 33554432 bytes", "Ask for fewer workloads at a time."),
     415: _error(ErrorCode.INVALID_REQUEST, "a body of type 'text/plain' is not read here", f"Send {JSON_MEDIA_TYPE}."),
     422: _error(ErrorCode.UNKNOWN_NAME, "body.workloads.0.operator.kind: unknown operator kind 'conv4x4'", "Known: …"),
+    431: _error(ErrorCode.TOO_LARGE, "the head has 10003 headers and … bytes", "Send fewer or shorter headers."),
     500: _error(ErrorCode.INTERNAL, "the service failed unexpectedly", f"Its log says why, at request id {_REQUEST_ID}."),
     503: _error(ErrorCode.STORAGE, "the database is read-only", "Check the permissions of the file and its directory."),
 }
@@ -145,6 +151,9 @@ def _plain(document: BaseModel) -> Any:
     return document.model_dump(mode="json")
 
 
+COMMON = (400, 401, 403, 431)
+"""What any call may answer: a head or body that is not understood, or a caller who may not make it."""
+
 ALWAYS = (500, 503)
 """What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
 
@@ -170,9 +179,20 @@ def describe(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             _add_examples(app.openapi_schema)
+            _add_security(app.openapi_schema)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's manual extends the document
+
+
+def _add_security(document: dict[str, Any]) -> None:
+    """Every call takes a token; those that are public go without one as well."""
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "Made by `profiler-service token create`."}
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["security"] = [{}, {"token": []}] if is_public(method.upper(), path) else [{"token": []}]
 
 
 def _add_examples(document: dict[str, Any]) -> None:

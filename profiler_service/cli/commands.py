@@ -17,6 +17,7 @@ from profiler_service.cli import (
     machine_checks,
     profile,
     table1,
+    token,
 )
 from profiler_service.cli.arguments import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import measuring_settings
@@ -47,15 +48,35 @@ def serve(
     backend: Backend = None,
     threads: Threads = None,
     core: Core = None,
+    root_path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Path under which a reverse proxy shows the service, as /opclock.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate chain; the service then speaks HTTPS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM private key of the certificate.")] = None,
     url_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the address to this file while the service answers.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Serve tables and jobs over HTTP. With --json, print the address once the service answers."""
+    """Serve tables and jobs over HTTP. With --json, print the address once the service answers.
+
+    Beyond this machine a token is needed: see `token`.
+    """
     from profiler_service.cli.serving import run_service
 
-    settings = measuring_settings(host=host, port=port, database=database, backend=backend, threads=threads, core=core)
+    settings = measuring_settings(
+        host=host,
+        port=port,
+        database=database,
+        backend=backend,
+        threads=threads,
+        core=core,
+        root_path=root_path,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+    )
     run_service(settings, url_file=url_file, as_json=json)
 
 
@@ -72,5 +93,6 @@ app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
 app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
+app.add_typer(token.app, name="token")
 import_fasterseg.add_commands(app)
 table1.add_commands(app)

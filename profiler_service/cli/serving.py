@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +21,7 @@ import uvicorn
 from models.atomic_file import replacing
 from models.terminal import emit
 from profiler_service.api.app import create_app
+from profiler_service.api.connections import HANDSHAKES, BoundedListener, connection_limit, server_config
 from profiler_service.backends.registry import kind_meant
 from profiler_service.cli.runtime import describe_backend, open_runner, open_store
 from profiler_service.conditions import look
@@ -24,6 +29,7 @@ from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -42,20 +48,25 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         as_json: whether the address is printed as JSON.
 
     Raises:
-        ServiceStartError: see `listen`.
+        ServiceStartError: see `listen`, `require_token`, `require_certificate` and `connection_limit`.
         OpclockError: what `open_store` or `describe_backend` raises.
     """
     configure_logs(settings.log_level, settings.log_format)
     with ExitStack() as stack:
         stack.enter_context(_exiting_on_signals())
+        require_certificate(settings)
         listener = stack.enter_context(listen(settings.host, settings.port))
-        url = url_of(listener, settings.host)
+        url = url_of(listener, settings.host, secure=settings.tls_certificate is not None)
         store = stack.enter_context(open_store(settings))
+        exposed = is_exposed(listener, settings)
+        if exposed:
+            require_token(store, listener)
         found = describe_backend(settings)
         runner = open_runner(store, settings)
         queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
         warn_of_machine(settings)
-        app = create_app(settings, store=store, queue=queue, backend=found)
+        warn_of_clear_text(listener, settings)
+        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed)
 
         def announce() -> None:
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())
@@ -69,10 +80,9 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 text=lambda console: console.print(f"{url} measures on {found.target.label()}; Ctrl-C ends it"),
             )
 
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.shutdown_timeout_s) or 1
-        )
-        server = _AnnouncingServer(config, announce)
+        limit = connection_limit(settings.max_connections)
+        listener.limit = limit + HANDSHAKES
+        server = _AnnouncingServer(server_config(app, settings, limit), announce)
         for number in STOP_SIGNALS:
             # The server shuts down at the first signal and then raises it again.
             signal.signal(number, signal.SIG_IGN)
@@ -87,7 +97,57 @@ def warn_of_machine(settings: Settings) -> None:
             log.warning(warning)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def is_exposed(listener: socket.socket, settings: Settings) -> bool:
+    """Whether others than this machine may reach the service: from the network, or through a proxy that has a name for it."""
+    return not _is_loopback(listener) or bool(settings.root_path or settings.allowed_hosts)
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def require_token(store: Store, listener: socket.socket) -> None:
+    """Raises ServiceStartError unless the database has a valid token, without which nobody could use an exposed service."""
+    now = datetime.now(UTC)
+    if not any(not stored.token.ended(now) for stored in store.tokens()):
+        why = f"it listens on {listener.getsockname()[0]}" if not _is_loopback(listener) else "a proxy makes it known to others"
+        raise ServiceStartError(
+            f"the service needs a token, since {why}, and database {store.path} has no valid one",
+            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.path}`. "
+            "Or listen on 127.0.0.1 alone.",
+        )
+
+
+def require_certificate(settings: Settings) -> None:
+    """Raises ServiceStartError unless the certificate and its key, if any are set, can be used."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        lacking = "tls_certificate" if certificate is None else "tls_key"
+        raise ServiceStartError(
+            f"TLS needs a certificate and its key; {lacking} is not set", hint="Set --tls-certificate and --tls-key."
+        )
+    for path in (certificate, key):
+        if not os.access(path, os.R_OK):
+            raise ServiceStartError(f"{path} cannot be read", hint="Name PEM files that this user may read.")
+    try:
+        # Without a passphrase of ours OpenSSL would ask for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise ServiceStartError(
+            f"TLS cannot use {certificate} with {key}: {error}",
+            hint="Both must be PEM files, the key that of the certificate and without a passphrase.",
+        ) from error
+
+
+def warn_of_clear_text(listener: socket.socket, settings: Settings) -> None:
+    """Log that tokens can be read on the way."""
+    if settings.tls_certificate is None and not _is_loopback(listener):
+        log.warning("tokens cross the network in clear text; set --tls-certificate and --tls-key, or use a proxy with TLS")
+
+
+def listen(host: str, port: int) -> BoundedListener:
     """A listening socket.
 
     Raises:
@@ -95,8 +155,9 @@ def listen(host: str, port: int) -> socket.socket:
     """
     where = f"{host} port {port}"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # With its protocol: asyncio sends answers at once (TCP_NODELAY) only on sockets that are TCP by name.
+        listener = BoundedListener(family, kind, protocol)
     except OSError as error:
         raise ServiceStartError(f"cannot listen on {where}: {error.strerror}", hint="Check the address.") from error
     try:
@@ -115,11 +176,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket, host: str) -> str:
+def url_of(listener: socket.socket, host: str, *, secure: bool = False) -> str:
     """The address under which a client on this machine reaches the listener."""
     port = listener.getsockname()[1]
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - names the wildcard, binds nothing
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{'https' if secure else 'http'}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
 class _AnnouncingServer(uvicorn.Server):

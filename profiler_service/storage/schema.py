@@ -149,6 +149,20 @@ class JobRow(Base):
     verdict: Mapped[str | None]
 
 
+class TokenRow(Base):
+    """A token of somebody who may call the service (`profiler_service.tokens`). `digest` is all that is kept of its secret."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
 R = TypeVar("R", bound=Record)
 
 

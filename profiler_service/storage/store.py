@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,10 +18,11 @@ from models.spec.verdicts import Verdict
 from models.spec.wire import JobCreate, JobPublic, TablePublic
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
-from profiler_service.storage import job_rows, scale_rows, table_rows, visit_rows
+from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, visit_rows
 from profiler_service.storage.database import PRAGMAS, Database
 from profiler_service.storage.schema import TableRow
 from profiler_service.storage.upgrade import upgrade
+from profiler_service.tokens import StoredToken, Token
 
 
 class Store:
@@ -279,3 +280,23 @@ class Store:
         """
         with self._database.writing() as session:
             return job_rows.update(session, job_id, changes)
+
+    def add_token(self, stored: StoredToken) -> None:
+        """Keep a token. Raises TokenConflictError if there is one of that name."""
+        with self._database.writing() as session:
+            token_rows.add(session, stored)
+
+    def tokens(self) -> list[StoredToken]:
+        """All tokens, oldest first, those that have ended included."""
+        with self._database.reading() as session:
+            return token_rows.every(session)
+
+    def revoke_token(self, name: str) -> Token:
+        """End a token now; the first time counts. Raises TokenNotFoundError."""
+        with self._database.writing() as session:
+            return token_rows.revoke(session, name, datetime.now(UTC))
+
+    def forget_token(self, name: str) -> Token:
+        """Delete a token, so that its name is free again. Raises TokenNotFoundError."""
+        with self._database.writing() as session:
+            return token_rows.forget(session, name)

@@ -18,9 +18,16 @@ from models.spec.scale import CheckOutcome, Scale, ScaleCheck
 from models.spec.table_files import table_etag
 from models.spec.tables import Table
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
-from profiler_service.errors import JobConflictError, JobNotFoundError, TableNotFoundError
+from profiler_service.errors import (
+    JobConflictError,
+    JobNotFoundError,
+    TableNotFoundError,
+    TokenConflictError,
+    TokenNotFoundError,
+)
 from profiler_service.measure.visits import HostState, Visit
 from profiler_service.storage.store import Store
+from profiler_service.tokens import Role, make_token
 from tests.support import table_samples as samples
 
 
@@ -536,3 +543,34 @@ def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
         assert store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k") == job
         store.close()
         store.close()
+
+
+class TestTokens:
+    def test_they_come_back_as_they_were_made(self, store: Store) -> None:
+        made = [
+            make_token(name, role, expires_at=until)[1]
+            for name, role, until in (("ci", Role.PROFILE, None), ("bob", Role.READ, samples.A_TIME))
+        ]
+        for stored in made:
+            store.add_token(stored)
+        assert store.tokens() == made
+
+    def test_a_name_is_given_once(self, store: Store) -> None:
+        store.add_token(make_token("ci", Role.READ, expires_at=None)[1])
+        store.revoke_token("ci")
+        with pytest.raises(TokenConflictError, match="'ci'"):
+            store.add_token(make_token("ci", Role.READ, expires_at=None)[1])
+        store.forget_token("ci")
+        store.add_token(make_token("ci", Role.READ, expires_at=None)[1])
+
+    def test_a_token_is_revoked_once(self, store: Store) -> None:
+        store.add_token(make_token("ci", Role.READ, expires_at=None)[1])
+        first = store.revoke_token("ci")
+        assert first.revoked_at is not None
+        assert store.revoke_token("ci") == first
+        assert [stored.token for stored in store.tokens()] == [first]
+
+    def test_an_unknown_token(self, store: Store) -> None:
+        for call in (store.revoke_token, store.forget_token):
+            with pytest.raises(TokenNotFoundError, match="'nobody'"):
+                call("nobody")

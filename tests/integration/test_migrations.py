@@ -23,6 +23,7 @@ from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
+from profiler_service.tokens import Role, StoredToken, Token
 from tests.support import table_samples as samples
 from tests.support.repository import ROOT
 
@@ -50,6 +51,10 @@ VISIT_ON_A_DEVICE = VISIT.model_copy(
 VISIT_BESIDE_OTHERS = VISIT.model_copy(
     update={"graph_key": "0" * 16, "host": HostState(load=1.5, cores=2, others_busy=0.9, stolen=0.0, throttled=0)}
 )
+TOKEN = StoredToken(
+    Token(id="0123456789ab", name="ci", role=Role.PROFILE, created_at=samples.A_TIME, expires_at=samples.A_TIME),
+    digest="0" * 64,
+)
 REQUEST = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.THOROUGH)
 COUNTS = JobCounts(total=6, reused=1, measured=3, failed=2)
 
@@ -63,6 +68,7 @@ def write_example(path: Path) -> None:
         job = store.create_job(REQUEST, table_id, idempotency_key="first")
         store.update_job(job.id, state=JobState.FAILED, counts=COUNTS, phase="round 2", fraction=0.5, message="why")
         store.create_job(REQUEST, table_id)
+        store.add_token(TOKEN)
 
 
 def check_example(store: Store) -> None:
@@ -127,6 +133,13 @@ def test_visits_tell_what_else_the_host_did_since_0003(tmp_path: Path) -> None:
         with Store.open(tmp_path / name, create=False) as store:
             (listed,) = store.tables()
             assert store.visits(listed.id, [VISIT_BESIDE_OTHERS.graph_key]) == expected
+
+
+def test_tokens_are_there_since_0004(tmp_path: Path) -> None:
+    for name, expected in {"database_0003.sqlite": [], "database_0004.sqlite": [TOKEN]}.items():
+        shutil.copy(OLD_DATABASES / name, tmp_path / name)
+        with Store.open(tmp_path / name, create=False) as store:
+            assert store.tokens() == expected
 
 
 def test_tables_that_a_busy_machine_scaled_are_healed_by_their_visits(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import pytest
 
 from models.spec.table_files import read_table
 from profiler_service.storage.store import Store
+from profiler_service.tokens import Role, make_token
 from tests.support.local_service import PROFILER_SERVICE, serving, wait_until
+from tests.support.repository import ROOT
 
 SMALL = {
     "name": "fasterseg",
@@ -190,3 +193,41 @@ def test_the_services_own_process_holds_no_runtime(tmp_path: Path) -> None:
         libraries = mapped.read_text()
     assert "libtorch" not in libraries
     assert "onnxruntime" not in libraries
+
+
+def test_beyond_loopback_the_service_needs_a_token(tmp_path: Path) -> None:
+    ended = command("serve", "--host", "0.0.0.0", "--port", "0", "--database", tmp_path / "opclock.sqlite")
+    assert ended.returncode == 3
+    assert "the service needs a token, since it listens on 0.0.0.0" in ended.stderr
+    assert "profiler-service token create NAME --role profile" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_over_tls_a_token_opens_the_service_until_it_is_revoked(tmp_path: Path) -> None:
+    database, tls = tmp_path / "opclock.sqlite", ROOT / "tests" / "data" / "tls"
+    token, stored = make_token("ci", Role.READ, expires_at=None)
+    with Store.open(database) as store:
+        store.add_token(stored)
+    files = ["--tls-certificate", tls / "certificate.pem", "--tls-key", tls / "key.pem"]
+    trusted = ssl.create_default_context(cafile=str(tls / "certificate.pem"))
+    with (
+        serving(database, "--host", "0.0.0.0", *files) as service,
+        httpx.Client(base_url=service.url, verify=trusted, timeout=30) as client,
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert service.url.startswith("https://127.0.0.1:")
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/v1/target").status_code == 401
+        assert client.get("/v1/target", headers=headers).status_code == 200
+        refused = client.post("/v1/jobs", json={"space": SMALL}, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(service.url.replace("https://", "http://") + "/healthz")
+        with Store.open(database) as store:
+            store.revoke_token("ci")
+        wait_until(lambda: client.get("/v1/target", headers=headers).status_code == 401)
+        assert service.stop() == 0
+    log = database.with_suffix(".log").read_text()
+    assert "clear text" not in log
+    assert "who=ci" in log
+    assert token.rpartition("_")[2] not in log

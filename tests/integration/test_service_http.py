@@ -201,7 +201,7 @@ def test_a_body_that_never_ends_is_cut_off(client: httpx.Client, settings: Setti
     host, port = client.base_url.host, client.base_url.port
     with socket.create_connection((host, port or 0), timeout=30) as connection:
         connection.sendall(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
         sent = 0

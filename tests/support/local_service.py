@@ -17,7 +17,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from profiler_service.api.connections import HANDSHAKES, server_config
 from profiler_service.cli.serving import listen, url_of
+from profiler_service.settings import Settings
 
 PROFILER_SERVICE = Path(sys.executable).parent / "profiler-service"
 PATIENCE_S = 60.0
@@ -25,9 +27,11 @@ PATIENCE_S = 60.0
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The application behind a real server; its address."""
+    """The application behind a real server, as the command would run it; its address."""
+    settings: Settings = app.state.services.settings
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        listener.limit = settings.max_connections + HANDSHAKES
+        server = uvicorn.Server(server_config(app, settings, settings.max_connections))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         wait_until(lambda: server.started)

@@ -13,7 +13,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
-from profiler_service.api.dependencies import IdempotencyKey, JobId, JsonBody, ServicesDep
+from profiler_service.api.bodies import ParsedRoute
+from profiler_service.api.dependencies import IdempotencyKey, JobId, ServicesDep
 from profiler_service.api.openapi import problems
 from profiler_service.settings import Settings
 
@@ -54,12 +55,12 @@ async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> Asy
         stop.cancel()
 
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ParsedRoute)
 
 MAX_JOBS_LISTED = 1_000
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[JsonBody], responses=problems(409, 413, 415, 422))
+@router.post("", status_code=HTTPStatus.ACCEPTED, responses=problems(408, 409, 413, 415, 422))
 def create_job(
     job: JobCreate, services: ServicesDep, request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobPublic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from models.spaces.registry import space_class, space_names
@@ -16,8 +16,11 @@ from profiler_service.version import service_version
 
 OK = "ok"
 """What a check says where nothing is wrong."""
+
+FAILED = "failed; a request with a token is told why"
+"""What a check says to anybody else."""
+
 health_router = APIRouter(tags=["health"])
-"""Outside `/v1` and its access policy."""
 
 target_router = APIRouter(tags=["target"])
 
@@ -42,9 +45,9 @@ def _database(services: Services) -> str:
 
 
 @health_router.get("/", include_in_schema=False)
-def front_page() -> RedirectResponse:
+def front_page(request: Request) -> RedirectResponse:
     """The description of every call."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @health_router.get("/healthz")
@@ -56,9 +59,12 @@ def healthz() -> HealthPublic:
 @health_router.get(
     "/readyz", responses={503: {"model": HealthPublic, "description": "Something is wrong; `checks` says what."}}
 )
-def readyz(services: ServicesDep, response: Response) -> HealthPublic:
+def readyz(services: ServicesDep, request: Request, response: Response) -> HealthPublic:
     """Database, job queue and device are in order."""
     state = readiness(services)
+    if request.state.caller.role is None:  # what is wrong names files and devices
+        checks = {name: OK if check.startswith(OK) else FAILED for name, check in state.checks.items()}
+        state = state.model_copy(update={"checks": checks})
     if state.status != OK:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return state

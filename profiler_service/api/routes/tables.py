@@ -17,13 +17,14 @@ from models.spec.wire import (
     LookupResponse,
     TablePublic,
 )
+from profiler_service.api.bodies import ParsedRoute
 from profiler_service.api.content import Snapshot, best_media_type, cached, compressed
-from profiler_service.api.dependencies import JsonBody, ServicesDep, TableId
+from profiler_service.api.dependencies import ServicesDep, TableId
 from profiler_service.api.errors import RequestError
 from profiler_service.api.openapi import problems
 from profiler_service.version import service_version
 
-router = APIRouter(tags=["tables"])
+router = APIRouter(tags=["tables"], route_class=ParsedRoute)
 
 FORMATS = {
     JSON_MEDIA_TYPE: TableFormat.JSON,  # first: what a client gets that states no wish
@@ -71,7 +72,7 @@ def read_table(table_id: TableId, services: ServicesDep, request: Request) -> Re
     return cached(request, media_type, version=held, take=take)
 
 
-@router.post("/lookup", response_model=LookupResponse, dependencies=[JsonBody], responses=problems(404, 413, 415, 422))
+@router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))
 def lookup(wanted: LookupRequest, services: ServicesDep, request: Request) -> Response:
     """Measurements of many workloads at once; null for those the table does not hold. Nothing is measured on the way."""
     keys = [workload.key() for workload in wanted.workloads]

@@ -91,3 +91,11 @@ def test_variables_that_are_no_settings_are_told_with_the_nearest() -> None:
         "opclock_device_idx": "Did you mean OPCLOCK_DEVICE_INDEX?",
         "opclock_url": "Did you mean OPCLOCK_URL?",
     }
+
+
+def test_names_of_the_service_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPCLOCK_ALLOWED_HOSTS", "box, box.lab.example,")
+    assert Settings.load().allowed_hosts == ("box", "box.lab.example")
+    monkeypatch.setenv("OPCLOCK_ALLOWED_HOSTS", "http://box/")
+    with pytest.raises(InvalidSpecError, match="OPCLOCK_ALLOWED_HOSTS"):
+        Settings.load()

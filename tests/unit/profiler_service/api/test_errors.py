@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
@@ -14,12 +14,11 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.wire import ErrorDetail
-from profiler_service.api.app import create_app
 from profiler_service.api.errors import STATUS
 from profiler_service.errors import StorageError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
+from tests.unit.profiler_service.api.conftest import IdleQueue
 
 JOB = {"space": {"name": "fasterseg", "input_size": [128, 256]}}
 
@@ -198,7 +197,7 @@ def test_a_body_that_is_meant_to_break_the_parser(client: TestClient, body: byte
 
 def test_where_a_document_breaks_off_is_told(client: TestClient) -> None:
     response = client.post("/v1/jobs", content=b'{"space": ', headers={"Content-Type": "application/json"})
-    assert detail(response).message.startswith("the body is no JSON document: Expecting value at character")
+    assert detail(response).message == "the body is no JSON document: EOF while parsing a value at line 1 column 10"
 
 
 def _chunks(total: int) -> Callable[[], object]:
@@ -250,23 +249,6 @@ def test_a_request_id_is_taken_over_only_if_it_is_harmless(client: TestClient, s
     answered = client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
     assert (answered == sent) is kept
     assert answered
-
-
-def test_every_call_under_v1_goes_through_the_access_policy(settings: Settings, store: Store, queue: IdleQueue) -> None:
-    def nobody(request: Request) -> None:
-        raise HTTPException(403, "not you")
-
-    app = create_app(settings, store=store, queue=queue, backend=BACKEND, access=nobody)  # type: ignore[arg-type]
-    with TestClient(app) as client:
-        calls = [(path, method) for path, methods in client.get("/openapi.json").json()["paths"].items() for method in methods]
-        statuses = {(path, method): client.request(method, path).status_code for path, method in calls}
-        refused = client.get("/v1/target")
-
-    inside = {call for call in calls if call[0].startswith("/v1/")}
-    assert len(inside) >= 10
-    assert {call: status for call, status in statuses.items() if call in inside and status != 403} == {}
-    assert {status for call, status in statuses.items() if call not in inside} == {200}
-    assert "not you" in detail(refused).message
 
 
 def test_errors_of_ours_cross_the_wire_with_hint(client: TestClient) -> None:
