@@ -84,6 +84,13 @@ class Settings(AllOptions, BaseSettings):
     plain_check: bool = True
     """Whether each job ends by timing a few engines by the wall clock alone, to confirm its values. Some seconds."""
 
+    database_patience_s: Seconds = 600.0
+    """How long a running job waits for a database that cannot be written for now: locked, on a full disk, or moved away. Then
+    it gives its device back, stays first in the queue and is tried again."""
+
+    cancel_timeout_s: Seconds = 5.0
+    """For the running visit to end when its job is cancelled. A longer one is cut off, and is lost."""
+
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import structlog
@@ -19,6 +20,7 @@ from models.terminal import emit
 from profiler_service.api.app import create_app
 from profiler_service.backends.registry import kind_meant
 from profiler_service.cli.runtime import describe_backend, open_runner, open_store
+from profiler_service.cli.stopping import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue
@@ -29,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 BACKLOG = 128
 """Connections that may wait to be accepted; what common servers take."""
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a request waits for another writer of the database: each one that waits holds one of forty threads."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,10 +55,17 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         stack.enter_context(_exiting_on_signals())
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host)
-        store = stack.enter_context(open_store(settings))
+        store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
         found = describe_backend(settings)
         runner = open_runner(store, settings)
-        queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
+        queue = stack.enter_context(
+            JobQueue(
+                store,
+                runner,
+                stop_timeout_s=orderly_seconds(settings.shutdown_timeout_s),
+                cancel_timeout_s=settings.cancel_timeout_s,
+            )
+        )
         warn_of_machine(settings)
         app = create_app(settings, store=store, queue=queue, backend=found)
 
@@ -70,9 +82,17 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
             )
 
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.shutdown_timeout_s) or 1
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(orderly_seconds(settings.shutdown_timeout_s)) or 1,
         )
-        server = _AnnouncingServer(config, announce)
+        deadline = StopDeadline(
+            settings.shutdown_timeout_s,
+            on_begin=queue.begin_to_stop,
+            on_end=lambda: None if url_file is None else url_file.unlink(missing_ok=True),
+        )
+        server = _AnnouncingServer(config, announce, deadline)
         for number in STOP_SIGNALS:
             # The server shuts down at the first signal and then raises it again.
             signal.signal(number, signal.SIG_IGN)
@@ -123,11 +143,16 @@ def url_of(listener: socket.socket, host: str) -> str:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """A server that calls a function once it answers."""
+    """A server that calls a function once it answers, and ends in time."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], deadline: StopDeadline) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._announce, self._deadline = announce, deadline
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At a stop signal."""
+        self._deadline.signalled(sig)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

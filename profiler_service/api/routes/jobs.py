@@ -80,7 +80,7 @@ def list_jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=MAX_JO
 @router.get("/{job_id}", responses=problems(404, 422))
 def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
     """A job as it stands, with its counts and the time that is left."""
-    return services.store.job(job_id)
+    return services.queue.job(job_id)
 
 
 @router.get(
@@ -96,7 +96,7 @@ def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
 )
 async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceResponse:
     """A job's states as they change, the present one first, as server-sent events."""
-    return event_stream(services.queue.events(job_id), services.settings)
+    return event_stream(await services.queue.events(job_id), services.settings)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))

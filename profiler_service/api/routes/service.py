@@ -26,11 +26,17 @@ def readiness(services: Services) -> HealthPublic:
     """Each part that a job needs, with `ok` or what is wrong with it; the status is `ok` if all are."""
     checks = {
         "database": _database(services),
-        "queue": OK if services.queue.alive else "the thread that runs jobs has ended; restart the service",
+        "queue": _queue(services),
         "backend": f"{OK}: {services.backend.target.label()}",
     }
     ready = all(check.startswith(OK) for check in checks.values())
     return HealthPublic(status=OK if ready else "unready", service_version=service_version(), checks=checks)
+
+
+def _queue(services: Services) -> str:
+    if not services.queue.alive:
+        return "the thread that runs jobs has ended; restart the service"
+    return services.queue.trouble or OK
 
 
 def _database(services: Services) -> str:
