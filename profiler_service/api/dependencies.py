@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from models.spec.errors import ErrorCode
 from models.spec.wire import JSON_MEDIA_TYPE
 from profiler_service.api.errors import RequestError
 from profiler_service.api.metrics import Metrics
+from profiler_service.jobs.following import JobTexts
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -32,6 +33,7 @@ class Services:
     backend: BackendDescription
     metrics: Metrics
     access: AccessPolicy
+    job_texts: JobTexts = field(default_factory=JobTexts)
 
 
 def admit_everyone(request: Request) -> None:

@@ -17,6 +17,7 @@ from profiler_service.cli import (
     machine_checks,
     profile,
     table1,
+    upkeep,
 )
 from profiler_service.cli.arguments import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import measuring_settings
@@ -70,6 +71,9 @@ app.command("import")(exchange.import_table)
 app.command("publish")(exchange.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
+app.command("backup")(upkeep.backup)
+app.command("restore")(upkeep.restore)
+app.add_typer(upkeep.cache)
 app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
 import_fasterseg.add_commands(app)

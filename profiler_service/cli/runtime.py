@@ -87,6 +87,7 @@ def open_workers(settings: Settings) -> Workers:
             graph_timeout_s=settings.build_timeout_s,
             build_timeout_s=settings.build_timeout_s,
             run_timeout_s=settings.run_timeout_s,
+            cache_limit_bytes=settings.cache_max_bytes,
         ),
     )
 

@@ -23,9 +23,11 @@ from profiler_service.cli.runtime import describe_backend, open_runner, open_sto
 from profiler_service.cli.stopping import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
-from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
+from profiler_service.storage.upkeep import require_sound, sole_use
+from profiler_service.storage.upkeep import warnings as database_warnings
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +57,12 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         stack.enter_context(_exiting_on_signals())
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host)
+        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(sole_use(settings.database))
         store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
+        require_sound(settings.database)
+        for warning in database_warnings(settings.database):
+            log.warning(warning)
         found = describe_backend(settings)
         runner = open_runner(store, settings)
         queue = stack.enter_context(
@@ -64,6 +71,11 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 runner,
                 stop_timeout_s=orderly_seconds(settings.shutdown_timeout_s),
                 cancel_timeout_s=settings.cancel_timeout_s,
+                limits=QueueLimits(
+                    jobs=settings.max_queued_jobs,
+                    workloads=settings.max_queued_workloads,
+                    kept_jobs=settings.max_kept_jobs,
+                ),
             )
         )
         warn_of_machine(settings)

@@ -14,6 +14,20 @@ _LOOK_AGAIN_S = 2.0
 """How often the job is looked up when nothing is heard: it may be running in another process."""
 
 
+class JobTexts:
+    """The JSON of job states, made once for all who follow a job: a job's request may have megabytes."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[JobPublic, str] | None = None
+
+    def of(self, job: JobPublic) -> str:
+        """Of that state."""
+        latest = self._latest
+        if latest is None or latest[0] is not job:
+            latest = self._latest = (job, job.model_dump_json())
+        return latest[1]
+
+
 class JobEvents:
     """One job's states: the present one first, the final one last. An asynchronous iterable, for many readers at once.
 

@@ -196,9 +196,10 @@ class JobRunner:
         job, waited = outstanding.job, Event()
         device = run.store.table_info(job.table_id).target.device
 
-        def on_wait() -> None:
+        def on_wait(holder: str) -> None:
             waited.set()
-            self._update(job.id, run, phase="waiting for the device")
+            log.info("waiting for the device", job=job.id, device=device, holder=holder)
+            self._update(job.id, run, phase=f"waiting for the device, which {holder} holds")
 
         start_s = perf_counter()
         with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:

@@ -15,6 +15,7 @@ from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
 from profiler_service.api.dependencies import IdempotencyKey, JobId, JsonBody, ServicesDep
 from profiler_service.api.openapi import problems
+from profiler_service.jobs.following import JobTexts
 from profiler_service.settings import Settings
 
 JOB_EVENT = "job"
@@ -24,13 +25,13 @@ FAREWELL_S = 1.0
 """For a stream to end properly when the service stops; a proxy would otherwise report a broken answer."""
 
 
-def event_stream(states: AsyncIterable[JobPublic], settings: Settings) -> EventSourceResponse:
+def event_stream(states: AsyncIterable[JobPublic], settings: Settings, texts: JobTexts) -> EventSourceResponse:
     """A stream that ends after the last state, or when the service stops."""
     stopping = anyio.Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         async for job in _until(stopping, states):
-            yield ServerSentEvent(job.model_dump_json(), event=JOB_EVENT)
+            yield ServerSentEvent(texts.of(job), event=JOB_EVENT)
 
     return EventSourceResponse(events(), ping=settings.heartbeat_s, shutdown_event=stopping, shutdown_grace_period=FAREWELL_S)
 
@@ -59,7 +60,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 MAX_JOBS_LISTED = 1_000
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[JsonBody], responses=problems(409, 413, 415, 422))
+@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[JsonBody], responses=problems(409, 413, 415, 422, 429))
 def create_job(
     job: JobCreate, services: ServicesDep, request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobPublic:
@@ -96,7 +97,7 @@ def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
 )
 async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceResponse:
     """A job's states as they change, the present one first, as server-sent events."""
-    return event_stream(await services.queue.events(job_id), services.settings)
+    return event_stream(await services.queue.events(job_id), services.settings, services.job_texts)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))

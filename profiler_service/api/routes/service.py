@@ -54,7 +54,7 @@ def front_page() -> RedirectResponse:
 
 
 @health_router.get("/healthz")
-def healthz() -> HealthPublic:
+async def healthz() -> HealthPublic:
     """The process answers; nothing else is looked at."""
     return HealthPublic(status="ok", service_version=service_version())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -313,17 +314,17 @@ class TestSmallJobs:
         bench.run(bench.submit(workloads=GRID[:3]))
         again = bench.submit(workloads=GRID[:3])
         bench.states.clear()
-        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+        with device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path):
             bench.run(again, on_progress=lambda state: pytest.fail("waits") if "waiting" in state.phase else None)
         assert bench.store.job(again.id).state is JobState.DONE
 
     def test_what_another_job_measured_while_this_one_waited_is_reused(self, bench: Bench, tmp_path: Path) -> None:
         job, other = bench.submit(workloads=GRID[:3]), bench.submit(workloads=GRID[:3])
-        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held = device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path)
         held.__enter__()
 
         def measure_meanwhile(state: JobPublic) -> None:
-            if state.id == job.id and state.phase == "waiting for the device":
+            if state.id == job.id and state.phase.startswith("waiting for the device"):
                 held.__exit__(None, None, None)
                 bench.run(other)
 
@@ -690,21 +691,21 @@ class TestStopping:
 class TestDevice:
     def test_a_job_waits_for_the_device_and_says_so(self, bench: Bench, tmp_path: Path) -> None:
         job = bench.submit()
-        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held = device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path)
         held.__enter__()
 
         def release(state: JobPublic) -> None:
-            if state.phase == "waiting for the device":
+            if state.phase.startswith("waiting for the device"):
                 held.__exit__(None, None, None)
 
         seconds = bench.run(job, on_progress=release)
-        assert bench.states[0].phase == "waiting for the device"
+        assert f"waiting for the device, which process {os.getpid()} (" in bench.states[0].phase
         assert bench.store.job(job.id).state is JobState.DONE
         assert seconds.waiting_s > 0
 
     def test_a_job_can_be_cancelled_while_it_waits(self, bench: Bench, tmp_path: Path) -> None:
         job, cancelled = bench.submit(), Event()
-        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+        with device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path):
             bench.run(job, on_progress=lambda state: cancelled.set(), cancelled=cancelled)
         assert bench.store.job(job.id).state is JobState.CANCELLED
         assert bench.workers.opened == 0
