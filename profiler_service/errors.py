@@ -15,6 +15,7 @@
     ├── JobError
     │   ├── JobNotFoundError
     │   ├── JobConflictError          the request contradicts the job's state
+    │   ├── JobHeldError              another process runs the job
     │   └── QueueFullError            too much waits to be measured
     ├── TableNotFoundError
     ├── EntryChoiceError              no entry, or more than one, matches
@@ -95,6 +96,12 @@ class JobNotFoundError(JobError):
 
 class JobConflictError(JobError):
     """The request contradicts the job's state, or an idempotency key was used for another request."""
+
+    code = ErrorCode.CONFLICT
+
+
+class JobHeldError(JobError):
+    """Another process runs the job."""
 
     code = ErrorCode.CONFLICT
 

@@ -1,24 +1,15 @@
-"""One lock per device of the machine: whatever services and commands there are, only one measures at a time.
-
-The lock is the operating system's, on an open file: it is free again the moment its holder dies, however it dies. On Linux a
-socket that has a name and no file guards it as well, so that deleting the file lets nobody else in.
-"""
+"""One lock per device of the machine: whatever services and commands there are, only one measures at a time."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from profiler_service.errors import JobError
+from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, ProcessLock
 
 _POLL_S = 0.2
 """How often a busy lock is tried, and whether to go on waiting is asked."""
@@ -49,84 +40,31 @@ def device_lock(
 
     Raises:
         JobError: the lock's file cannot be made.
+        OSError: there are no file descriptors left for now.
     """
     name = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = (directory or lock_directory()) / f"opclock-{name}.lock"
-    lock, holder = _Lock(path, device), path.with_suffix(".holder")
-    held = lock.acquire(0)
+    lock = ProcessLock(path)
+    held = _acquire(lock, device, 0)
     if not held:
-        on_wait(_read(holder))
+        on_wait(lock.holder())
         while not held and not stopped():
-            held = lock.acquire(_POLL_S)
+            held = _acquire(lock, device, _POLL_S)
     try:
-        if held:
-            _write(holder)
         yield held
     finally:
         if held:
-            with suppress(OSError):
-                holder.unlink(missing_ok=True)
             lock.release()
 
 
-class _Lock:
-    """The lock of one device, on a file and, where there are such, on a name."""
-
-    def __init__(self, path: Path, device: str) -> None:
-        self._file, self._device = FileLock(path, mode=0o666), device
-        self._name = f"\0opclock-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}"
-        self._socket: socket.socket | None = None
-
-    def acquire(self, timeout_s: float) -> bool:
-        """Whether it is held now. Raises JobError where it cannot be made."""
-        if not _acquire(self._file, self._device, timeout_s):
-            return False
-        if sys.platform != "linux":
-            return True
-        guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            guard.bind(self._name)
-        except OSError as error:
-            guard.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-            self._file.release()
-            return False
-        self._socket = guard
-        return True
-
-    def release(self) -> None:
-        """Let others have it."""
-        if self._socket is not None:
-            self._socket.close()
-        self._file.release()
-
-
-def _write(holder: Path) -> None:
-    """Say who this is, for those who wait. Not vital: a full disk must not keep anybody from measuring."""
-    command = " ".join([Path(sys.argv[0]).name, *(word for word in sys.argv[1:2] if not word.startswith("-"))])
-    with suppress(OSError):
-        holder.write_text(f"process {os.getpid()} ({command}) on {socket.gethostname()}")
-        holder.chmod(0o666)
-
-
-def _read(holder: Path) -> str:
-    """Who holds the device, for people."""
+def _acquire(lock: ProcessLock, device: str, timeout_s: float) -> bool:
     try:
-        return holder.read_text(errors="replace")[:200] or "another process"
-    except OSError:
-        return "another process"
-
-
-def _acquire(lock: FileLock, device: str, timeout_s: float) -> bool:
-    try:
-        lock.acquire(timeout=timeout_s)
-    except Timeout:
-        return False
+        return lock.acquire(timeout_s)
     except OSError as error:
+        if error.errno in DESCRIPTORS_USED_UP:
+            raise
         raise JobError(
             f"cannot lock the device {device!r}: {error}",
-            hint=f"Make {lock.lock_file} and its directory {Path(lock.lock_file).parent} writable for this user, or set "
+            hint=f"Make {lock.path} and its directory {lock.path.parent} writable for this user, or set "
             "OPCLOCK_LOCK_DIR to a directory that all who measure on this device can write to.",
         ) from error
-    return True

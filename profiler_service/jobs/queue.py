@@ -16,7 +16,7 @@ import structlog
 
 from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
-from profiler_service.errors import JobConflictError, JobNotFoundError, QueueFullError, StorageError
+from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, QueueFullError, StorageError
 from profiler_service.jobs.following import JobEvents
 from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 _ABORT_TIMEOUT_S = 5.0
 """For a job to end once its processes were killed."""
+
+
+_LOOK_AGAIN_S = 1.0
+"""After which a job that another process runs is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,10 @@ class JobQueue:
         while (job_id := self._take()) is not None:
             try:
                 self._runner.run(job_id, self._publish, self._cancelled, self._stopping)
+            except JobHeldError as error:
+                log.info("job is run by another process", job=job_id, reason=error.message)
+                self._put_off(job_id)
+                continue
             except OpclockError as error:
                 log.error("job ended with an error", job=job_id, error=error.message, hint=error.hint)
             except Exception:
@@ -257,6 +265,13 @@ class JobQueue:
                 self._cancelled.clear()
             self._workloads.pop(self._running_id, None)
             return self._running_id
+
+    def _put_off(self, job_id: str) -> None:
+        """Let the other jobs go first."""
+        with self._changed:
+            self._running_id = None
+            self._waiting.append(job_id)
+        self._stopping.wait(min(self._retry_s, _LOOK_AGAIN_S))
 
     def _settle(self, job_id: str) -> None:
         """Put a job that has not ended back to the front, after a pause; of those that have, forget the oldest."""

@@ -89,12 +89,12 @@ def counts(session: Session) -> dict[JobState, int]:
 def forget(session: Session, keep: int, keep_bytes: int) -> int:
     """Delete ended jobs but the newest `keep`, fewer where their requests have more than `keep_bytes`; how many were."""
     ended = JobRow.state.in_([state.value for state in JobState if state.final])
-    newest_first = {"order_by": JobRow.number.desc(), "rows": (None, 0)}
+    newest = JobRow.number.desc()
     ranked = (
         select(
             JobRow.number.label("number"),
-            func.count().over(**newest_first).label("place"),
-            func.sum(func.length(JobRow.request)).over(**newest_first).label("bytes"),
+            func.count().over(order_by=newest, rows=(None, 0)).label("place"),
+            func.sum(func.length(JobRow.request)).over(order_by=newest, rows=(None, 0)).label("bytes"),
         )
         .where(ended)
         .subquery()

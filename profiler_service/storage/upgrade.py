@@ -23,8 +23,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 def upgrade(path: Path) -> None:
     """Run the migrations that the file lacks, all or none. A file that is refused is left as it was.
 
-    A missing or empty file becomes an empty database. Of one that is changed, a copy is kept beside it. Several processes may do
-    this at once.
+    A missing or empty file becomes an empty database. Of one that is changed, a copy is kept beside it. Several processes
+    may do this at once.
 
     Raises:
         NewerDatabaseError: a later release wrote it.

@@ -172,7 +172,7 @@ def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     return _WAL_RESET_FROM <= version < _WAL_RESET_FIXED and not corrected
 
 
-def warnings(path: Path, version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> list[str]:  # type: ignore[assignment]
+def warnings(path: Path, version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> list[str]:
     """What its owner should know about the database, for people; empty where there is nothing."""
     found = []
     if (kind := network_file_system(path)) is not None:

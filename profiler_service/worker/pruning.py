@@ -6,6 +6,7 @@ that it keeps locked, so that the note counts for as long as its process lives.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -48,7 +49,7 @@ class InUse:
         try:
             self._file = self._path.open("a")
         except OSError as error:
-            raise cannot_write(self._path, error) from error
+            raise _refused(self._path, error) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def add(self, paths: Iterable[Path]) -> None:
@@ -131,7 +132,12 @@ def _locked(directory: Path) -> Iterator[None]:
     try:
         file = path.open("a")
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise _refused(path, error) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _refused(path: Path, error: OSError) -> Exception:
+    """Want of file descriptors passes, and is no fault of the directory."""
+    return error if error.errno in (errno.EMFILE, errno.ENFILE) else cannot_write(path, error)

@@ -21,10 +21,11 @@ from models.spec.scale import CheckOutcome, ScaleCheck
 from models.spec.verdicts import TrustLevel, table_verdict
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
-from profiler_service.errors import JobError
+from profiler_service.errors import JobError, JobHeldError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.plain_check import OPERATORS
-from profiler_service.jobs.planner import MIN_LIVE
+from profiler_service.jobs.planner import MIN_LIVE, outstanding_of
+from profiler_service.jobs.process_lock import ProcessLock
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.visits import graph_key
@@ -495,6 +496,38 @@ class TestFailures:
         good = {key: entry for key, entry in found.items() if entry.status is Status.OK}
         assert worst_error(good) < 1e-5
 
+    def test_an_engine_that_takes_its_process_along_once_is_measured(self, bench: Bench) -> None:
+        """Something else may have killed it."""
+        bench.workers.dying.add(IN_CONTEXT[GRID[7].key()])
+        bench.workers.crashing_once.add(IN_CONTEXT[GRID[3].key()])
+        job = bench.submit()
+        bench.run(job)
+        assert bench.store.job(job.id).counts.failed == 0
+        assert worst_error(entries(bench, job)) < 1e-5
+        assert not bench.workers.dying | bench.workers.crashing_once
+
+    @pytest.mark.parametrize("good_before", [False, True])
+    def test_where_everything_fails_the_rest_is_not_tried(self, bench: Bench, *, good_before: bool) -> None:
+        if good_before:
+            bench.run(bench.submit(workloads=GRID[:1]))
+        job = bench.submit()
+        broken = {graph.request.key(): Status.BUILD_ERROR for graph in outstanding_of(job, bench.store, bool).plan.graphs}
+        bench.workers.broken = broken
+        if good_before:  # then each is tried, since only those that are left may be bad
+            bench.run(job)
+            assert bench.store.job(job.id).counts.failed == len(GRID) - 1
+            return
+        with pytest.raises(JobError, match=r"the first 30 graphs failed and none was good; 30 of them: no graph"):
+            bench.run(job)
+        failed = bench.store.job(job.id)
+        assert failed.state is JobState.FAILED
+        assert "profiler-service doctor" in failed.message
+        assert len(entries(bench, job)) < len(GRID)
+        bench.workers.broken = {}
+        again = bench.submit()
+        bench.run(again)
+        assert bench.store.job(again.id).counts.measured == len(GRID)
+
     def test_an_engine_that_stops_working_is_dropped_and_the_visit_counts(self, bench: Bench) -> None:
         bench.workers.leaving[IN_CONTEXT[GRID[7].key()]] = Status.RUN_ERROR
         job = bench.submit()
@@ -709,6 +742,22 @@ class TestDevice:
             bench.run(job, on_progress=lambda state: cancelled.set(), cancelled=cancelled)
         assert bench.store.job(job.id).state is JobState.CANCELLED
         assert bench.workers.opened == 0
+
+
+class TestSoleRun:
+    def test_a_job_that_another_process_runs_is_left_alone(self, bench: Bench) -> None:
+        job = bench.submit()
+        path = bench.store.path
+        lock = ProcessLock(path.with_name(f"{path.name}.{job.id[:16]}.lock"))
+        assert lock.acquire()
+        with pytest.raises(JobHeldError, match=rf"process {os.getpid()} \(.* runs job {job.id}"):
+            bench.run(job)
+        assert bench.store.job(job.id).state is JobState.QUEUED
+        assert bench.workers.opened == 0
+        lock.release()
+        bench.run(job)
+        assert bench.store.job(job.id).state is JobState.DONE
+        assert not list(path.parent.glob(f"{path.name}.{job.id[:16]}.*"))
 
 
 class TestNetworks:
