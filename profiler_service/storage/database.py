@@ -140,16 +140,22 @@ class Database:
         self._writer = self._engine.execution_options(**IMMEDIATE)
         # The path alone would lead new connections to whatever lies there later.
         self._file = _FileIdentity(path)
+        self._writing = _Writing()
 
     def patient(self, patience: Patience) -> Database:
         """The same file by connections of its own, which wait as told."""
         found = Database(self.path, pragmas=self._pragmas, patience=patience)
-        found._file = self._file
+        found._file, found._writing = self._file, self._writing
         return found
 
     def read(self, function: Callable[[Session], Result]) -> Result:
         """What the function makes of one consistent state. Raises DatabaseError."""
-        return self._tried(self._engine, function)
+
+        def transaction() -> Result:
+            with self._session(self._engine) as session:
+                return function(session)
+
+        return self._patiently(transaction)
 
     def write(self, function: Callable[[Session], Result]) -> Result:
         """What the function returns, once all that it changed is committed; nothing is where it raises anything.
@@ -160,19 +166,32 @@ class Database:
         Raises:
             DatabaseError: the file cannot be used.
         """
-        return self._tried(self._writer, function)
+
+        def transaction() -> Result:
+            with self._session(self._writer) as session:
+                session.connection()  # takes the write lock now
+                with self._writing:
+                    return function(session)
+
+        return self._patiently(transaction)
 
     def check(self) -> None:
-        """Raises DatabaseError unless the file is still there, is the one that was opened, and can be written."""
+        """Raises DatabaseError unless the file is still there, is the one that was opened, and can be written.
+
+        While another thread is writing to it, which may take seconds for large tables, that shows as much.
+        """
         engine = sqlite_engine(self.path, self._pragmas, timeout_s=CHECK_TIMEOUT_S, kept=False)
 
         def transaction() -> None:
             self._file.require()
-            with translated(self.path), engine.execution_options(**IMMEDIATE).begin() as connection:
+            written = self._writing.anybody
+            mode = {} if written else IMMEDIATE
+            with translated(self.path), engine.execution_options(**mode).begin() as connection:
                 # A new connection reads the file's first page again. The update changes no row, but SQLite begins even an
                 # immediate transaction on a read-only file until one tries to write.
                 connection.execute(text("SELECT version_num FROM alembic_version")).one()
-                connection.execute(text("UPDATE tables SET info = '' WHERE 0"))
+                if not written:
+                    connection.execute(text("UPDATE tables SET info = '' WHERE 0"))
 
         self._patiently(transaction)
 
@@ -180,16 +199,31 @@ class Database:
         """Close every connection that is not in use."""
         self._engine.dispose()
 
-    def _tried(self, engine: Engine, function: Callable[[Session], Result]) -> Result:
-        def transaction() -> Result:
-            self._file.require()
-            with translated(self.path), Session(engine) as session, session.begin():
-                return function(session)
-
-        return self._patiently(transaction)
+    @contextmanager
+    def _session(self, engine: Engine) -> Iterator[Session]:
+        self._file.require()
+        with translated(self.path), Session(engine) as session, session.begin():
+            yield session
 
     def _patiently(self, transaction: Callable[[], Result]) -> Result:
         return transaction() if self._patience is None else self._patience.tried(transaction)
+
+
+class _Writing:
+    """How many threads hold the write lock of this process's connections: one, or none."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @property
+    def anybody(self) -> bool:
+        return self._count > 0
+
+    def __enter__(self) -> None:
+        self._count += 1  # by whoever holds SQLite's write lock, hence by one thread at a time
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
 
 
 class _FileIdentity:

@@ -150,7 +150,9 @@ class Store:
 
     def update_verdict(self, table_id: str) -> Verdict:
         """The verdict on a table as it stands, which is stored for lists of tables. Raises TableNotFoundError."""
-        return self._database.write(lambda session: table_rows.update_verdict(session, table_id))
+        info, records = self._database.read(lambda session: table_rows.records(session, table_id))
+        entries = table_rows.table_of(info, records).entries  # takes seconds for a large table, and others may write meanwhile
+        return self._database.write(lambda session: table_rows.set_verdict(session, table_id, entries))
 
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
         """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""

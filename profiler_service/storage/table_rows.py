@@ -67,8 +67,12 @@ def info(session: Session, table_id: str) -> TableInfo:
 
 def update_verdict(session: Session, table_id: str) -> Verdict:
     """The verdict on the table; what its entries alone allow is stored, so that lists need not read them."""
+    return set_verdict(session, table_id, table_of(*records(session, table_id)).entries)
+
+
+def set_verdict(session: Session, table_id: str, entries: Sequence[Measurement]) -> Verdict:
+    """As `update_verdict`, from entries that were read before."""
     row = require(session, table_id)
-    entries = table_of(*records(session, table_id)).entries
     row.entry_verdict = record_text(Verdict.of(entry_reasons(entries)))
     return Verdict.of([*scale_reasons(info(session, table_id)), *entry_reasons(entries)])
 
