@@ -8,11 +8,15 @@
     │   ├── BuildError                the runtime refused the graph
     │   ├── RunError                  the engine failed while running
     │   └── DeviceMemoryError         out of memory while building or running
-    ├── StorageError                  the database cannot be read or written
+    ├── StorageError                  the database, or the cache of graphs, cannot be read or written
+    │   ├── DatabaseError             SQLite cannot use the file; it may be able to later
     │   └── NewerDatabaseError        it was written by a later release
+    ├── BusyError                     too many ask for the same at once
     ├── JobError
     │   ├── JobNotFoundError
-    │   └── JobConflictError          the request contradicts the job's state
+    │   ├── JobConflictError          the request contradicts the job's state
+    │   ├── JobHeldError              another process runs the job
+    │   └── QueueFullError            too much waits to be measured
     ├── TableNotFoundError
     ├── TokenNotFoundError
     ├── TokenConflictError            a token of that name exists
@@ -62,8 +66,27 @@ class StorageError(ProfilerError):
     code = ErrorCode.STORAGE
 
 
+class DatabaseError(StorageError):
+    """The database's file cannot be used.
+
+    Args:
+        message, hint: as of `OpclockError`.
+        passing: whether that may be over later without a restart, as where another process keeps the file locked.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
+
+
 class NewerDatabaseError(StorageError):
     """The database was written by a later release."""
+
+
+class BusyError(ProfilerError):
+    """Too many ask for the same at once; the request may be repeated."""
+
+    code = ErrorCode.BUSY
 
 
 class JobError(ProfilerError):
@@ -80,6 +103,18 @@ class JobConflictError(JobError):
     """The request contradicts the job's state, or an idempotency key was used for another request."""
 
     code = ErrorCode.CONFLICT
+
+
+class JobHeldError(JobError):
+    """Another process runs the job."""
+
+    code = ErrorCode.CONFLICT
+
+
+class QueueFullError(JobError):
+    """Too many jobs, or too many workloads, wait to be measured."""
+
+    code = ErrorCode.QUEUE_FULL
 
 
 class TableNotFoundError(ProfilerError):

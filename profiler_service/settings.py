@@ -99,6 +99,27 @@ class Settings(AllOptions, BaseSettings):
     plain_check: bool = True
     """Whether each job ends by timing a few engines by the wall clock alone, to confirm its values. Some seconds."""
 
+    database_patience_s: Seconds = 600.0
+    """How long a running job waits for a database that cannot be written for now: locked, on a full disk, or moved away. Then
+    it gives its device back, stays first in the queue and is tried again."""
+
+    cancel_timeout_s: Seconds = 5.0
+    """For the running visit to end when its job is cancelled. A longer one is cut off, and is lost."""
+
+    cache_max_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
+    """Bytes of graph files in the cache. When a job ends, those used least recently are deleted beyond that, except what other
+    running jobs need. They can be made again."""
+
+    max_queued_jobs: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Jobs that may wait to be measured; further ones are refused with status 429."""
+
+    max_queued_workloads: Annotated[int, Field(ge=1)] = 200_000
+    """Workloads that all waiting jobs together may list. The grid of a space counts as none."""
+
+    max_kept_jobs: Annotated[int, Field(ge=1)] = 1_000
+    """Ended jobs that are still listed. Older ones are deleted, a day after they ended at the earliest; what they measured
+    stays."""
+
     max_request_bytes: Annotated[int, Field(ge=1_024, le=limits.MAX_REQUEST_BYTES)] = limits.MAX_REQUEST_BYTES
     """Bytes of a request's body. The default holds the largest job that is allowed."""
 

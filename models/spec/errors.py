@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     STORAGE = "storage"
     BACKEND_UNAVAILABLE = "backend_unavailable"
     BUSY = "busy"
+    QUEUE_FULL = "queue_full"
     TOO_LARGE = "too_large"
     UNREACHABLE = "unreachable"
     INCOMPATIBLE = "incompatible"

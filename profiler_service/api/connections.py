@@ -36,8 +36,8 @@ HANDSHAKES = 32
 """Connections beyond the limit that may be in a TLS handshake, or about to be closed to make room."""
 
 
-def server_config(app: FastAPI, settings: Settings, limit: int) -> uvicorn.Config:
-    """How the application is served, on at most so many connections."""
+def server_config(app: FastAPI, settings: Settings, limit: int, *, graceful_s: int) -> uvicorn.Config:
+    """How the application is served, on at most so many connections; open requests may end within the last argument."""
 
     class Limited(BoundedProtocol):
         max_connections = limit
@@ -53,7 +53,7 @@ def server_config(app: FastAPI, settings: Settings, limit: int) -> uvicorn.Confi
         server_header=False,
         proxy_headers=False,  # nothing here depends on who a proxy says a client is
         timeout_keep_alive=int(KEEP_ALIVE_S),
-        timeout_graceful_shutdown=int(settings.shutdown_timeout_s) or 1,
+        timeout_graceful_shutdown=graceful_s,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
 from profiler_service.api.metrics import Metrics
+from profiler_service.jobs.following import JobTexts
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -23,6 +24,7 @@ class Services:
     queue: JobQueue
     backend: BackendDescription
     metrics: Metrics
+    job_texts: JobTexts = field(default_factory=JobTexts)
 
 
 async def _services(request: Request) -> Services:  # async: a plain function would be sent to a thread each time

@@ -49,12 +49,12 @@ class _StoreCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         entries = GaugeMetricFamily("opclock_table_entries", "Measurements in a table.", labels=("table", "outcome"))
-        for table in self._store.tables():
-            entries.add_metric((table.id, "ok"), table.entries - table.failed)
-            entries.add_metric((table.id, "failed"), table.failed)
+        for table_id, (ok, failed) in self._store.table_counts().items():
+            entries.add_metric((table_id, "ok"), ok)
+            entries.add_metric((table_id, "failed"), failed)
         yield entries
         jobs = GaugeMetricFamily("opclock_jobs_unfinished", "Jobs queued or running.", labels=("state",))
-        states = [job.state for job in self._store.unfinished_jobs()]
+        counts = self._store.job_counts()
         for state in (JobState.QUEUED, JobState.RUNNING):
-            jobs.add_metric((state.value,), states.count(state))
+            jobs.add_metric((state.value,), counts.get(state, 0))
         yield jobs

@@ -75,6 +75,7 @@ ERRORS: Mapping[int, ErrorBody] = {
     413: _error(ErrorCode.TOO_LARGE, "the request's body has more than 33554432 bytes", "Ask for fewer workloads at a time."),
     415: _error(ErrorCode.INVALID_REQUEST, "a body of type 'text/plain' is not read here", f"Send {JSON_MEDIA_TYPE}."),
     422: _error(ErrorCode.UNKNOWN_NAME, "body.workloads.0.operator.kind: unknown operator kind 'conv4x4'", "Known: …"),
+    429: _error(ErrorCode.QUEUE_FULL, "100 jobs wait already, as many as may", "Submit it again when some have ended."),
     431: _error(ErrorCode.TOO_LARGE, "the head has 10003 headers and … bytes", "Send fewer or shorter headers."),
     500: _error(ErrorCode.INTERNAL, "the service failed unexpectedly", f"Its log says why, at request id {_REQUEST_ID}."),
     503: _error(ErrorCode.STORAGE, "the database is read-only", "Check the permissions of the file and its directory."),

@@ -18,6 +18,7 @@ from profiler_service.cli import (
     profile,
     table1,
     token,
+    upkeep,
 )
 from profiler_service.cli.arguments import Backend, Core, Database, Threads
 from profiler_service.cli.runtime import measuring_settings
@@ -91,6 +92,9 @@ app.command("import")(exchange.import_table)
 app.command("publish")(exchange.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
+app.command("backup")(upkeep.backup)
+app.command("restore")(upkeep.restore)
+app.add_typer(upkeep.cache)
 app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
 app.add_typer(token.app, name="token")

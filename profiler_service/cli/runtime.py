@@ -40,12 +40,22 @@ def measuring_settings(**chosen: object) -> Settings:
     return load_settings(**chosen)
 
 
-def open_store(settings: Settings) -> Store:
-    """The database. It and its directory are created if missing. Raises StorageError, OSError."""
+def open_store(settings: Settings, *, busy_timeout_s: float | None = None) -> Store:
+    """The database. It and its directory are created if missing.
+
+    Args:
+        settings: say where.
+        busy_timeout_s: how long a transaction waits for another writer, where not as long as usual.
+
+    Raises:
+        StorageError, OSError: it cannot be opened.
+    """
+    from profiler_service.storage.database import PRAGMAS
     from profiler_service.storage.store import Store
 
     settings.database.parent.mkdir(parents=True, exist_ok=True)
-    return Store.open(settings.database)
+    timeout = {} if busy_timeout_s is None else {"busy_timeout": str(int(1e3 * busy_timeout_s))}
+    return Store.open(settings.database, pragmas={**PRAGMAS, **timeout})
 
 
 def open_existing_store(settings: Settings) -> Store:
@@ -77,6 +87,7 @@ def open_workers(settings: Settings) -> Workers:
             graph_timeout_s=settings.build_timeout_s,
             build_timeout_s=settings.build_timeout_s,
             run_timeout_s=settings.run_timeout_s,
+            cache_limit_bytes=settings.cache_max_bytes,
         ),
     )
 

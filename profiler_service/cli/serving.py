@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import structlog
@@ -24,17 +25,23 @@ from profiler_service.api.app import create_app
 from profiler_service.api.connections import HANDSHAKES, BoundedListener, connection_limit, server_config
 from profiler_service.backends.registry import kind_meant
 from profiler_service.cli.runtime import describe_backend, open_runner, open_store
+from profiler_service.cli.stopping import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
-from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.storage.upkeep import require_sound, sole_use
+from profiler_service.storage.upkeep import warnings as database_warnings
 
 log = structlog.get_logger(__name__)
 
 BACKLOG = 128
 """Connections that may wait to be accepted; what common servers take."""
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a request waits for another writer of the database: each one that waits holds one of forty threads."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,13 +64,30 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         require_certificate(settings)
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host, secure=settings.tls_certificate is not None)
-        store = stack.enter_context(open_store(settings))
+        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(sole_use(settings.database))
+        store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
+        require_sound(settings.database)
+        for warning in database_warnings(settings.database):
+            log.warning(warning)
         exposed = is_exposed(listener, settings)
         if exposed:
             require_token(store, listener)
         found = describe_backend(settings)
         runner = open_runner(store, settings)
-        queue = stack.enter_context(JobQueue(store, runner, stop_timeout_s=settings.shutdown_timeout_s))
+        queue = stack.enter_context(
+            JobQueue(
+                store,
+                runner,
+                stop_timeout_s=orderly_seconds(settings.shutdown_timeout_s),
+                cancel_timeout_s=settings.cancel_timeout_s,
+                limits=QueueLimits(
+                    jobs=settings.max_queued_jobs,
+                    workloads=settings.max_queued_workloads,
+                    kept_jobs=settings.max_kept_jobs,
+                ),
+            )
+        )
         warn_of_machine(settings)
         warn_of_clear_text(listener, settings)
         app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed)
@@ -82,7 +106,13 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
 
         limit = connection_limit(settings.max_connections)
         listener.limit = limit + HANDSHAKES
-        server = _AnnouncingServer(server_config(app, settings, limit), announce)
+        graceful_s = int(orderly_seconds(settings.shutdown_timeout_s)) or 1
+        deadline = StopDeadline(
+            settings.shutdown_timeout_s,
+            on_begin=queue.begin_to_stop,
+            on_end=lambda: None if url_file is None else url_file.unlink(missing_ok=True),
+        )
+        server = _AnnouncingServer(server_config(app, settings, limit, graceful_s=graceful_s), announce, deadline)
         for number in STOP_SIGNALS:
             # The server shuts down at the first signal and then raises it again.
             signal.signal(number, signal.SIG_IGN)
@@ -184,11 +214,16 @@ def url_of(listener: socket.socket, host: str, *, secure: bool = False) -> str:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """A server that calls a function once it answers."""
+    """A server that calls a function once it answers, and ends in time."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], deadline: StopDeadline) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._announce, self._deadline = announce, deadline
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At a stop signal."""
+        self._deadline.signalled(sig)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from time import perf_counter
+
+import structlog
 
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
@@ -14,17 +18,25 @@ from profiler_service.jobs.reporting import Work
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.worker.protocol import BuildReport, Failure
 
+log = structlog.get_logger(__name__)
+
+MOST_FAILURES = 30
+"""Graphs, in random order, that may fail before one is good. What is wrong is then not with single graphs."""
+
 
 def build_graphs(job: JobContext, requests: Sequence[GraphRequest]) -> dict[str, GraphArtifact]:
     """Make and check graphs, the sentinel's besides; whatever needs one that fails is saved as failed at once.
 
     Each graph is checked while others are still being made: the cores stay busy, and large reference outputs do not pile up.
 
+    A graph that takes its process along is tried once more, in a fresh one: memory may have run out for other reasons.
+
     Returns:
         Graph key to artifact, of every graph whose engine computes what it should.
 
     Raises:
-        JobError: the sentinel cannot be built.
+        JobError: the sentinel cannot be built; or the first `MOST_FAILURES` graphs failed and none was good, so that the others
+            are not tried.
     """
     building = _Building(job, {request.key(): request for request in (SENTINEL_GRAPH, *requests)})
     return building.run()
@@ -35,6 +47,8 @@ class _Building:
         self._job, self._requests = job, requests
         self._made: dict[str, GraphArtifact] = {}
         self._good: dict[str, GraphArtifact] = {}
+        self._reasons: list[str] = []
+        self._crashed: dict[str, GraphRequest] = {}
         self._since_s: float | None = None
 
     def run(self) -> dict[str, GraphArtifact]:
@@ -42,17 +56,23 @@ class _Building:
         job.reporter.phase("building")
         job.reporter.estimate.expect(Work.BUILD, len(self._requests) - 1)
         graphs_before_s, start_s = job.seconds.graphs_s, perf_counter()
-        for report in job.workers.check(self._artifacts()):
-            self._checked(report)
-            if job.stopped():
-                break
+        sentinel, *others = self._requests.values()
+        random.Random(f"{job.id} graphs").shuffle(others)  # noqa: S311 - repeatable, not secret
+        requests = [sentinel, *others]
+        while requests and not job.stopped():
+            before = set(self._crashed)
+            for report in job.workers.check(self._artifacts(requests)):
+                self._checked(report)
+                if job.stopped():
+                    break
+            requests = [request for key, request in self._crashed.items() if key not in before]
         job.seconds.builds_s += perf_counter() - start_s - (job.seconds.graphs_s - graphs_before_s)
         return self._good
 
-    def _artifacts(self) -> Iterator[GraphArtifact]:
+    def _artifacts(self, requests: Sequence[GraphRequest]) -> Iterator[GraphArtifact]:
         """The graphs that could be made, as they are made. Waiting for them is what counts as time for graphs."""
         start_s = perf_counter()
-        for request, outcome in self._job.workers.prepare(list(self._requests.values())):
+        for request, outcome in self._job.workers.prepare(requests):
             self._job.seconds.graphs_s += perf_counter() - start_s
             if isinstance(outcome, Failure):
                 self._failed(outcome)
@@ -71,6 +91,10 @@ class _Building:
             self._failed(Failure(report.status, report.message, report.key))
 
     def _failed(self, failure: Failure) -> None:
+        if failure.status is Status.CRASHED and failure.key is not None and failure.key not in self._crashed:
+            self._crashed[failure.key] = self._requests[failure.key]
+            log.warning("a graph took its process along and is tried once more", job=self._job.id, reason=failure.message)
+            return
         if failure.key == SENTINEL_GRAPH.key():
             raise JobError(
                 f"the sentinel cannot be built: {failure.message}",
@@ -78,6 +102,15 @@ class _Building:
             )
         self._job.tracker.fail(failure)
         self._done()
+        self._reasons.append(failure.message)
+        counts = self._job.outstanding.counts
+        good = counts.reused + counts.measured + len(self._good.keys() - {SENTINEL_GRAPH.key()})
+        if len(self._reasons) >= MOST_FAILURES and not good:
+            (reason, count), *_ = Counter(self._reasons).most_common(1)
+            raise JobError(
+                f"the first {len(self._reasons)} graphs failed and none was good; {count} of them: {reason}",
+                hint="The others were not tried. See `profiler-service doctor`, and submit the job again: it tries them anew.",
+            )
 
     def _done(self) -> None:
         """Count one graph; but not the first, which waited for processes to start and would foretell hours."""

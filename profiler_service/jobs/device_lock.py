@@ -1,7 +1,4 @@
-"""One lock per device of the machine: whatever services and commands there are, only one measures at a time.
-
-The lock is the operating system's, on an open file: it is free again the moment its holder dies, however it dies.
-"""
+"""One lock per device of the machine: whatever services and commands there are, only one measures at a time."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from profiler_service.errors import JobError
+from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, ProcessLock
 
 _POLL_S = 0.2
 """How often a busy lock is tried, and whether to go on waiting is asked."""
@@ -29,13 +25,13 @@ def lock_directory() -> Path:
 
 @contextmanager
 def device_lock(
-    device: str, *, on_wait: Callable[[], None], stopped: Callable[[], bool], directory: Path | None = None
+    device: str, *, on_wait: Callable[[str], None], stopped: Callable[[], bool], directory: Path | None = None
 ) -> Iterator[bool]:
     """Hold the device for the length of a `with` block.
 
     Args:
         device: as its target names it.
-        on_wait: called once if somebody else holds it.
+        on_wait: called once if somebody else holds it, with who that is.
         stopped: asked while waiting; once true, the block is entered without the lock.
         directory: of the lock's file; the machine's by default.
 
@@ -44,13 +40,14 @@ def device_lock(
 
     Raises:
         JobError: the lock's file cannot be made.
+        OSError: there are no file descriptors left for now.
     """
     name = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = (directory or lock_directory()) / f"opclock-{name}.lock"
-    lock = FileLock(path, mode=0o666)
+    lock = ProcessLock(path)
     held = _acquire(lock, device, 0)
     if not held:
-        on_wait()
+        on_wait(lock.holder())
         while not held and not stopped():
             held = _acquire(lock, device, _POLL_S)
     try:
@@ -60,15 +57,14 @@ def device_lock(
             lock.release()
 
 
-def _acquire(lock: FileLock, device: str, timeout_s: float) -> bool:
+def _acquire(lock: ProcessLock, device: str, timeout_s: float) -> bool:
     try:
-        lock.acquire(timeout=timeout_s)
-    except Timeout:
-        return False
+        return lock.acquire(timeout_s)
     except OSError as error:
+        if error.errno in DESCRIPTORS_USED_UP:
+            raise
         raise JobError(
             f"cannot lock the device {device!r}: {error}",
-            hint=f"Make {lock.lock_file} and its directory {Path(lock.lock_file).parent} writable for this user, or set "
+            hint=f"Make {lock.path} and its directory {lock.path.parent} writable for this user, or set "
             "OPCLOCK_LOCK_DIR to a directory that all who measure on this device can write to.",
         ) from error
-    return True

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from threading import Condition, Event, Thread
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Condition, Event, Thread, Timer
+from time import monotonic
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -12,55 +16,117 @@ import structlog
 
 from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
-from profiler_service.errors import JobConflictError
-from profiler_service.jobs.reporting import JobEvents
+from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, QueueFullError, StorageError
+from profiler_service.jobs.following import JobEvents
+from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
+_ABORT_TIMEOUT_S = 5.0
+"""For a job to end once its processes were killed."""
+
+
+_LOOK_AGAIN_S = 1.0
+"""After which a job that another process runs is looked at again."""
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """What may wait, and what is kept of what has ended.
+
+    Attributes:
+        jobs: that may wait.
+        workloads: that all waiting jobs together may list; the grid of a space counts as none.
+        kept_jobs: that have ended and are still listed; of older ones only their measurements stay.
+        kept_bytes: of the requests of those.
+    """
+
+    jobs: int = 100
+    workloads: int = 200_000
+    kept_jobs: int = 1_000
+    kept_bytes: int = 256 * 2**20
+
 
 class JobQueue:
     """One thread that runs jobs in the order in which they came; started and stopped by a `with` block.
 
-    At the start it takes up what an earlier process left unfinished. All methods may be called from any thread.
+    At the start it takes up what an earlier process left unfinished. A job whose state cannot be stored stays first in the
+    queue, and is tried again until it can. All methods may be called from any thread, but not from an event loop, since they
+    wait for the database; `events` may. The lock here guards what is in memory, and is never held while the database is used.
 
     Args:
         store: where jobs are stored.
         runner: runs them.
         stop_timeout_s: for the running visit to end when the queue stops; then its processes are killed, and only that
             visit is lost.
+        cancel_timeout_s: for the running visit to end when its job is cancelled; then likewise.
+        retry_s: after which a job whose state could not be stored is tried again.
+        limits: of what waits and of what is kept.
     """
 
-    def __init__(self, store: Store, runner: JobRunner, *, stop_timeout_s: float = 10.0) -> None:
-        self._store, self._runner, self._stop_timeout_s = store, runner, stop_timeout_s
+    def __init__(
+        self,
+        store: Store,
+        runner: JobRunner,
+        *,
+        stop_timeout_s: float = 10.0,
+        cancel_timeout_s: float = 5.0,
+        retry_s: float = 10.0,
+        limits: QueueLimits | None = None,
+    ) -> None:
+        self._store, self._runner, self._limits = store, runner, limits or QueueLimits()
+        self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
         self._thread = Thread(target=self._work, name="jobs", daemon=True)
         self._changed = Condition()
         self._waiting: deque[str] = deque()
+        self._workloads: dict[str, int] = {}
         self._running_id: str | None = None
+        self._held_up: JobPublic | None = None
+        self._trouble = ""
         self._cancelled = Event()
+        self._to_cancel: set[str] = set()
+        self._cutting_off: Timer | None = None
         self._stopping = Event()
-        self._followers: WeakSet[JobEvents] = WeakSet()
+        self._stop_at_s: float | None = None
+        self._followed: WeakSet[JobEvents] = WeakSet()
 
     @property
     def alive(self) -> bool:
         """Whether the thread is there to run jobs."""
         return self._thread.is_alive()
 
+    @property
+    def trouble(self) -> str:
+        """Why no job can go on at present; empty where they can."""
+        return self._trouble
+
     def start(self) -> None:
         """Take up unfinished jobs, then wait for others. Raises StorageError."""
-        self._waiting.extend(job.id for job in self._store.unfinished_jobs())
+        for job in self._store.unfinished_jobs():
+            self._waiting.append(job.id)
+            self._workloads[job.id] = _size(job.request)
         self._thread.start()
+
+    def begin_to_stop(self) -> None:
+        """Start no further job, and stop the running one after its present visit. Returns at once, so signals may call it."""
+        self._stopping.set()
+        if self._stop_at_s is None:
+            self._stop_at_s = monotonic() + self._stop_timeout_s
 
     def stop(self) -> None:
         """Stop after the running visit. The running job and those that wait stay unfinished, for the next start."""
-        self._stopping.set()
+        self.begin_to_stop()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(self._stop_timeout_s)
+        assert self._stop_at_s is not None
+        self._thread.join(max(self._stop_at_s - monotonic(), 0.0))
         if self._thread.is_alive():
             self._runner.abort()
-            self._thread.join()
+            self._thread.join(_ABORT_TIMEOUT_S)
+        if self._thread.is_alive():
+            log.warning("the running job does not end; it goes on when the service starts again", job=self._running_id)
 
     def __enter__(self) -> Self:
         """The queue, started."""
@@ -80,65 +146,173 @@ class JobQueue:
             idempotency_key: chosen by who asks.
 
         Raises:
+            QueueFullError: too much waits already.
             JobConflictError: the key was used for another request.
             StorageError: the job cannot be stored.
         """
+        size = _size(request)
+        job = self._store.create_job(
+            request, table_id, idempotency_key=idempotency_key, before_adding=lambda: self._require_room(size)
+        )
         with self._changed:
-            job = self._store.create_job(request, table_id, idempotency_key=idempotency_key)
             if job.state is JobState.QUEUED and job.id not in (*self._waiting, self._running_id):
                 self._waiting.append(job.id)
+                self._workloads[job.id] = size
                 self._changed.notify_all()
         return job
+
+    def job(self, job_id: str) -> JobPublic:
+        """A job as it stands; while nothing can be stored, with what it waits for.
+
+        Raises:
+            JobNotFoundError: no such job.
+            StorageError: it cannot be read.
+        """
+        held_up = self._held_up
+        return held_up if held_up is not None and held_up.id == job_id else self._store.job(job_id)
 
     def cancel(self, job_id: str) -> JobPublic:
         """End a job; what it has measured stays. One that is running here ends after its present visit.
 
+        A visit that takes longer than `cancel_timeout_s` is cut off, and lost.
+
         Raises:
             JobNotFoundError: no such job.
             JobConflictError: it has ended already.
+            StorageError: it is not running here, and that it has ended cannot be stored.
         """
+        job = self.job(job_id)
+        if job.state.final:
+            raise JobConflictError(f"job {job_id} is {job.state} already", hint="Only unfinished jobs can be cancelled.")
+        if self._cancel_running(job_id):
+            return job
+        job = self._store.update_job(job_id, state=JobState.CANCELLED, phase="")
         with self._changed:
-            job = self._store.job(job_id)
-            if job.state.final:
-                raise JobConflictError(f"job {job_id} is {job.state} already", hint="Only unfinished jobs can be cancelled.")
-            if job_id == self._running_id:
-                self._cancelled.set()
-                return job
-            job = self._store.update_job(job_id, state=JobState.CANCELLED)
             if job_id in self._waiting:
                 self._waiting.remove(job_id)
+                self._workloads.pop(job_id, None)
+        self._cancel_running(job_id)  # it may have begun meanwhile
         self._publish(job)
         return job
 
-    def events(self, job_id: str) -> JobEvents:
-        """Follow a job, from a running event loop, until it ends. Raises JobNotFoundError."""
+    async def events(self, job_id: str) -> JobEvents:
+        """Follow a job, from a running event loop, until it ends. Raises JobNotFoundError, StorageError."""
+        loop = asyncio.get_running_loop()
+        if (known := self._events_of(job_id, loop)) is not None:
+            return known
+        job = await asyncio.to_thread(self.job, job_id)
+        if (known := self._events_of(job_id, loop)) is not None:  # others may have asked meanwhile
+            return known
+        followed = JobEvents(job, lambda: self.job(job_id))
         with self._changed:
-            followed = JobEvents(self._store.job(job_id), lambda: self._store.job(job_id))
-            self._followers.add(followed)
+            self._followed.add(followed)
+        await followed.look()  # it may have changed before there was somebody to tell
         return followed
+
+    def _events_of(self, job_id: str, loop: asyncio.AbstractEventLoop) -> JobEvents | None:
+        with self._changed:
+            return next((events for events in self._followed if events.job_id == job_id and events.loop is loop), None)
+
+    def _require_room(self, size: int) -> None:
+        with self._changed:
+            jobs, workloads = len(self._waiting), sum(self._workloads.values())
+        if jobs >= self._limits.jobs:
+            raise QueueFullError(f"{jobs} jobs wait already, as many as may", hint="Submit it again when some have ended.")
+        if jobs and workloads + size > self._limits.workloads:
+            most = self._limits.workloads
+            raise QueueFullError(
+                f"{workloads} workloads wait already; with the {size} of this job they would be more than {most}",
+                hint="Submit it again when some jobs have ended, or ask for fewer workloads.",
+            )
+
+    def _cancel_running(self, job_id: str) -> bool:
+        """Whether that job is running here, and hence told to end."""
+        with self._changed:
+            if job_id != self._running_id:
+                return False
+            self._cancelled.set()
+            self._to_cancel.add(job_id)
+            if self._cutting_off is None:
+                self._cutting_off = Timer(self._cancel_timeout_s, self._runner.abort, (job_id,))
+                self._cutting_off.daemon = True
+                self._cutting_off.start()
+        return True
 
     def _work(self) -> None:
         while (job_id := self._take()) is not None:
             try:
                 self._runner.run(job_id, self._publish, self._cancelled, self._stopping)
+            except JobHeldError as error:
+                log.info("job is run by another process", job=job_id, reason=error.message)
+                self._put_off(job_id)
+                continue
             except OpclockError as error:
                 log.error("job ended with an error", job=job_id, error=error.message, hint=error.hint)
             except Exception:
                 log.exception("job ended with an unexpected error", job=job_id)
+            self._settle(job_id)
 
     def _take(self) -> str | None:
         """The next job's id, once there is one; None when the queue stops."""
         with self._changed:
-            self._running_id = None
             self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
             if self._stopping.is_set():
                 return None
-            self._cancelled.clear()
             self._running_id = self._waiting.popleft()
+            if self._running_id in self._to_cancel:  # that it was cancelled could not be stored yet
+                self._cancelled.set()
+            else:
+                self._cancelled.clear()
+            self._workloads.pop(self._running_id, None)
             return self._running_id
+
+    def _put_off(self, job_id: str) -> None:
+        """Let the other jobs go first."""
+        with self._changed:
+            self._running_id = None
+            self._waiting.append(job_id)
+        self._stopping.wait(min(self._retry_s, _LOOK_AGAIN_S))
+
+    def _settle(self, job_id: str) -> None:
+        """Put a job that has not ended back to the front, after a pause; of those that have, forget the oldest."""
+        problem = self._problem_of(job_id)
+        with self._changed:
+            self._running_id = None
+            if self._cutting_off is not None:
+                self._cutting_off.cancel()
+                self._cutting_off = None
+            if not problem:
+                self._held_up, self._trouble = None, ""
+                self._to_cancel.discard(job_id)
+            elif not self._stopping.is_set():
+                self._waiting.appendleft(job_id)
+                self._trouble = problem
+        if problem:
+            self._stopping.wait(self._retry_s)
+            return
+        with suppress(StorageError):
+            self._store.forget_jobs(keep=self._limits.kept_jobs, keep_bytes=self._limits.kept_bytes)
+
+    def _problem_of(self, job_id: str) -> str:
+        """Why a job that was run has not ended; empty if it has."""
+        try:
+            job = self._store.job(job_id)
+        except JobNotFoundError:
+            return ""
+        except StorageError as error:
+            return error.message
+        return "" if job.state.final else self._trouble or f"job {job_id} has not ended; the log says why"
 
     def _publish(self, job: JobPublic) -> None:
         with self._changed:
-            followers = [events for events in self._followers if events.job_id == job.id]
+            held_up = job.phase.startswith(f"{WAITING_FOR}database")
+            if held_up or job.id == self._running_id:
+                self._held_up = job if held_up else None
+                self._trouble = f"job {job.id} is {job.phase}" if held_up else ""
+            followers = [events for events in self._followed if events.job_id == job.id]
         for events in followers:
             events.put(job)
+
+
+def _size(request: JobCreate) -> int:
+    return len(request.workloads or ())

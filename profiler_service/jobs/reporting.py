@@ -1,18 +1,20 @@
-"""What a running job reports: how far it is and how long it will take, where its time went, and its states as they change."""
+"""What a running job reports: how far it is and how long it will take, what it waits for, and where its time went."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
 
+import structlog
+
 from models.spec.wire import JobCounts, JobPublic
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import TimingResult
+
+log = structlog.get_logger(__name__)
 
 _REMEMBERED = 32
 """Portions of each kind of work that its rate is taken from: older ones were cheaper or dearer, fewer are noisy."""
@@ -90,6 +92,42 @@ class Throttle:
 
 
 OnProgress = Callable[[JobPublic], None]
+
+
+WAITING_FOR = "waiting for the "
+"""How the phase begins of a job that cannot go on for now."""
+
+_REMIND_S = 60.0
+"""Between two log lines about the same wait."""
+
+
+class Waits:
+    """Passes a job's states on, and tells who follows it what it waits for while nothing can be stored.
+
+    Args:
+        on_progress: called with the job each time; must not block.
+        clock: seconds that never go back.
+
+    Attributes:
+        job: as it was stored last; None before it was read.
+    """
+
+    def __init__(self, on_progress: OnProgress, clock: Callable[[], float] = monotonic) -> None:
+        self._on_progress = on_progress
+        self.job: JobPublic | None = None
+        self._said = Throttle(_REMIND_S, clock)
+
+    def progress(self, job: JobPublic) -> None:
+        """Pass a state on that is stored."""
+        self.job = job
+        self._on_progress(job)
+
+    def wait(self, what: str, reason: str) -> None:
+        """The job waits for that, as in `database`; why."""
+        if self._said.ready():
+            log.warning(f"a job is {WAITING_FOR}{what}", job=None if self.job is None else self.job.id, reason=reason)
+        if self.job is not None:
+            self._on_progress(self.job.model_copy(update={"phase": f"{WAITING_FOR}{what}: {reason}"}))
 
 
 class Reporter:
@@ -170,54 +208,3 @@ class PhaseSeconds:
         self.visits += 1
         self.repeats += repeat
         self.peak_rss_bytes = max(self.peak_rss_bytes, times.peak_rss_bytes)
-
-
-_LOOK_AGAIN_S = 2.0
-"""How often the store is asked when nothing is heard: the job may be running in another process."""
-
-
-class JobEvents:
-    """The states of one job as they change: the present one first, the final one last. An asynchronous iterable.
-
-    States that were not taken in time are skipped, the final one never. Made in a running event loop; `put` may be called
-    from any thread.
-
-    Args:
-        job: its present state.
-        look: reads it from the store.
-    """
-
-    def __init__(self, job: JobPublic, look: Callable[[], JobPublic]) -> None:
-        self.job_id = job.id
-        self._look = look
-        self._loop = asyncio.get_running_loop()
-        self._latest = job
-        self._changed = asyncio.Event()
-        self._changed.set()
-
-    def put(self, job: JobPublic) -> None:
-        """Take in a new state."""
-        with suppress(RuntimeError):  # the loop was closed: there is no reader any more
-            self._loop.call_soon_threadsafe(self._take_in, job)
-
-    async def __aiter__(self) -> AsyncIterator[JobPublic]:
-        """Each state once."""
-        while True:
-            await self._wait()
-            self._changed.clear()
-            job = self._latest
-            yield job
-            if job.state.final:
-                return
-
-    async def _wait(self) -> None:
-        while not self._changed.is_set():
-            try:
-                await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
-            except TimeoutError:
-                self._take_in(await asyncio.to_thread(self._look))
-
-    def _take_in(self, job: JobPublic) -> None:
-        if job != self._latest and not self._latest.state.final:
-            self._latest = job
-            self._changed.set()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
@@ -178,7 +179,7 @@ class _Round:
         times = timed.times
         self._job.seconds.add(times, repeat=attempt.number > 0)
         division = single_out(attempt.group, times.failures)
-        self._follow(division)
+        self._follow(division, attempt.group)
         retried = {key for group in division.retries for key in group.keys}
         group = attempt.group.only(lambda member: self._able(member) and member.key not in retried)
         if not group.pending:
@@ -216,10 +217,14 @@ class _Round:
     def _untimed(self, failure: Failure, group: Group) -> None:
         if failure.key == SENTINEL_GRAPH.key():
             raise JobError(f"the sentinel cannot be timed: {failure.message}", hint="Nothing can be measured without it.")
-        self._follow(divide(group, failure))
+        self._follow(divide(group, failure), group)
 
-    def _follow(self, division: Division) -> None:
+    def _follow(self, division: Division, group: Group) -> None:
         for failure in division.culprits:
+            again = tuple(member for member in group.pending if member.key == failure.key)
+            if again and failure.status is Status.CRASHED and self._job.tracker.is_first_crash(again[0].key):
+                self._queue.append(_Attempt(Group(again)))  # alone, in a fresh process
+                continue
             self._artifacts.pop(str(failure.key), None)
             self._job.tracker.fail(failure)
         self._queue.extend(map(_Attempt, division.retries))

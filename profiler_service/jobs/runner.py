@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +17,7 @@ from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.errors import JobConflictError, StorageError
+from profiler_service.errors import DatabaseError, JobConflictError, JobError, JobHeldError, StorageError
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
@@ -25,14 +25,16 @@ from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.isolated import measure_isolated, warm_up
 from profiler_service.jobs.plain_check import confirm_scale
 from profiler_service.jobs.planner import Outstanding, outstanding_of
+from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, ProcessLock
 from profiler_service.jobs.rebuilding import measure_rebuilds
-from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter
+from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter, Waits
 from profiler_service.jobs.round_robin import measure_round_robin
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.workers import Workers
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
 from profiler_service.measure.stopping import BUDGETS
 from profiler_service.settings import Settings
+from profiler_service.storage.database import Patience
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,8 @@ log = structlog.get_logger(__name__)
 class _Run:
     """One call of `JobRunner.run`."""
 
-    on_progress: OnProgress
+    store: Store
+    waits: Waits
     cancelled: Event
     interrupted: Event
     seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
@@ -61,6 +64,7 @@ class JobRunner:
         lock_directory: of the device locks; the machine's by default.
         watch_host: makes what finds out, during a job, what else the machine does.
         is_quiet: whether values that were measured on a busy machine are worth measuring again now.
+        retry_s: after which what the database or the system refused for now is tried again.
     """
 
     def __init__(
@@ -72,10 +76,13 @@ class JobRunner:
         lock_directory: Path | None = None,
         watch_host: Callable[[], HostWatch] = HostWatch,
         is_quiet: Callable[[], bool] = lambda: True,
+        retry_s: float = 0.5,
     ) -> None:
         self._store, self._settings = store, settings
         self._open_workers, self._lock_directory = open_workers, lock_directory
-        self._watch_host, self._is_quiet = watch_host, is_quiet
+        self._watch_host, self._is_quiet, self._retry_s = watch_host, is_quiet, retry_s
+        self._lock = Lock()
+        self._running_id: str | None = None
         self._workers: Workers | None = None
 
     def run(self, job_id: str, on_progress: OnProgress, cancelled: Event, interrupted: Event | None = None) -> PhaseSeconds:
@@ -95,39 +102,86 @@ class JobRunner:
 
         Raises:
             JobNotFoundError: no such job.
+            JobHeldError: another process runs it.
+            DatabaseError: its state cannot be stored for now; it goes on when it is run again.
             OpclockError: the job as a whole failed, and says so; or the store did.
         """
-        run = _Run(on_progress, cancelled, interrupted or Event())
+        waits, interrupted = Waits(on_progress), interrupted or Event()
+        patience = Patience(
+            self._settings.database_patience_s,
+            on_wait=lambda problem: waits.wait("database", problem.message),
+            stopped=interrupted.is_set,
+            pause_s=self._retry_s,
+        )
+        with self._lock:
+            self._running_id = job_id
+        try:
+            with _sole_run(self._store.path, job_id), self._store.patient(patience) as store:
+                return self._run_once(job_id, _Run(store, waits, cancelled, interrupted))
+        finally:
+            with self._lock:
+                self._running_id = None
+
+    def abort(self, job_id: str | None = None) -> None:
+        """End the processes of the job that is running, from another thread: its present visit is lost.
+
+        Set `cancelled` or `interrupted` before, or the job counts as failed.
+
+        Args:
+            job_id: nothing happens where another one is running; None for whichever is.
+        """
+        with self._lock:
+            if self._workers is not None and job_id in (None, self._running_id):
+                self._workers.close()
+
+    def _run_once(self, job_id: str, run: _Run) -> PhaseSeconds:
         start_s = perf_counter()
-        job = self._store.job(job_id)
+        job = run.store.job(job_id)
+        run.waits.job = job
         try:
             if not job.state.final:
                 self._run(job, run)
         except JobConflictError as error:
             log.info("job was ended by somebody else", job=job_id, reason=error.message)
         except Exception as error:
-            if not run.interrupted.is_set():
+            if run.interrupted.is_set():
+                log.info("job was interrupted", job=job_id, reason=str(error))
+            elif run.cancelled.is_set() and not isinstance(error, DatabaseError):
+                log.info("job was cut off", job=job_id, reason=str(error))
+                self._cancel(job, run)
+            elif isinstance(error, DatabaseError) and error.passing:
+                raise  # the job has not failed: it goes on when the database can be used again
+            else:
                 self._fail(job_id, error, run)
                 raise
-            log.info("job was interrupted", job=job_id, reason=str(error))
         run.seconds.total_s = perf_counter() - start_s
-        log.info("job run ended", job=job_id, state=self._store.job(job_id).state.value, **asdict(run.seconds))
+        log.info("job run ended", job=job_id, state=run.store.job(job_id).state.value, **asdict(run.seconds))
         return run.seconds
 
-    def abort(self) -> None:
-        """End the processes of the job that is running, from another thread: its present visit is lost.
-
-        Set `interrupted` before, or the job counts as failed.
-        """
-        if (workers := self._workers) is not None:
-            workers.close()
-
     def _run(self, job: JobPublic, run: _Run) -> None:
+        """Attempt the job until the system has what it needs: others give file descriptors back."""
+        start_s = perf_counter()
+        while True:
+            try:
+                self._attempt(run.store.job(job.id), run)
+            except OSError as error:
+                if error.errno not in DESCRIPTORS_USED_UP or perf_counter() - start_s >= self._settings.database_patience_s:
+                    raise
+                run.waits.wait("system", f"{error.strerror}; other connections and files must be closed")
+            else:
+                return
+            if run.interrupted.wait(self._retry_s):
+                return
+
+    def _attempt(self, job: JobPublic, run: _Run) -> None:
         """Plan the job, hold the device, measure what is left, conclude."""
-        outstanding = outstanding_of(job, self._store, self._is_quiet)
+        outstanding = outstanding_of(job, run.store, self._is_quiet)
         with self._device(outstanding, run) as left:
             done = left is not None and self._measure(left, run)
-        self._conclude(job, run, done=done)
+        if done:
+            self._finish(outstanding, run)
+        elif run.cancelled.is_set():
+            self._cancel(job, run)
 
     @contextmanager
     def _device(self, outstanding: Outstanding, run: _Run) -> Iterator[Outstanding | None]:
@@ -139,17 +193,18 @@ class JobRunner:
             yield outstanding
             return
         job, waited = outstanding.job, Event()
-        device = self._store.table_info(job.table_id).target.device
+        device = run.store.table_info(job.table_id).target.device
 
-        def on_wait() -> None:
+        def on_wait(holder: str) -> None:
             waited.set()
-            self._update(job.id, run, phase="waiting for the device")
+            log.info("waiting for the device", job=job.id, device=device, holder=holder)
+            self._update(job.id, run, phase=f"waiting for the device, which {holder} holds")
 
         start_s = perf_counter()
         with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
             if held and waited.is_set():  # the process that held the device may have measured some of it
-                outstanding = outstanding_of(self._store.job(job.id), self._store, self._is_quiet)
+                outstanding = outstanding_of(run.store.job(job.id), run.store, self._is_quiet)
             yield outstanding if held else None
 
     def _measure(self, outstanding: Outstanding, run: _Run) -> bool:
@@ -158,38 +213,62 @@ class JobRunner:
         self._update(job.id, run, state=JobState.RUNNING, counts=outstanding.counts)
         if not outstanding.any:
             return True
-        with self._open_workers() as workers:
+        with self._open_workers() as workers, self._abortable(workers, run):
+            self._update(job.id, run, phase="starting")
+            _require_target(run.store.table_info(job.table_id), workers)
+            self._forget_visits(outstanding, run.store)
+            return measure_outstanding(self._context(outstanding, workers, run), plain_check=self._settings.plain_check)
+
+    @contextmanager
+    def _abortable(self, workers: Workers, run: _Run) -> Iterator[None]:
+        """Within it, `abort` ends these processes. Nothing begins any more where the job was stopped before."""
+        with self._lock:
+            if run.stopped():
+                workers.close()
             self._workers = workers
-            try:
-                self._update(job.id, run, phase="starting")
-                _require_target(self._store.table_info(job.table_id), workers)
-                self._forget_visits(outstanding)
-                return measure_outstanding(self._context(outstanding, workers, run), plain_check=self._settings.plain_check)
-            finally:
+        try:
+            yield
+        finally:
+            with self._lock:
                 self._workers = None
 
-    def _conclude(self, job: JobPublic, run: _Run, *, done: bool) -> None:
-        """Save the verdict on the table and the job's final state, unless it was interrupted and is to go on."""
-        if done or run.cancelled.is_set():
-            state, fraction = (JobState.DONE, {"fraction": 1.0}) if done else (JobState.CANCELLED, {})
-            verdict = self._store.update_verdict(job.table_id)
-            self._update(job.id, run, state=state, **fraction, phase="", eta_s=None, verdict=verdict)
+    def _finish(self, outstanding: Outstanding, run: _Run) -> None:
+        """Save the verdict on the table, and that the job is done: only if all that it measured is in the file that is there.
 
-    def _forget_visits(self, outstanding: Outstanding) -> None:
+        Raises:
+            JobError: something is missing.
+        """
+        job = outstanding.job
+        run.store.check()
+        missing = set(outstanding.requested).difference(run.store.measured_keys(job.table_id))
+        if missing:
+            raise JobError(
+                f"{len(missing)} of its {len(outstanding.requested)} workloads were saved and are not in the database any more",
+                hint="Something else has changed the file: run `profiler-service doctor`, and submit the job again.",
+            )
+        verdict = run.store.update_verdict(job.table_id)
+        self._update(job.id, run, state=JobState.DONE, fraction=1.0, phase="", eta_s=None, verdict=verdict)
+
+    def _cancel(self, job: JobPublic, run: _Run) -> None:
+        """Save the verdict on the table and that the job was cancelled."""
+        verdict = run.store.update_verdict(job.table_id)
+        self._update(job.id, run, state=JobState.CANCELLED, phase="", eta_s=None, verdict=verdict)
+
+    def _forget_visits(self, outstanding: Outstanding, store: Store) -> None:
         """Delete the visits that must not enter new values. Of those made while the machine was busy, good ones stay."""
         job, since = outstanding.job, outstanding.since
-        self._store.forget_visits(job.table_id, outstanding.stale, before=since)
-        self._store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
-        if outstanding.contaminated and (scale := self._store.table_info(job.table_id).scale) is not None:
+        store.forget_visits(job.table_id, outstanding.stale, before=since)
+        store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
+        if outstanding.contaminated and (scale := store.table_info(job.table_id).scale) is not None:
             limit_ms = (1 + SLOW) * scale.reference_ms
-            self._store.forget_visits(job.table_id, outstanding.contaminated, before=since, slower_than_ms=limit_ms)
+            store.forget_visits(job.table_id, outstanding.contaminated, before=since, slower_than_ms=limit_ms)
 
     def _context(self, outstanding: Outstanding, workers: Workers, run: _Run) -> JobContext:
         """What the phases of the job work with."""
         job, before = outstanding.job, outstanding.counts
         budget = BUDGETS[job.request.budget]
         normalised = job.request.protocol is ProtocolName.IN_CONTEXT
-        tracker = JobTracker(self._store, job.table_id, outstanding.plan.workloads, budget, normalised=normalised)
+        tracker = JobTracker(run.store, job.table_id, outstanding.plan.workloads, budget, normalised=normalised)
 
         def counts() -> JobCounts:
             return before.model_copy(
@@ -198,19 +277,19 @@ class JobRunner:
 
         return JobContext(
             outstanding=outstanding,
-            store=self._store,
+            store=run.store,
             workers=workers,
             tracker=tracker,
             budget=budget,
             limits=LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction)),
-            reporter=Reporter(self._store, job.id, counts, run.on_progress),
+            reporter=Reporter(run.store, job.id, counts, run.waits.progress),
             seconds=run.seconds,
             stopped=run.stopped,
             host=self._watch_host(),
         )
 
     def _update(self, job_id: str, run: _Run, **changes: Any) -> None:
-        run.on_progress(self._store.update_job(job_id, **changes))
+        run.waits.progress(run.store.update_job(job_id, **changes))
 
     def _fail(self, job_id: str, error: Exception, run: _Run) -> None:
         message = f"{type(error).__name__}: {error}"
@@ -219,6 +298,25 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
+
+
+@contextmanager
+def _sole_run(database: Path, job_id: str) -> Iterator[None]:
+    """Keep other processes from running the job for the length of a `with` block.
+
+    Raises:
+        JobHeldError: one of them does.
+        OSError: the lock's file, beside the database, cannot be made.
+    """
+    lock = ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
+    if not lock.acquire():
+        raise JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.path.unlink(missing_ok=True)
+        lock.release()
 
 
 def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:

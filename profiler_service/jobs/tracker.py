@@ -49,6 +49,7 @@ class JobTracker:
         self._medians: defaultdict[str, list[VisitMedian]] = defaultdict(list)
         self._conditions: dict[str, Conditions] = {}
         self._reasons: dict[str, str] = {}
+        self._crashed: set[str] = set()
         self._loads: defaultdict[str, list[float]] = defaultdict(list)
         self._next_round = 0
         self._scale = store.table_info(table_id).scale if normalised else None
@@ -97,6 +98,12 @@ class JobTracker:
     def why_failed(self, graph_key: str) -> str:
         """Why a graph failed in this run of the job, for people; nothing where it did not."""
         return self._reasons.get(graph_key, "")
+
+    def is_first_crash(self, graph_key: str) -> bool:
+        """Whether no engine of that graph took its process along before in this run of the job. Asking counts as a crash."""
+        first = graph_key not in self._crashed
+        self._crashed.add(graph_key)
+        return first
 
     def begin_round(self) -> int:
         """The number of a round that nothing of this job was visited in."""

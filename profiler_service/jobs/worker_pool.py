@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -10,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -24,8 +25,14 @@ Result = TypeVar("Result")
 _POLL_S = 0.1
 """How often overdue tasks are looked for; results are taken up at once."""
 
-_ATTEMPTS = 2
-"""How often a task is given to a worker that then ends before it takes the task up."""
+_ATTEMPTS = 5
+"""How often a task is given to a worker that then ends before it takes the task up: memory may run out for a while."""
+
+_PAUSE_S = 0.1
+"""Before the second of these attempts; twice as long before each further one."""
+
+_DESCRIPTORS = 32
+"""File descriptors that must be free before processes are started, for their pipes, and as many again for each process."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class WorkerPool:
         self._names = count()
         self._lock = Lock()
         self._pool: ProcessPool | None = None
-        self._closed = False
+        self._closing = Event()
 
     def map(
         self, function: Callable[[Item, ActivityFile], Result], items: Iterable[Item]
@@ -83,6 +90,7 @@ class WorkerPool:
 
         Raises:
             JobError: workers cannot be started, or the pool was closed meanwhile.
+            OSError: the system has too few file descriptors for them.
             Whatever else the function raised.
         """
         source = iter(items)
@@ -99,6 +107,7 @@ class WorkerPool:
                     task = pending.pop(future)
                     outcome = self._outcome(future, task)
                     if outcome is None:
+                        self._closing.wait(_PAUSE_S * 2 ** (task.attempt - 1))
                         retried = replace(task, attempt=task.attempt + 1)
                         pending[self._submit(function, retried)] = retried
                         continue
@@ -120,7 +129,7 @@ class WorkerPool:
     def close(self) -> None:
         """Kill all workers. Safe to call twice, and from another thread."""
         with self._lock:
-            self._closed = True
+            self._closing.set()
             self._stop()
 
     def _next_task(self, source: Iterator[Item]) -> _Task[Item] | None:
@@ -134,6 +143,7 @@ class WorkerPool:
             self._require_open()
             if self._pool is None or not self._pool.active:
                 self._stop()
+                _require_descriptors(_DESCRIPTORS * (1 + self.size))
                 self._pool = ProcessPool(
                     self.size,
                     initializer=start,
@@ -165,7 +175,8 @@ class WorkerPool:
             if task.attempt < _ATTEMPTS:
                 return None
             raise JobError(
-                "worker processes end as soon as they start", hint="Their own message is in the service's log."
+                f"worker processes ended {_ATTEMPTS} times as soon as they started",
+                hint="Their own message is in the service's log. Are they killed, as when memory runs out?",
             ) from error
         future.cancel()
         if activity.phase is Phase.STARTING:
@@ -176,7 +187,7 @@ class WorkerPool:
         return Death(activity, overdue=True, reason="it took too long")
 
     def _require_open(self) -> None:
-        if self._closed:
+        if self._closing.is_set():
             raise JobError("the workers were closed")
 
     def _running(self) -> bool:
@@ -188,6 +199,17 @@ class WorkerPool:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
+
+
+def _require_descriptors(count: int) -> None:
+    """Raises OSError (EMFILE, ENFILE) where so many cannot be had; pebble's threads would end without a word."""
+    opened: list[int] = []
+    try:
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 (what is open is closed below)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _ending(exitcode: int) -> str:

@@ -6,12 +6,14 @@ The process that owns `Workers` imports neither torch nor a runtime.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Annotated, Self
 
+import structlog
 from pydantic import Field, StrictInt
 
 from models.spec.base import Record
@@ -21,9 +23,9 @@ from models.spec.measurements import Status
 from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import GraphArtifact, require_dtype
 from profiler_service.backends.processor import usable_cores
-from profiler_service.errors import BackendUnavailableError
+from profiler_service.errors import BackendUnavailableError, StorageError
 from profiler_service.jobs.worker_pool import Death, WorkerPool
-from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, missing_files
+from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, files_of, missing_files
 from profiler_service.worker.process import Phase
 from profiler_service.worker.protocol import (
     BackendDescription,
@@ -33,7 +35,10 @@ from profiler_service.worker.protocol import (
     TimingRequest,
     TimingResult,
 )
+from profiler_service.worker.pruning import InUse, prune
 from profiler_service.worker.timing import TimingWorker
+
+log = structlog.get_logger(__name__)
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -51,6 +56,7 @@ class WorkerSettings(Record):
         run_timeout_s: for an engine's first run; passes over a group may take that long on top of twenty times what the first
             runs let expect.
         modules: imported by every process when it starts: they may register backends, operator kinds, search spaces.
+        cache_limit_bytes: of graph files in the cache, once the job has ended. None for any number.
     """
 
     core: Annotated[StrictInt, Field(ge=0)] | None = None
@@ -60,6 +66,7 @@ class WorkerSettings(Record):
     build_timeout_s: Seconds = 600.0
     run_timeout_s: Seconds = 120.0
     modules: tuple[str, ...] = ()
+    cache_limit_bytes: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
 class Workers:
@@ -93,6 +100,7 @@ class Workers:
         self._backend_name = backend_name
         self._cache = GraphCache.open(cache_dir)
         self._worker = TimingWorker(backend_name, options, settings.build_timeout_s, settings.run_timeout_s)
+        self._in_use: InUse | None = None
         self._notes = TemporaryDirectory(prefix="opclock-")
         processes = settings.processes or len(usable_cores())
         self._graphs = self._pool("graphs", processes, modules=(TORCH_MODULE,))
@@ -161,12 +169,28 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+        if self._in_use is not None:
+            self._in_use.close()
+            if self._settings.cache_limit_bytes is not None:
+                self._prune(self._settings.cache_limit_bytes)
+
+    def _prune(self, limit_bytes: int) -> None:
+        try:
+            pruned = prune(self._cache.directory, limit_bytes)
+        except StorageError as error:  # what was measured is stored; the cache can wait
+            log.warning("the cache of graphs cannot be cleaned", reason=error.message)
+            return
+        if pruned.files:
+            log.info("cleaned the cache of graphs", **asdict(pruned))
 
     def _prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
         reads_onnx = self.description.reads_onnx
         absent = []
-        for request in requests:
-            artifact = self._cache.artifact(request, reads_onnx=reads_onnx)
+        if self._in_use is None:
+            self._in_use = InUse(self._cache)
+        artifacts = [self._cache.artifact(request, reads_onnx=reads_onnx) for request in requests]
+        self._in_use.add(path for artifact in artifacts for path in files_of(artifact))
+        for request, artifact in zip(requests, artifacts, strict=True):
             if missing_files(artifact):
                 absent.append(request)
             else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
@@ -26,7 +26,13 @@ ATTEMPTS_COUNT_FOR = timedelta(days=1)
 """How far back results count of attempts that did not come to their end: who asks after that wants to begin anew."""
 
 
-def create(session: Session, request: JobCreate, table_id: str, idempotency_key: str | None) -> JobPublic:
+def create(
+    session: Session,
+    request: JobCreate,
+    table_id: str,
+    idempotency_key: str | None,
+    before_adding: Callable[[], None],
+) -> JobPublic:
     """A queued job, or the one that the same key made before.
 
     Raises:
@@ -44,6 +50,7 @@ def create(session: Session, request: JobCreate, table_id: str, idempotency_key:
                     hint="Use a new key for a new request.",
                 )
             return _public(earlier)
+    before_adding()
     row = JobRow(
         id=uuid.uuid4().hex,
         table_id=table_id,
@@ -71,6 +78,32 @@ def get(session: Session, job_id: str) -> JobPublic:
 def latest(session: Session, limit: int) -> list[JobPublic]:
     """The newest jobs, newest first."""
     return [_public(row) for row in session.scalars(select(JobRow).order_by(JobRow.number.desc()).limit(limit))]
+
+
+def counts(session: Session) -> dict[JobState, int]:
+    """How many jobs are in each state that any is in."""
+    rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
+    return {JobState(state): number for state, number in rows}
+
+
+def forget(session: Session, keep: int, keep_bytes: int) -> int:
+    """Delete ended jobs but the newest `keep`, fewer where their requests have more than `keep_bytes`; how many were."""
+    ended = JobRow.state.in_([state.value for state in JobState if state.final])
+    newest = JobRow.number.desc()
+    ranked = (
+        select(
+            JobRow.number.label("number"),
+            func.count().over(order_by=newest, rows=(None, 0)).label("place"),
+            func.sum(func.length(JobRow.request)).over(order_by=newest, rows=(None, 0)).label("bytes"),
+        )
+        .where(ended)
+        .subquery()
+    )
+    beyond = select(ranked.c.number).where((ranked.c.place > keep) | (ranked.c.bytes > keep_bytes))
+    old = JobRow.finished_at < datetime.now(UTC) - ATTEMPTS_COUNT_FOR
+    numbers = session.scalars(select(JobRow.number).where(JobRow.number.in_(beyond), old)).all()
+    session.execute(delete(JobRow).where(JobRow.number.in_(numbers)))
+    return len(numbers)
 
 
 def unfinished(session: Session) -> list[JobPublic]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import false, update
+from sqlalchemy.orm import Session
 
 from models.spec.measurements import Measurement
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import Verdict
-from models.spec.wire import JobCreate, JobPublic, TablePublic
+from models.spec.wire import JobCreate, JobPublic, JobState, TablePublic
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
 from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, visit_rows
-from profiler_service.storage.database import PRAGMAS, Database
-from profiler_service.storage.schema import TableRow
+from profiler_service.storage.database import PRAGMAS, Database, Patience
+from profiler_service.storage.places import Places
 from profiler_service.storage.upgrade import upgrade
 from profiler_service.tokens import StoredToken, Token
+
+TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
+"""Whole tables that are read at once, and that may wait for it, so that other requests find threads and memory."""
 
 
 class Store:
@@ -37,6 +40,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._table_places = Places("tables are being read", inside=TABLES_AT_ONCE, waiting=TABLES_WAITING, wait_s=TABLE_WAIT_S)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True, pragmas: Mapping[str, str] = PRAGMAS) -> Self:
@@ -72,6 +76,10 @@ class Store:
             raise
         return store
 
+    def patient(self, patience: Patience) -> Store:
+        """The same file by connections of its own: nobody else can use them up, and they wait as told. To be closed too."""
+        return Store(self._database.patient(patience))
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._database.close()
@@ -90,39 +98,41 @@ class Store:
         return self._database.path
 
     def check(self) -> None:
-        """Raises StorageError unless the file is still there and can be written."""
-        if not self.path.exists():
-            raise StorageError(
-                f"database {self.path}: the file was removed or moved", hint="Put it back, or restart on another file."
-            )
-        with self._database.writing() as session:
-            # Changes no row, but SQLite begins even an immediate transaction on a read-only file until one tries to write.
-            session.execute(update(TableRow).where(false()).values(info=""))
+        """Raises DatabaseError unless the file is still there, is the one that was opened, and can be written."""
+        self._database.check()
 
     def ensure_table(self, info: TableInfo) -> str:
         """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""
-        with self._database.writing() as session:
-            return table_rows.ensure(session, info)
+        return self._database.write(lambda session: table_rows.ensure(session, info))
 
     def table_info(self, table_id: str) -> TableInfo:
         """The table's identity, provenance, scale and check. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return table_rows.info(session, table_id)
+        return self._database.read(lambda session: table_rows.info(session, table_id))
 
     def tables(self) -> list[TablePublic]:
         """Every table, oldest first, with counts and ETags."""
-        with self._database.reading() as session:
-            return table_rows.summaries(session)
+        return self._database.read(table_rows.summaries)
+
+    def table_counts(self) -> dict[str, tuple[int, int]]:
+        """Table id to its numbers of values and of failures, networks included; cheap, since no record is read."""
+        return self._database.read(table_rows.counts)
 
     def table_summary(self, table_id: str) -> TablePublic:
         """One table as in `tables()`; cheap, since no measurement is read. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return table_rows.summary(session, table_id)
+        return self._database.read(lambda session: table_rows.summary(session, table_id))
 
     def table(self, table_id: str) -> Table:
-        """The table with its operators' measurements; those of architectures are had by key. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return table_rows.table(session, table_id)
+        """The table with its operators' measurements; those of architectures are had by key.
+
+        A large table takes seconds and hundreds of megabytes, so that only some are read at once (`TABLES_AT_ONCE`).
+
+        Raises:
+            TableNotFoundError: no such table.
+            BusyError: too many are being read.
+        """
+        with self._table_places.one():
+            info, records = self._database.read(lambda session: table_rows.records(session, table_id))
+            return table_rows.table_of(info, records)  # no connection is held while records are parsed
 
     def learn_scale(self, table_id: str) -> Scale | None:
         """Learn the scale of the table's target from every visit ever made there, and bring all of its tables to it.
@@ -133,23 +143,21 @@ class Store:
         Raises:
             TableNotFoundError: no such table.
         """
-        with self._database.writing() as session:
-            return scale_rows.learn(session, table_rows.require(session, table_id).target_id)
+        return self._database.write(lambda session: scale_rows.learn(session, table_rows.require(session, table_id).target_id))
 
     def set_scale(self, table_id: str, scale: Scale) -> None:
         """Make that the scale of the table's target, and bring all of its tables to it. Raises TableNotFoundError."""
-        with self._database.writing() as session:
-            scale_rows.put(session, table_rows.require(session, table_id).target_id, scale)
+        self._database.write(lambda session: scale_rows.put(session, table_rows.require(session, table_id).target_id, scale))
 
     def update_verdict(self, table_id: str) -> Verdict:
         """The verdict on a table as it stands, which is stored for lists of tables. Raises TableNotFoundError."""
-        with self._database.writing() as session:
-            return table_rows.update_verdict(session, table_id)
+        info, records = self._database.read(lambda session: table_rows.records(session, table_id))
+        entries = table_rows.table_of(info, records).entries  # takes seconds for a large table, and others may write meanwhile
+        return self._database.write(lambda session: table_rows.set_verdict(session, table_id, entries))
 
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
         """Keep how the latest plain check of the table came out. Raises TableNotFoundError."""
-        with self._database.writing() as session:
-            table_rows.set_check(session, table_id, check)
+        self._database.write(lambda session: table_rows.set_check(session, table_id, check))
 
     def add_rebuild_spread(self, table_id: str, spread: RebuildSpread) -> None:
         """Keep how much builds of some entries differ, beside what is known of others (`models.spec.rebuilds.merged`).
@@ -157,18 +165,16 @@ class Store:
         Raises:
             TableNotFoundError: no such table.
         """
-        with self._database.writing() as session:
-            table_rows.add_rebuild_spread(session, table_id, spread)
+        self._database.write(lambda session: table_rows.add_rebuild_spread(session, table_id, spread))
 
     def measurements(self, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
         """Workload key to measurement, of those keys that the table has. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return table_rows.measurements(session, table_id, keys)
+        wanted = list(keys)
+        return self._database.read(lambda session: table_rows.measurements(session, table_id, wanted))
 
     def measured_keys(self, table_id: str, prefix: str = "") -> list[str]:
         """Sorted keys of the operators and networks with a measurement, of those that begin so. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return table_rows.keys(session, table_id, prefix)
+        return self._database.read(lambda session: table_rows.keys(session, table_id, prefix))
 
     def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
         """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError.
@@ -178,11 +184,14 @@ class Store:
             measurement: what is saved.
             reference_ms: of the scale that it was made in; it is brought to the target's present one. None where that is it.
         """
-        with self._database.writing() as session:
-            row = table_rows.require(session, table_id)
+
+        def save(session: Session) -> None:
+            row, saved = table_rows.require(session, table_id), measurement
             if reference_ms is not None and (scale := scale_rows.current(session, row.target_id)) is not None:
-                measurement = scale_rows.rescaled(measurement, scale.reference_ms / reference_ms)
-            table_rows.save(session, table_id, [measurement])
+                saved = scale_rows.rescaled(saved, scale.reference_ms / reference_ms)
+            table_rows.save(session, table_id, [saved])
+
+        self._database.write(save)
 
     def import_table(self, table: Table) -> str:
         """Add a table, or what one of the same identity lacks; a good measurement that is here already stays.
@@ -193,23 +202,20 @@ class Store:
         Raises:
             TableMismatchError: the two are on scales that cannot be of one device.
         """
-        with self._database.writing() as session:
-            return table_rows.import_table(session, table)
+        return self._database.write(lambda session: table_rows.import_table(session, table))
 
     def save_visits(self, table_id: str, visits: Sequence[Visit]) -> None:
         """Keep visits, in place of earlier ones of the same graph, round and group. Raises TableNotFoundError."""
-        with self._database.writing() as session:
-            visit_rows.save(session, table_id, visits)
+        self._database.write(lambda session: visit_rows.save(session, table_id, visits))
 
     def visits(self, table_id: str, graph_keys: Iterable[str]) -> list[Visit]:
         """The visits of those graphs, ordered by graph, round and group. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return visit_rows.load(session, table_id, graph_keys)
+        wanted = list(graph_keys)
+        return self._database.read(lambda session: visit_rows.load(session, table_id, wanted))
 
     def visited_graphs(self, table_id: str) -> list[str]:
         """Keys of the graphs that have visits, sorted. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return visit_rows.graphs(session, table_id)
+        return self._database.read(lambda session: visit_rows.graphs(session, table_id))
 
     def forget_visits(
         self, table_id: str, graph_keys: Iterable[str], *, before: datetime, slower_than_ms: float | None = None
@@ -222,38 +228,64 @@ class Store:
             before: the instant.
             slower_than_ms: where given, only visits that do not count as good: rejected, or with a slower sentinel.
         """
-        with self._database.writing() as session:
-            visit_rows.forget(session, table_id, graph_keys, before, slower_than_ms)
+        unwanted = list(graph_keys)
+        self._database.write(lambda session: visit_rows.forget(session, table_id, unwanted, before, slower_than_ms))
 
     def count_visits(self, table_id: str, *, since: datetime) -> int:
         """How many visits of a table's graphs have started since an instant. Raises TableNotFoundError."""
-        with self._database.reading() as session:
-            return visit_rows.count(session, table_id, since)
+        return self._database.read(lambda session: visit_rows.count(session, table_id, since))
 
-    def create_job(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
+    def create_job(
+        self,
+        request: JobCreate,
+        table_id: str,
+        *,
+        idempotency_key: str | None = None,
+        before_adding: Callable[[], None] = lambda: None,
+    ) -> JobPublic:
         """A queued job, or, where the key was used for the same request before, the job that it made then.
+
+        Args:
+            request: what to measure.
+            table_id: of the table that the results go to.
+            idempotency_key: chosen by who asks.
+            before_adding: called before a new job is added; what it raises is raised here, and none is.
 
         Raises:
             JobConflictError: the key was used for another request.
             TableNotFoundError: no such table.
         """
-        with self._database.writing() as session:
-            return job_rows.create(session, request, table_id, idempotency_key)
+        return self._database.write(lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding))
 
     def job(self, job_id: str) -> JobPublic:
         """The job of that id. Raises JobNotFoundError."""
-        with self._database.reading() as session:
-            return job_rows.get(session, job_id)
+        return self._database.read(lambda session: job_rows.get(session, job_id))
 
     def jobs(self, limit: int = 100) -> list[JobPublic]:
         """The newest jobs, newest first."""
-        with self._database.reading() as session:
-            return job_rows.latest(session, limit)
+        return self._database.read(lambda session: job_rows.latest(session, limit))
+
+    def job_counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state that any is in; cheap, since no request is read."""
+        return self._database.read(job_rows.counts)
+
+    def forget_jobs(self, *, keep: int, keep_bytes: int) -> int:
+        """Delete ended jobs beyond the newest ones; what they measured stays.
+
+        Those of the last day stay as well, since later jobs look at them (`attempted_since`).
+
+        Args:
+            keep: so many ended jobs.
+            keep_bytes: of the requests of those.
+
+        Returns:
+            How many were deleted.
+        """
+        return self._database.write(lambda session: job_rows.forget(session, keep, keep_bytes))
 
     def unfinished_jobs(self) -> list[JobPublic]:
         """Queued and running jobs, oldest first: what a service that starts has to take up."""
-        with self._database.reading() as session:
-            return job_rows.unfinished(session)
+        return self._database.read(job_rows.unfinished)
 
     def attempted_since(self, job_id: str) -> datetime:
         """From when on results count as what a job asks for, where it asks for something anew.
@@ -265,8 +297,7 @@ class Store:
         Raises:
             JobNotFoundError: no such job.
         """
-        with self._database.reading() as session:
-            return job_rows.attempted_since(session, job_id)
+        return self._database.read(lambda session: job_rows.attempted_since(session, job_id))
 
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at, verdict`.
@@ -278,25 +309,20 @@ class Store:
             JobConflictError: the job is final, so that nothing about it changes any more.
             InvalidSpecError: a value is out of bounds.
         """
-        with self._database.writing() as session:
-            return job_rows.update(session, job_id, changes)
+        return self._database.write(lambda session: job_rows.update(session, job_id, changes))
 
     def add_token(self, stored: StoredToken) -> None:
         """Keep a token. Raises TokenConflictError if there is one of that name."""
-        with self._database.writing() as session:
-            token_rows.add(session, stored)
+        self._database.write(lambda session: token_rows.add(session, stored))
 
     def tokens(self) -> list[StoredToken]:
         """All tokens, oldest first, those that have ended included."""
-        with self._database.reading() as session:
-            return token_rows.every(session)
+        return self._database.read(token_rows.every)
 
     def revoke_token(self, name: str) -> Token:
         """End a token now; the first time counts. Raises TokenNotFoundError."""
-        with self._database.writing() as session:
-            return token_rows.revoke(session, name, datetime.now(UTC))
+        return self._database.write(lambda session: token_rows.revoke(session, name, datetime.now(UTC)))
 
     def forget_token(self, name: str) -> Token:
         """Delete a token, so that its name is free again. Raises TokenNotFoundError."""
-        with self._database.writing() as session:
-            return token_rows.forget(session, name)
+        return self._database.write(lambda session: token_rows.forget(session, name))

@@ -67,8 +67,12 @@ def info(session: Session, table_id: str) -> TableInfo:
 
 def update_verdict(session: Session, table_id: str) -> Verdict:
     """The verdict on the table; what its entries alone allow is stored, so that lists need not read them."""
+    return set_verdict(session, table_id, table_of(*records(session, table_id)).entries)
+
+
+def set_verdict(session: Session, table_id: str, entries: Sequence[Measurement]) -> Verdict:
+    """As `update_verdict`, from entries that were read before."""
     row = require(session, table_id)
-    entries = table(session, table_id).entries
     row.entry_verdict = record_text(Verdict.of(entry_reasons(entries)))
     return Verdict.of([*scale_reasons(info(session, table_id)), *entry_reasons(entries)])
 
@@ -118,13 +122,30 @@ def summaries(session: Session) -> list[TablePublic]:
     return sorted(found, key=lambda table: (table.info.created_at or _LONG_AGO, table.id))
 
 
-def table(session: Session, table_id: str) -> Table:
-    """The table with the measurements of its operators. Raises TableNotFoundError."""
+def counts(session: Session) -> dict[str, tuple[int, int]]:
+    """Table id to its numbers of values and of failures."""
+    good = func.count().filter(MeasurementRow.status == Status.OK)
+    rows = session.execute(
+        select(TableRow.id, good, func.count(MeasurementRow.key))
+        .outerjoin(MeasurementRow, MeasurementRow.table_id == TableRow.id)
+        .group_by(TableRow.id)
+        .order_by(TableRow.id)
+    )
+    return {table_id: (ok, everything - ok) for table_id, ok, everything in rows}
+
+
+def records(session: Session, table_id: str) -> tuple[TableInfo, list[str]]:
+    """The table's identity and its operators' measurements, as they are stored. Raises TableNotFoundError."""
     texts = session.scalars(
         select(MeasurementRow.record).where(MeasurementRow.table_id == table_id, MeasurementRow.is_operator)
     )
-    entries = tuple(load(Measurement, text, f"table {table_id}") for text in texts)
-    return Table(info=info(session, table_id), entries=entries)
+    return info(session, table_id), list(texts)
+
+
+def table_of(identity: TableInfo, texts: Iterable[str]) -> Table:
+    """The table of those records. Raises StorageError where one cannot be read."""
+    where = f"table {identity.id()}"
+    return Table(info=identity, entries=tuple(load(Measurement, text, where) for text in texts))
 
 
 def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:

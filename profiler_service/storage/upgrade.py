@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, Engine, inspect
 
 from profiler_service.errors import NewerDatabaseError, StorageError
 from profiler_service.storage.database import BUSY_TIMEOUT_S, IMMEDIATE, sqlite_engine, translated
+from profiler_service.storage.upkeep import backup
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -21,7 +23,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 def upgrade(path: Path) -> None:
     """Run the migrations that the file lacks, all or none. A file that is refused is left as it was.
 
-    A missing or empty file becomes an empty database. Several processes may do this at once.
+    A missing or empty file becomes an empty database. Of one that is changed, a copy is kept beside it. Several processes
+    may do this at once.
 
     Raises:
         NewerDatabaseError: a later release wrote it.
@@ -35,6 +38,7 @@ def upgrade(path: Path) -> None:
             with engine.connect() as connection, connection.begin():
                 current = _is_current(connection, scripts, path)
             if not current:
+                _keep_a_copy(path, str(scripts.get_current_head()))
                 with engine.connect().execution_options(**IMMEDIATE) as connection, connection.begin():
                     if not _is_current(connection, scripts, path):
                         command.upgrade(alembic_config(connection), "head")
@@ -65,6 +69,12 @@ def _is_current(connection: Connection, scripts: ScriptDirectory, path: Path) ->
             hint="Upgrade opclock, or name another file with --database.",
         )
     return found == scripts.get_current_head()
+
+
+def _keep_a_copy(path: Path, head: str) -> None:
+    """Of what will be changed, since migrations only go forward. Raises StorageError where there is no room for it."""
+    if path.exists() and path.stat().st_size:
+        backup(path, path.with_name(f"{path.name}.before-{head}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
 
 
 def _use_write_ahead_log(engine: Engine) -> None:

@@ -33,7 +33,7 @@ class GraphCache:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(directory, error) from error
+            raise cannot_write(directory, error) from error
         return cls(directory)
 
     def artifact(self, request: GraphRequest, *, reads_onnx: bool) -> GraphArtifact:
@@ -51,15 +51,21 @@ class GraphCache:
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
+
+
+def files_of(artifact: GraphArtifact) -> list[Path]:
+    """The artifact's files, whether they are there or not."""
+    return [path for path in (artifact.onnx_path, artifact.reference_path) if path is not None]
 
 
 def missing_files(artifact: GraphArtifact) -> list[Path]:
     """Those of the artifact's files that are not there."""
-    return [path for path in (artifact.onnx_path, artifact.reference_path) if path is not None and not path.exists()]
+    return [path for path in files_of(artifact) if not path.exists()]
 
 
-def _cannot_write(path: Path, error: OSError) -> StorageError:
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """What that error of the system means for the owner of the cache."""
     return StorageError(
         f"cannot write {path}: {error.strerror or error}",
         hint="Make room or set the rights there, or choose another directory with OPCLOCK_CACHE_DIR.",

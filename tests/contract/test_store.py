@@ -438,6 +438,45 @@ class TestJobs:
                 call()
 
 
+class TestManyJobs:
+    def ended(self, store: Store, table_id: str, count: int) -> list[JobPublic]:
+        jobs = [store.create_job(JobCreate(space=samples.SPACE), table_id) for _ in range(count)]
+        long_ago = datetime.now(UTC) - timedelta(days=2)
+        return [store.update_job(job.id, state=JobState.DONE, finished_at=long_ago) for job in jobs]
+
+    def test_are_counted_by_state(self, store: Store, table_id: str) -> None:
+        self.ended(store, table_id, 2)
+        store.create_job(JobCreate(space=samples.SPACE), table_id)
+        assert store.job_counts() == {JobState.DONE: 2, JobState.QUEUED: 1}
+
+    def test_the_oldest_that_ended_are_forgotten(self, store: Store, table_id: str) -> None:
+        waiting = store.create_job(JobCreate(space=samples.SPACE), table_id)
+        ended = self.ended(store, table_id, 4)
+        assert store.forget_jobs(keep=2, keep_bytes=2**20) == 2
+        assert [job.id for job in store.jobs()] == [ended[3].id, ended[2].id, waiting.id]
+        assert store.forget_jobs(keep=2, keep_bytes=2**20) == 0
+
+    def test_large_requests_are_forgotten_sooner(self, store: Store, table_id: str) -> None:
+        ended = self.ended(store, table_id, 3)
+        size = len(JobCreate(space=samples.SPACE).model_dump_json())
+        assert store.forget_jobs(keep=100, keep_bytes=size + size // 2) == 2
+        assert [job.id for job in store.jobs()] == [ended[2].id]
+
+    def test_those_of_the_last_day_stay(self, store: Store, table_id: str) -> None:
+        job = store.create_job(JobCreate(space=samples.SPACE), table_id)
+        store.update_job(job.id, state=JobState.DONE)
+        assert store.forget_jobs(keep=0, keep_bytes=0) == 0
+
+    def test_tables_are_counted_by_outcome(self, store: Store, table_id: str) -> None:
+        failed = samples.measurement(samples.operator(77)).model_copy(
+            update={"status": Status.CRASHED, "value_ms": None, "stderr_ms": None, "message": "no"}
+        )
+        store.save_measurement(table_id, samples.measurement())
+        store.save_measurement(table_id, failed)
+        empty = other_table(store)
+        assert store.table_counts() == {table_id: (1, 1), empty: (0, 0)}
+
+
 class TestImport:
     def test_into_an_empty_database(self, store: Store) -> None:
         imported = samples.table(scale=Scale(reference_ms=0.3))

@@ -59,7 +59,7 @@ class ComputingRunner:
         counts = JobCounts(total=len(workloads), measured=len(workloads))
         on_progress(self.store.update_job(job_id, state=JobState.DONE, counts=counts, fraction=1.0))
 
-    def abort(self) -> None:
+    def abort(self, job_id: str | None = None) -> None:
         return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_an_old_database_reaches_the_present_with_everything_in_it(name: str, tm
     for _ in range(2):  # the second time nothing is left to do
         with Store.open(path, create=False) as store:
             check_example(store)
+
+
+def test_a_database_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "opclock.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0001.sqlite", path)
+    before = dump(path)
+    for _ in range(2):  # the second time there is nothing to migrate
+        with Store.open(path):
+            pass
+    (copy,) = tmp_path.glob("*.before-*")
+    assert dump(copy) == before
+
+
+def dump(path: Path) -> list[str]:
+    """Everything in a database, as SQL."""
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
 
 
 def test_visits_tell_the_state_of_their_device_since_0002(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,28 @@ def test_an_interrupted_profile_keeps_what_it_has(tmp_path: Path) -> None:
     assert re.search(r"measurements so far are saved, [1-9]\d+ visits", err)
     assert "Traceback" not in err
     assert unfinished == []
+
+
+def test_a_second_service_on_a_database_is_told_so(tmp_path: Path) -> None:
+    with serving(tmp_path / "opclock.sqlite"):
+        refused = command("serve", "--port", 0, "--database", tmp_path / "opclock.sqlite")
+    assert refused.returncode == 3
+    assert f"another service uses the database {tmp_path / 'opclock.sqlite'}" in refused.stderr
+
+
+def test_a_stop_ends_in_time_whatever_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that plans a large job, or many pulls, once held a service for minutes after SIGTERM."""
+    monkeypatch.setenv("OPCLOCK_SHUTDOWN_TIMEOUT_S", "2")
+    with serving(tmp_path / "opclock.sqlite") as service, socket.create_connection(_address(service.url)) as half_sent:
+        half_sent.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        begun_s = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - begun_s < 20
+
+
+def _address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").partition(":")
+    return host, int(port)
 
 
 def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:

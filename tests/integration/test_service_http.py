@@ -72,7 +72,7 @@ class PaperRunner:
             on_progress(self.store.update_job(job_id, counts=counts, fraction=done / ENTRIES))
         on_progress(self.store.update_job(job_id, state=JobState.DONE))
 
-    def abort(self) -> None:
+    def abort(self, job_id: str | None = None) -> None:
         return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,10 +25,12 @@ from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact, seeded_input
 from profiler_service.errors import JobError
+from profiler_service.jobs.worker_pool import WorkerPool
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
 from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from tests.support import faults
+from tests.support.dying_starts import DEATHS_FILE, doubled
 from tests.support.faults import Fault, faulty, with_reference
 from tests.support.repository import ROOT
 
@@ -218,9 +221,50 @@ class TestBeforeAnythingIsBuilt:
         settings = SETTINGS.model_copy(update={"modules": ("tests.integration.no_such_module",)})
         with (
             Workers(faults.BACKEND, cache_dir=tmp_path, settings=settings) as workers,
-            pytest.raises(JobError, match="end as soon as they start"),
+            pytest.raises(JobError, match="ended 5 times as soon as they started"),
         ):
             _ = workers.description
+
+
+class TestStarts:
+    def pool(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int) -> WorkerPool:
+        left = tmp_path / "deaths"
+        left.write_text("x" * deaths)
+        monkeypatch.setenv(DEATHS_FILE, str(left))
+        notes = tmp_path / "notes"
+        notes.mkdir()
+        return WorkerPool(1, directory=notes, start_timeout_s=60.0, modules=("tests.support.dying_starts",))
+
+    def test_workers_that_are_killed_while_they_start_are_started_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pool = self.pool(tmp_path, monkeypatch, deaths=3)
+        try:
+            assert pool.call(doubled, 21) == 42
+        finally:
+            pool.close()
+
+    def test_but_not_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pool = self.pool(tmp_path, monkeypatch, deaths=100)
+        try:
+            with pytest.raises(JobError, match="ended 5 times as soon as they started") as caught:
+                pool.call(doubled, 21)
+        finally:
+            pool.close()
+        assert "memory" in caught.value.hint
+
+    def test_too_few_file_descriptors_are_an_error_of_the_system(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pebble's own threads would end without a word; this one is waited out (`JobRunner`)."""
+        pool = self.pool(tmp_path, monkeypatch, deaths=0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        monkeypatch.setattr("profiler_service.jobs.worker_pool._DESCRIPTORS", 256)
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                pool.call(doubled, 21)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            pool.close()
 
 
 class TestEnds:

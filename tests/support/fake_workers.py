@@ -61,6 +61,7 @@ class FakeWorkers:
         broken: graph key to what making it ends in. unbuildable: to what checking it ends in.
         crashing: keys of engines that take their process along when a group is run.
         crash: how that counts.
+        crashing_once: keys of graphs whose check takes its process along once. dying: of engines whose first visit does.
         leaving: keys of engines that fail by themselves, while the others of the group are timed.
         crowded_out: keys of engines that find no memory beside others, which are timed.
         room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
@@ -83,6 +84,8 @@ class FakeWorkers:
     unbuildable: dict[str, Status] = field(default_factory=dict)
     crashing: set[str] = field(default_factory=set)
     crash: Status = Status.CRASHED
+    crashing_once: set[str] = field(default_factory=set)
+    dying: set[str] = field(default_factory=set)
     leaving: dict[str, Status] = field(default_factory=dict)
     crowded_out: set[str] = field(default_factory=set)
     room: int | None = None
@@ -123,6 +126,9 @@ class FakeWorkers:
         for artifact in artifacts:
             key = artifact.request.key()
             status = self.unbuildable.get(key, Status.OK)
+            if key in self.crashing_once:
+                self.crashing_once.remove(key)
+                status = Status.CRASHED
             message = "" if status is Status.OK else "refused"
             yield BuildReport(
                 key,
@@ -144,6 +150,9 @@ class FakeWorkers:
         keys = [artifact.request.key() for artifact in request.artifacts]
         if culprits := self.crashing.intersection(keys):
             return Failure(self.crash, "its process was killed", min(culprits) if self.blaming else None)
+        if culprits := self.dying.intersection(keys):
+            self.dying -= culprits
+            return Failure(Status.CRASHED, "its process was killed", min(culprits))
         if self.room is not None and len(keys) * (mode.builds or 1) > self.room:
             return Failure(Status.OUT_OF_MEMORY, "no room for all", keys[-1] if self.blaming else None)
         leaving = {key: Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving}

@@ -31,7 +31,9 @@ def running(app: FastAPI) -> Iterator[str]:
     settings: Settings = app.state.services.settings
     with listen("127.0.0.1", 0) as listener:
         listener.limit = settings.max_connections + HANDSHAKES
-        server = uvicorn.Server(server_config(app, settings, settings.max_connections))
+        server = uvicorn.Server(
+            server_config(app, settings, settings.max_connections, graceful_s=int(settings.shutdown_timeout_s) or 1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         wait_until(lambda: server.started)

@@ -16,6 +16,7 @@ from profiler_service.admission import admit
 from profiler_service.api.bodies import ParsedRoute
 from profiler_service.api.dependencies import IdempotencyKey, JobId, ServicesDep
 from profiler_service.api.openapi import problems
+from profiler_service.jobs.following import JobTexts
 from profiler_service.settings import Settings
 
 JOB_EVENT = "job"
@@ -25,13 +26,13 @@ FAREWELL_S = 1.0
 """For a stream to end properly when the service stops; a proxy would otherwise report a broken answer."""
 
 
-def event_stream(states: AsyncIterable[JobPublic], settings: Settings) -> EventSourceResponse:
+def event_stream(states: AsyncIterable[JobPublic], settings: Settings, texts: JobTexts) -> EventSourceResponse:
     """A stream that ends after the last state, or when the service stops."""
     stopping = anyio.Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         async for job in _until(stopping, states):
-            yield ServerSentEvent(job.model_dump_json(), event=JOB_EVENT)
+            yield ServerSentEvent(texts.of(job), event=JOB_EVENT)
 
     return EventSourceResponse(events(), ping=settings.heartbeat_s, shutdown_event=stopping, shutdown_grace_period=FAREWELL_S)
 
@@ -60,7 +61,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ParsedRoute)
 MAX_JOBS_LISTED = 1_000
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, responses=problems(408, 409, 413, 415, 422))
+@router.post("", status_code=HTTPStatus.ACCEPTED, responses=problems(408, 409, 413, 415, 422, 429))
 def create_job(
     job: JobCreate, services: ServicesDep, request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobPublic:
@@ -81,7 +82,7 @@ def list_jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=MAX_JO
 @router.get("/{job_id}", responses=problems(404, 422))
 def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
     """A job as it stands, with its counts and the time that is left."""
-    return services.store.job(job_id)
+    return services.queue.job(job_id)
 
 
 @router.get(
@@ -97,7 +98,7 @@ def read_job(job_id: JobId, services: ServicesDep) -> JobPublic:
 )
 async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceResponse:
     """A job's states as they change, the present one first, as server-sent events."""
-    return event_stream(services.queue.events(job_id), services.settings)
+    return event_stream(await services.queue.events(job_id), services.settings, services.job_texts)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))

@@ -29,11 +29,17 @@ def readiness(services: Services) -> HealthPublic:
     """Each part that a job needs, with `ok` or what is wrong with it; the status is `ok` if all are."""
     checks = {
         "database": _database(services),
-        "queue": OK if services.queue.alive else "the thread that runs jobs has ended; restart the service",
+        "queue": _queue(services),
         "backend": f"{OK}: {services.backend.target.label()}",
     }
     ready = all(check.startswith(OK) for check in checks.values())
     return HealthPublic(status=OK if ready else "unready", service_version=service_version(), checks=checks)
+
+
+def _queue(services: Services) -> str:
+    if not services.queue.alive:
+        return "the thread that runs jobs has ended; restart the service"
+    return services.queue.trouble or OK
 
 
 def _database(services: Services) -> str:
@@ -51,7 +57,7 @@ def front_page(request: Request) -> RedirectResponse:
 
 
 @health_router.get("/healthz")
-def healthz() -> HealthPublic:
+async def healthz() -> HealthPublic:
     """The process answers; nothing else is looked at."""
     return HealthPublic(status="ok", service_version=service_version())
 

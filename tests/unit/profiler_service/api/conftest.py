@@ -34,6 +34,7 @@ class IdleQueue:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.alive = True
+        self.trouble = ""
         self.script: list[JobPublic] = []
 
     def submit(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
@@ -42,7 +43,10 @@ class IdleQueue:
     def cancel(self, job_id: str) -> JobPublic:
         return self.store.update_job(job_id, state=JobState.CANCELLED)
 
-    def events(self, job_id: str) -> AsyncIterator[JobPublic]:
+    def job(self, job_id: str) -> JobPublic:
+        return self.store.job(job_id)
+
+    async def events(self, job_id: str) -> AsyncIterator[JobPublic]:
         self.store.job(job_id)
 
         async def scripted() -> AsyncIterator[JobPublic]:

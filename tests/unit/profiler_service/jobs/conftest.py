@@ -47,6 +47,7 @@ class Bench:
             lock_directory=self._directory,
             watch_host=lambda: HostWatch(self.host.read),
             is_quiet=lambda: self.quiet,
+            retry_s=0.01,
         )
 
     def _open(self) -> Any:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
+from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
-from profiler_service.errors import JobConflictError, JobError, JobNotFoundError
-from profiler_service.jobs.queue import JobQueue
+from profiler_service.errors import JobConflictError, JobError, JobNotFoundError, QueueFullError
+from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
@@ -52,7 +54,7 @@ class ScriptedRunner:
         on_progress(self.store.update_job(job_id, state=JobState.DONE, fraction=1.0))
         return PhaseSeconds()
 
-    def abort(self) -> None:
+    def abort(self, job_id: str | None = None) -> None:
         self.aborted.set()
 
 
@@ -190,7 +192,7 @@ def test_a_visit_that_takes_too_long_is_cut_off_when_stopping(store: Store, runn
 
 
 async def _follow(queue: JobQueue, job_id: str) -> list[JobPublic]:
-    return [job async for job in queue.events(job_id)]
+    return [job async for job in await queue.events(job_id)]
 
 
 def test_events_begin_with_the_present_state_and_end_with_the_last(
@@ -201,7 +203,7 @@ def test_events_begin_with_the_present_state_and_end_with_the_last(
 
     async def follow() -> list[JobPublic]:
         states = []
-        async for state in queue.events(job.id):
+        async for state in await queue.events(job.id):
             states.append(state)
             runner.go.set()
         return states
@@ -229,7 +231,7 @@ def test_a_cancelled_waiting_job_tells_its_followers(
 
     async def follow() -> list[JobState]:
         states = []
-        async for state in queue.events(job.id):
+        async for state in await queue.events(job.id):
             states.append(state.state)
             if not state.state.final:
                 queue.cancel(job.id)
@@ -241,14 +243,111 @@ def test_a_cancelled_waiting_job_tells_its_followers(
 def test_a_job_that_another_process_runs_is_followed_through_the_store(
     store: Store, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., JobPublic]
 ) -> None:
-    monkeypatch.setattr("profiler_service.jobs.reporting._LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr("profiler_service.jobs.following._LOOK_AGAIN_S", 0.02)
     submit()
     job = submit()
 
     async def follow() -> JobPublic:
-        async for state in queue.events(job.id):
+        async for state in await queue.events(job.id):
             if state.state is JobState.QUEUED:
                 await asyncio.to_thread(store.update_job, job.id, state=JobState.CANCELLED)
         return state
 
     assert asyncio.run(asyncio.wait_for(follow(), PATIENCE_S)).state is JobState.CANCELLED
+
+
+def test_many_followers_look_the_job_up_once(
+    store: Store, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., JobPublic]
+) -> None:
+    """Eight hundred streams once read the database four hundred times a second."""
+    monkeypatch.setattr("profiler_service.jobs.following._LOOK_AGAIN_S", 0.02)
+    submit()
+    job = submit()
+    looks: list[str] = []
+    read = queue.job
+
+    def look(job_id: str) -> JobPublic:
+        looks.append(job_id)
+        if len(looks) == 4:
+            store.update_job(job_id, state=JobState.CANCELLED)
+        return read(job_id)
+
+    monkeypatch.setattr(queue, "job", look)
+
+    async def follow() -> list[list[JobPublic]]:
+        _first = await queue.events(job.id)
+        return list(await asyncio.gather(*(_states(queue, job.id) for _ in range(50))))
+
+    seen = asyncio.run(asyncio.wait_for(follow(), PATIENCE_S))
+    assert {states[-1].state for states in seen} == {JobState.CANCELLED}
+    assert len(looks) < 10
+
+
+async def _states(queue: JobQueue, job_id: str) -> list[JobPublic]:
+    return [job async for job in await queue.events(job_id)]
+
+
+def test_a_locked_database_holds_up_neither_the_event_loop_nor_other_callers(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., JobPublic]
+) -> None:
+    """A call that waits for the database used to hold the queue's lock, for which streams wait on the event loop."""
+    running, waiting = submit(), submit()
+    assert runner.begun.wait(PATIENCE_S)
+    held_up, go_on, update = threading.Event(), threading.Event(), store.update_job
+
+    def slow_update(job_id: str, **changes: object) -> JobPublic:
+        if job_id == waiting.id:
+            held_up.set()
+            assert go_on.wait(PATIENCE_S)
+        return update(job_id, **changes)
+
+    monkeypatch.setattr(store, "update_job", slow_update)
+    canceller = threading.Thread(target=queue.cancel, args=(waiting.id,))
+    canceller.start()
+    assert held_up.wait(PATIENCE_S)
+
+    async def first_state() -> JobState:
+        async for state in await queue.events(running.id):
+            return state.state
+        raise AssertionError("no state")
+
+    assert asyncio.run(asyncio.wait_for(first_state(), PATIENCE_S)) is JobState.RUNNING
+    assert submit().state is JobState.QUEUED
+    go_on.set()
+    canceller.join()
+    assert store.job(waiting.id).state is JobState.CANCELLED
+
+
+class TestLimits:
+    def submit(self, queue: JobQueue, store: Store, workloads: int | None = None, key: str | None = None) -> JobPublic:
+        space = create_space(SPACE)
+        listed = None if workloads is None else space.operators()[:workloads]
+        admitted = admit(JobCreate(space=SPACE, workloads=listed), DESCRIPTION)
+        return queue.submit(admitted.request, store.ensure_table(admitted.info), idempotency_key=key)
+
+    def test_so_many_jobs_may_wait(self, store: Store, runner: ScriptedRunner) -> None:
+        with JobQueue(store, runner, limits=QueueLimits(jobs=2)) as queue:  # type: ignore[arg-type]
+            self.submit(queue, store)
+            assert runner.begun.wait(PATIENCE_S)
+            last = [self.submit(queue, store, key=str(number)) for number in range(2)][-1]
+            with pytest.raises(QueueFullError, match="2 jobs wait already"):
+                self.submit(queue, store)
+            assert self.submit(queue, store, key="1") == last  # it is there already
+            assert len(store.jobs()) == 3
+            queue.cancel(last.id)
+            self.submit(queue, store)
+
+    def test_so_many_workloads_may_wait(self, store: Store, runner: ScriptedRunner) -> None:
+        with JobQueue(store, runner, limits=QueueLimits(workloads=5)) as queue:  # type: ignore[arg-type]
+            self.submit(queue, store)
+            assert runner.begun.wait(PATIENCE_S)
+            self.submit(queue, store, 8)  # one that is too large by itself would never be taken
+            with pytest.raises(QueueFullError, match="8 workloads wait already; with the 3 of this job"):
+                self.submit(queue, store, 3)
+
+    def test_old_jobs_are_forgotten(self, store: Store, runner: ScriptedRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("profiler_service.storage.job_rows.ATTEMPTS_COUNT_FOR", timedelta(0))
+        runner.go.set()
+        with JobQueue(store, runner, limits=QueueLimits(kept_jobs=2)) as queue:  # type: ignore[arg-type]
+            jobs = [self.submit(queue, store) for _ in range(5)]
+            wait_until(lambda: [job.id for job in store.jobs()] == [jobs[4].id, jobs[3].id])

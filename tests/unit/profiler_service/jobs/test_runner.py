@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,10 +21,11 @@ from models.spec.scale import CheckOutcome, ScaleCheck
 from models.spec.verdicts import TrustLevel, table_verdict
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
-from profiler_service.errors import JobError
+from profiler_service.errors import JobError, JobHeldError
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.plain_check import OPERATORS
-from profiler_service.jobs.planner import MIN_LIVE
+from profiler_service.jobs.planner import MIN_LIVE, outstanding_of
+from profiler_service.jobs.process_lock import ProcessLock
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.stopping import BUDGETS
 from profiler_service.measure.visits import graph_key
@@ -317,17 +319,17 @@ class TestSmallJobs:
         bench.run(bench.submit(workloads=GRID[:3]))
         again = bench.submit(workloads=GRID[:3])
         bench.states.clear()
-        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+        with device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path):
             bench.run(again, on_progress=lambda state: pytest.fail("waits") if "waiting" in state.phase else None)
         assert bench.store.job(again.id).state is JobState.DONE
 
     def test_what_another_job_measured_while_this_one_waited_is_reused(self, bench: Bench, tmp_path: Path) -> None:
         job, other = bench.submit(workloads=GRID[:3]), bench.submit(workloads=GRID[:3])
-        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held = device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path)
         held.__enter__()
 
         def measure_meanwhile(state: JobPublic) -> None:
-            if state.id == job.id and state.phase == "waiting for the device":
+            if state.id == job.id and state.phase.startswith("waiting for the device"):
                 held.__exit__(None, None, None)
                 bench.run(other)
 
@@ -497,6 +499,38 @@ class TestFailures:
         assert sum(entry.status is Status.OK for entry in found.values()) == len(GRID) - 1
         good = {key: entry for key, entry in found.items() if entry.status is Status.OK}
         assert worst_error(good) < 1e-5
+
+    def test_an_engine_that_takes_its_process_along_once_is_measured(self, bench: Bench) -> None:
+        """Something else may have killed it."""
+        bench.workers.dying.add(IN_CONTEXT[GRID[7].key()])
+        bench.workers.crashing_once.add(IN_CONTEXT[GRID[3].key()])
+        job = bench.submit()
+        bench.run(job)
+        assert bench.store.job(job.id).counts.failed == 0
+        assert worst_error(entries(bench, job)) < 1e-5
+        assert not bench.workers.dying | bench.workers.crashing_once
+
+    @pytest.mark.parametrize("good_before", [False, True])
+    def test_where_everything_fails_the_rest_is_not_tried(self, bench: Bench, *, good_before: bool) -> None:
+        if good_before:
+            bench.run(bench.submit(workloads=GRID[:1]))
+        job = bench.submit()
+        broken = {graph.request.key(): Status.BUILD_ERROR for graph in outstanding_of(job, bench.store, bool).plan.graphs}
+        bench.workers.broken = broken
+        if good_before:  # then each is tried, since only those that are left may be bad
+            bench.run(job)
+            assert bench.store.job(job.id).counts.failed == len(GRID) - 1
+            return
+        with pytest.raises(JobError, match=r"the first 30 graphs failed and none was good; 30 of them: no graph"):
+            bench.run(job)
+        failed = bench.store.job(job.id)
+        assert failed.state is JobState.FAILED
+        assert "profiler-service doctor" in failed.message
+        assert len(entries(bench, job)) < len(GRID)
+        bench.workers.broken = {}
+        again = bench.submit()
+        bench.run(again)
+        assert bench.store.job(again.id).counts.measured == len(GRID)
 
     def test_an_engine_that_stops_working_is_dropped_and_the_visit_counts(self, bench: Bench) -> None:
         bench.workers.leaving[IN_CONTEXT[GRID[7].key()]] = Status.RUN_ERROR
@@ -694,24 +728,40 @@ class TestStopping:
 class TestDevice:
     def test_a_job_waits_for_the_device_and_says_so(self, bench: Bench, tmp_path: Path) -> None:
         job = bench.submit()
-        held = device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path)
+        held = device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path)
         held.__enter__()
 
         def release(state: JobPublic) -> None:
-            if state.phase == "waiting for the device":
+            if state.phase.startswith("waiting for the device"):
                 held.__exit__(None, None, None)
 
         seconds = bench.run(job, on_progress=release)
-        assert bench.states[0].phase == "waiting for the device"
+        assert f"waiting for the device, which process {os.getpid()} (" in bench.states[0].phase
         assert bench.store.job(job.id).state is JobState.DONE
         assert seconds.waiting_s > 0
 
     def test_a_job_can_be_cancelled_while_it_waits(self, bench: Bench, tmp_path: Path) -> None:
         job, cancelled = bench.submit(), Event()
-        with device_lock("imaginary", on_wait=lambda: None, stopped=lambda: False, directory=tmp_path):
+        with device_lock("imaginary", on_wait=lambda holder: None, stopped=lambda: False, directory=tmp_path):
             bench.run(job, on_progress=lambda state: cancelled.set(), cancelled=cancelled)
         assert bench.store.job(job.id).state is JobState.CANCELLED
         assert bench.workers.opened == 0
+
+
+class TestSoleRun:
+    def test_a_job_that_another_process_runs_is_left_alone(self, bench: Bench) -> None:
+        job = bench.submit()
+        path = bench.store.path
+        lock = ProcessLock(path.with_name(f"{path.name}.{job.id[:16]}.lock"))
+        assert lock.acquire()
+        with pytest.raises(JobHeldError, match=rf"process {os.getpid()} \(.* runs job {job.id}"):
+            bench.run(job)
+        assert bench.store.job(job.id).state is JobState.QUEUED
+        assert bench.workers.opened == 0
+        lock.release()
+        bench.run(job)
+        assert bench.store.job(job.id).state is JobState.DONE
+        assert not list(path.parent.glob(f"{path.name}.{job.id[:16]}.*"))
 
 
 class TestNetworks:

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -178,6 +179,23 @@ class TestWorking:
                 store.check()
             assert len(store.tables()) == 1  # readers do not wait for writers
             other.execute("ROLLBACK")
+            store.check()
+
+    def test_its_own_long_transaction_is_no_problem(self, path: Path) -> None:
+        """A scale that moves rewrites every entry of a target, which takes seconds."""
+        writing, go_on = threading.Event(), threading.Event()
+
+        def slow(_session: object) -> None:
+            writing.set()
+            assert go_on.wait(20)
+
+        with Store.open(path, pragmas=PRAGMAS | {"busy_timeout": "20"}) as store:
+            writer = threading.Thread(target=store._database.write, args=(slow,))
+            writer.start()
+            assert writing.wait(20)
+            store.check()
+            go_on.set()
+            writer.join()
             store.check()
 
     def test_removed_meanwhile(self, path: Path) -> None:

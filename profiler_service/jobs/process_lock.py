@@ -1,0 +1,86 @@
+"""Locks between processes. The operating system holds them: they are free again the moment their holder dies, however it dies.
+
+A lock is on an open file. On Linux a socket that has a name and no file guards it as well, so that deleting the file lets
+nobody else in. A process that is stopped (SIGSTOP) or slow keeps its locks, whatever the clock says: nobody takes over what it
+may still write to.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
+"""Of this process, and of the system: errors that pass."""
+
+SOMEBODY = "another process"
+
+
+class ProcessLock:
+    """One lock, and who holds it.
+
+    Args:
+        path: of its file. Beside it is a file that says who holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file, self._holder = FileLock(path, mode=0o666), path.with_suffix(".holder")
+        self._name = f"\0opclock-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}"
+        self._socket: socket.socket | None = None
+
+    def acquire(self, timeout_s: float = 0.0) -> bool:
+        """Whether it is held now. Raises OSError where its file cannot be made or opened."""
+        try:
+            self._file.acquire(timeout=timeout_s)
+        except Timeout:
+            return False
+        if not self._guard():
+            self._file.release()
+            return False
+        self._write()
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        with suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+        if self._socket is not None:
+            self._socket.close()
+        self._file.release()
+
+    def holder(self) -> str:
+        """Who holds it, for people."""
+        try:
+            return self._holder.read_text(errors="replace")[:200] or SOMEBODY
+        except OSError:
+            return SOMEBODY
+
+    def _guard(self) -> bool:
+        if sys.platform != "linux":
+            return True
+        guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            guard.bind(self._name)
+        except OSError as error:
+            guard.close()
+            if error.errno != errno.EADDRINUSE:
+                self._file.release()
+                raise
+            return False
+        self._socket = guard
+        return True
+
+    def _write(self) -> None:
+        """Say who this is, for those who wait. Not vital: a full disk must not keep anybody from measuring."""
+        command = " ".join([Path(sys.argv[0]).name, *(word for word in sys.argv[1:2] if not word.startswith("-"))])
+        with suppress(OSError):
+            self._holder.write_text(f"process {os.getpid()} ({command}) on {socket.gethostname()}")
+            self._holder.chmod(0o666)
