@@ -20,7 +20,7 @@ from profiler_service.api.access import TokenBook, is_public, role_for
 from profiler_service.api.app import create_app
 from profiler_service.errors import StorageError
 from profiler_service.logs import configure_logs
-from profiler_service.settings import Settings
+from profiler_service.settings import LogForm, Settings
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
 from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
@@ -279,27 +279,26 @@ def test_each_change_leaves_a_line_that_says_who_did_what(exposed: TestClient, s
 
 
 @pytest.fixture
-def logs_as_served(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Logs as the command writes them; put back afterwards."""
+def logs_restored() -> Iterator[None]:
     before, root = structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    configure_logs("info", request.param)
     yield
     structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
 
 
-@pytest.mark.parametrize("logs_as_served", ["console", "json"], indirect=True)
-@pytest.mark.usefixtures("logs_as_served")
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.usefixtures("logs_restored")
 def test_no_secret_reaches_the_log(
-    exposed: TestClient, store: Store, queue: IdleQueue, capsys: pytest.CaptureFixture[str]
+    exposed: TestClient, store: Store, queue: IdleQueue, capsys: pytest.CaptureFixture[str], form: LogForm
 ) -> None:
     def submit(*_: object, **__: object) -> None:
         raise RuntimeError("unforeseen")
 
     queue.submit = submit  # type: ignore[method-assign,assignment]
     text = token(store)
+    configure_logs("info", form)
     with TestClient(exposed.app, raise_server_exceptions=False) as client:
         assert client.post("/v1/jobs", json=JOB, headers=bearer(text)).status_code == 500
         client.get(f"/v1/tables?token={text}", headers=bearer(text[:-1]))
