@@ -13,6 +13,7 @@ from models.spec.errors import ErrorCode
 from models.spec.wire import JSON_MEDIA_TYPE
 from profiler_service.api.errors import RequestError
 from profiler_service.api.metrics import Metrics
+from profiler_service.api.renditions import Renditions
 from profiler_service.jobs.following import JobTexts
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
@@ -34,6 +35,7 @@ class Services:
     metrics: Metrics
     access: AccessPolicy
     job_texts: JobTexts = field(default_factory=JobTexts)
+    renditions: Renditions = field(default_factory=Renditions)
 
 
 def admit_everyone(request: Request) -> None:
