@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 
 from profiler_service.api.metrics import Metrics
+from profiler_service.api.renditions import Renditions
 from profiler_service.jobs.following import JobTexts
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.settings import Settings
@@ -25,6 +26,7 @@ class Services:
     backend: BackendDescription
     metrics: Metrics
     job_texts: JobTexts = field(default_factory=JobTexts)
+    renditions: Renditions = field(default_factory=Renditions)
 
 
 async def _services(request: Request) -> Services:  # async: a plain function would be sent to a thread each time

@@ -42,6 +42,9 @@ STATUS: Mapping[ErrorCode, HTTPStatus] = {
     ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+_RETRY_AFTER_S: Mapping[ErrorCode, int] = {ErrorCode.BUSY: 5, ErrorCode.QUEUE_FULL: 60}
+"""Seconds after which the same request may succeed."""
+
 _FRAMEWORK_CODES: Mapping[int, ErrorCode] = {
     HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
     HTTPStatus.SERVICE_UNAVAILABLE: ErrorCode.BUSY,
@@ -114,7 +117,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     status = STATUS[error.code]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", code=error.code.value, error=error.message)
-    headers = {"Retry-After": "5"} if error.code is ErrorCode.BUSY else None
+    headers = {"Retry-After": str(_RETRY_AFTER_S[error.code])} if error.code in _RETRY_AFTER_S else None
     return respond(status, error.code, error.message, error.hint, request_id_of(request), headers)
 
 

@@ -11,8 +11,11 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-_MARGIN_S = 2.0
-"""Before the deadline, for what was cut off to end properly."""
+_MARGIN_S = 3.0
+"""Before the timeout what is under way is cut off, and has so long to end properly."""
+
+_LAST_S = 1.0
+"""Before the timeout the process is ended, since a busy one takes a moment for that."""
 
 
 class StopDeadline:
@@ -21,7 +24,7 @@ class StopDeadline:
     What is in the database stays as it is, since it is written in transactions; worker processes end with their parent.
 
     Args:
-        timeout_s: from the first signal to the end.
+        timeout_s: from the first signal to the end, at most.
         on_begin: called once, at the first signal. It must return at once.
         on_end: called before the process is ended.
         end: ends it, with an exit code.
@@ -42,7 +45,8 @@ class StopDeadline:
         """A stop signal has come."""
         if self._timer is not None:
             self._cut("a second signal", 128 + number)
-        self._timer = Timer(self._timeout_s, self._cut, (f"{self._timeout_s:g} s", 0))
+        allowed_s = max(self._timeout_s - _LAST_S, 0.75 * self._timeout_s)
+        self._timer = Timer(allowed_s, self._cut, (f"{allowed_s:g} s", 0))
         self._timer.daemon = True
         self._timer.start()
         self._on_begin()

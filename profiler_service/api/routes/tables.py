@@ -69,7 +69,11 @@ def read_table(table_id: TableId, services: ServicesDep, request: Request) -> Re
         return Snapshot(f"{table_etag(table)}-{release}", to_bytes(table, FORMATS[media_type]))
 
     held = f"{services.store.table_summary(table_id).etag}-{release}"
-    return cached(request, media_type, version=held, take=take)
+
+    def taken() -> Snapshot:
+        return services.renditions.get((table_id, media_type), held, take)
+
+    return cached(request, media_type, version=held, take=taken)
 
 
 @router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from starlette.testclient import TestClient
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
-from models.spec.wire import JobPublic, JobState
+from models.spec.wire import JobCreate, JobPublic, JobState
+from profiler_service.errors import QueueFullError
+from profiler_service.jobs.following import JobTexts
 from profiler_service.storage.store import Store
+from tests.support import table_samples as samples
 from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
 
 JOB = {"space": {"name": "fasterseg", "input_size": [128, 256]}, "budget": "quick"}
@@ -44,6 +48,25 @@ def test_a_repeated_request_makes_one_job(client: TestClient, store: Store) -> N
     assert first.status_code == again.status_code == 202
     assert first.json()["id"] == again.json()["id"]
     assert len(store.jobs()) == 1
+
+
+def test_a_full_queue_says_when_to_come_back(client: TestClient, queue: IdleQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> JobPublic:
+        raise QueueFullError("100 jobs wait already, as many as may", hint="Submit it again when some have ended.")
+
+    monkeypatch.setattr(queue, "submit", refuse)
+    response = client.post("/v1/jobs", json=JOB)
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
+    assert response.json()["error"]["code"] == "queue_full"
+
+
+def test_the_json_of_a_state_is_made_once_for_all_followers(store: Store) -> None:
+    table_id = store.ensure_table(samples.info())
+    job = store.create_job(JobCreate(space=samples.SPACE), table_id)
+    texts, later = JobTexts(), job.model_copy(update={"fraction": 0.5})
+    assert texts.of(job) is texts.of(job)
+    assert json.loads(texts.of(later))["fraction"] == 0.5
+    assert json.loads(texts.of(job))["fraction"] == 0.0
 
 
 def test_a_key_cannot_stand_for_two_requests(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,37 @@ def test_not_ready_when_the_job_thread_has_ended(client: TestClient, queue: Idle
     assert "restart" in response.json()["checks"]["queue"]
     assert response.json()["checks"]["database"] == "ok"
     assert client.get("/healthz").status_code == 200
+
+
+def test_not_ready_while_no_job_can_go_on(client: TestClient, queue: IdleQueue) -> None:
+    queue.trouble = "job 1 is waiting for the database: another process keeps it locked"
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["queue"] == queue.trouble
+
+
+def test_not_ready_when_another_file_is_in_the_databases_place(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    """Everything would still seem to work, and would be lost at the end."""
+    with Store.open(tmp_path / "other.sqlite"):
+        pass
+    (tmp_path / "other.sqlite").replace(settings.database)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "another file has taken its place" in response.json()["checks"]["database"]
+
+
+def test_a_scrape_reads_no_request_and_no_record(
+    client: TestClient, store: Store, queue: IdleQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty large jobs in the queue once made one take ten seconds."""
+    client.post("/v1/jobs", json=JOB)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("records were read")
+
+    for name in ("unfinished_jobs", "jobs", "tables", "table", "table_summary"):
+        monkeypatch.setattr(store, name, never)
+    assert 'opclock_jobs_unfinished{state="queued"} 1.0' in client.get("/metrics").text
 
 
 def test_not_ready_when_the_database_is_gone(client: TestClient, settings: Settings) -> None:

@@ -55,6 +55,6 @@ def test_a_second_signal_ends_it_at_once() -> None:
     stop.deadline._timer.cancel()
 
 
-@pytest.mark.parametrize(("timeout_s", "expected_s"), [(10.0, 8.0), (60.0, 58.0), (1.0, 0.5)])
+@pytest.mark.parametrize(("timeout_s", "expected_s"), [(10.0, 7.0), (60.0, 57.0), (1.0, 0.5)])
 def test_what_is_under_way_is_cut_off_before(timeout_s: float, expected_s: float) -> None:
     assert orderly_seconds(timeout_s) == expected_s
