@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from math import sqrt
+from typing import Protocol
 
 from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName
@@ -151,7 +152,27 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
     return reasons
 
 
-def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list[Reason]:
+class Judged(Protocol):
+    """What a verdict looks at in one entry; see `Measurement`."""
+
+    @property
+    def value_ms(self) -> float | None:
+        """Table value."""
+
+    @property
+    def stderr_ms(self) -> float | None:
+        """Its standard error."""
+
+    @property
+    def between_round_spread(self) -> float | None:
+        """Spread between rounds, as a fraction."""
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Limitations."""
+
+
+def entry_reasons(entries: Sequence[Judged], what: str = "entries") -> list[Reason]:
     """Reasons against the values of those measurements.
 
     Args:

@@ -142,7 +142,7 @@ def validate(
             reason = "the service has no measurement" if result is None else f"{result.status.value}: {result.message}"
             left_out.append(LeftOut(network, reason))
     _require_enough(len(scored), left_out)
-    tables = [LookupTable(service.table(table.info.id())) for table in tables]  # the job may have moved their scale
+    tables = [LookupTable(service.columns(table.info.id())) for table in tables]  # the job may have moved their scale
     networks = tuple(network for network, _ in scored)
     measurements = tuple(measurement for _, measurement in scored)
     own = [(network, _measured(network, result)) for network, result in zip(asked, results[len(wanted) :], strict=True)]
@@ -220,7 +220,7 @@ def _named(score: TableScore, table: LookupTable, network: Network, measurement:
 def sum_of(network: Network, table: LookupTable) -> Sum:
     """The sum of a network's entries, all of which the table has. Raises MissingEntryError where it has not."""
     ms = sum(map(table.lookup, network.operators))
-    plain = [table.table.by_key[operator.key()].plain_ms for operator in network.operators]
+    plain = [entry.plain_ms for operator in network.operators if (entry := table.entry(operator.key())) is not None]
     known = [ms for ms in plain if ms is not None]
     certainty = sum_uncertainty(network.operators, table)
     return Sum(

@@ -13,11 +13,22 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar
 
 from models.spec.base import canonical_json
 from models.spec.errors import TableFileError
-from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Header, Row, TableCodec, require_known
+from models.spec.table_files.codec import (
+    COLUMN_BY_NAME,
+    COLUMNS,
+    Column,
+    ColumnType,
+    Header,
+    Row,
+    TableCodec,
+    require_known,
+    require_unique,
+)
 
 _WRITE: Mapping[ColumnType, Callable[[Any], str]] = {
     ColumnType.TEXT: str,
@@ -62,10 +73,14 @@ class CsvCodec(TableCodec):
         lines = csv.reader(io.StringIO(rest, newline=""), strict=True)
         names = next(lines)
         require_known(names)
+        require_unique(names)
         columns = [COLUMN_BY_NAME[name] for name in names]
-        return header, [
-            {column.name: _read(column, field) for column, field in zip(columns, line, strict=True)} for line in lines
+        read = [
+            {column.name: _read(column, field) for column, field in zip(columns, line, strict=True)}
+            for line in islice(lines, header.count)
         ]
+        header.require_count(len(read) + sum(1 for _ in lines))
+        return header, read
 
 
 def _write(column: Column, value: object) -> str:
