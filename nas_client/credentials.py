@@ -89,7 +89,7 @@ def _from_keyring(url: str) -> str:
             f"{name} is set, but the package keyring is not installed", hint="Install it: pip install 'opclock[keyring]'."
         ) from error
     try:
-        token = keyring.get_password(KEYRING_SERVICE, url)
+        token: str | None = keyring.get_password(KEYRING_SERVICE, url)
     except keyring.errors.KeyringError as error:
         raise InvalidSpecError(
             f"the system's keyring cannot be used: {error}", hint=f"Unset {name}, and use {ENVIRONMENT_PREFIX}TOKEN_FILE."

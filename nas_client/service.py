@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from models.spec import limits
@@ -194,16 +194,13 @@ class ServiceClient:
 
     def _get_list(self, path: str, model: type[R]) -> list[R]:
         """The records of a list, one after the other: a validator of lists would collect an error for each item."""
-        body = self._transport.request("GET", path, most_bytes=MAX_LIST_BYTES).body
+        items = self._document(self._transport.request("GET", path, most_bytes=MAX_LIST_BYTES).body, path)
+        if not isinstance(items, list):
+            raise self._unreadable(path, InvalidSpecError(f"a list was expected, not {type(items).__name__}"))
         try:
-            items = json.loads(body)
-            if not isinstance(items, list):
-                raise InvalidSpecError(f"a list was expected, not {type(items).__name__}")
             return [model.parse(item, source=f"item {index}") for index, item in enumerate(items)]
         except InvalidSpecError as error:
             raise self._unreadable(path, error) from error
-        except ValueError as error:
-            raise self._unreadable(path, InvalidSpecError(f"not a JSON document: {error}")) from error
 
     def _of(self, job_id: str, job: JobPublic) -> JobPublic:
         """The job, if it is the one that was asked for."""
@@ -212,10 +209,19 @@ class ServiceClient:
         return job
 
     def _parse(self, body: bytes, model: type[R], path: str) -> R:
+        document = self._document(body, path)
         try:
-            return model.parse_json(body)
+            return model.parse(document)
         except InvalidSpecError as error:
             raise self._unreadable(path, error) from error
+
+    def _document(self, body: bytes, path: str) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise self._unreadable(path, InvalidSpecError(f"not a JSON document: {error}")) from error
+        except RecursionError as error:
+            raise self._unreadable(path, InvalidSpecError("a JSON document that is nested too deep")) from error
 
     def _unreadable(self, path: str, error: InvalidSpecError) -> IncompatibleServiceError:
         return IncompatibleServiceError(

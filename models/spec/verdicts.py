@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Protocol
 
 from models.spec.base import Record
@@ -214,4 +214,6 @@ def _median(name: str, text: str, values: Sequence[float], noisy: float, unusabl
         return []
     level = TrustLevel.UNUSABLE if value > unusable else TrustLevel.NOISY
     limit = unusable if level is TrustLevel.UNUSABLE else noisy
-    return [Reason(name=name, level=level, text=f"{text.format(value)} (limit {limit:.0%})", value=value, limit=limit)]
+    line = f"{text.format(value)} (limit {limit:.0%})"
+    # A quotient by a value near zero may be beyond floats, and a record has none that are not finite.
+    return [Reason(name=name, level=level, text=line, value=value if isfinite(value) else None, limit=limit)]

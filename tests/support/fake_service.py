@@ -92,6 +92,7 @@ class FakeService:
         streams: what each opened event stream sends, in turn; the last one stays. A stream is a list of job states and,
             at its end, whether it closes or breaks.
         final: state in which jobs end. ended: ids of jobs that are past cancelling.
+        token: what requests must carry; empty for none.
         spread: between the rounds of everything it measures. plain: its plain values over the scaled ones.
     """
 
@@ -104,12 +105,15 @@ class FakeService:
         self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
         self.final = JobState.DONE
         self.ended: set[str] = set()
+        self.token = ""
         self.spread, self.plain = 0.02, 1.0
         self._measured: dict[str, dict[str, Measurement]] = {}
 
     def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
         """What the service replies."""
         self.requests.append(f"{method} {path}")
+        if self.token and headers.get("authorization") != f"Bearer {self.token}":
+            return self._error(401, ErrorCode.INVALID_REQUEST, "a token is needed", "")
         try:
             return self._route(method, path, headers, body)
         except OpclockError as error:

@@ -197,8 +197,18 @@ def in_own_types(table: ArrowTable) -> ArrowTable:
     schema = pa.schema(
         [pa.field(column.name, types[column.type], column.nullable) for column in columns], metadata=table.schema.metadata
     )
-    arrays = [table[column.name].cast(types[column.type]).combine_chunks() for column in columns]
+    arrays = [_definite(table[column.name].cast(types[column.type]).combine_chunks()) for column in columns]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _definite(array: Any) -> Any:
+    """The array with zeros where values are absent. A reader leaves there whatever its memory held, and a writer copies it."""
+    pa = optional("pyarrow")
+    if not array.null_count or not pa.types.is_primitive(array.type):
+        return array
+    plain = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
+    absent = array.is_null().to_numpy(zero_copy_only=False)
+    return pa.array(plain.fill_null(0).to_numpy(), mask=absent).cast(array.type)
 
 
 def read_value(column: Column, value: Any) -> Any:

@@ -99,11 +99,13 @@ class TableColumns:
         """What a verdict looks at, of every entry in order."""
         flags = self._columns["flags"].to_pylist()
         known = {text: tuple(map(Flag, json.loads(text))) for text in set(flags)}
-        numbers = (self._columns[name].to_pylist() for name in ("value_ms", "stderr_ms", "between_round_spread"))
-        return [Quality(*values, known[text]) for *values, text in zip(*numbers, flags, strict=True)]
+        values, stderr, spread = (self._columns[name].to_pylist() for name in Quality._fields[:3])
+        return [Quality(*fields[:3], known[fields[3]]) for fields in zip(values, stderr, spread, flags, strict=True)]
 
     def to_bytes(self, file_format: TableFormat) -> bytes:
-        """The table in that format: the same bytes as `to_bytes` gives for the records."""
+        """The table in that format: the same bytes as `to_bytes` gives for the records. In JSON alone, an architecture's
+        fields are in alphabetical order.
+        """
         header = Header(count=len(self), info=self.info)
         codec = CODECS[file_format]
         if isinstance(codec, ColumnarCodec):

@@ -30,7 +30,7 @@ ArrowTable = Any
 _CLOSE = 0.99
 """A size above this share of its limit is left to the record, which computes it in integers."""
 
-_FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in microseconds since 1970: what `datetime` holds."""
 
 
@@ -73,7 +73,7 @@ def certain_rows(columns: ArrowTable) -> Certain:
 def _measurements(columns: ArrowTable) -> Mask:
     """Rows that keep the rules of `Measurement`, and have an operator with all its fields within bounds."""
     np, pc = optional("numpy"), optional("pyarrow.compute")
-    good = np.ones(columns.num_rows, bool)
+    good: Mask = np.ones(columns.num_rows, bool)
     nullable = {column.name for column in COLUMNS if column.nullable} - set(OperatorSpec.model_fields)
     for column in COLUMNS:
         values = columns[column.name]
@@ -92,7 +92,7 @@ def _measurements(columns: ArrowTable) -> Mask:
                 good &= absent | ((whole >= low) & (whole <= high))
             case ColumnType.TIME:
                 micros = values.cast(optional("pyarrow").int64()).fill_null(0).to_numpy()
-                good &= absent | ((micros >= _FIRST_TIME) & (micros <= _LAST_TIME))
+                good &= absent | ((micros >= FIRST_TIME) & (micros <= LAST_TIME))
             case ColumnType.TEXT | ColumnType.JSON:
                 pass
     good &= _mask(columns["architecture"].is_null())
@@ -181,7 +181,7 @@ def _operators(sample: OperatorSpec, in_channels: Integers, out_channels: Intege
     info = kind_info(sample.kind)
     groups, scale = int(sample.attributes.get("groups", 1)), int(sample.attributes.get("scale", 1))
     kernel = int(sample.attributes.get("kernel", 3))
-    good = (in_channels % groups == 0) & (out_channels % groups == 0)
+    good: Mask = (in_channels % groups == 0) & (out_channels % groups == 0)
     if info.keeps_channels:
         good &= in_channels == out_channels
     pixels_in = height.astype(np.float64) * width
