@@ -22,10 +22,11 @@ from models.spec.table_files.arrow_formats import (
     read_value,
     with_header,
 )
-from models.spec.table_files.codec import COLUMN_BY_NAME, Header, Row, from_row, numbered, to_row, twice
+from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Header, Row, from_row, numbered, to_row, twice
 from models.spec.table_files.codec import optional as library
 from models.spec.table_files.row_rules import certain_rows
 from models.spec.table_files.table_io import CODECS, TableFormat, detect, from_bytes, read_bytes, translated, write_bytes
+from models.spec.table_files.text_formats import CsvCodec, field_texts
 from models.spec.tables import Table, TableInfo
 
 _ROWS_AT_ONCE = 2_000
@@ -110,6 +111,8 @@ class TableColumns:
         codec = CODECS[file_format]
         if isinstance(codec, ColumnarCodec):
             return codec.write(with_header(self._columns, header))
+        if isinstance(codec, CsvCodec):
+            return codec.encode_fields(header, self._lines())
         return codec.encode(header, _Rows(self._columns))
 
     def write(self, path: Path, file_format: TableFormat) -> None:
@@ -119,6 +122,12 @@ class TableColumns:
     @cached_property
     def _row_of(self) -> Mapping[str, int]:
         return {key: row for row, key in enumerate(self._keys)}
+
+    def _lines(self) -> Iterator[tuple[str, ...]]:
+        """The fields of each row as CSV has them."""
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            part = self._columns.slice(start, _ROWS_AT_ONCE)
+            yield from zip(*(field_texts(column, part[column.name].to_pylist()) for column in COLUMNS), strict=True)
 
     def _rows(self) -> Iterator[Row]:
         return iter(_Rows(self._columns))
@@ -158,13 +167,13 @@ def _ordered(columns: ArrowTable) -> ArrowTable:
     for one, other in pairwise(order):
         if keys[one] == keys[other]:
             raise twice(min(one, other) + 1, max(one, other) + 1, labels[one], keys[one])
-    if records:
+    if records or columns.num_columns < len(COLUMNS):
         columns = _replaced(columns, records)
     index = columns.schema.get_field_index("label")
     columns = columns.set_column(index, columns.schema.field(index), pa.array(labels, pa.string()))
     if any(one > other for one, other in pairwise(order)):
         columns = columns.take(pa.array(order, pa.int64()))
-    return columns.combine_chunks()
+    return columns.select([column.name for column in COLUMNS]).combine_chunks()
 
 
 def _replaced(columns: ArrowTable, records: Mapping[int, Row]) -> ArrowTable:

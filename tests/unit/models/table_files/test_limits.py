@@ -14,6 +14,7 @@ from models.spec.errors import TableFileError
 from models.spec.table_files import TableColumns, TableFormat, from_bytes, read_columns, to_bytes, write_table
 from models.spec.table_files.arrow_formats import columns_of, with_header
 from models.spec.table_files.codec import Header, to_row
+from models.spec.tables import Table
 from tests.support import table_samples as samples
 
 ROWS = 2_000
@@ -154,3 +155,16 @@ def test_a_file_is_read_as_columns_where_it_has_them(file_format: TableFormat, t
     columnar = file_format in (TableFormat.ARROW, TableFormat.PARQUET)
     assert isinstance(found, TableColumns) is columnar
     assert (found.table if isinstance(found, TableColumns) else found) == samples.table()
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_columns_in_another_order_or_absent_are_written_as_ever(rows: int) -> None:
+    table = samples.table(rows) if rows else Table(info=samples.info())
+    whole = columns_of([to_row(entry) for entry in table.entries])
+    fewer = whole.select([name for name in reversed(whole.column_names) if name not in ("flags", "power_w", "label")])
+    header = Header(count=len(table.entries), info=table.info)
+    found = TableColumns.from_bytes(stream(with_header(fewer, header)))
+    bare = Table(info=table.info, entries=tuple(entry.model_copy(update={"flags": ()}) for entry in table.entries))
+    assert found.table == bare
+    assert found.to_bytes(TableFormat.ARROW) == to_bytes(bare, TableFormat.ARROW)
+    assert found.to_bytes(TableFormat.CSV) == to_bytes(bare, TableFormat.CSV)
