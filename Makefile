@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
-.PHONY: help setup demo demo-search test test-fast check docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast check audit docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,10 @@ check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit:  ## known vulnerabilities of the pinned versions, by pip-audit; asks the package index, so that `make check` leaves it out
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet 'pip-audit>=2.7'; }
+	build/audit/bin/pip-audit --requirement requirements/constraints.txt --no-deps --disable-pip $(ARGS)
 
 docs: $(STAMP)  ## the documentation as a site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

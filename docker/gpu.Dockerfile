@@ -1,9 +1,11 @@
 # The profiling service for NVIDIA boxes, on the vendor's TensorRT image (CUDA and TensorRT with its Python bindings are in it):
 #   docker build -f docker/gpu.Dockerfile -t opclock-service-gpu .
 #   docker run -v opclock:/data --rm opclock-service-gpu token create me --role profile     # prints the token that clients send
-#   docker run --gpus all -v opclock:/data -p 127.0.0.1:8000:8000 opclock-service-gpu
-# On the vendor's PyTorch image, which brings torch for CUDA, the backends that are torch's work as well:
-#   docker build -f docker/gpu.Dockerfile --build-arg BASE_IMAGE=nvcr.io/nvidia/pytorch:25.10-py3 -t opclock-service-gpu .
+#   docker run --gpus all -v opclock:/data -p 127.0.0.1:8000:8000 --cap-drop ALL --security-opt no-new-privileges \
+#       --read-only --tmpfs /tmp:exec,size=1g --pids-limit 512 --memory 16g opclock-service-gpu
+# On the vendor's PyTorch image, which brings torch for CUDA, the backends that are torch's work as well. Its torch must be 2.10
+# or newer, and no pre-release of 2.10:
+#   docker build -f docker/gpu.Dockerfile --build-arg BASE_IMAGE=nvcr.io/nvidia/pytorch:TAG -t opclock-service-gpu .
 # Pick the tag that fits the driver; the digest of the image does not change a target, the library versions in it do.
 ARG BASE_IMAGE=nvcr.io/nvidia/tensorrt:25.10-py3
 FROM ${BASE_IMAGE}
@@ -26,7 +28,7 @@ COPY nas_client nas_client
 RUN python3 -m pip install --no-cache-dir --constraint /tmp/keep.txt '.[service,cuda,cuda-core]' \
     && useradd --create-home --uid 10001 opclock && install --directory --owner opclock /data
 # OPCLOCK_BACKEND=torch measures torch's own kernels instead, where the image has torch for CUDA.
-ENV OPCLOCK_DATABASE=/data/opclock.sqlite OPCLOCK_BACKEND=tensorrt OPCLOCK_DEVICE=cuda
+ENV OPCLOCK_DATABASE=/data/opclock.sqlite OPCLOCK_BACKEND=tensorrt OPCLOCK_DEVICE=cuda HOME=/data
 USER opclock
 WORKDIR /data
 VOLUME /data

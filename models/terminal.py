@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,8 +23,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table as Grid
 
+from models.safe_text import safe_text
 from models.spec.architectures import Parameter
 from models.spec.base import canonical_json
 from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError, OpclockError
@@ -46,9 +48,21 @@ _WIDEST = 1000
 """Characters of a line."""
 
 
+class SafeConsole(Console):
+    """A console of which no text, whoever wrote it, steers the terminal or shows the password of an address.
+
+    Everything passes `render`. Names, labels and messages come from services, files and databases.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See `Console.render`; segments that rich makes to steer the terminal stay as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=safe_text(segment.text))
+
+
 def people() -> Console:
     """The console for everything that is not a result. Long lines are not wrapped, so that commands in hints can be copied."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return SafeConsole(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) -> None:
@@ -58,7 +72,7 @@ def emit(document: Document, *, as_json: bool, text: Callable[[Console], None]) 
         sys.stdout.write(canonical_json(data) + "\n")
         sys.stdout.flush()
     else:
-        text(Console(highlight=False, soft_wrap=True))
+        text(SafeConsole(highlight=False, soft_wrap=True, markup=False))
 
 
 def warn(verdict: Verdict, of: str) -> None:
@@ -97,13 +111,13 @@ def progress() -> Progress:
     console = people()
     return Progress(
         SpinnerColumn(),
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", style="progress.description", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=console,
         disable=not console.is_terminal,
     )
@@ -174,7 +188,8 @@ def run(app: typer.Typer) -> None:
 
 def _report(code: ErrorCode, message: str, hint: str) -> None:
     if "--json" in sys.argv:
-        sys.stdout.write(canonical_json({"error": {"code": code.value, "message": message, "hint": hint}}) + "\n")
+        told = {"code": code.value, "message": safe_text(message), "hint": safe_text(hint)}
+        sys.stdout.write(canonical_json({"error": told}) + "\n")
     console = people()
     console.print(f"error: {message}", style="bold red", markup=False)
     if hint:

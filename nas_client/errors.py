@@ -8,7 +8,7 @@
     ├── IncompatibleServiceError    it speaks another version of the interface, or is no profiler service
     ├── TableChoiceError            no table, or more than one, fits what was asked; or none has that name
     ├── ParameterError              α, β, γ of the wrong shape, or not finite
-    ├── SensitivityError            a granularity makes no difference in a table, and no weights balance it
+    ├── SensitivityError            a granularity, or the entire table, makes no difference, and nothing can be weighed by it
     ├── ReportError                 a folder holds nothing to report on
     ├── ExperimentError             a run of an experiment failed, or the experiment does not fit its folder
     ├── CalibrationError            too few measured architectures to fit or to judge
@@ -75,7 +75,7 @@ class ParameterError(NasClientError):
 
 
 class SensitivityError(NasClientError):
-    """A granularity makes no difference in a table, and no weights balance it."""
+    """A granularity makes no difference in a table, and no weights balance it; or all of the table is zero."""
 
     code = ErrorCode.INVALID_REQUEST
 

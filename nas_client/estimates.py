@@ -101,7 +101,7 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
         ServiceError: the service takes no such job for another reason than that it never would.
         JobFailedError: the job as a whole failed, or somebody cancelled it.
     """
-    table = LookupTable(service.table(table_id))
+    table = LookupTable(service.columns(table_id))
     summed = estimate(network, table)
     request = JobCreate(space=table.info.space, workloads=(network,), protocol=table.info.protocol, budget=budget)
     found, refusal = None, ""

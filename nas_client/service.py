@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
-
 from models.spec import limits
-from models.spec.base import Record, invalid_from
+from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import Measurement, Workload
-from models.spec.table_files import TableFormat, from_bytes
+from models.spec.table_files import TableColumns
 from models.spec.tables import Table
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
@@ -32,7 +31,7 @@ from models.spec.wire import (
 from nas_client.errors import IncompatibleServiceError, JobFailedError, UnreachableError
 from nas_client.local_tables import CachedTable, TableCache
 from nas_client.settings import ClientSettings
-from nas_client.transport import IDEMPOTENCY_HEADER, Transport
+from nas_client.transport import IDEMPOTENCY_HEADER, MAX_LIST_BYTES, MAX_TABLE_BYTES, Transport
 
 Notice = Callable[[str], None]
 """Receives, in one sentence, what the user should know."""
@@ -88,18 +87,29 @@ class ServiceClient:
 
     def table(self, table_id: str) -> Table:
         """One table. The local copy is returned if the service confirms that the table has not changed."""
+        return self.columns(table_id).table
+
+    def columns(self, table_id: str) -> TableColumns:
+        """As `table`, but kept as columns: large tables come and are checked many times faster."""
         copy = self._copy(table_id)
         headers = {"Accept": ARROW_MEDIA_TYPE} | ({"If-None-Match": copy[0].etag} if copy else {})
-        reply = self._transport.request("GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers)
+        reply = self._transport.request(
+            "GET", f"/v1/tables/{quote(table_id, safe='')}", headers=headers, most_bytes=MAX_TABLE_BYTES
+        )
         if copy and reply.status == 304:
             return copy[1]
         try:
-            table = from_bytes(reply.body, TableFormat.ARROW)
+            columns = TableColumns.from_bytes(reply.body)
         except TableFileError as error:
             raise IncompatibleServiceError(f"{self.url} sent something else than table {table_id}: {error.message}") from error
-        if etag := reply.headers.get("etag"):
+        if (sent := columns.info.id()) != table_id:
+            raise IncompatibleServiceError(
+                f"{self.url} was asked for table {table_id}, and sent table {sent}",
+                hint="Check what stands between this machine and the service: a cache or a proxy may mix up its answers.",
+            )
+        if (etag := reply.headers.get("etag")) and etag.isascii() and etag.isprintable():
             self._store_copy(table_id, CachedTable(etag, reply.body))
-        return table
+        return columns
 
     def lookup(self, table_id: str, workloads: Sequence[Workload]) -> list[Measurement | None]:
         """The measurements of workloads, in order; None for one that the table lacks. Nothing is measured."""
@@ -108,8 +118,25 @@ class ServiceClient:
             part = tuple(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
             request = LookupRequest(table_id=table_id, workloads=part)
             reply = self._transport.request("POST", "/v1/lookup", body=request)
-            results += self._parse(reply.body, LookupResponse, "/v1/lookup").results
+            results += self._looked_up(reply.body, request)
         return results
+
+    def _looked_up(self, body: bytes, request: LookupRequest) -> Sequence[Measurement | None]:
+        answer = self._parse(body, LookupResponse, "/v1/lookup")
+        keys = [workload.key() for workload in request.workloads]
+        found = [None if result is None else result.key() for result in answer.results]
+        if answer.table_id != request.table_id or len(found) != len(keys):
+            raise self._unreadable(
+                "/v1/lookup",
+                InvalidSpecError(
+                    f"{len(keys)} workloads of table {request.table_id} were asked for, "
+                    f"{len(found)} of table {answer.table_id} came"
+                ),
+            )
+        for index, (key, other) in enumerate(zip(keys, found, strict=True)):
+            if other not in (None, key):
+                raise self._unreadable("/v1/lookup", InvalidSpecError(f"results.{index} is of workload {other}, not {key}"))
+        return answer.results
 
     def create_job(self, request: JobCreate) -> JobPublic:
         """Create a job. A retry after a broken connection does not create a second one."""
@@ -119,12 +146,16 @@ class ServiceClient:
 
     def job(self, job_id: str) -> JobPublic:
         """The present state of a job."""
-        return self._get(f"/v1/jobs/{job_id}", JobPublic)
+        return self._of(job_id, self._get(_job_path(job_id), JobPublic))
+
+    def jobs(self, limit: int = 100) -> list[JobPublic]:
+        """The latest jobs of the service, newest first, `limit` at the most."""
+        return self._get_list(f"/v1/jobs?limit={limit}", JobPublic)
 
     def cancel(self, job_id: str) -> JobPublic:
         """Cancel a job. Its measurements so far stay in the table."""
-        reply = self._transport.request("DELETE", f"/v1/jobs/{job_id}")
-        return self._parse(reply.body, JobPublic, f"/v1/jobs/{job_id}")
+        path = _job_path(job_id)
+        return self._of(job_id, self._parse(self._transport.request("DELETE", path).body, JobPublic, path))
 
     def follow(self, job_id: str) -> Iterator[JobPublic]:
         """Follow a job: its states as they change, the final one last.
@@ -135,9 +166,9 @@ class ServiceClient:
         breaks = 0
         while breaks <= self._settings.event_reconnects:
             try:
-                for event in self._transport.events(f"/v1/jobs/{job_id}/events"):
+                for event in self._transport.events(f"{_job_path(job_id)}/events"):
                     breaks = 0
-                    job = self._parse(event.data.encode(), JobPublic, "an event")
+                    job = self._of(job_id, self._parse(event.data.encode(), JobPublic, "an event"))
                     yield job
                     if job.state.final:
                         return
@@ -162,17 +193,35 @@ class ServiceClient:
         return self._parse(self._transport.request("GET", path).body, model, path)
 
     def _get_list(self, path: str, model: type[R]) -> list[R]:
-        body = self._transport.request("GET", path).body
+        """The records of a list, one after the other: a validator of lists would collect an error for each item."""
+        items = self._document(self._transport.request("GET", path, most_bytes=MAX_LIST_BYTES).body, path)
+        if not isinstance(items, list):
+            raise self._unreadable(path, InvalidSpecError(f"a list was expected, not {type(items).__name__}"))
         try:
-            return TypeAdapter(list[model]).validate_json(body)  # type: ignore[valid-type]
-        except ValidationError as error:
-            raise self._unreadable(path, invalid_from(error, model.__name__)) from error
-
-    def _parse(self, body: bytes, model: type[R], path: str) -> R:
-        try:
-            return model.parse_json(body)
+            return [model.parse(item, source=f"item {index}") for index, item in enumerate(items)]
         except InvalidSpecError as error:
             raise self._unreadable(path, error) from error
+
+    def _of(self, job_id: str, job: JobPublic) -> JobPublic:
+        """The job, if it is the one that was asked for."""
+        if job.id != job_id:
+            raise self._unreadable(_job_path(job_id), InvalidSpecError(f"job {job_id} was asked for, job {job.id} came"))
+        return job
+
+    def _parse(self, body: bytes, model: type[R], path: str) -> R:
+        document = self._document(body, path)
+        try:
+            return model.parse(document)
+        except InvalidSpecError as error:
+            raise self._unreadable(path, error) from error
+
+    def _document(self, body: bytes, path: str) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise self._unreadable(path, InvalidSpecError(f"not a JSON document: {error}")) from error
+        except RecursionError as error:
+            raise self._unreadable(path, InvalidSpecError("a JSON document that is nested too deep")) from error
 
     def _unreadable(self, path: str, error: InvalidSpecError) -> IncompatibleServiceError:
         return IncompatibleServiceError(
@@ -180,21 +229,28 @@ class ServiceClient:
             hint="Install the same release of opclock on both sides.",
         )
 
-    def _copy(self, table_id: str) -> tuple[CachedTable, Table] | None:
+    def _copy(self, table_id: str) -> tuple[CachedTable, TableColumns] | None:
         copy = self._cache.get(self.url, table_id)
         if copy is None:
             return None
         try:
-            return copy, from_bytes(copy.body, TableFormat.ARROW, source="stored copy")
+            columns = TableColumns.from_bytes(copy.body, source="stored copy")
         except TableFileError:  # whole, but written by another release
+            columns = None
+        if columns is None or columns.info.id() != table_id:
             self._cache.discard(self.url, table_id)
             return None
+        return copy, columns
 
     def _store_copy(self, table_id: str, table: CachedTable) -> None:
         try:
             self._cache.put(self.url, table_id, table)
         except OSError as error:
             self._notice(f"no copy of the table can be stored in {self._settings.cache_dir}: {error.strerror or error}")
+
+
+def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
 Watch = Callable[[JobPublic], None]

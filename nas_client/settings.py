@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.spec.base import invalid_settings
@@ -62,6 +62,16 @@ class ClientSettings(BaseSettings):
 
     tables_dir: Path | None = None
     """Folder of published tables, for tables by name. By default the `lut_data` of the checkout that this package runs from."""
+
+    token: SecretStr | None = None
+    """Token that a service asks for. Processes that the client starts inherit it; other users of the machine do not see it."""
+
+    token_file: Path | None = None
+    """File that holds the token instead. Only its owner may read it."""
+
+    keyring: bool = False
+    """Whether the token is in the system's keyring, under the service name `opclock` and the address as the user. Needs the
+    extra `keyring`."""
 
     @classmethod
     def load(cls, **chosen: object) -> Self:

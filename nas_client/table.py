@@ -16,17 +16,23 @@ from models.spaces.coverage import coverage
 from models.spaces.registry import default_spec, space_label
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
 from models.spec.errors import MissingEntryError, TableMismatchError
-from models.spec.measurements import ProtocolName, Status
+from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
-from models.spec.table_files import read_table
+from models.spec.table_files import TableColumns, TableFormat, read_columns, write_table
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
-from models.spec.verdicts import Verdict, table_verdict
+from models.spec.verdicts import Verdict, entry_reasons, scale_reasons, table_verdict
 from models.spec.wire import TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.local_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
 from nas_client.settings import ClientSettings
+
+LISTED = 10
+"""Tables that an error names."""
+
+COMPARED = 64
+"""Tables of which the complete one is found. To know what a table should hold, its space's grid is made: about 10 ms each."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +47,48 @@ class Term:
 class LookupTable:
     """A latency table: milliseconds of operators, on one target and for one search space."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, table: Table | TableColumns) -> None:
+        self._source = table
         self._values_ms = table.values_ms()
+
+    def __len__(self) -> int:
+        """Number of entries, failed ones included."""
+        return len(self._source) if isinstance(self._source, TableColumns) else len(self._source.entries)
+
+    @property
+    def failed(self) -> int:
+        """Number of entries without a value."""
+        return len(self) - len(self._values_ms)
 
     @property
     def info(self) -> TableInfo:
         """The table's identity and provenance."""
-        return self.table.info
+        return self._source.info
+
+    @cached_property
+    def table(self) -> Table:
+        """All entries as records; they are made when this is first asked for."""
+        return self._source.table if isinstance(self._source, TableColumns) else self._source
+
+    def entry(self, key: str) -> Measurement | None:
+        """The entry of the operator of that key, failed or not; None where there is none."""
+        if isinstance(self._source, TableColumns):
+            return self._source.entry(key)
+        return self._source.by_key.get(key)
+
+    def write(self, path: Path, file_format: TableFormat) -> None:
+        """Write the table to a file. Raises TableFileError where it cannot be written."""
+        if isinstance(self._source, TableColumns):
+            self._source.write(path, file_format)
+        else:
+            write_table(self._source, path, file_format)
 
     @cached_property
     def verdict(self) -> Verdict:
         """Whether its values can be trusted, and what speaks against it."""
-        return table_verdict(self.table)
+        if isinstance(self._source, TableColumns):
+            return Verdict.of([*scale_reasons(self.info), *entry_reasons(self._source.qualities())])
+        return table_verdict(self._source)
 
     def lookup(self, operator: OperatorSpec) -> float:
         """The milliseconds of an operator.
@@ -145,7 +180,7 @@ class LookupTable:
             )
 
     def _reason(self, operator: OperatorSpec) -> str:
-        entry = self.table.by_key.get(operator.key())
+        entry = self.entry(operator.key())
         if entry is None or entry.status is Status.OK:
             return "it was never measured"
         return f"measuring it ended with {entry.status.value}: {entry.message}"
@@ -167,11 +202,11 @@ def load_table(source: str, settings: ClientSettings | None = None) -> LookupTab
     """
     if urlsplit(source).scheme not in ("http", "https"):
         if may_be_name(source):
-            return LookupTable(read_table(named_table(source, settings or ClientSettings.load())))
-        return LookupTable(read_table(Path(source)))
+            return LookupTable(read_columns(named_table(source, settings or ClientSettings.load())))
+        return LookupTable(read_columns(Path(source)))
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
     with ServiceClient.connect(url, settings or ClientSettings.load()) as service:
-        return LookupTable(service.table(table_id or choose_table(service.tables()).id))
+        return LookupTable(service.columns(table_id or choose_table(service.tables()).id))
 
 
 def choose_table(
@@ -183,7 +218,8 @@ def choose_table(
     protocol: ProtocolName | None = None,
     target: TargetSpec | None = None,
 ) -> TablePublic:
-    """Choose the one table that fits everything stated. Of several, choose the one whose entries cover the grid of its space.
+    """Choose the one table that fits everything stated. Of several, choose the one whose entries cover the grid of its space;
+    of more than `COMPARED`, none.
 
     Raises:
         TableChoiceError: none does, or several do of which none or several are complete; lists what there is.
@@ -199,24 +235,29 @@ def choose_table(
     ]
     if len(fitting) == 1:
         return fitting[0]
-    if len(complete := [table for table in fitting if coverage(table).complete]) == 1:
-        return complete[0]
     stated = {"id": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
     wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
-    listed = "; ".join(
-        f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}, "
-        f"{coverage(table).label()}"
-        for table in (fitting or tables)
-    )
     if not fitting:
         raise TableChoiceError(
             f"the service holds no table{f' of {wanted}' if wanted else ''}",
-            hint=f"It holds {listed}." if listed else "Measure one with `nas-client profile`.",
+            hint=f"It holds {_listed(tables)}." if tables else "Measure one with `nas-client profile`.",
         )
+    if len(fitting) <= COMPARED and len(complete := [table for table in fitting if coverage(table).complete]) == 1:
+        return complete[0]
     raise TableChoiceError(
-        f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {listed}",
-        hint="Name one with --table ID.",
+        f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {_listed(fitting)}",
+        hint="Name one with --table ID; `nas-client tables` lists them all.",
     )
+
+
+def _listed(tables: Sequence[TablePublic]) -> str:
+    """The first tables, for an error."""
+    named = [
+        f"{table.id}: {space_label(table.info.space)}, {table.info.protocol.value}, {table.info.target.label()}, "
+        f"{coverage(table).label()}"
+        for table in tables[:LISTED]
+    ]
+    return "; ".join(named) + (f"; and {len(tables) - LISTED} more" if len(tables) > LISTED else "")
 
 
 def _shown(value: object) -> str:

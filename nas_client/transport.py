@@ -12,23 +12,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from urllib.request import getproxies
 
 import httpx
 import httpx_sse
 import stamina
 import stamina.instrumentation
 
+from models.safe_text import bare_address
+from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import ErrorCode, InvalidSpecError
 from models.spec.wire import API_VERSION, JSON_MEDIA_TYPE, VERSION_HEADER, ErrorBody
+from nas_client.bodies import DamagedBodyError, LargeBodyError, gather
+from nas_client.credentials import token_for
 from nas_client.errors import IncompatibleServiceError, ServiceError, UnreachableError
 from nas_client.settings import ClientSettings
 
-MAX_RESPONSE_BYTES = 512 * 2**20
-"""An answer beyond this is refused unread; the largest table a service may hold takes a tenth of it."""
+MAX_ANSWER_BYTES = 64 * 2**20
+"""An answer that is no table is refused beyond this, as it is after decompression; 20,000 looked-up entries take a third."""
+
+MAX_LIST_BYTES = 256 * 2**20
+"""The same for lists of jobs, each of which may name 20,000 workloads, and of tables."""
+
+MAX_TABLE_BYTES = limits.MAX_TABLE_BYTES
+"""The same for a table."""
+
+MAX_EVENT_BYTES = 16 * 2**20
+"""A stream that sends more than this without ending an event is refused; a job of 20,000 workloads takes a fifth of it."""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
-_DIRECT: dict[str, httpx.BaseTransport | None] = dict.fromkeys(["all://127.0.0.1", "all://localhost", "all://[::1]"])
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """Hosts that are reached without the proxy of the environment: to a proxy, loopback means the proxy's own machine."""
 
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
@@ -70,13 +84,25 @@ class Transport:
         http: what carries requests; a test's own, or None for the network.
 
     Raises:
-        InvalidSpecError: the address is no HTTP URL.
+        InvalidSpecError: the address is no HTTP URL, or carries a password; or the token's file may be read by others.
+        UnreachableError: the environment names a proxy that cannot be used.
     """
 
     def __init__(self, url: str, settings: ClientSettings, *, http: httpx.BaseTransport | None = None) -> None:
         self.url = _checked_url(url)
         self._settings = settings
-        self._client = httpx.Client(base_url=self.url, transport=http, mounts=_DIRECT)
+        token = token_for(self.url, settings)
+        self._has_token = token is not None
+        headers = {"Accept-Encoding": "gzip"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+        if http is None and httpx.URL(self.url).host in _LOOPBACK:
+            http = httpx.HTTPTransport()
+        try:
+            # Redirects are never followed: the token is for this host, and so is the question.
+            self._client = httpx.Client(base_url=self.url, transport=http, headers=headers, follow_redirects=False)
+        except (ImportError, ValueError) as error:
+            raise _unusable_proxy(self.url, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +114,23 @@ class Transport:
         """Close the connections."""
         self._client.close()
 
-    def request(self, method: str, path: str, *, body: Record | None = None, headers: Mapping[str, str] | None = None) -> Reply:
-        """One call, repeated as the module's docstring says, within the deadline.
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Record | None = None,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = MAX_ANSWER_BYTES,
+    ) -> Reply:
+        """One call, repeated as the module's docstring says, within the deadline. No redirect is followed.
+
+        Args:
+            method: of the call.
+            path: of the call; starts with `/`.
+            body: sent as JSON.
+            headers: beyond those of every call.
+            most_bytes: limit on the answer's body, decompressed.
 
         Raises:
             ServiceError: the service answered with an error.
@@ -111,7 +152,7 @@ class Transport:
                 wait_jitter=self._settings.backoff_s,
             ):
                 with attempt:
-                    return self._once(method, path, content, sent, deadline)
+                    return self._once(method, path, content, sent, deadline, most_bytes)
         raise AssertionError("retry_context ends with a result or an exception")
 
     def events(self, path: str) -> Iterator[Event]:
@@ -125,29 +166,38 @@ class Transport:
         timeout = httpx.Timeout(silence, connect=self._settings.connect_timeout_s)
         with (
             self._translated(),
-            httpx_sse.connect_sse(self._client, "GET", path, timeout=timeout) as source,
+            httpx_sse.connect_sse(
+                self._client, "GET", path, headers={"Accept-Encoding": "identity"}, timeout=timeout
+            ) as source,
         ):
-            if source.response.status_code != httpx.codes.OK:
-                self._check(source.response, source.response.read())
-            self._check_version(source.response)
+            response = source.response
+            if response.status_code != httpx.codes.OK:
+                self._check(response, self._body(response, MAX_ANSWER_BYTES, _Deadline(silence)))
+            self._check_version(response)
+            if _coding(response) != "identity":
+                raise DamagedBodyError(f"an event stream encoded as {_coding(response)!r}, though that was not asked for")
+            response.stream = incoming = _EventBytes(_bytes_of(response))
             for event in source.iter_sse():
+                incoming.restart()
                 if event.data:
                     yield Event(event.event, event.data)
 
-    def _once(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str], deadline: _Deadline) -> Reply:
+    def _once(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str], deadline: _Deadline, most_bytes: int
+    ) -> Reply:
         left = deadline.left_s()
         timeout = httpx.Timeout(min(left, self._settings.read_timeout_s), connect=min(left, self._settings.connect_timeout_s))
         with self._client.stream(method, path, content=content, headers=dict(headers), timeout=timeout) as response:
-            body = bytearray()
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_RESPONSE_BYTES:
-                    raise ServiceError(
-                        f"the answer to {method} {path} exceeds {MAX_RESPONSE_BYTES} bytes", code=ErrorCode.TOO_LARGE
-                    )
+            return self._check(response, self._body(response, most_bytes, deadline))
+
+    def _body(self, response: httpx.Response, most_bytes: int, deadline: _Deadline) -> bytes:
+        def in_time() -> Iterator[bytes]:
+            for chunk in _bytes_of(response):
+                yield chunk
                 if deadline.passed:  # a trickle of bytes never runs into the read timeout
                     raise httpx.ReadTimeout("the answer had not ended")
-            return self._check(response, bytes(body))
+
+        return gather(in_time(), _coding(response), most_bytes)
 
     def _check(self, response: httpx.Response, body: bytes) -> Reply:
         """The reply, or the error it stands for."""
@@ -158,6 +208,14 @@ class Transport:
                 hint="Check that the service runs, and the gateway's address for it.",
             )
             raise _RetriedStatusError(final, _retry_after_s(response))
+        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise self._denied(response, body)
+        if response.has_redirect_location:
+            raise IncompatibleServiceError(
+                f"{self.url} answers {status}, a redirect to {bare_address(response.headers['Location'])}; "
+                "this client follows no redirect, since its token and its questions are for one host",
+                hint="If the service is there, give that address.",
+            )
         self._check_version(response)
         if response.is_success or status == httpx.codes.NOT_MODIFIED:
             return Reply(status, dict(response.headers), body)
@@ -165,6 +223,31 @@ class Transport:
         if status in _RETRIED_STATUSES:
             raise _RetriedStatusError(final, _retry_after_s(response))
         raise final
+
+    def _denied(self, response: httpx.Response, body: bytes) -> ServiceError:
+        """What 401 and 403 mean, with the next step."""
+        given = _service_error(response, body)
+        said = f": {given.message}" if given.request_id or given.hint else ""
+        call = f"{response.request.method} {response.request.url.path}"
+        if response.status_code == httpx.codes.FORBIDDEN:
+            text = f"the service at {self.url} does not allow {call} with this token (403){said}"
+            hint = "Use a token of the role `profile`: `profiler-service token create --role profile` makes one."
+            if not self._has_token:
+                text = f"the service at {self.url} does not allow {call} (403){said}"
+                hint = given.hint or "Set OPCLOCK_CLIENT_TOKEN to a token of that service."
+        elif self._has_token:
+            text = f"the service at {self.url} does not accept the token (401){said}"
+            hint = (
+                "It may be of another service, revoked or expired: `profiler-service token create --role read` on the "
+                "service's machine makes a new one."
+            )
+        else:
+            text = f"the service at {self.url} asks for a token (401){said}"
+            hint = (
+                "Set OPCLOCK_CLIENT_TOKEN or OPCLOCK_CLIENT_TOKEN_FILE; `profiler-service token create --role read` on the "
+                "service's machine makes a token, `--role profile` one that may also measure."
+            )
+        return ServiceError(text, hint=hint, code=given.code, request_id=given.request_id)
 
     def _check_version(self, response: httpx.Response) -> None:
         version = response.headers.get(VERSION_HEADER)
@@ -191,13 +274,52 @@ class Transport:
                 f"the service at {self.url} did not answer in time ({_why(error)})",
                 hint="Check that it runs and is not overloaded, or allow more time by OPCLOCK_CLIENT_DEADLINE_S.",
             ) from error
-        except (httpx.DecodingError, httpx_sse.SSEError) as error:
+        except LargeBodyError as error:
+            raise ServiceError(
+                f"{self.url}: {error}",
+                hint="No service of this release sends so much; check the address.",
+                code=ErrorCode.TOO_LARGE,
+            ) from error
+        except (httpx.DecodingError, DamagedBodyError, httpx_sse.SSEError) as error:
             raise IncompatibleServiceError(f"the answer from {self.url} cannot be read: {_why(error)}") from error
         except httpx.TransportError as error:
             raise UnreachableError(
                 f"no answer from {self.url}: {_why(error)}",
                 hint="Start it with `profiler-service serve`, or check the address and the port.",
             ) from error
+
+
+class _EventBytes(httpx.SyncByteStream):
+    """A stream of which no single event may exceed the limit."""
+
+    def __init__(self, inner: httpx.SyncByteStream) -> None:
+        self._inner = inner
+        self._seen = 0
+
+    def restart(self) -> None:
+        """An event has ended."""
+        self._seen = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._inner:
+            self._seen += len(chunk)
+            if self._seen > MAX_EVENT_BYTES:
+                raise LargeBodyError(f"an event exceeds {MAX_EVENT_BYTES} bytes, the limit")
+            yield chunk
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _bytes_of(response: httpx.Response) -> httpx.SyncByteStream:
+    """The body as it travelled: httpx would decompress a chunk to any size."""
+    if not isinstance(response.stream, httpx.SyncByteStream):
+        raise TypeError(f"{type(response.stream).__name__} is no stream of a synchronous client")
+    return response.stream
+
+
+def _coding(response: httpx.Response) -> str:
+    return str(response.headers.get("Content-Encoding", "")).strip().lower() or "identity"
 
 
 class _Deadline:
@@ -255,10 +377,29 @@ def _why(error: Exception) -> str:
 
 
 def _checked_url(text: str) -> str:
+    shown = bare_address(text)
     try:
         url = httpx.URL(text.strip())
     except httpx.InvalidURL as error:
-        raise InvalidSpecError(f"service address {text!r}: {error}", hint="Write it as http://host:port.") from error
+        why = "" if shown != text else f": {error}"
+        raise InvalidSpecError(f"service address {shown!r} is no HTTP URL{why}", hint="Write it as http://host:port.") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidSpecError(f"service address {text!r} is no HTTP URL", hint="Write it as http://host:port.")
+        raise InvalidSpecError(f"service address {shown!r} is no HTTP URL", hint="Write it as http://host:port.")
+    if url.userinfo or url.query or url.fragment:
+        raise InvalidSpecError(
+            f"service address {shown!r} carries a user, password, query or fragment, which logs and lists of processes show",
+            hint="Write it as http://host:port, and give a token by OPCLOCK_CLIENT_TOKEN or OPCLOCK_CLIENT_TOKEN_FILE.",
+        )
     return str(url).rstrip("/")
+
+
+def _unusable_proxy(url: str, error: Exception) -> UnreachableError:
+    """The proxy of the environment is of a kind that httpx cannot use here."""
+    named = {name: value for name, value in getproxies().items() if name in ("all", "http", "https")}
+    shown = ", ".join(f"{name.upper()}_PROXY={bare_address(value)}" for name, value in sorted(named.items()))
+    socks = any(value.lower().startswith("socks") for value in named.values())
+    return UnreachableError(
+        f"the proxy of the environment ({shown}) cannot be used to reach {url}"
+        + (": SOCKS needs the package socksio, which is not installed" if socks and isinstance(error, ImportError) else ""),
+        hint=("Run `pip install socksio`, name" if socks else "Name") + " the host in NO_PROXY, or unset the proxy.",
+    )

@@ -145,7 +145,7 @@ def sum_uncertainty(
     by_key = {operator.key(): operator for operator in operators}
     addends = []
     for key, count in counts.items():
-        entry = table.table.by_key.get(key)
+        entry = table.entry(key)
         if entry is None or entry.value_ms is None or entry.stderr_ms is None:
             return None
         base = ContextBase.of(by_key[key]).key() if in_context else ""

@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import SecretStr
+
 MADE = "Made by `python -m scripts.reference_docs`. Change {source}, not this page."
 
 WIDTH = 120
@@ -52,7 +54,8 @@ def kind(annotation: Any) -> str:
         return kind(get_args(annotation)[0])
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "|".join(str(member.value) for member in annotation)
-    return {str: "text", int: "integer", float: "number", bool: "true|false", Path: "path"}.get(annotation, str(annotation))
+    names = {str: "text", int: "integer", float: "number", bool: "true|false", Path: "path", SecretStr: "text, never shown"}
+    return names.get(annotation, str(annotation))
 
 
 def shown(value: object) -> str:

@@ -181,5 +181,14 @@ def canonical_json(value: Any) -> str:
 
 def digest(what: str, value: Any) -> str:
     """First 16 hex digits of SHA-256 over the key version, what is named, and its canonical JSON."""
-    text = canonical_json([KEY_VERSION, what, value])
+    return short_digest(digest_text(what, value))
+
+
+def digest_text(what: str, value: Any) -> str:
+    """The text over which `digest` goes."""
+    return canonical_json([KEY_VERSION, what, value])
+
+
+def short_digest(text: str) -> str:
+    """First 16 hex digits of SHA-256 over a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,6 +14,10 @@ MAX_WORKLOADS_PER_LOOKUP = 20_000
 MAX_TABLE_ENTRIES = 200_000
 MAX_REQUEST_BYTES = 32 * 2**20
 
+MAX_TABLE_BYTES = 512 * 2**20
+"""A table in transit, and the columns of a compressed table file, both decompressed. The largest table of operators takes a
+fifth of it."""
+
 MAX_WORKLOAD_BYTES = 4 * 2**30
 """Activations and weights of one workload, estimated; a build would not survive more on a small box."""
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from models.spec import limits
-from models.spec.base import Record, digest
+from models.spec.base import Record, canonical_json, digest, digest_text, short_digest
 from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
 from models.spec.kinds import AttributeValue, kind_info
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-_MACS_BESIDE_WEIGHTS = 14
+BESIDE_WEIGHTS = 14
 """For each output pixel and channel, at the most: two batch normalisations (2 each), two ReLUs (1), two resizes (4)."""
+
+Shape = tuple[int, int, int, int]
+"""in_channels, out_channels, height, width."""
+
+_SHAPE = ("in_channels", "out_channels", "height", "width")
 
 Channels = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)]
 Side = Annotated[StrictInt, Field(ge=1, le=limits.MAX_SIDE)]
@@ -100,7 +106,7 @@ class OperatorSpec(Record):
     def macs_bound(self) -> int:
         """An upper bound of the multiply-adds, computed without the module."""
         n, _, h, w = self.output_shape
-        return n * h * w * (self._weights_bound + _MACS_BESIDE_WEIGHTS * self._widest)
+        return n * h * w * (self._weights_bound + BESIDE_WEIGHTS * self._widest)
 
     @property
     def _weights_bound(self) -> int:
@@ -151,13 +157,39 @@ class OperatorSpec(Record):
 
     def label(self) -> str:
         """For people: `zoomed_conv3x3_x2 64→96 @128×256 /1`, then what differs from the kind's defaults."""
-        text = f"{self.kind} {self.in_channels}→{self.out_channels} @{self.height}×{self.width} /{self.stride}"
+        return self._label_of(self._shape, self._label_end)
+
+    @property
+    def _shape(self) -> Shape:
+        return (self.in_channels, self.out_channels, self.height, self.width)
+
+    def _label_of(self, shape: Shape, end: str) -> str:
+        in_channels, out_channels, height, width = shape
+        return f"{self.kind} {in_channels}→{out_channels} @{height}×{width} /{self.stride}{end}"
+
+    @property
+    def _label_end(self) -> str:
         extras = kind_info(self.kind).differing(self.attributes)
         if self.batch != 1:
             extras["batch"] = self.batch
         if self.dtype != "float32":
             extras["dtype"] = self.dtype
-        return " ".join([text, *(f"{name}={value}" for name, value in extras.items())])
+        return "".join(f" {name}={value}" for name, value in extras.items())
+
+    def identities(self, shapes: Iterable[Shape]) -> Iterator[tuple[str, str]]:
+        """Key and label of each operator that differs from this one in its channels and its input's size alone.
+
+        For tables of many thousand operators: none of these operators is made, and the shapes are not checked.
+        """
+        marks = {name: f"\0{name}" for name in _SHAPE}
+        text = digest_text("operator", self.model_dump(mode="json") | marks).replace("%", "%%")
+        order = sorted(_SHAPE, key=lambda name: text.index(canonical_json(marks[name])))
+        for mark in marks.values():
+            text = text.replace(canonical_json(mark), "%d")
+        place = [_SHAPE.index(name) for name in order]
+        end = self._label_end
+        for shape in shapes:
+            yield short_digest(text % tuple(shape[index] for index in place)), self._label_of(shape, end)
 
 
 def _too_large(what: str, value: int, limit: int, unit: str) -> WorkloadTooLargeError:

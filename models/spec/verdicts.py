@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from math import sqrt
+from math import isfinite, sqrt
+from typing import Protocol
 
 from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName
@@ -151,7 +152,27 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
     return reasons
 
 
-def entry_reasons(entries: Sequence[Measurement], what: str = "entries") -> list[Reason]:
+class Judged(Protocol):
+    """What a verdict looks at in one entry; see `Measurement`."""
+
+    @property
+    def value_ms(self) -> float | None:
+        """Table value."""
+
+    @property
+    def stderr_ms(self) -> float | None:
+        """Its standard error."""
+
+    @property
+    def between_round_spread(self) -> float | None:
+        """Spread between rounds, as a fraction."""
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Limitations."""
+
+
+def entry_reasons(entries: Sequence[Judged], what: str = "entries") -> list[Reason]:
     """Reasons against the values of those measurements.
 
     Args:
@@ -194,4 +215,6 @@ def _median(name: str, text: str, values: Sequence[float], noisy: float, unusabl
         return []
     level = TrustLevel.UNUSABLE if value > unusable else TrustLevel.NOISY
     limit = unusable if level is TrustLevel.UNUSABLE else noisy
-    return [Reason(name=name, level=level, text=f"{text.format(value)} (limit {limit:.0%})", value=value, limit=limit)]
+    line = f"{text.format(value)} (limit {limit:.0%})"
+    # A quotient by a value near zero may be beyond floats, and a record has none that are not finite.
+    return [Reason(name=name, level=level, text=line, value=value if isfinite(value) else None, limit=limit)]

@@ -11,6 +11,7 @@ from nas_client.cli import (
     estimate,
     evaluate,
     experiment,
+    listings,
     loss,
     profile,
     search,
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("profile")(profile.profile)
+app.command("jobs")(listings.jobs)
+app.command("cancel")(listings.cancel)
+app.command("tables")(listings.tables)
 app.command("pull")(profile.pull)
 app.command("estimate")(estimate.command)
 app.command("measure")(profile.measure)

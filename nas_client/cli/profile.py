@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode, UnknownNameError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
-from models.spec.table_files import TableFormat, write_table
+from models.spec.table_files import TableFormat
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
 from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
@@ -38,21 +38,40 @@ def profile(
             "budget is quick."
         ),
     ] = Rebuild.AUTO,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Only create the job, and end. `nas-client jobs` shows how far it is.")
+    ] = False,
     require: Require = None,
     json: Json = False,
 ) -> None:
     """Have a service measure every operator of a search space. Operators that its table already holds are skipped."""
     from nas_client.service import run_job
 
+    if no_wait and require is not None:
+        raise typer.BadParameter("--require is about the job's result, and --no-wait does not wait for it; give one of the two")
     parameters = dict(map(parse_parameter, parameter or ()))
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
     request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)
     with connect(url) as service:
+        if no_wait:
+            created = service.create_job(request)
+            emit(_document(created, ()), as_json=json, text=lambda console: _show_created(console, created))
+            return
         with watching(f"measuring {space} {input_size}") as watch:
             job = run_job(service, request, watch)
         entries = service.table(job.table_id).entries if job.counts.failed else ()
     failures = [entry for entry in entries if entry.status is not Status.OK]
-    document = {
+    emit(_document(job, failures), as_json=json, text=lambda console: _show_job(console, job, failures))
+    if job.verdict is not None:
+        warn(job.verdict, of=f"table {job.table_id}")
+    if job.counts.failed:
+        raise typer.Exit(ExitCode.WORKLOADS_FAILED)
+    if job.verdict is not None:
+        end_unless(job.verdict, require)
+
+
+def _document(job: JobPublic, failures: Sequence[Measurement]) -> dict[str, Any]:
+    return {
         "job": job.model_dump(mode="json"),
         "table_id": job.table_id,
         "counts": job.counts.model_dump(),
@@ -61,13 +80,11 @@ def profile(
             for entry in failures
         ],
     }
-    emit(document, as_json=json, text=lambda console: _show_job(console, job, failures))
-    if job.verdict is not None:
-        warn(job.verdict, of=f"table {job.table_id}")
-    if job.counts.failed:
-        raise typer.Exit(ExitCode.WORKLOADS_FAILED)
-    if job.verdict is not None:
-        end_unless(job.verdict, require)
+
+
+def _show_created(console: Console, job: JobPublic) -> None:
+    console.print(f"job {job.id} is {job.state.value}; its results go into table {job.table_id}")
+    console.print(f"`nas-client jobs` shows how far it is, and `nas-client cancel {job.id}` ends it")
 
 
 def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement]) -> None:
@@ -89,18 +106,17 @@ def pull(
 
     table_format = _format_of(output)
     with connect(url) as service:
-        found = LookupTable(service.table(choose_table(service.tables(), table_id=table).id))
-    write_table(found.table, output, table_format)
-    entries = len(found.table.entries)
+        found = LookupTable(service.columns(choose_table(service.tables(), table_id=table).id))
+    found.write(output, table_format)
     document = {
         "table_id": found.info.id(),
         "path": str(output),
         "format": table_format.value,
-        "entries": entries,
-        "failed": entries - len(found.table.values_ms()),
+        "entries": len(found),
+        "failed": found.failed,
         "verdict": found.verdict.model_dump(mode="json"),
     }
-    sentence = f"{entries} entries of {found.label()} are in {output}"
+    sentence = f"{len(found)} entries of {found.label()} are in {output}"
     emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
     warn(found.verdict, found.label())
     end_unless(found.verdict, require)

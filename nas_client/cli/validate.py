@@ -107,7 +107,7 @@ def _choose(
             choose_table(tables, space=space, input_size=size, protocol=protocol, target=target)
             for protocol in dict.fromkeys(protocols or [ProtocolName.IN_CONTEXT])
         ]
-    return [LookupTable(service.table(table.id)) for table in chosen]
+    return [LookupTable(service.columns(table.id)) for table in chosen]
 
 
 def _show(console: Console, run: ValidationRun, output: Path | None) -> None:

@@ -13,6 +13,7 @@ from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spaces.registry import create_space
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
+from nas_client.errors import SensitivityError
 from nas_client.latency.parameters import Granularity, choice_counts, complete_shapes, stacked_shape
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def coefficients_of(table: LookupTable) -> Coefficients:
     Raises:
         MissingEntryError: the table lacks an operator.
         InvalidSpecError: its search space is not known here.
+        SensitivityError: every value is zero.
     """
     space = create_space(table.info.space)
     return gather(space.latency_graph(), space.parameter_shapes(), table.lookup)
@@ -76,6 +78,7 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
     Raises:
         InvalidSpecError: the graph and the shapes contradict each other.
         MissingEntryError: from `lookup`.
+        SensitivityError: every value is zero.
     """
     complete = complete_shapes(shapes)
     counts = {name: choice_counts(groups) for name, groups in complete.items()}
@@ -99,6 +102,13 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
         row = graph.nodes[node].width_row
         return len(counts["gamma"]) if row is None else row
 
+    fixed_ms = sum(value_ms(operator) for operator in graph.fixed)
+    if values and not any(values.values()):
+        raise SensitivityError(
+            f"each of the {len(values)} operators of this search space takes 0 ms in the table: "
+            "a latency that is always zero weighs nothing and trains nothing",
+            hint="Check how the table was made, or measure one with `nas-client profile`.",
+        )
     selections = {index: edge.selection for index, edge in enumerate(graph.edges) if edge.selection is not None}
     return Coefficients(
         shapes=complete,
@@ -112,7 +122,7 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
         destination=_index(edge.destination for edge in graph.edges),
         nodes=len(graph.nodes),
         outputs=None if graph.outputs is None else _index(graph.outputs).bincount(minlength=len(graph.nodes)).double(),
-        fixed_ms=graph.branches * sum(value_ms(operator) for operator in graph.fixed),
+        fixed_ms=graph.branches * fixed_ms,
     )
 
 

@@ -123,13 +123,13 @@ def _verdict(verdict: Verdict) -> str:
 def _table(name: str, table: LookupTable) -> Grid:
     info = table.info
     target = info.target
-    failed = len(table.table.entries) - len(table.table.values_ms())
+    failed = table.failed
     rows = [
         ("file", name),
         ("table id", info.id()),
         ("search space", space_label(info.space)),
         *((f"space parameter {key}", str(value)) for key, value in info.space.parameters.items()),
-        ("entries", f"{len(table.table.entries)}, {failed} of them without a value"),
+        ("entries", f"{len(table)}, {failed} of them without a value"),
         ("target", target.label()),
         *((f"version of {key}", value) for key, value in target.versions.items()),
         ("verdict", _verdict(table.verdict).removeprefix("Verdict: ").removesuffix(".")),

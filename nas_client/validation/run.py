@@ -141,7 +141,7 @@ def validate(
         else:
             left_out.append(LeftOut(network, _why_unmeasured(result)))
     _require_enough(len(scored), left_out)
-    tables = [LookupTable(service.table(table.info.id())) for table in tables]  # the job may have moved their scale
+    tables = [LookupTable(service.columns(table.info.id())) for table in tables]  # the job may have moved their scale
     networks = tuple(network for network, _ in scored)
     measurements = tuple(measurement for _, measurement in scored)
     pairs = zip(named_networks, results[len(sampled) :], strict=True)
@@ -224,7 +224,7 @@ def _named(score: TableScore, table: LookupTable, network: Network, measurement:
 def sum_of(network: Network, table: LookupTable) -> Sum:
     """The sum of a network's entries, all of which the table has. Raises MissingEntryError where it has not."""
     ms = sum(map(table.lookup, network.operators))
-    plain = [table.table.by_key[operator.key()].plain_ms for operator in network.operators]
+    plain = [entry.plain_ms for operator in network.operators if (entry := table.entry(operator.key())) is not None]
     known = [ms for ms in plain if ms is not None]
     certainty = sum_uncertainty(network.operators, table)
     return Sum(

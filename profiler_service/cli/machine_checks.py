@@ -42,9 +42,9 @@ def doctor(database: Database = None, backend: Backend = None, threads: Threads 
 
 def _show(console: Console, findings: Iterable[Finding]) -> None:
     for finding in findings:
-        console.print(f"{_MARKS[finding.outcome]} {finding.name}: {escape(finding.detail)}", soft_wrap=True)
+        console.print(f"{_MARKS[finding.outcome]} {finding.name}: {escape(finding.detail)}", soft_wrap=True, markup=True)
         if finding.hint:
-            console.print(f"        {escape(finding.hint)}", style="dim", soft_wrap=True)
+            console.print(f"        {escape(finding.hint)}", style="dim", soft_wrap=True, markup=True)
 
 
 LIMIT_S = 440.0

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models.spaces import coverage
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ErrorCode, ExitCode
 from models.spec.measurements import ProtocolName
 from models.spec.table_files import read_table
+from models.spec.tables import Table, TableInfo
 from models.spec.wire import JobState, Rebuild
 from nas_client.errors import IncompatibleServiceError, UnreachableError
 from nas_client.settings import ClientSettings
@@ -471,3 +475,116 @@ def test_an_address_that_is_none_ends_with_3(nas_client: Command, command: str) 
     ended = nas_client(*COMMANDS[command], "--url", "box:8731", "--json")
     assert ended.code == ExitCode.BAD_INPUT
     assert "service address 'box:8731' is no HTTP URL" in ended.document["error"]["message"]
+
+
+PROFILE = ("profile", "--space", "toy_dag", "--input-size", "64x128")
+
+
+def test_no_wait_creates_the_job_and_ends(nas_client: Command) -> None:
+    service = FakeService()
+    with serving(service) as url:
+        ended = nas_client(*PROFILE, "--url", url, "--no-wait", "--json")
+        (job,) = service.created.values()
+        assert ended.code == ExitCode.DONE
+        assert ended.document["job"] == job.model_dump(mode="json")
+        assert ended.document["table_id"] == TABLE_ID
+        people = nas_client(*PROFILE, "--url", url, "--no-wait")
+        assert people.out.startswith(f"job job1 is done; its results go into table {TABLE_ID}\n")
+        assert "nas-client cancel job1" in people.out
+        assert nas_client(*PROFILE, "--url", url, "--no-wait", "--require", "noisy").code == ExitCode.USAGE
+    assert service.requests == ["POST /v1/jobs"] * 2, "nothing was followed"
+
+
+def test_jobs_lists_them_and_cancel_ends_one(nas_client: Command) -> None:
+    service = FakeService()
+    with serving(service) as url:
+        assert nas_client("jobs", "--url", url).out == "the service has no jobs\n"
+        for _ in range(3):
+            nas_client(*PROFILE, "--url", url, "--no-wait")
+        listed = nas_client("jobs", "--url", url, "--limit", 2, "--json")
+        assert [job["id"] for job in listed.document["jobs"]] == ["job2", "job1"]
+        rows = nas_client("jobs", "--url", url).out.splitlines()
+        assert [row.split()[0] for row in rows] == ["job", "job2", "job1", "job0"]
+        assert "toy_dag 64×128 float32" in rows[1]
+        cancelled = nas_client("cancel", "job1", "--url", url, "--json")
+        assert cancelled.document["job"]["state"] == "cancelled"
+        assert nas_client("cancel", "job1", "--url", url).out == "job job1 is cancelled\n"
+        service.ended = {"job0"}
+        for job, message in {"job0": "job job0 has ended", "../tables": "no /v1/jobs/..%2Ftables"}.items():
+            refused = nas_client("cancel", job, "--url", url, "--json")
+            assert refused.code == ExitCode.BAD_INPUT
+            assert refused.document["error"]["message"] == message
+
+
+def test_a_failed_job_says_why_in_the_list(nas_client: Command) -> None:
+    service = FakeService()
+    service.final = JobState.FAILED
+    with serving(service) as url:
+        nas_client(*PROFILE, "--url", url, "--no-wait")
+        assert nas_client("jobs", "--url", url).out.rstrip().endswith("the device went away")
+
+
+def test_tables_lists_them(nas_client: Command) -> None:
+    service = FakeService()
+    with serving(service) as url:
+        assert "holds no table" in nas_client("tables", "--url", url).out
+        service.tables = {table.info.id(): table for table in (TABLE, make_table(protocol=ProtocolName.ISOLATED))}
+        document = nas_client("tables", "--url", url, "--json").document
+        assert [table["id"] for table in document["tables"]] == list(service.tables)
+        rows = nas_client("tables", "--url", url).out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == list(service.tables)
+    assert f"Paper CPU, paper 1.0, 1 thread  {len(TABLE.entries):>7}       0" in rows[0]
+    assert service.requests == ["GET /v1/tables"] * 3, "no table is fetched"
+
+
+def test_a_thousand_tables_are_listed_and_refused_at_once(nas_client: Command) -> None:
+    """What a table should hold takes 10 ms to find out, for each search space."""
+    info = TABLE.info
+    service = FakeService()
+    spaces = [info.space.model_copy(update={"input_size": (64, 128 + 2 * index)}) for index in range(1_000)]
+    service.tables = {new.id(): Table(info=new) for new in (info.model_copy(update={"space": space}) for space in spaces)}
+    with serving(service) as url:
+        assert len(nas_client("tables", "--url", url).out.splitlines()) == 1_001
+        with patched_grid() as grids:
+            ended = nas_client("pull", "--url", url, "-o", "t.csv", "--json")
+    assert len(grids) <= 10
+    assert "the service holds 1000 tables: " in ended.document["error"]["message"]
+    assert ended.document["error"]["message"].endswith("; and 990 more")
+    assert "nas-client tables" in ended.document["error"]["hint"]
+
+
+@contextmanager
+def patched_grid() -> Iterator[list[TableInfo]]:
+    """The tables of which somebody asks for the grid."""
+    asked: list[TableInfo] = []
+    with pytest.MonkeyPatch.context() as patch:
+        inner = coverage.grid_size
+        patch.setattr(coverage, "grid_size", lambda info: asked.append(info) or inner(info))
+        yield asked
+
+
+def test_what_a_service_says_cannot_steer_the_terminal(nas_client: Command) -> None:
+    hostile = "\x1b]0;owned\x07\x9b2J"
+    target = TARGET.model_copy(update={"device": f"CPU {hostile}"})
+    service = FakeService(make_table(target=target), target=target)
+    with serving(service) as url:
+        ended = nas_client("tables", "--url", url)
+        assert "CPU \N{REPLACEMENT CHARACTER}]0;owned" in ended.out
+        shown = ended.out + nas_client("pull", "--url", url, "-o", "/dev/null/t.csv").err
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+
+
+def test_a_token_is_sent_by_every_command(nas_client: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPCLOCK_CLIENT_TOKEN", "secret")
+    service = FakeService(TABLE)
+    service.token = "secret"
+    with serving(service) as url:
+        assert nas_client("tables", "--url", url).code == ExitCode.DONE
+        assert nas_client(*PROFILE, "--url", url).code == ExitCode.DONE
+        assert nas_client("sensitivity", "--table", url, "--json").document["operator_ms"] > 0
+        monkeypatch.setenv("OPCLOCK_CLIENT_TOKEN", "other")
+        refused = nas_client("tables", "--url", url)
+        assert refused.code == ExitCode.BAD_INPUT
+        assert "does not accept the token (401)" in refused.err
+        monkeypatch.delenv("OPCLOCK_CLIENT_TOKEN")
+        assert "asks for a token (401)" in nas_client("tables", "--url", url).err

@@ -91,7 +91,8 @@ class FakeService:
         requests: `METHOD path` of every request so far. created: idempotency keys of the jobs created.
         streams: what each opened event stream sends, in turn; the last one stays. A stream is a list of job states and,
             at its end, whether it closes or breaks.
-        final: state in which jobs end.
+        final: state in which jobs end. ended: ids of jobs that are past cancelling.
+        token: what requests must carry; empty for none.
         spread: between the rounds of everything it measures. plain: its plain values over the scaled ones.
     """
 
@@ -103,18 +104,23 @@ class FakeService:
         self.created: dict[str, JobPublic] = {}
         self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
         self.final = JobState.DONE
+        self.ended: set[str] = set()
+        self.token = ""
         self.spread, self.plain = 0.02, 1.0
         self._measured: dict[str, dict[str, Measurement]] = {}
 
     def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
         """What the service replies."""
         self.requests.append(f"{method} {path}")
+        if self.token and headers.get("authorization") != f"Bearer {self.token}":
+            return self._error(401, ErrorCode.INVALID_REQUEST, "a token is needed", "")
         try:
             return self._route(method, path, headers, body)
         except OpclockError as error:
             return self._error(422, error.code, error.message, error.hint)
 
     def _route(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
+        path, _, query = path.partition("?")
         parts = path.strip("/").split("/")
         match method, parts:
             case "GET", ["v1", "target"]:
@@ -135,12 +141,19 @@ class FakeService:
                 return self._json(LookupResponse(table_id=wanted.table_id, results=results))
             case "POST", ["v1", "jobs"]:
                 return self._create(JobCreate.parse_json(body), headers["idempotency-key"])
+            case "GET", ["v1", "jobs"]:
+                latest = list(self.created.values())[::-1][: int(query.removeprefix("limit=") or 100)]
+                return self._ok(json.dumps([job.model_dump(mode="json") for job in latest]).encode())
             case "GET", ["v1", "jobs", job_id, "events"]:
                 states = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
                 job = self._job(job_id)
                 events = (f"event: job\ndata: {_in(job, state).model_dump_json()}\n\n" for state in states)
                 return 200, self._headers(**{"Content-Type": "text/event-stream"}), "".join(events).encode()
-            case "GET" | "DELETE", ["v1", "jobs", job_id]:
+            case "DELETE", ["v1", "jobs", job_id] if job_id in self._jobs:
+                if job_id in self.ended:
+                    return self._error(409, ErrorCode.CONFLICT, f"job {job_id} has ended", "")
+                return self._json(self._job(job_id).model_copy(update={"state": JobState.CANCELLED}), 202)
+            case "GET", ["v1", "jobs", job_id] if job_id in self._jobs:
                 return self._json(self._job(job_id))
             case _:
                 return self._error(404, ErrorCode.NOT_FOUND, f"no {path}", "See /docs.")
@@ -180,6 +193,10 @@ class FakeService:
             plain_ms=value * self.plain,
         )
 
+    @property
+    def _jobs(self) -> list[str]:
+        return [job.id for job in self.created.values()]
+
     def _job(self, job_id: str) -> JobPublic:
         return next(job for job in self.created.values() if job.id == job_id)
 
@@ -215,7 +232,7 @@ def transport(service: FakeService) -> httpx.MockTransport:
     """The service behind httpx."""
 
     def handle(request: httpx.Request) -> httpx.Response:
-        status, headers, body = service.answer(request.method, request.url.path, request.headers, request.content)
+        status, headers, body = service.answer(request.method, request.url.raw_path.decode(), request.headers, request.content)
         return httpx.Response(status, headers=headers, content=body)
 
     return httpx.MockTransport(handle)

@@ -7,6 +7,7 @@ measurement's other fields. `label` is for people and is not read back. Each for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from models.spec import limits
 from models.spec.base import Record
-from models.spec.errors import TableFileError
+from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.tables import TableInfo
@@ -159,11 +160,54 @@ def from_row(row: Row) -> Measurement:
     return measurement
 
 
+def from_rows(rows: Iterable[Row]) -> tuple[Measurement, ...]:
+    """The measurements in the rows of one table.
+
+    Raises:
+        TableFileError: as `from_row`, naming the row, of which the first is 1; or two rows hold one key.
+    """
+    entries = []
+    rows_of: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        entry = numbered(number, row)
+        earlier = rows_of.setdefault(entry.key(), number)
+        if earlier != number:
+            raise twice(earlier, number, entry.workload.label(), entry.key())
+        entries.append(entry)
+    return tuple(entries)
+
+
+def numbered(number: int, row: Row) -> Measurement:
+    """As `from_row`; its errors name the row."""
+    try:
+        return from_row(row)
+    except TableFileError as error:
+        raise TableFileError(f"row {number}: {error.message}", hint=error.hint) from error
+    except InvalidSpecError as error:
+        raise TableFileError(
+            f"row {number}: {error.message}", hint=f"Correct that row, or export the table again. {error.hint}".strip()
+        ) from error
+
+
+def twice(earlier: int, later: int, label: str, key: str) -> TableFileError:
+    """Two rows hold the same operator."""
+    return TableFileError(
+        f"rows {earlier} and {later} are two entries for {label} (key {key})", hint="Remove one of them, or export it again."
+    )
+
+
 def require_known(names: Iterable[str]) -> None:
     """Raises TableFileError unless these are all names of columns."""
     for name in names:
         if name not in COLUMN_BY_NAME:
             raise TableFileError(f"unknown column {name!r}", hint="Remove what was added to the file, or export it again.")
+
+
+def require_unique(names: Iterable[str]) -> None:
+    """Raises TableFileError where two columns have one name."""
+    counts = Counter(names)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise TableFileError(f"column {twice[0]!r} occurs {counts[twice[0]]} times", hint="Export the table again.")
 
 
 def _given(row: Row, columns: Iterable[Column]) -> dict[str, Any]:

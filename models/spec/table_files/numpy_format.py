@@ -65,6 +65,7 @@ class NpyCodec(TableCodec):
         if end != len(data):
             raise TableFileError("something follows the table", hint="Export or copy it again.")
         header = Header.read(json.loads(text.tobytes()))
+        header.require_count(len(array))
         require_known(names)
         columns = [_read(COLUMN_BY_NAME[name], array[name]) for name in names]
         return header, [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

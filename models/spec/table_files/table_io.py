@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from models.atomic_file import replacing
 from models.spec.base import Record, canonical_json
 from models.spec.errors import OpclockError, TableFileError, UnsafeTableError
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
-from models.spec.table_files.codec import PICKLE_HINT, Header, TableCodec, from_row, to_row
+from models.spec.table_files.codec import PICKLE_HINT, Header, TableCodec, from_rows, to_row
 from models.spec.table_files.numpy_format import NpyCodec
 from models.spec.table_files.text_formats import CsvCodec, JsonCodec
 from models.spec.tables import Table, TableInfo
@@ -51,7 +52,7 @@ class TableFormat(StrEnum):
     NPY = "npy"
 
 
-_CODECS: Mapping[TableFormat, TableCodec] = {
+CODECS: Mapping[TableFormat, TableCodec] = {
     TableFormat.CSV: CsvCodec(),
     TableFormat.JSON: JsonCodec(),
     TableFormat.PARQUET: ParquetCodec(),
@@ -63,7 +64,7 @@ _CODECS: Mapping[TableFormat, TableCodec] = {
 def to_bytes(table: Table, file_format: TableFormat) -> bytes:
     """The table in that format. Equal tables give equal bytes. Raises TableFileError if a library is missing."""
     header = Header(count=len(table.entries), info=table.info)
-    return _CODECS[file_format].encode(header, [to_row(entry) for entry in table.entries])
+    return CODECS[file_format].encode(header, [to_row(entry) for entry in table.entries])
 
 
 def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: str = "table") -> Table:
@@ -78,11 +79,17 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
         UnsafeTableError: it is a pickle; nothing of it was executed.
         TableFileError: it is no table, cut short, damaged, or of a later version.
     """
-    try:
-        found = file_format or _detect(data)
-        header, rows = _CODECS[found].decode(data)
+    with translated(source):
+        header, rows = CODECS[file_format or detect(data)].decode(data)
         header.require_count(len(rows))
-        return Table(info=header.info, entries=tuple(from_row(row) for row in rows))
+        return Table(info=header.info, entries=from_rows(rows))
+
+
+@contextmanager
+def translated(source: str) -> Iterator[None]:
+    """Whatever reading a table raises, as TableFileError that names the source."""
+    try:
+        yield
     except TableFileError as error:
         raise type(error)(f"{source}: {error}", hint=error.hint) from error
     # Four libraries parse what may be anything at all; no list of their exceptions would stay complete.
@@ -100,7 +107,11 @@ def write_table(table: Table, path: Path, file_format: TableFormat) -> None:
     Raises:
         TableFileError: it cannot be written, or a library is missing.
     """
-    data = to_bytes(table, file_format)
+    write_bytes(to_bytes(table, file_format), path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write the bytes of a table; see `write_table`."""
     try:
         with replacing(path) as part:
             part.write_bytes(data)
@@ -112,20 +123,25 @@ def write_table(table: Table, path: Path, file_format: TableFormat) -> None:
 
 def read_table(path: Path) -> Table:
     """The table in a file, whatever its format and name. Raises what `from_bytes` raises, or TableFileError."""
+    return from_bytes(read_bytes(path), source=str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a table file. Raises TableFileError."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise TableFileError(
             f"{path} cannot be read: {error.strerror or error}", hint="Check the name and the rights of the file."
         ) from error
-    return from_bytes(data, source=str(path))
 
 
-def _detect(data: bytes) -> TableFormat:
+def detect(data: bytes) -> TableFormat:
+    """The format of those bytes. Raises TableFileError."""
     if not data:
         raise TableFileError("it is empty", hint="Export or copy it again.")
     start = data[:64].lstrip()
-    for file_format, codec in _CODECS.items():
+    for file_format, codec in CODECS.items():
         if start.startswith(codec.magic):
             return file_format
     if _is_pickle(data):

@@ -11,13 +11,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar
 
 from models.spec.base import canonical_json
 from models.spec.errors import TableFileError
-from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Column, ColumnType, Header, Row, TableCodec, require_known
+from models.spec.table_files.codec import (
+    COLUMN_BY_NAME,
+    COLUMNS,
+    Column,
+    ColumnType,
+    Header,
+    Row,
+    TableCodec,
+    require_known,
+    require_unique,
+)
 
 _WRITE: Mapping[ColumnType, Callable[[Any], str]] = {
     ColumnType.TEXT: str,
@@ -43,11 +54,15 @@ class CsvCodec(TableCodec):
 
     def encode(self, header: Header, rows: Sequence[Row]) -> bytes:
         """See `TableCodec`."""
+        return self.encode_fields(header, ([_write(column, row[column.name]) for column in COLUMNS] for row in rows))
+
+    def encode_fields(self, header: Header, lines: Iterable[Iterable[str]]) -> bytes:
+        """The file's bytes, of the texts of each row in the order of `COLUMNS`."""
         text = io.StringIO(newline="")
         text.write(self.magic.decode() + canonical_json(header.model_dump(mode="json")) + _LINE_END)
-        lines = csv.writer(text, lineterminator=_LINE_END)
-        lines.writerow(COLUMN_BY_NAME)
-        lines.writerows([_write(column, row[column.name]) for column in COLUMNS] for row in rows)
+        writer = csv.writer(text, lineterminator=_LINE_END)
+        writer.writerow(COLUMN_BY_NAME)
+        writer.writerows(lines)
         return text.getvalue().encode()
 
     def decode(self, data: bytes) -> tuple[Header, Sequence[Row]]:
@@ -62,10 +77,20 @@ class CsvCodec(TableCodec):
         lines = csv.reader(io.StringIO(rest, newline=""), strict=True)
         names = next(lines)
         require_known(names)
+        require_unique(names)
         columns = [COLUMN_BY_NAME[name] for name in names]
-        return header, [
-            {column.name: _read(column, field) for column, field in zip(columns, line, strict=True)} for line in lines
+        read = [
+            {column.name: _read(column, field) for column, field in zip(columns, line, strict=True)}
+            for line in islice(lines, header.count)
         ]
+        header.require_count(len(read) + sum(1 for _ in lines))
+        return header, read
+
+
+def field_texts(column: Column, values: Iterable[Any]) -> list[str]:
+    """A column's values as CSV has them. JSON comes as its text."""
+    write = str if column.type is ColumnType.JSON else _WRITE[column.type]
+    return ["" if value is None else write(value) for value in values]
 
 
 def _write(column: Column, value: object) -> str:

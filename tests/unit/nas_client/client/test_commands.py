@@ -306,6 +306,14 @@ def test_a_table_without_differences_has_no_weights(nas_client: Command, tmp_pat
     assert "differ by 0" in refused(nas_client, "sensitivity", "--table", path)
 
 
+@pytest.mark.parametrize("command", ["loss", "sensitivity"])
+def test_a_table_of_zeros_weighs_nothing(nas_client: Command, tmp_path: Path, parameters: Path, command: str) -> None:
+    path = tmp_path / "zero.csv"
+    write_table(constant(0.0), path, TableFormat.CSV)
+    more = ["--parameters", parameters] if command == "loss" else []
+    assert "operators of this search space takes 0 ms in the table" in refused(nas_client, command, "--table", path, *more)
+
+
 @pytest.mark.parametrize("command", ["estimate", "loss", "sensitivity"])
 @pytest.mark.parametrize(
     ("content", "message"),

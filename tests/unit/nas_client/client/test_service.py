@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from models.spec.measurements import Status
+from models.spec.table_files import TableFormat, to_bytes
 from models.spec.tables import Table
 from models.spec.wire import JobCreate, JobState
 from nas_client.errors import IncompatibleServiceError, JobFailedError, ServiceError
-from nas_client.local_tables import TableCache
+from nas_client.local_tables import CachedTable, TableCache
 from nas_client.service import ServiceClient, run_job
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
-from tests.support.fake_service import SPACE, FakeService, make_table, transport
+from tests.support.fake_service import SPACE, TARGET, FakeService, make_table, transport
 
 URL = "http://box:1"
 TABLE = make_table()
@@ -239,3 +242,86 @@ def test_an_interrupt_cancels_the_job(tmp_path: Path) -> None:
     with Client(transport(service), tmp_path) as client, pytest.raises(KeyboardInterrupt):
         run_job(client, REQUEST, interrupt)
     assert service.requests[-1] == "DELETE /v1/jobs/job0"
+
+
+def swapping(service: FakeService, swap: Callable[[bytes], bytes]) -> httpx.MockTransport:
+    """The service, with every answer's body changed."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        status, headers, body = service.answer(request.method, request.url.raw_path.decode(), request.headers, request.content)
+        return httpx.Response(status, headers=headers, content=swap(body))
+
+    return httpx.MockTransport(handle)
+
+
+def test_another_table_than_the_one_asked_for_is_refused_and_not_kept(tmp_path: Path) -> None:
+    other = make_table(target=TARGET.model_copy(update={"device": "Other CPU"}))
+    http = swapping(FakeService(TABLE), lambda body: to_bytes(other, TableFormat.ARROW))
+    message = f"was asked for table {TABLE_ID}, and sent table {other.info.id()}"
+    with Client(http, tmp_path) as client, pytest.raises(IncompatibleServiceError, match=message):
+        client.columns(TABLE_ID)
+    assert TableCache(tmp_path).get(URL, TABLE_ID) is None
+
+
+def test_a_copy_of_another_table_is_fetched_again(tmp_path: Path) -> None:
+    other = make_table(target=TARGET.model_copy(update={"device": "Other CPU"}))
+    TableCache(tmp_path).put(URL, TABLE_ID, CachedTable('"x"', to_bytes(other, TableFormat.ARROW)))
+    with Client(transport(FakeService(TABLE)), tmp_path) as client:
+        assert client.table(TABLE_ID) == TABLE
+
+
+def test_another_job_than_the_one_asked_for_is_refused(tmp_path: Path) -> None:
+    service = FakeService()
+    with Client(swapping(service, lambda body: body.replace(b'"id":"job0"', b'"id":"job7"')), tmp_path) as client:
+        client.create_job(REQUEST)
+        for ask in (client.job, client.cancel, lambda job: list(client.follow(job))):
+            with pytest.raises(IncompatibleServiceError, match="job job0 was asked for, job job7 came"):
+                ask("job0")
+
+
+def test_looked_up_entries_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    one, other = (entry.workload for entry in TABLE.entries[:2])
+    service = FakeService()
+    with Client(transport(service), tmp_path) as client:
+        client.create_job(REQUEST)
+        assert [entry and entry.workload for entry in client.lookup(TABLE_ID, [one, other])] == [one, other]
+
+    def reversed_results(body: bytes) -> bytes:
+        document = json.loads(body)
+        document["results"] = document["results"][::-1]
+        return json.dumps(document).encode()
+
+    for swap, message in {
+        reversed_results: "results.0 is of workload",
+        lambda body: body.replace(TABLE_ID.encode(), b"0" * 16): "of table 0000000000000000 came",
+        lambda body: json.dumps({**json.loads(body), "results": []}).encode(): "2 workloads of table",
+    }.items():
+        with (
+            Client(swapping(service, swap), tmp_path) as client,
+            pytest.raises(IncompatibleServiceError, match=message),
+        ):
+            client.lookup(TABLE_ID, [one, other])
+
+
+def test_jobs_are_listed_newest_first_as_many_as_were_asked_for(tmp_path: Path) -> None:
+    with Client(transport(FakeService()), tmp_path) as client:
+        created = [client.create_job(REQUEST) for _ in range(3)]
+        assert client.jobs() == created[::-1]
+        assert client.jobs(limit=2) == created[:0:-1]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[" * 100_000, "too deep"),
+        (b"[" + b"[]," * 200_000 + b"[]]", "item 0"),
+        (b"{}", "a list was expected, not dict"),
+        (b"[", "not a JSON document"),
+    ],
+)
+def test_lists_that_are_none_are_refused_at_the_first_item(tmp_path: Path, body: bytes, message: str) -> None:
+    with (
+        Client(swapping(FakeService(), lambda _: body), tmp_path) as client,
+        pytest.raises(IncompatibleServiceError, match=message),
+    ):
+        client.tables()

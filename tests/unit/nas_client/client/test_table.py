@@ -221,7 +221,7 @@ def test_several_tables_are_listed() -> None:
     for table in TABLES[:3]:
         assert table.id in caught.value.message
     assert TABLES[3].id not in caught.value.message
-    assert caught.value.hint == "Name one with --table ID."
+    assert caught.value.hint == "Name one with --table ID; `nas-client tables` lists them all."
 
 
 def test_of_several_the_only_complete_one_is_taken() -> None:

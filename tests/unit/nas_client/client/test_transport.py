@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gzip
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from models.spec.errors import ErrorCode, ExitCode, InvalidSpecError
 from models.spec.wire import ErrorBody, ErrorDetail
 from nas_client.errors import IncompatibleServiceError, ServiceError, UnreachableError
 from nas_client.settings import ClientSettings
-from nas_client.transport import Event, Transport
+from nas_client.transport import MAX_ANSWER_BYTES, Event, Transport
 
 VERSION = {"Opclock-Api-Version": "1"}
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
@@ -202,3 +203,43 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OPCLOCK_CLIENT_DEADLINE_S", "7.5")
     assert ClientSettings.load().deadline_s == 7.5
     assert ClientSettings.load(deadline_s=3.0).deadline_s == 3.0
+
+
+def test_an_answer_that_expands_beyond_the_limit_is_refused() -> None:
+    packed = gzip.compress(bytes(MAX_ANSWER_BYTES + 1))
+    assert len(packed) < MAX_ANSWER_BYTES / 500
+    client, sent = transport(
+        [httpx.Response(200, headers=VERSION | {"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed))]
+    )
+    with pytest.raises(ServiceError, match=f"exceeds {MAX_ANSWER_BYTES} bytes decompressed") as caught:
+        client.request("GET", "/v1/jobs")
+    assert caught.value.code is ErrorCode.TOO_LARGE
+    assert len(sent) == 1
+
+
+def test_compression_within_compression_is_refused() -> None:
+    packed = gzip.compress(gzip.compress(b"{}"))
+    headers = VERSION | {"Content-Encoding": "gzip, gzip"}
+    client, _ = transport([httpx.Response(200, headers=headers, stream=httpx.ByteStream(packed))])
+    with pytest.raises(IncompatibleServiceError, match="encoded as 'gzip, gzip'"):
+        client.request("GET", "/v1/jobs")
+
+
+def test_a_stream_may_be_long_but_no_event_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_client.transport.MAX_EVENT_BYTES", 100)
+    event = b"event: job\ndata: " + b"x" * 60 + b"\n\n"
+    headers = VERSION | {"Content-Type": "text/event-stream"}
+
+    class Pieces(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from [event] * 5
+            yield from [b"data: " + b"y" * 60] * 3
+
+    client, _ = transport([httpx.Response(200, headers=headers, stream=Pieces())])
+    seen: list[str] = []
+    with pytest.raises(ServiceError, match="an event exceeds 100 bytes"):
+        seen += (event.data for event in client.events("/v1/jobs/j/events"))
+    assert seen == ["x" * 60] * 5
+    client, _ = transport([httpx.Response(200, headers=headers | {"Content-Encoding": "gzip"}, stream=Pieces())])
+    with pytest.raises(IncompatibleServiceError, match="encoded as 'gzip'"):
+        list(client.events("/v1/jobs/j/events"))

@@ -1,0 +1,103 @@
+"""`jobs`, `cancel` and `tables`: what a service does and holds, without measuring or copying anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from models.terminal import Json, emit, print_unwrapped
+from nas_client.cli.arguments import Url, connect
+
+if TYPE_CHECKING:
+    from models.spec.wire import JobPublic, TablePublic
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, as `nas-client jobs` lists it.")]
+
+
+def jobs(
+    url: Url,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="List at most N jobs, the newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the latest jobs of a service: their state, how far they are, and why they failed."""
+    with connect(url) as service:
+        found = service.jobs(limit)
+    emit(
+        {"jobs": [job.model_dump(mode="json") for job in found]}, as_json=json, text=lambda console: _show_jobs(console, found)
+    )
+
+
+def _show_jobs(console: Console, found: Sequence[JobPublic]) -> None:
+    if not found:
+        console.print("the service has no jobs")
+        return
+    grid = Grid("job", "state", "space", "protocol", box=None, pad_edge=False)
+    for heading in ("finished", "of", "failed"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("created (UTC)")
+    grid.add_column("remark")
+    for job in found:
+        counts = job.counts
+        grid.add_row(
+            job.id,
+            job.state.value,
+            job.request.space.label(),
+            job.request.protocol.value,
+            str(counts.finished),
+            str(counts.total or "?"),
+            str(counts.failed),
+            f"{job.created_at:%Y-%m-%d %H:%M}",
+            _remark(job),
+        )
+    print_unwrapped(console, grid)
+
+
+def _remark(job: JobPublic) -> str:
+    if job.state.final:
+        return job.message
+    return job.phase if job.eta_s is None else f"{job.phase}, about {job.eta_s:.0f} s left"
+
+
+def cancel(url: Url, job: JobArgument, json: Json = False) -> None:
+    """Cancel a job. What it has measured stays in the table, and the same `profile` command measures the rest."""
+    with connect(url) as service:
+        found = service.cancel(job)
+    state = f"job {found.id} is {found.state.value}"
+    sentence = state if found.state.final else f"{state}; it ends as soon as the current measurement does"
+    emit({"job": found.model_dump(mode="json")}, as_json=json, text=lambda console: console.print(sentence))
+
+
+def tables(url: Url, json: Json = False) -> None:
+    """List the tables of a service: their space, protocol, target, entries and verdict."""
+    with connect(url) as service:
+        found = service.tables()
+    emit(
+        {"tables": [table.model_dump(mode="json") for table in found]},
+        as_json=json,
+        text=lambda console: _show_tables(console, found),
+    )
+
+
+def _show_tables(console: Console, found: Sequence[TablePublic]) -> None:
+    if not found:
+        console.print("the service holds no table; measure one with `nas-client profile`")
+        return
+    grid = Grid("table", "space", "protocol", "target", box=None, pad_edge=False)
+    for heading in ("entries", "failed"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("verdict")
+    for table in found:
+        grid.add_row(
+            table.id,
+            table.info.space.label(),
+            table.info.protocol.value,
+            table.info.target.label(),
+            str(table.entries),
+            str(table.failed),
+            "" if table.verdict is None else table.verdict.level.value,
+        )
+    print_unwrapped(console, grid)
