@@ -333,7 +333,7 @@ def test_is_measured_on_again_under_its_settings(backend: Backend) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in target_settings(backend.name, backend.options).items():
             patch.setenv(name, value)
-        options = Settings.load(backend=backend.name).backend_options()
+        options = Settings.load(backend=backend.name).chosen_options()
     with closing(create_backend(backend.name, options)) as again:
         assert again.target().id() == backend.target().id()
 

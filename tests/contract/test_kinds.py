@@ -1,17 +1,13 @@
-"""The kinds as data and the kinds as modules must not drift apart."""
+"""The modules of all kinds have the shapes that their specs state."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from models.operators.layers import build_operator, operator_kinds
+from models.operators.layers import build_operator
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
-
-
-def test_every_kind_has_a_module_and_every_module_a_kind() -> None:
-    assert operator_kinds() == kind_names()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 7), (16, 32)])
