@@ -415,12 +415,37 @@ def versions_of(origins: set[Origin]) -> dict[str, str]:
 _PROVENANCE = "plugin "
 
 
+def _measured_with(provenance: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(_PROVENANCE): text for name, text in provenance.items() if name.startswith(_PROVENANCE)}
+
+
+def _here() -> dict[str, str]:
+    return {entry.origin.name: entry.origin.version for entry in foreign_entries()}
+
+
 def version_differences(provenance: Mapping[str, str]) -> list[str]:
-    """What a table's plugins are here, where they are others than those that it was measured with; one sentence each."""
-    here = {entry.origin.name: entry.origin.version for entry in foreign_entries()}
-    measured = {name.removeprefix(_PROVENANCE): text for name, text in provenance.items() if name.startswith(_PROVENANCE)}
+    """Where plugins have other versions here than those that a table was measured with; one sentence each."""
+    here = _here()
     return [
-        f"the table was measured with {name} {text}, and {here[name]} is installed here"
-        for name, text in sorted(measured.items())
+        f"the table was measured with {name} {text}, and {here[name]} is installed here: its operators may be others"
+        for name, text in sorted(_measured_with(provenance).items())
         if here.get(name, text) != text
     ]
+
+
+def missing_plugins(provenance: Mapping[str, str]) -> str:
+    """The plugins that a table was measured with and that are not installed here: `toy-plugin 1.0`; empty where there are
+    none. Modules of `OPCLOCK_PLUGINS` count as installed once they can be imported.
+    """
+    here = _here().keys() | {module.partition(".")[0] for module, failed in _imported.items() if not failed}
+    return ", ".join(f"{name} {text}".strip() for name, text in sorted(_measured_with(provenance).items()) if name not in here)
+
+
+def joined_versions(earlier: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The plugins of a table that is measured further: each with all versions that had a part in it, in order."""
+    joined = {f"{_PROVENANCE}{name}": text for name, text in _measured_with(earlier).items()}
+    for name, text in _measured_with(now).items():
+        before = joined.get(f"{_PROVENANCE}{name}", "")
+        if text not in before.split(", "):
+            joined[f"{_PROVENANCE}{name}"] = ", ".join(filter(None, (before, text)))
+    return joined

@@ -9,10 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from models.atomic_file import replacing
+from models.plugins import missing_plugins
 from models.spec.base import Record, canonical_json
-from models.spec.errors import OpclockError, TableFileError, UnsafeTableError
+from models.spec.errors import InvalidSpecError, OpclockError, TableFileError, UnknownNameError, UnsafeTableError
+from models.spec.measurements import Measurement
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
-from models.spec.table_files.codec import PICKLE_HINT, Header, TableCodec, from_row, to_row
+from models.spec.table_files.codec import PICKLE_HINT, Header, Row, TableCodec, from_row, to_row
 from models.spec.table_files.numpy_format import NpyCodec
 from models.spec.table_files.text_formats import CsvCodec, JsonCodec
 from models.spec.tables import Table, TableInfo
@@ -76,13 +78,16 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
 
     Raises:
         UnsafeTableError: it is a pickle; nothing of it was executed.
+        UnknownNameError: it needs a plugin that is not installed.
         TableFileError: it is no table, cut short, damaged, or of a later version.
     """
     try:
         found = file_format or _detect(data)
         header, rows = _CODECS[found].decode(data)
         header.require_count(len(rows))
-        return Table(info=header.info, entries=tuple(from_row(row) for row in rows))
+        return Table(info=header.info, entries=_entries(rows, header.info))
+    except UnknownNameError as error:
+        raise type(error)(f"{source}: {error}", hint=error.hint) from error
     except TableFileError as error:
         raise type(error)(f"{source}: {error}", hint=error.hint) from error
     # Four libraries parse what may be anything at all; no list of their exceptions would stay complete.
@@ -92,6 +97,19 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
             f"{source}: it is cut short, damaged or no table of opclock's: {error or type(error).__name__}",
             hint=hint or "Export or copy it again.",
         ) from error
+
+
+def _entries(rows: Iterable[Row], info: TableInfo) -> tuple[Measurement, ...]:
+    """Raises UnknownNameError where a plugin that the table needs is not installed; says which."""
+    try:
+        return tuple(from_row(row) for row in rows)
+    except UnknownNameError as error:
+        if missing := missing_plugins(info.provenance):
+            raise UnknownNameError(
+                f"the table was measured with {missing}, which is not installed here: {error.message}",
+                hint=f"Install {missing}.",
+            ) from error
+        raise InvalidSpecError(error.message, hint=error.hint) from error
 
 
 def write_table(table: Table, path: Path, file_format: TableFormat) -> None:
