@@ -277,7 +277,8 @@ class Registry(Generic[T]):
         self.group, self.what = group, GROUPS[group]
         self._check, self._module_of = check, module_of
         self._loaded: dict[str, T] = {}
-        self._registered: dict[str, Origin] = {}
+        self._registered: dict[str, str] = {}
+        """The module that each name was registered by."""
 
     def register(self, name: str, item: T) -> None:
         """Make an object known by its name. The same one may be registered again.
@@ -286,17 +287,18 @@ class Registry(Generic[T]):
             InvalidSpecError: the name is taken; says by what.
         """
         with _LOCK:
-            origin = Origin.of_module(self._module_of(item))
+            module = self._module_of(item)
+            origin = Origin.of_module(module)
             if name in self._registered:
                 if self._loaded[name] != item:
-                    raise self._taken(name, origin, self._registered[name])
+                    raise self._taken(name, origin, Origin.of_module(self._registered[name]))
                 return
             if name in self.own_names():
                 raise self._taken(name, origin, _own_origin())
             for entry in self._entries(foreign_entries()).get(name, []):
                 if entry.origin != origin:
                     raise self._taken(name, origin, entry.origin)
-            self._loaded[name], self._registered[name] = item, origin
+            self._loaded[name], self._registered[name] = item, module
 
     def names(self) -> list[str]:
         """All known names, sorted. Entry points are not imported."""
@@ -305,7 +307,7 @@ class Registry(Generic[T]):
 
     def registered(self) -> dict[str, Origin]:
         """The names that modules have registered, with what they come from."""
-        return dict(self._registered)
+        return {name: Origin.of_module(module) for name, module in self._registered.items()}
 
     def own_names(self) -> list[str]:
         """Our own, sorted."""
@@ -326,10 +328,11 @@ class Registry(Generic[T]):
 
     def origin(self, name: str) -> Origin:
         """What the name comes from. Raises as `get`, but imports no entry point."""
+        if name not in self._registered:
+            import_modules()
         if name in self._registered:
-            return self._registered[name]
-        import_modules()
-        return self._registered[name] if name in self._registered else self._entry(name).origin
+            return Origin.of_module(self._registered[name])
+        return self._entry(name).origin
 
     def refused(self) -> list[tuple[Origin, str]]:
         """The names of plugins that are refused, since they are taken, each in one sentence."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.spec.kinds import KindInfo, kind_info, kind_names
+from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
 from models.spec.operators import OperatorSpec
 
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
@@ -33,12 +34,9 @@ class OperatorSuite:
     def specs(self, sizes: tuple[tuple[int, int], ...] = SIZES) -> Iterator[OperatorSpec]:
         """The kind with every stride, every value of each attribute, and several channels and sizes."""
         info = kind_info(self.kind)
-        settings = [{}] + [
-            {name: value}
-            for name, attribute in info.attributes.items()
-            for value in attribute.choices or (attribute.low,)
-            if value != attribute.default
-        ]
+        settings: list[dict[str, AttributeValue]] = [{}]
+        for name, attribute in info.attributes.items():
+            settings += [{name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default]
         channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
         for height, width in sizes:
             for stride in info.strides:
@@ -110,7 +108,7 @@ class OperatorSuite:
         for spec in self.specs(sizes=((6, 10),)):
             if info.identity_if_unchanged and spec.input_shape == spec.output_shape:
                 continue  # in a supernet it is never the identity
-            choice = disturb(choice_of_edge(spec, {spec.in_channels}, {spec.out_channels})).eval()
+            choice: Any = disturb(choice_of_edge(spec, {spec.in_channels}, {spec.out_channels})).eval()
             fixed = build_operator(spec).eval()
             choice.copy_to(fixed)
             images = torch.randn(spec.input_shape)

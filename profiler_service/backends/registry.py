@@ -22,6 +22,8 @@ def _checked(name: str, item: Any) -> BackendInfo:
         raise InvalidSpecError(f"is neither a subclass of Backend nor a BackendInfo but {item!r}")
     if info.name != name:
         raise InvalidSpecError(f"calls itself {info.name!r}")
+    if info.cls is None and not info.by_device:
+        raise InvalidSpecError("has neither a class nor an implementation")
     return info
 
 

@@ -334,10 +334,11 @@ class BackendSuite:
 
     def test_what_changes_a_time_changes_the_target(self, backend: Backend) -> None:
         threads, tf32 = backend.options.threads, _tf32(backend)
-        change, difference = {
+        changes: dict[str, tuple[dict[str, Any], str]] = {
             "cpu": ({"threads": threads + 1}, f"threads: {threads} here, {threads + 1} there"),
             "cuda": ({"tf32": not tf32}, f"precision.tf32: {_on(tf32)} here, {_on(not tf32)} there"),
-        }[backend.options.device or "cpu"]
+        }
+        change, difference = changes[backend.options.device or "cpu"]
         other = create_backend(backend.name, backend.options.model_copy(update=change))
         try:
             assert backend.target().differences(other.target()) == [difference]
