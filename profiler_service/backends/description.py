@@ -101,7 +101,7 @@ class BackendInfo:
         return self.cls if self.cls is not None else self._on(device).load(self.name)
 
     def _on(self, device: DeviceKind | None) -> Implementation:
-        kind: DeviceKind = device or next(iter(self.by_device))
+        kind = next(iter(self.by_device)) if device is None else device
         if kind not in self.by_device:
             raise UnknownNameError.of(f"device for backend {self.name!r}:", str(kind), list(self.by_device))
         return self.by_device[kind]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +41,16 @@ class Environment:
             for group, entries in entry_points.items()
         ]
         (info / "entry_points.txt").write_text("\n\n".join(groups) + "\n")
+        self._look_again()
+
+    def uninstall_all(self) -> None:
+        """What was imported stays imported."""
+        for info in self.folder.glob("*.dist-info"):
+            shutil.rmtree(info)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        importlib.invalidate_caches()
         plugins.foreign_entries.cache_clear()
 
 

@@ -293,11 +293,7 @@ def test_a_table_that_needs_a_plugin_which_is_not_installed_names_it(environment
     for file_format in TableFormat:
         path = tmp_path / f"table.{file_format}"
         write_table(table.model_copy(update={"info": info, "entries": (entry,)}), path, file_format)
-    for path in environment.folder.glob("*.dist-info/*"):
-        path.unlink()
-    for path in environment.folder.glob("*.dist-info"):
-        path.rmdir()
-    plugins.foreign_entries.cache_clear()
+    environment.uninstall_all()
     KINDS._loaded.pop("conv1x1")
     for file_format in TableFormat:
         with pytest.raises(
