@@ -8,6 +8,7 @@ one; `profiler-service doctor` lists all plugins.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import re
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -279,6 +281,7 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
         self._registered: dict[str, str] = {}
         """The module that each name was registered by."""
+        self._digests: dict[str, str] = {}
 
     def register(self, name: str, item: T) -> None:
         """Make an object known by its name. The same one may be registered again.
@@ -333,6 +336,15 @@ class Registry(Generic[T]):
         if name in self._registered:
             return Origin.of_module(self._registered[name])
         return self._entry(name).origin
+
+    def code_digest(self, name: str) -> str:
+        """Eight hex digits that change with the plugin's version, and with the module that an object of it is defined in; empty
+        for our own names. Raises as `get`.
+        """
+        if name not in self._digests:
+            origin = self.origin(name)
+            self._digests[name] = "" if origin.own else _file_digest(origin, self._module_of(self.get(name)))
+        return self._digests[name]
 
     def refused(self) -> list[tuple[Origin, str]]:
         """The names of plugins that are refused, since they are taken, each in one sentence."""
@@ -390,6 +402,16 @@ class Registry(Generic[T]):
         return InvalidSpecError(
             f"{self.what} {name!r} of {origin} is refused: {by} has that name already", hint="Choose another name."
         )
+
+
+def _file_digest(origin: Origin, module: str) -> str:
+    """Without importing the module: it may bring torch along."""
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):  # whoever imports it is told
+        found = None
+    source = Path(found.origin).read_bytes() if found is not None and found.origin and Path(found.origin).is_file() else b""
+    return hashlib.sha256(f"{origin}\0{module}\0".encode() + source).hexdigest()[:8]
 
 
 def _both(entry: Entry, claims: list[Entry]) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from models.plugins import GROUPS
 from models.spec.table_files import read_table
 from tests.support.repository import ROOT
 
@@ -113,7 +112,11 @@ def test_every_step_of_the_page_works(installed: Installed) -> None:
         if words[0] == "export":
             installed.environment |= dict(word.split("=", 1) for word in words[1:])
             continue
-        installed.run(*words, codes=(0, 3) if words[1] == "doctor" else (0,))
+        told = installed.run(*words, codes=(0, 3) if words[1] == "doctor" else (0,))
+        if words[1] == "doctor":
+            names = "backend warm_torch; data set discs; operator kind depthwise_separable; search space leaf"
+            assert f"plugin toy-plugin 1.0: {names}\n" in told
+            assert "backend warm_torch: " in told
         if words[1] == "tables":
             (listed,) = json.loads(installed.run("profiler-service", "tables", "--json"))["tables"]
             table = listed["id"]
@@ -140,16 +143,6 @@ def read_table_there(installed: Installed, name: str) -> dict[str, object]:
     )
     found = json.loads(installed.run("python", "-c", source, name))
     return {**found, "kinds": set(found["kinds"])}
-
-
-@pytest.mark.slow
-def test_doctor_lists_the_plugin_with_its_version_and_names(installed: Installed) -> None:
-    findings = json.loads(installed.run("profiler-service", "doctor", "--json", codes=(0, 3)))["findings"]
-    (plugin,) = [finding for finding in findings if finding["name"].startswith("plugin ")]
-    assert (plugin["name"], plugin["outcome"]) == ("plugin toy-plugin 1.0", "ok")
-    assert plugin["detail"] == ("backend warm_torch; data set discs; operator kind depthwise_separable; search space leaf")
-    assert set(GROUPS.values()) == {part.rsplit(" ", 1)[0] for part in plugin["detail"].split("; ")}
-    assert "backend warm_torch" in [finding["name"] for finding in findings]
 
 
 @pytest.mark.slow

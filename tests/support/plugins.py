@@ -59,7 +59,7 @@ def environment_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Nothing of it is left after the test."""
     monkeypatch.syspath_prepend(str(tmp_path))
     for registry in (SPACES, KINDS, BACKENDS, DATASETS):
-        for name in ("_loaded", "_registered"):
+        for name in ("_loaded", "_registered", "_digests"):
             monkeypatch.setattr(registry, name, {})  # not even what other tests have registered
     if (layers := sys.modules.get("models.operators.layers")) is not None:
         monkeypatch.setattr(layers, "_builders", {})
