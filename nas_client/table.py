@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from models.plugins import missing_plugins
 from models.spaces.coverage import coverage
-from models.spaces.registry import default_spec, space_label
+from models.spaces.registry import default_spec, space_label, space_names
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
-from models.spec.errors import MissingEntryError, TableMismatchError
+from models.spec.errors import MissingEntryError, MissingPluginError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.table_files import TableColumns, TableFormat, read_columns, write_table
@@ -196,17 +197,26 @@ def load_table(source: str, settings: ClientSettings | None = None) -> LookupTab
 
     Raises:
         TableFileError, UnsafeTableError: the file is no table, or may not be read.
+        UnknownNameError: the table needs a plugin that is not installed; names it.
         TableChoiceError: the service holds no table, or several; or none is published under that name.
         ServiceError, UnreachableError, IncompatibleServiceError: see `Transport.request`.
         OSError: the file cannot be opened.
     """
+    found = LookupTable(_read(source, settings or ClientSettings.load()))
+    space, missing = found.info.space.name, missing_plugins(found.info.provenance)
+    if missing and space not in space_names():
+        raise MissingPluginError(
+            f"{source}: search space {space!r} comes from {missing}, which is not installed here", hint=f"Install {missing}."
+        )
+    return found
+
+
+def _read(source: str, settings: ClientSettings) -> Table | TableColumns:
     if urlsplit(source).scheme not in ("http", "https"):
-        if may_be_name(source):
-            return LookupTable(read_columns(named_table(source, settings or ClientSettings.load())))
-        return LookupTable(read_columns(Path(source)))
+        return read_columns(named_table(source, settings) if may_be_name(source) else Path(source))
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
-    with ServiceClient.connect(url, settings or ClientSettings.load()) as service:
-        return LookupTable(service.columns(table_id or choose_table(service.tables()).id))
+    with ServiceClient.connect(url, settings) as service:
+        return service.columns(table_id or choose_table(service.tables()).id)
 
 
 def choose_table(

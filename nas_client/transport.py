@@ -368,7 +368,10 @@ def _service_error(response: httpx.Response, body: bytes) -> ServiceError:
         return ServiceError(
             f"{request.method} {request.url.path} was answered by {response.status_code} without an explanation"
         )
-    return ServiceError(detail.message, hint=detail.hint, code=detail.code, request_id=detail.request_id)
+    message = detail.message
+    if detail.code is ErrorCode.UNKNOWN_NAME:  # which names and plugins there are is the service's, not ours
+        message = f"the service at {response.request.url.netloc.decode()}: {message}"
+    return ServiceError(message, hint=detail.hint, code=detail.code, request_id=detail.request_id)
 
 
 def _why(error: Exception) -> str:

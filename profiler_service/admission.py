@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from models.plugins import Origin, versions_of
 from models.spaces.base import SearchSpace
-from models.spaces.registry import create_space
+from models.spaces.registry import SPACES, create_space
 from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
+from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
+from models.spec.kinds import KINDS
 from models.spec.measurements import PROTOCOL_VERSIONS, ProtocolName, Workload
+from models.spec.operators import OperatorSpec
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate
+from profiler_service.backends.registry import BACKENDS
 from profiler_service.conditions import cpu_bounds
 from profiler_service.measure.groups import network_bytes
 from profiler_service.version import service_version
@@ -47,6 +53,7 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
         _check(workload, space, request.protocol, backend, f"workloads.{index}")
     provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}
     provenance |= cpu_bounds().provenance()
+    provenance |= versions_of(_origins(space, request.workloads or (), backend))
     if request.protocol is ProtocolName.ISOLATED_COLD:
         provenance["flush_bytes"] = str(backend.flush_bytes)
     info = TableInfo(
@@ -57,6 +64,16 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
         provenance=provenance,
     )
     return AdmittedJob(request.model_copy(update={"space": space.spec}), info)
+
+
+def _origins(space: SearchSpace, workloads: Iterable[Workload], backend: BackendDescription) -> set[Origin]:
+    """What the space, its operators, the operators asked for, and the backend come from."""
+    operators = {*space.operators(), *(workload for workload in workloads if isinstance(workload, OperatorSpec))}
+    kinds = {operator.kind for operator in operators}
+    found = {SPACES.origin(space.name), *map(KINDS.origin, kinds)}
+    with suppress(UnknownNameError):  # a backend that only the worker processes know
+        found.add(BACKENDS.origin(backend.target.backend))
+    return found
 
 
 def _check(workload: Workload, space: SearchSpace, protocol: ProtocolName, backend: BackendDescription, where: str) -> None:

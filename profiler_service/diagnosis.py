@@ -9,14 +9,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
+from models.plugins import VARIABLE, plugins
+from models.spaces.registry import SPACES
 from models.spec.base import Record
 from models.spec.errors import OpclockError
+from models.spec.kinds import KINDS
 from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, DeviceKind
 from profiler_service.backends.device.base import OLDEST, capability_text
 from profiler_service.backends.device.nvml import MIG_EMPTY, MIG_EMPTY_HINT, GpuState, Survey, survey_gpus
 from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.backends.processor import usable_cores
-from profiler_service.backends.registry import backend_names, device_kinds, kind_meant
+from profiler_service.backends.registry import BACKENDS, backend_names, device_kinds, kind_meant
 from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look
 from profiler_service.jobs.host import host_load
 from profiler_service.settings import Settings, unknown_settings
@@ -71,6 +74,7 @@ def diagnose(
     """
     yield _python()
     yield from _variables(variables)
+    yield from plugin_findings()
     unasked = yield from _gpus(settings, survey)
     yield from _backends(settings, describe, unasked)
     yield _database(settings)
@@ -98,6 +102,21 @@ def _variables(variables: Iterable[str]) -> Iterator[Finding]:
     if not unknown:
         detail = f"every variable {ENVIRONMENT_PREFIX}… of the environment is known"
         yield Finding(name="settings", outcome=Outcome.OK, detail=detail)
+
+
+def plugin_findings() -> Iterator[Finding]:
+    """One for each plugin. What is wrong with one is no problem by itself: only its own names cannot be used."""
+    found = plugins((SPACES, KINDS, BACKENDS))
+    if not found:
+        yield Finding(name="plugins", outcome=Outcome.OK, detail="none")
+    for plugin in found:
+        adds = [f"{what} {', '.join(names)}" for what, names in plugin.names.items()]
+        yield Finding(
+            name=f"plugin {plugin.origin}",
+            outcome=Outcome.WARNING if plugin.problems else Outcome.OK,
+            detail="; ".join([*plugin.problems, *([] if plugin.problems else adds)]),
+            hint=f"Repair it, or uninstall it or leave it out of {VARIABLE}." if plugin.problems else "",
+        )
 
 
 def _gpus(settings: Settings, survey: TakeSurvey) -> Generator[Finding, None, frozenset[Choice]]:

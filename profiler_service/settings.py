@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from models.plugins import VARIABLE
 from models.spec import limits
 from models.spec.base import invalid_settings
 from models.spec.errors import UnknownNameError
@@ -21,8 +22,8 @@ from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, AllOpt
 _OTHERS_PREFIX = "OPCLOCK_CLIENT_"
 """Of variables that concern the client alone."""
 
-_OTHERS = frozenset({"OPCLOCK_URL", "OPCLOCK_REFERENCE"})
-"""Variables that commands read themselves: where a service is, and where data published with papers is."""
+_OTHERS = frozenset({"OPCLOCK_URL", "OPCLOCK_REFERENCE", VARIABLE})
+"""Variables that are read elsewhere: where a service is, where data published with papers is, and which plugins to import."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogForm = Literal["console", "json"]
@@ -175,7 +176,7 @@ class Settings(AllOptions, BaseSettings):
         values = {name: getattr(self, name) for name in AllOptions.model_fields}
         return AllOptions.model_validate(values | {"cache_dir": self.cache_path})
 
-    def backend_options(self) -> BackendOptions:
+    def chosen_options(self) -> BackendOptions:
         """The options of the backend, wherever one is created: for jobs, for the check of a GPU box, for the contract suite.
 
         Raises:

@@ -171,6 +171,10 @@ def settings_page() -> str:
         settings_table(ClientSettings),
         "## Variables of single options",
         grid(("variable", "option", "commands"), command_variables()),
+        "## Plugins",
+        "`OPCLOCK_PLUGINS=package.module,…` names modules that every process of both packages imports when a name is asked for "
+        "that may be theirs ([extend.md](../extend.md#without-a-package)).",
+        "## Published data",
         "`OPCLOCK_REFERENCE` names the folder of data published with papers. `make gpu-check` and some tests read it.",
     ]
     return page(parts)

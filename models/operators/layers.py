@@ -1,39 +1,17 @@
-"""Torch modules of the operator kinds, by name. Importing this module registers every built-in kind."""
+"""Torch modules of the operator kinds; `models.spec.kinds` says which makes which."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.plugins import load_reference
+from models.spec.kinds import KindInfo, kind_info
 from models.spec.operators import OperatorSpec
 
 Builder = Callable[[OperatorSpec], nn.Module]
-AnyBuilder = TypeVar("AnyBuilder", bound=Builder)
-
-_builders: dict[str, Builder] = {}
-
-
-def register(kind: str) -> Callable[[AnyBuilder], AnyBuilder]:
-    """Make a class or function the builder of that kind; used as a decorator.
-
-    The kind itself is described in `models.spec.kinds`. A second builder for one kind is an error.
-    """
-
-    def add(builder: AnyBuilder) -> AnyBuilder:
-        if _builders.setdefault(kind, builder) is not builder:
-            raise InvalidSpecError(f"operator kind {kind!r} has a builder already")
-        return builder
-
-    return add
-
-
-def operator_kinds() -> list[str]:
-    """Every kind that has a builder, sorted."""
-    return sorted(_builders)
 
 
 def build_operator(spec: OperatorSpec) -> nn.Module:
@@ -46,13 +24,19 @@ def build_operator(spec: OperatorSpec) -> nn.Module:
 
     Raises:
         UnknownNameError: nothing builds that kind.
+        PluginError: its module cannot be imported.
     """
-    try:
-        builder = _builders[spec.kind]
-    except KeyError:
-        error = UnknownNameError.of("operator kind", spec.kind, _builders)
-        raise error from None
-    return builder(spec)
+    return _builder(kind_info(spec.kind))(spec)
+
+
+_builders: dict[str, Builder] = {}
+
+
+def _builder(info: KindInfo) -> Builder:
+    """What makes modules of that kind, by its reference."""
+    if info.builder not in _builders:
+        _builders[info.builder] = load_reference(info.builder, f"the module of operator kind {info.name!r}")
+    return _builders[info.builder]
 
 
 def conv2d(
@@ -106,18 +90,18 @@ class Conv3x3Twice(nn.Module):
         return z
 
 
-@register("conv3x3")
-def _conv3x3(spec: OperatorSpec) -> nn.Module:
+def conv3x3(spec: OperatorSpec) -> nn.Module:
+    """A 3×3 convolution with batch normalisation and ReLU."""
     return ConvBnRelu(spec.in_channels, spec.out_channels, stride=spec.stride)
 
 
-@register("conv3x3_x2")
-def _conv3x3_x2(spec: OperatorSpec) -> nn.Module:
+def conv3x3_x2(spec: OperatorSpec) -> nn.Module:
+    """Two of them."""
     return Conv3x3Twice(spec.in_channels, spec.out_channels, stride=spec.stride)
 
 
-@register("conv_bn_relu")
-def _conv_bn_relu(spec: OperatorSpec) -> nn.Module:
+def conv_bn_relu(spec: OperatorSpec) -> nn.Module:
+    """A convolution of any kernel, groups and dilation, with batch normalisation and ReLU."""
     return ConvBnRelu(
         spec.in_channels,
         spec.out_channels,
@@ -128,8 +112,7 @@ def _conv_bn_relu(spec: OperatorSpec) -> nn.Module:
     )
 
 
-@register("skip")
-def _skip(spec: OperatorSpec) -> nn.Module:
+def skip(spec: OperatorSpec) -> nn.Module:
     """The identity if input and output have one shape; else a 1×1 convolution with the stride, batch normalisation, ReLU.
 
     Source: FasterSeg §3.1; its code calls the second form FactorizedReduce.
@@ -173,8 +156,8 @@ class Resize(nn.Module):
         return f"size={self.size}, mode={self.mode}, align_corners={self.align_corners}"
 
 
-@register("upsample")
-def _upsample(spec: OperatorSpec) -> nn.Module:
+def upsample(spec: OperatorSpec) -> nn.Module:
+    """Resizing to the output's size."""
     _, _, height, width = spec.output_shape
     return Resize.of(spec, (height, width))
 
@@ -197,7 +180,6 @@ def _zoom_back(spec: OperatorSpec) -> nn.Module:
     return nn.Identity() if spec.stride == 2 else Resize.of(spec, (spec.height, spec.width))
 
 
-@register("zoomed_conv3x3")
 class ZoomedConv3x3(nn.Module):
     """Resize by ½, 3×3 convolution, batch normalisation, resize by 2 unless the stride is 2, ReLU.
 
@@ -218,7 +200,6 @@ class ZoomedConv3x3(nn.Module):
         return z
 
 
-@register("zoomed_conv3x3_x2")
 class ZoomedConv3x3Twice(nn.Module):
     """As `ZoomedConv3x3`, with two convolutions and a ReLU between them.
 
@@ -245,8 +226,7 @@ class ZoomedConv3x3Twice(nn.Module):
 WIDEST_MID_CHANNELS = 256
 
 
-@register("feature_fusion")
-def _feature_fusion(spec: OperatorSpec) -> nn.Module:
+def feature_fusion(spec: OperatorSpec) -> nn.Module:
     """1×1 convolution, batch normalisation, ReLU over the concatenated branches.
 
     Source: FasterSeg §3.4; the attention of its published module is not used at inference.
@@ -254,7 +234,6 @@ def _feature_fusion(spec: OperatorSpec) -> nn.Module:
     return ConvBnRelu(spec.in_channels, spec.out_channels, kernel=1)
 
 
-@register("segmentation_head")
 class SegmentationHead(nn.Module):
     """3×3 convolution, batch normalisation, ReLU, then a 1×1 convolution with bias to the classes.
 

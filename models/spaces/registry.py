@@ -4,39 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import import_module
+from typing import Any
 
 from models.networks.structure import NetworkPlan
+from models.plugins import Registry
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.errors import InvalidSpecError
 
-_BUILT_IN = {"fasterseg": "models.spaces.fasterseg.space:FasterSegSpace"}
-_registered: dict[str, type[SearchSpace]] = {}
+
+def _checked(name: str, item: Any) -> type[SearchSpace]:
+    if not (isinstance(item, type) and issubclass(item, SearchSpace)):
+        raise InvalidSpecError(f"is no subclass of SearchSpace but {item!r}")
+    if item.name != name:
+        raise InvalidSpecError(f"calls itself {item.name!r}")
+    return item
+
+
+SPACES: Registry[type[SearchSpace]] = Registry("opclock.spaces", _checked, lambda cls: cls.__module__)
 
 
 def register_space(cls: type[SearchSpace]) -> type[SearchSpace]:
     """Make a space known by its name; usable as a decorator. Another class under a known name is an error."""
-    if cls.name in _BUILT_IN or _registered.setdefault(cls.name, cls) is not cls:
-        raise InvalidSpecError(f"search space {cls.name!r} is registered already")
+    SPACES.register(cls.name, cls)
     return cls
 
 
 def space_names() -> list[str]:
     """All known spaces, sorted."""
-    return sorted({*_BUILT_IN, *_registered})
+    return SPACES.names()
 
 
 def space_class(name: str) -> type[SearchSpace]:
     """The class of that space. Raises UnknownNameError."""
-    if name in _registered:
-        return _registered[name]
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name].split(":")
-        cls: type[SearchSpace] = getattr(import_module(module), attribute)
-        return cls
-    raise UnknownNameError.of("search space", name, space_names())
+    return SPACES.get(name)
 
 
 def create_space(spec: SpaceSpec) -> SearchSpace:
@@ -89,12 +91,15 @@ def plan_at(architecture: ArchitectureSpec, input_size: InputSize) -> NetworkPla
 
 
 def published_readers() -> dict[str, type[PublishedReader]]:
-    """The spaces that read tables their authors published, by name; a command line offers `import-<name>` for each."""
-    classes = {name: space_class(name) for name in space_names()}
+    """Our own spaces that read tables their authors published, by name; a command line offers `import-<name>` for each.
+
+    Plugins' are left out: a list of commands must not import them.
+    """
+    classes = {name: space_class(name) for name in SPACES.own_names()}
     return {name: cls for name, cls in classes.items() if issubclass(cls, PublishedReader)}
 
 
 def operator_comparisons() -> dict[str, type[OperatorComparison]]:
-    """The spaces whose authors compared single operators, by the name of the command that measures the same ones."""
-    classes = [space_class(name) for name in space_names()]
+    """Our own spaces whose authors compared single operators, by the name of the command that measures the same ones."""
+    classes = [space_class(name) for name in SPACES.own_names()]
     return {cls.comparison_command: cls for cls in classes if issubclass(cls, OperatorComparison)}

@@ -5,6 +5,7 @@
     SpecError
     ├── InvalidSpecError          a field of a spec is out of bounds or inconsistent
     │   ├── UnknownNameError      no operator kind, search space, backend … of that name
+    │   │   └── MissingPluginError one that a plugin brings, which is not installed
     │   └── WorkloadTooLargeError a workload beyond the limits of memory or multiply-adds
     ├── TableFileError            a file is no table, is cut short, or may not be read
     │   └── UnsafeTableError      a pickle that would run code
@@ -128,6 +129,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
         few = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
         return f"The nearest of {len(names)} known ones: {', '.join(few)}."
     return f"Known: {', '.join(names) or 'none'}."
+
+
+class MissingPluginError(UnknownNameError):
+    """A table holds names of a plugin that is not installed here."""
 
 
 class WorkloadTooLargeError(InvalidSpecError):

@@ -1,13 +1,15 @@
 """The kinds of operator, as data: their attributes, strides and position in a network. No graph code, no torch.
 
-`models.operators` holds the graph of each kind; a contract test keeps the two lists equal.
+`models.operators` holds the torch modules of our own kinds; plugins add others (`models.plugins`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from models.plugins import Registry
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 AttributeValue = bool | int | str
@@ -46,6 +48,9 @@ class KindInfo:
         has_weights: whether a spec of this kind can have any.
         identity_if_unchanged: whether it does nothing, and has no weights, where input and output have the same shape.
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
+        builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
+        supernet_form: the same for its form over several widths, called as `models.supernets.mixed_operators.SuperOperator`;
+            empty where that has it, or where edges have one width, which take the plain module.
         ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
     """
 
@@ -57,6 +62,8 @@ class KindInfo:
     identity_if_unchanged: bool = False
     keeps_width_inside: bool = False
     ends_network: bool = False
+    builder: str = ""
+    supernet_form: str = ""
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""
@@ -81,45 +88,52 @@ _CONVOLUTION = {
     "dilation": Attribute(1, high=32),
 }
 
-_KINDS: dict[str, KindInfo] = {}
+
+def _checked(name: str, item: Any) -> KindInfo:
+    if not isinstance(item, KindInfo):
+        raise InvalidSpecError(f"is no KindInfo but {item!r}")
+    if item.name != name:
+        raise InvalidSpecError(f"calls itself {item.name!r}")
+    if not item.builder:
+        raise InvalidSpecError("names no builder of its module")
+    return item
+
+
+KINDS: Registry[KindInfo] = Registry("opclock.operators", _checked, lambda info: info.builder.partition(":")[0])
 
 
 def register_kind(info: KindInfo) -> KindInfo:
     """Make a kind known. Registering another description under a known name is an error."""
-    if _KINDS.setdefault(info.name, info) != info:
-        raise InvalidSpecError(f"kind {info.name!r} is registered already, with other attributes")
+    KINDS.register(info.name, info)
     return info
 
 
 def kind_info(name: str) -> KindInfo:
     """The kind of that name. Raises UnknownNameError."""
-    try:
-        return _KINDS[name]
-    except KeyError:
-        error = UnknownNameError.of("operator kind", name, _KINDS)
-        raise error from None
+    return KINDS.get(name)
 
 
 def kind_names() -> list[str]:
     """All known kinds, sorted."""
-    return sorted(_KINDS)
+    return KINDS.names()
 
 
-register_kind(KindInfo("skip", identity_if_unchanged=True))
-register_kind(KindInfo("conv3x3"))
-register_kind(KindInfo("conv3x3_x2"))
-register_kind(KindInfo("zoomed_conv3x3", _RESIZE))
-register_kind(KindInfo("zoomed_conv3x3_x2", _RESIZE))
-register_kind(KindInfo("conv_bn_relu", _CONVOLUTION))
-register_kind(KindInfo("feature_fusion", strides=(1,), keeps_channels=True))
-register_kind(KindInfo("segmentation_head", strides=(1,), keeps_width_inside=True))
-register_kind(
-    KindInfo(
-        "upsample",
-        {"scale": Attribute(8, low=2, high=32)} | _RESIZE,
-        strides=(1,),
-        keeps_channels=True,
-        has_weights=False,
-        ends_network=True,
-    )
+_LAYERS = "models.operators.layers"
+
+SKIP = KindInfo("skip", identity_if_unchanged=True, builder=f"{_LAYERS}:skip")
+CONV3X3 = KindInfo("conv3x3", builder=f"{_LAYERS}:conv3x3")
+CONV3X3_X2 = KindInfo("conv3x3_x2", builder=f"{_LAYERS}:conv3x3_x2")
+ZOOMED_CONV3X3 = KindInfo("zoomed_conv3x3", _RESIZE, builder=f"{_LAYERS}:ZoomedConv3x3")
+ZOOMED_CONV3X3_X2 = KindInfo("zoomed_conv3x3_x2", _RESIZE, builder=f"{_LAYERS}:ZoomedConv3x3Twice")
+CONV_BN_RELU = KindInfo("conv_bn_relu", _CONVOLUTION, builder=f"{_LAYERS}:conv_bn_relu")
+FEATURE_FUSION = KindInfo("feature_fusion", strides=(1,), keeps_channels=True, builder=f"{_LAYERS}:feature_fusion")
+SEGMENTATION_HEAD = KindInfo("segmentation_head", strides=(1,), keeps_width_inside=True, builder=f"{_LAYERS}:SegmentationHead")
+UPSAMPLE = KindInfo(
+    "upsample",
+    {"scale": Attribute(8, low=2, high=32)} | _RESIZE,
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    ends_network=True,
+    builder=f"{_LAYERS}:upsample",
 )

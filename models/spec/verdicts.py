@@ -8,6 +8,7 @@ from enum import StrEnum
 from math import isfinite, sqrt
 from typing import Protocol
 
+from models.plugins import version_differences
 from models.spec.base import Record
 from models.spec.measurements import Flag, Measurement, ProtocolName
 from models.spec.scale import CheckOutcome
@@ -77,7 +78,7 @@ class TrustLevel(StrEnum):
     NOISY = "noisy"
     """Values scatter more than they should, or some were measured on a busy or throttled machine."""
     UNSETTLED = "unsettled"
-    """The scale of milliseconds on this target is not reliable yet, or a check contradicts it."""
+    """The scale of milliseconds on this target is not reliable yet, a check contradicts it, or a plugin has another version."""
     UNUSABLE = "unusable"
     """There are no values, or a check shows that they are wrong."""
 
@@ -140,7 +141,8 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
     if info.target.options.get("origin") == "imported":
         text = "the table was imported: nothing is known about how it was measured"
         return [Reason(name="origin", level=TrustLevel.UNSETTLED, text=text)]
-    reasons = []
+    differences = version_differences(info.provenance)
+    reasons = [Reason(name="plugins", level=TrustLevel.UNSETTLED, text=text) for text in differences]
     if info.protocol is ProtocolName.IN_CONTEXT:
         why = "no visit has measured the sentinel on this target yet" if info.scale is None else info.scale.unsettled
         if why:

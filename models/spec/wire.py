@@ -210,13 +210,16 @@ class SpacePublic(Record):
 
     Attributes:
         name: name of the search space.
-        defaults: the space with its default parameters.
+        defaults: the space with its default parameters and input size.
         description: one line about the space.
+        distribution, version: what the space comes from: `opclock` or a plugin, and its version; empty where unknown.
     """
 
     name: str
     defaults: SpaceSpec
     description: str
+    distribution: str = ""
+    version: str = ""
 
 
 class HealthPublic(Record):

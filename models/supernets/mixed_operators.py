@@ -5,7 +5,7 @@ Source: FasterSeg §3.1.3; batch normalisation per width as in Slimmable Network
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.operators.layers import BILINEAR, zoomed_side
+from models.operators.layers import BILINEAR, build_operator, zoomed_side
+from models.plugins import load_reference
 from models.spec.errors import UnknownNameError
+from models.spec.kinds import kind_info
 from models.spec.operators import OperatorSpec
 
 
@@ -164,6 +166,49 @@ class SuperOperator(nn.Module):
         return f"kind={self.kind}, stride={self.stride}"
 
 
+class PlainOperator(nn.Module):
+    """The fixed operator of a kind without a super form, on an edge of one width. Its module must take maps of any size.
+
+    Shape: as the operator's.
+    """
+
+    def __init__(self, spec: OperatorSpec) -> None:
+        super().__init__()
+        self.kind, self.out_channels = spec.kind, spec.out_channels
+        self.operator = build_operator(spec)
+
+    def forward(self, x: Tensor, out_channels: int) -> Tensor:
+        y: Tensor = self.operator(x)
+        return y
+
+    def copy_to(self, operator: nn.Module) -> None:
+        """Gives the fixed operator these weights."""
+        operator.load_state_dict(self.operator.state_dict())
+
+
+def choice_of_edge(spec: OperatorSpec, in_channels: Collection[int], out_channels: Collection[int]) -> nn.Module:
+    """One choice of an edge between maps of these widths: in the form of its kind, else as the plain module.
+
+    It has `kind`, `forward(x, out_channels)` and `copy_to(operator)`.
+
+    Raises:
+        UnknownNameError: the kind has no super form, and the widths are several.
+        PluginError: its form cannot be imported.
+    """
+    if spec.kind in FORMS:
+        return SuperOperator(spec, in_channels, out_channels)
+    if form := kind_info(spec.kind).supernet_form:
+        cls = load_reference(form, f"the supernet form of operator kind {spec.kind!r}")
+        built: nn.Module = cls(spec, in_channels, out_channels)
+        return built
+    if len(in_channels) == len(out_channels) == 1:
+        return PlainOperator(spec)
+    raise UnknownNameError(
+        f"operator kind {spec.kind!r} has no form for several widths ({len(in_channels)} enter, {len(out_channels)} leave)",
+        hint="Name a supernet_form in its KindInfo, or let the edge have one width.",
+    )
+
+
 class MixedOperator(nn.Module):
     """Every choice of one edge, weighted and summed.
 
@@ -179,8 +224,8 @@ class MixedOperator(nn.Module):
 
     def __init__(self, specs: Iterable[OperatorSpec], in_channels: Iterable[int], out_channels: Iterable[int]) -> None:
         super().__init__()
-        entering, leaving = tuple(in_channels), tuple(out_channels)
-        self.choices = nn.ModuleList(SuperOperator(spec, entering, leaving) for spec in specs)
+        entering, leaving = set(in_channels), set(out_channels)
+        self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in specs)
 
     def forward(self, x: Tensor, weights: Tensor, out_channels: int) -> Tensor:
         """`weights`: of the choices; shape (choices,), or longer where other rows have more choices."""

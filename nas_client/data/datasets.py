@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from models.spec.errors import UnknownNameError
+from models.plugins import Registry
+from models.spec.errors import InvalidSpecError
 from nas_client.data.base import SPLITS, CheckProgress, DataSettings, Sample, SegmentationDataset, Split
 from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE, Colour
 from nas_client.data.image_files import ColourDecoder, FileDataset, IdDecoder, Pair, train_ids
@@ -190,12 +191,26 @@ class SyntheticStreets(SegmentationDataset):
         """Nothing can be wrong with what is drawn here."""
 
 
-_DATASETS: Mapping[str, type[SegmentationDataset]] = {cls.name: cls for cls in (Bdd100k, CamVid, Cityscapes, SyntheticStreets)}
+def _checked(name: str, item: Any) -> type[SegmentationDataset]:
+    if not (isinstance(item, type) and issubclass(item, SegmentationDataset)):
+        raise InvalidSpecError(f"is no subclass of SegmentationDataset but {item!r}")
+    if item.name != name:
+        raise InvalidSpecError(f"calls itself {item.name!r}")
+    return item
+
+
+DATASETS: Registry[type[SegmentationDataset]] = Registry("opclock.datasets", _checked, lambda cls: cls.__module__)
+
+
+def register_dataset(cls: type[SegmentationDataset]) -> type[SegmentationDataset]:
+    """Make a data set known by its name; usable as a decorator. Another class under a known name is an error."""
+    DATASETS.register(cls.name, cls)
+    return cls
 
 
 def dataset_names() -> list[str]:
     """All known data sets, sorted."""
-    return sorted(_DATASETS)
+    return DATASETS.names()
 
 
 def open_dataset(settings: DataSettings, split: Split) -> SegmentationDataset:
@@ -205,9 +220,7 @@ def open_dataset(settings: DataSettings, split: Split) -> SegmentationDataset:
         UnknownNameError: no data set of that name.
         DatasetError: the split has no labels, or the files are not where they should be.
     """
-    if settings.name not in _DATASETS:
-        raise UnknownNameError.of("data set", settings.name, _DATASETS)
-    cls = _DATASETS[settings.name]
+    cls = DATASETS.get(settings.name)
     cls.require_split(split)
     dataset = cls.open(settings, split)
     if settings.cache:

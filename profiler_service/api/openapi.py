@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from models.plugins import OWN
 from models.spaces.base import SearchSpace
-from models.spaces.registry import space_class, space_names
+from models.spaces.registry import SPACES, space_class
 from models.spec.errors import ErrorCode
 from models.spec.measurements import Budget, Measurement
 from models.spec.operators import OperatorSpec
@@ -86,7 +87,7 @@ ERRORS: Mapping[int, ErrorBody] = {
 @cache
 def examples() -> Mapping[str, Example]:
     """Each call's example by its operation id, the name of its route's function."""
-    space = space_class(space_names()[0]).defaults()
+    space = space_class(SPACES.own_names()[0]).defaults()
     target = TargetSpec(device="Example CPU", backend="onnxruntime", versions={"onnxruntime": "1.20.0"}, threads=1)
     operator = OperatorSpec(kind="conv3x3", in_channels=64, out_channels=96, height=64, width=128, stride=2)
     measurement = Measurement(
@@ -108,7 +109,7 @@ def examples() -> Mapping[str, Example]:
         "healthz": Example(_json(health)),
         "readyz": Example(_json(health.model_copy(update={"checks": {"database": "ok", "queue": "ok"}}))),
         "target": Example(_json(TargetPublic(id=target.id(), target=target, service_version=service_version()))),
-        "spaces": Example(_json([SpacePublic(name=space.name, defaults=space.spec, description=space.description)])),
+        "spaces": Example(_json([_space(space)])),
         "create_job": Example(_json(job), {name: _plain(request) for name, request in jobs.items()}),
         "list_jobs": Example(_json([job])),
         "read_job": Example(_json(job)),
@@ -117,6 +118,11 @@ def examples() -> Mapping[str, Example]:
         "read_table": Example(one_table),
         "lookup": Example(_json(found), {"two operators, one of them unknown": _plain(wanted)}),
     }
+
+
+def _space(space: SearchSpace) -> SpacePublic:
+    own = {"distribution": OWN, "version": service_version()}
+    return SpacePublic(name=space.name, defaults=space.spec, description=space.description, **own)
 
 
 def _jobs(space: SearchSpace, operator: OperatorSpec) -> dict[str, JobCreate]:

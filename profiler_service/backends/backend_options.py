@@ -64,14 +64,15 @@ class BackendOptions(Record):
     def variables(self) -> dict[str, str]:
         """The environment variables of the options that are part of the target, where they differ from their defaults.
 
-        An option that `AllOptions` does not have is left out: there is no variable of that name.
+        Those that only a plugin's backend has are in OPCLOCK_BACKEND_OPTIONS together.
         """
         chosen = self.model_dump(mode="json", exclude_defaults=True)
-        return {
-            variable_of(name): value if isinstance(value, str) else json.dumps(value)
-            for name, value in chosen.items()
-            if name in AllOptions.model_fields and option_of(AllOptions.model_fields[name]).in_target
+        chosen = {name: value for name, value in chosen.items() if option_of(type(self).model_fields[name]).in_target}
+        own = {name: chosen.pop(name) for name in list(chosen) if name not in AllOptions.model_fields}
+        variables = {
+            variable_of(name): value if isinstance(value, str) else json.dumps(value) for name, value in chosen.items()
         }
+        return variables | ({variable_of("backend_options"): json.dumps(own)} if own else {})
 
     def beyond(self, record: type[BackendOptions]) -> list[str]:
         """The options chosen here that a backend with that record must refuse, since it does not have them.
@@ -177,6 +178,10 @@ class TensorRtOptions(TensorRtRtxOptions, ReplayOptions):
 
 class AllOptions(ReplayOptions, AutotuneOptions, CudnnOptions, CaptureOptions, DeviceOptions):
     """Every option of every backend, as settings have them before a backend is chosen."""
+
+    backend_options: Annotated[str, Option(in_target=False, ignorable=True)] = ""
+    """Options that only a plugin's backend has, as a JSON object: `{"x": 1}`. The backend says which of them are part of the
+    target."""
 
 
 def option_of(field: FieldInfo) -> Option:

@@ -1,6 +1,6 @@
 """What every runtime is to the rest of the service: it builds engines from graphs and runs them in a given order.
 
-One contract suite (`tests/contract/test_backends.py`) holds for every backend. A backend runs in a worker process of its
+One contract suite (`profiler_service.testing`) holds for every backend. A backend runs in a worker process of its
 own; two backends never share one. Nothing here falls back: a backend that cannot do what was asked raises.
 """
 

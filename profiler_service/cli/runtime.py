@@ -79,7 +79,7 @@ def open_workers(settings: Settings) -> Workers:
         raise UnknownNameError.of("backend", settings.backend, backend_names())
     return Workers(
         settings.backend,
-        settings.backend_options(),
+        settings.chosen_options(),
         cache_dir=settings.cache_path,
         settings=WorkerSettings(
             core=settings.core,

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from models.plugins import joined_versions
 from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
@@ -16,7 +17,6 @@ from models.spec.rebuilds import RebuildSpread, merged
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.table_files.table_io import etag_of, record_text, text_digest
 from models.spec.tables import Table, TableInfo
-from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
@@ -27,23 +27,28 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def ensure(session: Session, info: TableInfo) -> str:
-    """The id of the table with that identity, made now unless it exists; then the first one's provenance stays."""
+    """The id of the table with that identity, made now unless it exists; then the first one's provenance stays, and versions of
+    plugins are added.
+    """
     table_id = info.id()
     stored = info.model_copy(update={"scale": None, "check": None, "created_at": info.created_at or datetime.now(UTC)})
     session.execute(
         insert(TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id()).on_conflict_do_nothing()
     )
-    if info.target.settings is not None:
-        _record_settings(session, table_id, info.target)
+    _keep_up(session, table_id, info)
     return table_id
 
 
-def _record_settings(session: Session, table_id: str, target: TargetSpec) -> None:
-    """Keep the settings under which the table's target is measured now; tables of earlier releases have none."""
+def _keep_up(session: Session, table_id: str, now: TableInfo) -> None:
+    """Keep the settings under which the table's target is measured now, which tables of earlier releases have not, and add the
+    versions of the plugins that it is measured with now.
+    """
     row = require(session, table_id)
     stored = load(TableInfo, row.info, f"table {table_id}")
-    if stored.target.settings != target.settings:
-        row.info = record_text(stored.model_copy(update={"target": target}))
+    target = stored.target if now.target.settings is None else now.target
+    provenance = stored.provenance | joined_versions(stored.provenance, now.provenance)
+    if (target.settings, provenance) != (stored.target.settings, stored.provenance):
+        row.info = record_text(stored.model_copy(update={"target": target, "provenance": provenance}))
 
 
 def require(session: Session, table_id: str) -> TableRow:

@@ -8,9 +8,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from models.plugins import Registry
+from models.spaces.registry import SPACES
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import digest
+from models.spec.errors import UnknownNameError
 from models.spec.graphs import EXPORTER_VERSION, GraphRequest
+from models.spec.kinds import KINDS
 from models.spec.measurements import Status
+from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.errors import out_of_memory
 from profiler_service.errors import StorageError
@@ -38,10 +46,9 @@ class GraphCache:
 
     def artifact(self, request: GraphRequest, *, reads_onnx: bool) -> GraphArtifact:
         """Where that graph's files are, or will be."""
-        stem = self.directory / f"{request.key()}-v{EXPORTER_VERSION}"
-        return GraphArtifact(
-            request, onnx_path=stem.with_suffix(".onnx") if reads_onnx else None, reference_path=stem.with_suffix(".npy")
-        )
+        stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", _plugins_digest(request))))
+        onnx_path, reference_path = (self.directory / f"{stem}.{ending}" for ending in ("onnx", "npy"))
+        return GraphArtifact(request, onnx_path=onnx_path if reads_onnx else None, reference_path=reference_path)
 
     def write(self, path: Path, data: bytes | memoryview) -> None:
         """Write a file that no process ever sees in part. Raises StorageError."""
@@ -57,6 +64,27 @@ class GraphCache:
 def files_of(artifact: GraphArtifact) -> list[Path]:
     """The artifact's files, whether they are there or not."""
     return [path for path in (artifact.onnx_path, artifact.reference_path) if path is not None]
+
+
+def _plugins_digest(request: GraphRequest) -> str:
+    """Names the code of plugins that the graph is made by, so that another version makes it anew; empty for our own.
+
+    A network of a plugin's space may have any plugin's operators.
+    """
+    subject, digests = request.subject, []
+    if isinstance(subject, OperatorSpec):
+        return _digest(KINDS, subject.kind)
+    if isinstance(subject, ArchitectureSpec) and subject.space not in SPACES.own_names():
+        own = KINDS.own_names()
+        digests = [_digest(SPACES, subject.space), *(_digest(KINDS, name) for name in KINDS.names() if name not in own)]
+    return digest("plugins", digests)[:8] if any(digests) else ""
+
+
+def _digest(registry: Registry[Any], name: str) -> str:
+    try:
+        return registry.code_digest(name)
+    except UnknownNameError:  # whoever makes the graph is told
+        return ""
 
 
 def missing_files(artifact: GraphArtifact) -> list[Path]:

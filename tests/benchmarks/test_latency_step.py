@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import SpaceSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import Coefficients, gather
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import ArchitectureParameters
@@ -20,7 +21,6 @@ from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from tests.benchmarks.published_way import PublishedWay, Width, sampled, weighted
-from tests.support.graph_reference import made_up_ms
 
 pytestmark = pytest.mark.benchmark
 

@@ -83,6 +83,11 @@ class TestTables:
         store.ensure_table(samples.info())
         assert store.table_info(table_id).target.settings == settings
 
+    def test_every_version_of_a_plugin_that_a_table_was_measured_with_is_kept(self, store: Store) -> None:
+        for version in ("1.0", "1.1", "1.0"):
+            table_id = store.ensure_table(samples.info(provenance={"host": "another", "plugin toy": version}))
+        assert store.table_info(table_id).provenance["plugin toy"] == "1.0, 1.1"
+
     def test_a_new_table_gets_the_time(self, store: Store) -> None:
         created_at = store.table_info(store.ensure_table(samples.info(created_at=None))).created_at
         assert created_at is not None

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import Probabilities
 from nas_client.latency.parameters import ArchitectureParameters
-from tests.support.graph_reference import Probabilities
 
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3")
 MOST_COMBINATIONS = 3000

@@ -15,11 +15,11 @@ from models.networks.structure import OperatorStep
 from models.spaces.base import Probabilities
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.search.derivation import probabilities
-from tests.support.graph_reference import made_up_ms
 
 SPACES = {
     layers: FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import Probabilities, enumerated_ms, made_up_ms
 from nas_client.latency.coefficients import gather
 from nas_client.latency.decoupled import DecoupledLatency, Terms
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
@@ -18,7 +19,6 @@ from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import Weights
 from tests.property.latency_graphs import Case, cases, probabilities
-from tests.support.graph_reference import Probabilities, enumerated_ms, made_up_ms
 
 Lookup = Callable[[OperatorSpec], float]
 EXACT = 1e-12

@@ -12,7 +12,7 @@ from models.networks.module import build_network
 from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
-from tests.support.supernets import certain, disturb, mixture_of
+from models.testing.supernets import certain, disturb, mixture_of
 
 SPACES = [
     {"layers": 3, "base_channels": 3, "widths": (4, 8, 12)},

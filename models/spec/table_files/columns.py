@@ -25,7 +25,16 @@ from models.spec.table_files.arrow_formats import (
 from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Header, Row, from_row, numbered, to_row, twice
 from models.spec.table_files.codec import optional as library
 from models.spec.table_files.row_rules import certain_rows
-from models.spec.table_files.table_io import CODECS, TableFormat, detect, from_bytes, read_bytes, translated, write_bytes
+from models.spec.table_files.table_io import (
+    CODECS,
+    TableFormat,
+    detect,
+    from_bytes,
+    naming_plugins,
+    read_bytes,
+    translated,
+    write_bytes,
+)
 from models.spec.table_files.text_formats import CsvCodec, field_texts
 from models.spec.tables import Table, TableInfo
 
@@ -67,13 +76,16 @@ class TableColumns:
 
         Raises:
             TableFileError: it is no table, cut short, damaged, of a later version, or larger than is allowed.
+            MissingPluginError: it needs a plugin that is not installed.
         """
         codec = CODECS[file_format]
         if not isinstance(codec, ColumnarCodec):
             raise TypeError(f"{file_format.value} is no format of columns")
         with translated(source):
             columns = codec.read(data)
-            return cls(header_of(columns.schema).info, columns)
+            info = header_of(columns.schema).info
+            with naming_plugins(info):
+                return cls(info, columns)
 
     def __len__(self) -> int:
         """Number of entries, failed ones included."""

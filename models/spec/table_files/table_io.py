@@ -10,8 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from models.atomic_file import replacing
+from models.plugins import missing_plugins
 from models.spec.base import Record, canonical_json
-from models.spec.errors import OpclockError, TableFileError, UnsafeTableError
+from models.spec.errors import MissingPluginError, OpclockError, TableFileError, UnknownNameError, UnsafeTableError
 from models.spec.table_files.arrow_formats import ArrowCodec, ParquetCodec
 from models.spec.table_files.codec import PICKLE_HINT, Header, TableCodec, from_rows, to_row
 from models.spec.table_files.numpy_format import NpyCodec
@@ -77,19 +78,37 @@ def from_bytes(data: bytes, file_format: TableFormat | None = None, *, source: s
 
     Raises:
         UnsafeTableError: it is a pickle; nothing of it was executed.
+        MissingPluginError: it needs a plugin that is not installed.
         TableFileError: it is no table, cut short, damaged, or of a later version.
     """
     with translated(source):
         header, rows = CODECS[file_format or detect(data)].decode(data)
         header.require_count(len(rows))
-        return Table(info=header.info, entries=from_rows(rows))
+        with naming_plugins(header.info):
+            return Table(info=header.info, entries=from_rows(rows))
+
+
+@contextmanager
+def naming_plugins(info: TableInfo) -> Iterator[None]:
+    """An unknown name in a row, as MissingPluginError where a plugin that the table was measured with is not installed."""
+    try:
+        yield
+    except TableFileError as error:
+        if isinstance(error.__cause__, UnknownNameError) and (missing := missing_plugins(info.provenance)):
+            raise MissingPluginError(
+                f"the table was measured with {missing}, which is not installed here: {error.message}",
+                hint=f"Install {missing}.",
+            ) from error
+        raise
 
 
 @contextmanager
 def translated(source: str) -> Iterator[None]:
-    """Whatever reading a table raises, as TableFileError that names the source."""
+    """Whatever reading a table raises, as TableFileError that names the source; a missing plugin as what it is."""
     try:
         yield
+    except MissingPluginError as error:
+        raise MissingPluginError(f"{source}: {error}", hint=error.hint) from error
     except TableFileError as error:
         raise type(error)(f"{source}: {error}", hint=error.hint) from error
     # Four libraries parse what may be anything at all; no list of their exceptions would stay complete.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from models.spaces.registry import space_class, space_names
+from models.plugins import PluginError
+from models.spaces.base import SearchSpace
+from models.spaces.registry import SPACES, space_class, space_names
 from models.spec.errors import OpclockError
 from models.spec.wire import HealthPublic, SpacePublic, TargetPublic
 from profiler_service.api.dependencies import Services, ServicesDep
@@ -91,6 +94,23 @@ def target(services: ServicesDep) -> TargetPublic:
 
 @target_router.get("/spaces")
 def spaces() -> list[SpacePublic]:
-    """The search spaces whose names a job may give, each with its defaults."""
-    classes = [space_class(name) for name in space_names()]
-    return [SpacePublic(name=cls.name, defaults=cls.defaults().spec, description=cls.description) for cls in classes]
+    """The search spaces whose names a job may give, each with its defaults. Those of a plugin that cannot be imported are
+    left out; `profiler-service doctor` says why.
+    """
+    found = []
+    for name in space_names():
+        with suppress(PluginError):
+            found.append(public_space(space_class(name)))
+    return found
+
+
+def public_space(cls: type[SearchSpace]) -> SpacePublic:
+    """The space with its defaults, and what it comes from."""
+    origin = SPACES.origin(cls.name)
+    return SpacePublic(
+        name=cls.name,
+        defaults=cls.defaults().spec,
+        description=cls.description,
+        distribution=origin.name,
+        version=origin.version,
+    )

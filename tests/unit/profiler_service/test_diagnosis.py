@@ -17,6 +17,9 @@ from profiler_service.diagnosis import Finding, Outcome, cpu_findings, diagnose,
 from profiler_service.errors import BackendUnavailableError
 from profiler_service.settings import Settings
 from profiler_service.worker.protocol import BackendDescription
+from tests.support.plugins import Environment, environment_fixture
+
+__all__ = ["environment_fixture"]
 
 
 def describe(settings: Settings) -> BackendDescription:
@@ -25,6 +28,20 @@ def describe(settings: Settings) -> BackendDescription:
         raise BackendUnavailableError("torch is not installed", hint="pip install torch")
     target = TargetSpec(device="CPU", backend=settings.backend, threads=settings.threads)
     return BackendDescription(target, ("float32",), reads_onnx=True, builds_on_device=False)
+
+
+def test_plugins_are_listed_with_versions_and_with_what_is_wrong_with_them(tmp_path: Path, environment: Environment) -> None:
+    settings = Settings.load(database=tmp_path / "d.sqlite")
+    assert findings(settings)["plugins"].detail == "none"
+    environment.install("broken-space", "0.3", {"broken_space": "1 / 0"}, spaces={"broken": "broken_space:Broken"})
+    environment.install("some-data", "2.0", datasets={"some": "never:imported", "more": "never:imported"})
+    found = findings(settings)
+    broken, data = found["plugin broken-space 0.3"], found["plugin some-data 2.0"]
+    assert broken.outcome is Outcome.WARNING
+    assert broken.detail == "search space 'broken' of broken-space 0.3 cannot be loaded: ZeroDivisionError: division by zero"
+    assert broken.hint == "Repair it, or uninstall it or leave it out of OPCLOCK_PLUGINS."
+    assert (data.outcome, data.detail) == (Outcome.OK, "data set more, some")
+    assert "plugins" not in found
 
 
 def no_driver() -> Survey:

@@ -37,6 +37,7 @@ def test_importing_a_module_does_not_load(module: str) -> None:
     loaded = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert module in loaded
     assert FORBIDDEN[module].isdisjoint(loaded)
+    assert "pytest" not in loaded, "the suites for plugins are for tests alone"
 
 
 def test_nothing_outside_the_spaces_names_one() -> None:

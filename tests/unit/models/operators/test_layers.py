@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.operators.layers import build_operator, register
+from models.operators.layers import build_operator
 from models.operators.seeded_weights import fill, random_input
-from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 
@@ -92,8 +91,3 @@ def test_segmentation_head_halves_only_wide_inputs(in_channels: int, mid_channel
     assert head.conv1.weight.shape == (mid_channels, in_channels, 3, 3)
     assert head.classify.weight.shape == (19, mid_channels, 1, 1)
     assert head.classify.bias is not None
-
-
-def test_a_kind_has_one_builder() -> None:
-    with pytest.raises(InvalidSpecError, match="conv3x3"):
-        register("conv3x3")(lambda spec: nn.Identity())

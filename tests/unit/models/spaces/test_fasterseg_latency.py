@@ -7,8 +7,8 @@ import pytest
 
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import SpaceSpec
+from models.testing.graph_reference import Probabilities, expected_ms, made_up_ms
 from tests.support.fasterseg_recursion import Recursion
-from tests.support.graph_reference import Probabilities, expected_ms, made_up_ms
 
 
 def test_shapes_of_sixteen_layers_are_those_of_the_published_checkpoints() -> None:

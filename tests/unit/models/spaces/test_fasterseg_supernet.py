@@ -14,7 +14,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.multi_resolution import MultiResolutionSupernet
-from tests.support.supernets import disturb
+from models.testing.supernets import disturb
 from tests.support.toy_space import ToySpace
 
 SIZE = (64, 96)

@@ -10,7 +10,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.supernets.base import Supernet
-from tests.support.supernets import Logits, disturb, random_logits
+from models.testing.supernets import Logits, disturb, random_logits
 
 
 @pytest.fixture(scope="session")

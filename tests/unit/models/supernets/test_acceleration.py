@@ -12,7 +12,7 @@ from torch import Tensor
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.supernets.base import Mixture, Supernet
-from tests.support.supernets import Logits, disturb, random_logits
+from models.testing.supernets import Logits, disturb, random_logits
 
 PARAMETERS = {"layers": 3, "base_channels": 3, "widths": (4, 8)}
 SPEC = SpaceSpec(name="fasterseg", input_size=(64, 64), classes=3, parameters=PARAMETERS)

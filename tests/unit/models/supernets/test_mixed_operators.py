@@ -12,7 +12,7 @@ from models.operators.layers import build_operator
 from models.spec.errors import UnknownNameError
 from models.spec.operators import OperatorSpec
 from models.supernets.mixed_operators import FORMS, MixedOperator, SuperOperator
-from tests.support.supernets import disturb
+from models.testing.supernets import disturb
 
 ENTERING, LEAVING = (4, 6, 8), (3, 5, 9)
 

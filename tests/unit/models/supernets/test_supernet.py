@@ -16,7 +16,7 @@ from models.spec.errors import InvalidSpecError
 from models.supernets.cells import edge_probabilities, leading_edges
 from models.supernets.mixed_operators import MixedOperator
 from models.supernets.multi_resolution import MultiResolutionSupernet
-from tests.support.supernets import Logits
+from models.testing.supernets import Logits
 
 
 @contextmanager

@@ -342,7 +342,7 @@ def test_a_table_of_a_space_that_this_release_does_not_know(nas_client: Command,
     write_table(Table(info=info), path, TableFormat.JSON)
     ended = nas_client("sensitivity", "--table", path, "--json")
     assert ended.code == ExitCode.BAD_INPUT
-    assert ended.document["error"]["message"] == "unknown search space 'toy_dog'"
+    assert ended.document["error"]["message"] == "unknown search space 'toy_dog' (plugins here: none)"
     assert ended.document["error"]["hint"] == "Did you mean 'toy_dag'?"
 
 

@@ -7,8 +7,8 @@ import pytest
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import Coefficients, gather
-from tests.support.graph_reference import made_up_ms
 
 
 @pytest.fixture(scope="session")

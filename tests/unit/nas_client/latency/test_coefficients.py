@@ -11,10 +11,10 @@ import torch
 from models.spaces.base import Edge, LatencyGraph, Node, SearchSpace
 from models.spec.errors import InvalidSpecError, MissingEntryError
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
-from tests.support.graph_reference import made_up_ms
 
 
 def test_each_distinct_operator_is_looked_up_once(small_space: SearchSpace) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.errors import ParameterError
 from nas_client.latency.base import LatencyModule
 from nas_client.latency.coefficients import Coefficients, gather
@@ -18,7 +19,6 @@ from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
-from tests.support.graph_reference import made_up_ms
 from tests.support.toy_space import ToySpace
 
 MODULES = [RelaxedLatency, DecoupledLatency]

@@ -10,12 +10,12 @@ import torch
 
 from models.spaces.base import SearchSpace
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import made_up_ms
 from nas_client.errors import ParameterError, SensitivityError
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters, Granularity, choice_counts
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Sensitivity, Weights, sensitivity, solve_weights
-from tests.support.graph_reference import made_up_ms
 from tests.support.toy_space import ToySpace
 
 CONVOLUTIONS = {"skip": 0.2, "conv3x3": 1.0, "zoomed_conv3x3": 0.5, "conv3x3_x2": 2.0, "zoomed_conv3x3_x2": 0.9}

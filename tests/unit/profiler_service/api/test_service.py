@@ -15,7 +15,11 @@ from models.spec.wire import JobCreate, LookupRequest
 from profiler_service.api.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.version import service_version
+from tests.support.plugins import Environment, environment_fixture
 from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue
+
+__all__ = ["environment_fixture"]
 
 JOB = {"space": {"name": "fasterseg", "input_size": [128, 256]}}
 
@@ -86,6 +90,44 @@ def test_the_spaces_can_be_asked_for_as_they_are_listed(client: TestClient) -> N
     assert all(space["description"] for space in spaces)
     for space in spaces:
         assert client.post("/v1/jobs", json={"space": space["defaults"]}).status_code == 202
+
+
+def test_a_space_is_listed_with_what_it_comes_from(client: TestClient, environment: Environment) -> None:
+    """One of a plugin that cannot be imported is left out, and the others stay."""
+    source = "from models.spaces.fasterseg.space import FasterSegSpace as F\nclass Wider(F):\n    name = 'wider'"
+    environment.install("broken-space", modules={"broken_space": "1 / 0"}, spaces={"broken": "broken_space:Broken"})
+    environment.install("wider-space", "1.3", {"wider_space": source}, spaces={"wider": "wider_space:Wider"})
+    spaces = {space["name"]: space for space in client.get("/v1/spaces").json()}
+    assert spaces.keys() == {"fasterseg", "wider"}
+    assert (spaces["fasterseg"]["distribution"], spaces["fasterseg"]["version"]) == ("opclock", service_version())
+    assert (spaces["wider"]["distribution"], spaces["wider"]["version"]) == ("wider-space", "1.3")
+    assert spaces["wider"]["defaults"]["input_size"] == [256, 512]
+    answer = client.post("/v1/jobs", json={"space": spaces["wider"]["defaults"] | {"name": "broken"}})
+    assert answer.status_code == 422
+    told = "search space 'broken' of broken-space 1.0 cannot be loaded: ZeroDivisionError: division by zero"
+    assert answer.json()["error"]["message"] == told
+
+
+def test_a_job_for_a_plugin_that_the_service_does_not_have(client: TestClient, environment: Environment) -> None:
+    environment.install("other", "0.2", {"other": ""}, spaces={"other": "other:Other"})
+    answer = client.post("/v1/jobs", json={"space": {"name": "leaf", "input_size": [64, 64]}})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "unknown_name"
+    assert answer.json()["error"]["message"] == "unknown search space 'leaf' (plugins here: other 0.2)"
+
+
+def test_a_table_records_its_plugins_and_every_version_of_them(
+    client: TestClient, store: Store, environment: Environment
+) -> None:
+    source = "from models.spaces.fasterseg.space import FasterSegSpace as F\nclass Wider(F):\n    name = 'wider'"
+    for version in ("1.3", "1.4"):
+        environment.install("wider-space", version, {"wider_space": source}, spaces={"wider": "wider_space:Wider"})
+        answer = client.post("/v1/jobs", json={"space": {"name": "wider", "input_size": [64, 64]}})
+        environment.uninstall_all()
+    (table,) = store.tables()
+    assert table.id == answer.json()["table_id"]
+    assert table.info.provenance["plugin wider-space"] == "1.3, 1.4"
+    assert not [name for name in table.info.provenance if name.startswith("plugin") and "wider" not in name]
 
 
 def test_the_front_page_leads_to_the_description(client: TestClient) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+from models.plugins import load_reference
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.targets import TargetSpec
 from profiler_service.backends import registry
 from profiler_service.backends.backend_options import AllOptions, BackendOptions, DeviceKind
 from profiler_service.backends.base import Backend, Engine, GraphArtifact
 from profiler_service.backends.cpu import CpuBackend
+from profiler_service.backends.description import BackendInfo
 from profiler_service.backends.errors import version_numbers
 from profiler_service.backends.registry import device_kinds
 from profiler_service.errors import BackendUnavailableError
@@ -46,8 +47,8 @@ def test_an_import_error_of_our_own_is_not_taken_for_a_missing_runtime(monkeypat
 
 
 def test_a_known_name_is_not_taken_over() -> None:
-    impostor = type("Impostor", (Backend,), {"name": "onnxruntime"})
-    with pytest.raises(InvalidSpecError, match="'onnxruntime' is registered already"):
+    impostor = type("Impostor", (Backend,), {"name": "onnxruntime", "__module__": __name__})
+    with pytest.raises(InvalidSpecError, match=r"'onnxruntime' of tests is refused: opclock 0\.1\.0 has that name"):
         registry.register_backend(impostor)
 
 
@@ -107,11 +108,11 @@ def test_a_backend_that_always_captures_refuses_to_run_uncaptured(name: str) -> 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in registry.backend_names() for kind in device_kinds(name)])
 def test_the_registry_and_the_class_name_one_record(name: str, kind: DeviceKind) -> None:
-    entry = registry._BUILT_IN[name][kind]
+    entry = registry.BACKENDS.get(name).by_device[kind]
     pytest.importorskip("torch", reason="torch is not installed: pip install 'opclock[graphs]'")
     pytest.importorskip("pynvml", reason="NVML is not installed: pip install 'opclock[cuda]'")
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'opclock[onnxruntime]'")
-    cls = getattr(import_module(entry.module), entry.class_name)
+    cls = load_reference(entry.reference, name)
     assert cls.options_type is entry.options_type
     assert set(entry.options_type.model_fields) <= set(AllOptions.model_fields), "settings name every option"
 
@@ -136,7 +137,7 @@ class _Stepping(CpuBackend):
 
 
 def test_a_registered_backend_has_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._registered, "stepping", _Stepping)
+    monkeypatch.setitem(registry.BACKENDS._loaded, "stepping", BackendInfo.of(_Stepping))
     assert registry.create_backend("stepping", _Steps(steps=3)).options == _Steps(steps=3)
     assert registry.create_backend("stepping", AllOptions(threads=2)).options == _Steps(threads=2)
     with pytest.raises(InvalidSpecError, match="'stepping' has no tf32"):
@@ -144,7 +145,10 @@ def test_a_registered_backend_has_its_own_options(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InvalidSpecError, match="has no steps") as caught:
         registry.create_backend("onnxruntime", _Steps(steps=3))
     assert "stepping" in str(caught.value.hint)
-    assert registry.target_settings("stepping", _Steps(steps=3, threads=2)) == {"OPCLOCK_THREADS": "2"}
+    assert registry.target_settings("stepping", _Steps(steps=3, threads=2)) == {
+        "OPCLOCK_THREADS": "2",
+        "OPCLOCK_BACKEND_OPTIONS": '{"steps": 3}',
+    }
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_settings(name: str, chosen: dict[str, Any], expected: dict[str, str], m
     settings = Settings.load(backend=name)
     changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"backend"})
     assert {f"OPCLOCK_{option.upper()}" for option in changed} == set(expected), "each is a setting, and not its default"
-    assert target_settings(name, settings.backend_options()) == expected, "and they lead to the same target"
+    assert target_settings(name, settings.chosen_options()) == expected, "and they lead to the same target"
 
 
 def test_they_are_no_part_of_what_a_target_is() -> None:

@@ -112,7 +112,7 @@ ON_GPUS = {
 
 def _describe(settings: Settings) -> BackendDescription:
     """As a worker does, in this process, where the fakes are."""
-    backend = create_backend(settings.backend, settings.backend_options())
+    backend = create_backend(settings.backend, settings.chosen_options())
     try:
         return BackendDescription(backend.target(), backend.dtypes, backend.reads_onnx, backend.builds_on_device)
     finally:

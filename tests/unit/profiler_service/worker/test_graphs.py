@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from models.spec.graphs import GraphRequest
+from models.spec.kinds import KINDS
 from models.spec.operators import OperatorSpec
 from profiler_service.errors import StorageError
 from profiler_service.worker.graphs import GraphCache, missing_files
+from tests.support.plugins import Environment, environment_fixture
+
+__all__ = ["environment_fixture"]
 
 REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=4, width=4))
 
@@ -21,6 +26,24 @@ def test_names_files_by_key_and_exporter(tmp_path: Path, monkeypatch: pytest.Mon
     assert REQUEST.key() in artifact.onnx_path.name
     monkeypatch.setattr("profiler_service.worker.graphs.EXPORTER_VERSION", 999)
     assert cache.artifact(REQUEST, reads_onnx=True).onnx_path != artifact.onnx_path
+
+
+KIND = "from models.spec.kinds import KindInfo\nKIND = KindInfo('conv1x1', builder='my_modules:conv1x1')\n"
+
+
+def test_a_plugins_graphs_are_made_anew_for_another_version_or_another_module(tmp_path: Path, environment: Environment) -> None:
+    """Else a table of the new module would have the old one's times."""
+    found = []
+    for version, module in (("1.0", "first = 1"), ("1.0", "second = 2"), ("1.1", "second = 2"), ("1.1", "second = 2")):
+        modules = {"my_kinds": KIND, "my_modules": module}
+        environment.install("my-kinds", version, modules, operators={"conv1x1": "my_kinds:KIND"})
+        KINDS._digests.clear()  # each stands for a process of its own
+        spec = OperatorSpec(kind="conv1x1", in_channels=8, out_channels=8, height=4, width=4)
+        found.append(GraphCache.open(tmp_path).artifact(GraphRequest(subject=spec), reads_onnx=True).reference_path)
+        environment.uninstall_all()
+    assert len(set(found[:3])) == 3
+    assert found[2] == found[3]
+    assert "my_modules" not in sys.modules, "it may bring torch along"
 
 
 def test_a_backend_that_reads_no_onnx_misses_none(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
-from tests.support.graph_reference import (
+from models.testing.graph_reference import (
     Probabilities,
     enumerated_ms,
     expected_ms,
@@ -337,12 +337,12 @@ class SmallSpaceSuite(SpaceSuite):
         """With the weights that the architecture uses there. Skips apart: in a supernet they are never the identity."""
         torch = pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
         from models.networks.module import build_network
-        from tests.support.supernets import certain, disturb, mixture_of
+        from models.testing.supernets import certain, disturb, mixture_of
 
         torch.manual_seed(0)
         supernet = disturb(space.supernet()).eval()
         images = torch.randn(self.spec.batch, 3, *self.spec.input_size)
-        skip = next(k for k, rows in enumerate(space.latency_graph().edges[0].operators) if rows[0][0].kind == "skip")
+        skip = next((k for k, rows in enumerate(space.latency_graph().edges[0].operators) if rows[0][0].kind == "skip"), None)
         choices = certain(space.parameter_shapes(), np.random.default_rng(0), without=skip)
         rows = {name: [row for group in groups.values() for row in group.tolist()] for name, groups in choices.items()}
         for architecture in self.architectures(space, Probabilities(**rows)):

@@ -48,7 +48,7 @@ def certain(
     shapes: ParameterShapes, rng: np.random.Generator, *, without: int | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """A random choice in every row, as probabilities of 0 and 1; `without`: an operator never chosen."""
-    rows = {}
+    rows: dict[str, dict[str, np.ndarray]] = {}
     for granularity, groups in shapes.items():
         rows[granularity] = {}
         for group, (count, choices) in groups.items():

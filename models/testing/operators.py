@@ -1,0 +1,116 @@
+"""What every operator kind must satisfy. Its own test class derives from `OperatorSuite` and names the kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
+from models.spec.operators import OperatorSpec
+
+SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
+
+
+class OperatorSuite:
+    """The suite.
+
+    Attributes:
+        kind: under test.
+        channels: (in, out) that its specs have, besides equal ones.
+    """
+
+    kind: str
+    channels: tuple[tuple[int, int], ...] = ((12, 4), (12, 20))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def info(cls) -> KindInfo:
+        """The kind as data."""
+        return kind_info(cls.kind)
+
+    def specs(self, sizes: tuple[tuple[int, int], ...] = SIZES) -> Iterator[OperatorSpec]:
+        """The kind with every stride, every value of each attribute, and several channels and sizes."""
+        info = kind_info(self.kind)
+        settings: list[dict[str, AttributeValue]] = [{}]
+        for name, attribute in info.attributes.items():
+            settings += [{name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default]
+        channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
+        for height, width in sizes:
+            for stride in info.strides:
+                for in_channels, out_channels in channels:
+                    for attributes in settings:
+                        yield OperatorSpec(
+                            kind=self.kind,
+                            in_channels=in_channels,
+                            out_channels=out_channels,
+                            height=height,
+                            width=width,
+                            stride=stride,
+                            batch=2,
+                            attributes=attributes,
+                        )
+
+    def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:
+        assert info.name == self.kind
+        assert self.kind in kind_names()
+
+    def test_the_module_has_the_shapes_that_the_spec_states(self) -> None:
+        torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
+        from models.operators.layers import build_operator
+
+        for spec in self.specs():
+            with torch.device("meta"):
+                output = build_operator(spec).eval()(torch.empty(spec.input_shape))
+            assert tuple(output.shape) == spec.output_shape, spec.label()
+
+    def test_weights_can_be_given_and_costs_counted(self) -> None:
+        """No more multiply-adds than the bound by which a workload is refused before it is built."""
+        pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
+        from models.operators.costs import operator_costs
+        from models.operators.layers import build_operator
+        from models.operators.seeded_weights import fill
+
+        for spec in self.specs():
+            fill(build_operator(spec), spec.key())
+            costs = operator_costs(spec)
+            assert costs.macs <= spec.macs_bound, spec.label()
+            unchanged = kind_info(self.kind).identity_if_unchanged and spec.input_shape == spec.output_shape
+            assert (costs.parameters > 0) == (kind_info(self.kind).has_weights and not unchanged), spec.label()
+
+    def test_the_exported_graph_computes_what_the_module_computes(self) -> None:
+        torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
+        reference = pytest.importorskip("onnx.reference", reason="graphs are ONNX: pip install 'opclock[graphs]'")
+        from models.export.onnx_graph import to_onnx
+        from models.operators.layers import build_operator
+        from models.operators.seeded_weights import fill, random_input
+
+        for spec in self.specs(sizes=((6, 10),)):
+            module = fill(build_operator(spec), spec.key())
+            given = random_input(spec.input_shape, spec.key())
+            with torch.inference_mode():
+                expected = module(torch.from_numpy(given)).numpy()
+            graph = to_onnx(module, spec.input_shape, name="operator")
+            (found,) = reference.ReferenceEvaluator(graph).run(None, {"input": given})
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4, err_msg=spec.label())
+
+    def test_its_choice_of_an_edge_gives_a_network_its_weights(self, info: KindInfo) -> None:
+        """On an edge of one width: the fixed operator then computes what the supernet does."""
+        torch = pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
+        from models.operators.layers import build_operator
+        from models.supernets.mixed_operators import choice_of_edge
+        from models.testing.supernets import disturb
+
+        if info.ends_network or not info.has_weights:
+            pytest.skip(f"{self.kind} is no choice of a searched edge")
+        for spec in self.specs(sizes=((6, 10),)):
+            if info.identity_if_unchanged and spec.input_shape == spec.output_shape:
+                continue  # in a supernet it is never the identity
+            choice: Any = disturb(choice_of_edge(spec, {spec.in_channels}, {spec.out_channels})).eval()
+            fixed = build_operator(spec).eval()
+            choice.copy_to(fixed)
+            images = torch.randn(spec.input_shape)
+            with torch.inference_mode():
+                torch.testing.assert_close(choice(images, spec.out_channels), fixed(images), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,99 @@
+"""A search space: a stage at half resolution, a step down, a stage at a quarter. Every edge chooses one of four operators."""
+
+from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.spaces.base import Edge, LatencyGraph, Node, SearchSpace, unique
+from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.operators import OperatorSpec
+
+KINDS = ("skip", "conv3x3", "conv3x3_x2", "depthwise_separable")
+EDGES = ((0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (3, 5), (4, 5))
+CHANNELS = (8, 8, 8, 16, 16, 16)  # of each node's map; where they change, the resolution is halved
+
+
+class LeafSpace(SearchSpace):
+    """Nodes sum what enters them. All edges are used, and all maps have one width: there is α, but neither β nor γ."""
+
+    name = "leaf"
+    description = "Two small stages of DAG cells"
+    size_multiple = 4
+
+    @classmethod
+    def from_spec(cls, spec: SpaceSpec):
+        for name in spec.parameters:
+            raise InvalidSpecError(f"unknown parameter {name!r}; this space has none")
+        if any(side % cls.size_multiple for side in spec.input_size):
+            raise InvalidSpecError(f"input_size: {spec.input_size} is not divisible by {cls.size_multiple}")
+        return cls(spec)
+
+    def operators(self):
+        edges = (self._on_edge(kind, edge) for edge in EDGES for kind in KINDS)
+        return unique([self._stem(), *edges, *self._head()])
+
+    def parameter_shapes(self):
+        return {"alpha": {"edges": (len(EDGES), len(KINDS))}, "beta": {}, "gamma": {}}
+
+    def latency_graph(self):
+        edges = (
+            Edge(*edge, row, None, tuple(((self._on_edge(kind, edge),),) for kind in KINDS)) for row, edge in enumerate(EDGES)
+        )
+        nodes = tuple(Node((channels,)) for channels in CHANNELS)
+        return LatencyGraph(nodes=nodes, edges=tuple(edges), outputs=None, fixed=(self._stem(),))
+
+    def plan(self, architecture: ArchitectureSpec):
+        if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
+            raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
+        kinds = architecture.branches[0].operators
+        steps, maps = [OperatorStep("stem", self._stem(), INPUT)], {0: "stem"}
+        for node in range(1, len(CHANNELS)):
+            names = [f"edge{index}" for index, (_, end) in enumerate(EDGES) if end == node]
+            for name in names:
+                index = int(name.removeprefix("edge"))
+                edge = EDGES[index]
+                steps.append(OperatorStep(name, self._on_edge(kinds[index], edge), maps[edge[0]]))
+            maps[node] = names[0]
+            if len(names) > 1:
+                maps[node] = f"sum{node}"
+                steps.append(JoinStep(maps[node], "add", tuple(names), self._size(node)))
+        classifier, upsampling = self._head()
+        steps += [OperatorStep("classifier", classifier, maps[node]), OperatorStep("upsampling", upsampling, "classifier")]
+        return NetworkPlan(tuple(steps))
+
+    def sample(self, rng):
+        odds = rng.dirichlet([0.5] * len(KINDS))
+        return self._architecture(rng.choice(len(KINDS), size=len(EDGES), p=odds))
+
+    def _decode(self, probabilities, branches, *, keep_skips, widest):
+        return self._architecture(probabilities["alpha"]["edges"].argmax(axis=1))
+
+    def supernet(self):
+        from toy_plugin.supernet import LeafSupernet  # torch
+
+        return LeafSupernet(self.latency_graph(), self._head()[0])
+
+    def copy_weights(self, supernet, role, architecture, network, *, layers=None):
+        supernet.copy_to(architecture.branches[0].operators, network)
+
+    def _architecture(self, choices):
+        spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
+        return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=tuple(KINDS[k] for k in choices)),), **spec)
+
+    def _size(self, node):
+        return tuple(side // (2 if CHANNELS[node] == 8 else 4) for side in self.spec.input_size)
+
+    def _make(self, kind, channels, size, **extra):
+        shape = {"in_channels": channels[0], "out_channels": channels[1], "height": size[0], "width": size[1]}
+        return OperatorSpec.parse({"kind": kind, **shape, "batch": self.spec.batch, "dtype": self.spec.dtype, **extra})
+
+    def _on_edge(self, kind, edge):
+        start, end = edge
+        channels = CHANNELS[start], CHANNELS[end]
+        return self._make(kind, channels, self._size(start), stride=1 if channels[0] == channels[1] else 2)
+
+    def _stem(self):
+        return self._make("conv_bn_relu", (3, CHANNELS[0]), self.spec.input_size, stride=2)
+
+    def _head(self):
+        classes, size = self.spec.classes, self._size(-1)
+        classifier = self._make("segmentation_head", (CHANNELS[-1], classes), size)
+        return classifier, self._make("upsample", (classes, classes), size, attributes={"scale": 4})
