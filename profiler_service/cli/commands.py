@@ -12,6 +12,8 @@ from profiler_service.cli import (
     diff,
     entries,
     exchange,
+    foreign,
+    import_csv,
     import_fasterseg,
     lint,
     machine_checks,
@@ -67,10 +69,12 @@ app.command("samples")(entries.samples)
 app.command("export")(exchange.export)
 app.command("export-samples")(entries.export_samples)
 app.command("import")(exchange.import_table)
+app.command("import-csv")(import_csv.import_csv)
 app.command("publish")(exchange.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
 app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
 import_fasterseg.add_commands(app)
+app.add_typer(foreign.app, name="foreign")
 table1.add_commands(app)
