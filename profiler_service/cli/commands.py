@@ -17,6 +17,7 @@ from profiler_service.cli import (
     import_fasterseg,
     lint,
     machine_checks,
+    measure_network,
     profile,
     table1,
 )
@@ -63,6 +64,7 @@ def serve(
 
 app.command("serve")(serve)
 app.command("profile")(profile.profile)
+app.command("measure")(measure_network.measure_network)
 app.command("tables")(exchange.tables)
 app.command("entries")(entries.entries)
 app.command("samples")(entries.samples)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.spec.errors import InvalidSpecError
 from models.spec.graphs import EXPORTER_VERSION, GraphRequest
 from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
@@ -96,5 +97,6 @@ class GraphWorker:
             raise
         except Exception as error:  # whatever is wrong with one graph must not end the job
             status = Status.OUT_OF_MEMORY if out_of_memory(error) else Status.BUILD_ERROR
-            return Failure(status, f"no graph could be made: {type(error).__name__}: {error}", request.key())
+            why = str(error) if isinstance(error, InvalidSpecError) else f"{type(error).__name__}: {error}"
+            return Failure(status, f"no graph could be made: {why}", request.key())
         return artifact
