@@ -16,7 +16,8 @@ from profiler_service.foreign.sources import Repeat, SourceFile, read_source
 
 MAX_FOREIGN_BYTES = 64 * 2**20
 
-_ALIKE = 2_000
+_MOST_COMPARED = 2_000
+"""Keys among which the nearest one is looked for; among very many that would take minutes."""
 
 
 class ForeignFormat(StrEnum):
@@ -72,12 +73,13 @@ class ForeignTable(Record):
         return {entry.key: entry for entry in self.entries}
 
     def lookup(self, key: str) -> ForeignEntry:
-        """The entry of that key. Raises UnknownNameError, which offers the nearest key."""
+        """The entry of that key. Raises UnknownNameError, which says how to find the right one."""
         entries = self.by_key()
         if key not in entries:
-            # The nearest keys are those of the same type; among very many, finding them would take minutes.
-            alike = [known for known in entries if known[:4] == key[:4]][:_ALIKE] or list(entries)[:_ALIKE]
-            raise UnknownNameError.of(f"key of {self.source}", key, alike)
+            if len(entries) > _MOST_COMPARED:
+                hint = "`profiler-service foreign show FILE --text TEXT` lists the keys with a text."
+                raise UnknownNameError(f"unknown key of {self.source} {key!r}", hint=hint)
+            raise UnknownNameError.of(f"key of {self.source}", key, entries)
         return entries[key]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.spec.errors import TableFileError
+from models.spec.errors import TableFileError, UnknownNameError
 from profiler_service.foreign.tables import ForeignFormat, read_foreign
 
 KERNEL, STRIDE, WORKSPACE = 'name: "kernel"\ni: 3\n', 'name: "stride"\ni: 2\n', 'name: "ws_nbytes_limit"\ni: 64\n'
@@ -87,3 +87,10 @@ def test_a_table_of_names_and_latencies_alone_is_refused(tmp_path: Path) -> None
     with pytest.raises(TableFileError, match="row 1: it is not a record") as raised:
         read_foreign(file_with(tmp_path, {"ir_k3_e1": 0.5, "skip": 0.1}))
     assert "op_type" in raised.value.hint
+
+
+def test_among_very_many_keys_no_nearest_one_is_looked_for(tmp_path: Path) -> None:
+    lines = [record(op_type=f"Op{n}", runtime_us_p50=n + 1) for n in range(2_001)]
+    with pytest.raises(UnknownNameError) as raised:
+        read_foreign(file_with(tmp_path, *lines)).lookup("Op3")
+    assert "--text" in raised.value.hint
