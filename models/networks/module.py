@@ -8,13 +8,14 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from models.networks.own_module import load_module
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.operators.costs import Costs, module_costs, operator_costs
 from models.operators.layers import Resize, build_operator
 from models.operators.seeded_weights import fill
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
-from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest
+from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest, OwnNetwork
 from models.spec.operators import OperatorSpec
 
 Shape = tuple[int, int, int, int]
@@ -125,7 +126,7 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
         plan: the network of an architecture, which its search space writes; None for every other subject.
 
     Raises:
-        InvalidSpecError: an architecture came without a plan.
+        InvalidSpecError: an architecture came without a plan, or a module of somebody's own cannot be loaded.
     """
     subject = request.subject
     if isinstance(subject, OperatorSpec):
@@ -133,6 +134,8 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
         return _in_context(operator, subject, request.has_suffix) if request.in_context else operator
     if isinstance(subject, ContextBase):
         return _sequence(prefix=_prefix(subject), suffix=nn.AdaptiveAvgPool2d(1))
+    if isinstance(subject, OwnNetwork):
+        return load_module(subject.name)
     return _filled_network(subject, plan)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, digest
@@ -71,17 +71,49 @@ class ContextBase(Record):
         return (self.batch, PREFIX_CHANNELS, self.height, self.width)
 
 
+class OwnNetwork(Record):
+    """A whole network of somebody's own, of no search space: an ONNX file, or a torch module.
+
+    Attributes:
+        name: the file's name, or where the module is: `package.module:Net`.
+        sha256: of the ONNX file; empty for a module.
+        input_shape: NCHW shape of its one input.
+        dtype: of its input, weights and output.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    sha256: str = ""
+    input_shape: tuple[Batch, Channels, Side, Side]
+    dtype: Dtype = "float32"
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is a torch module."""
+        return not self.sha256
+
+    def key(self) -> str:
+        """16 hex digits that name this network. A module is named by its place, not by what it computes."""
+        return digest("own_network", self.model_dump(mode="json"))
+
+    def label(self) -> str:
+        """For people: `net.onnx 1×3×512×1024`."""
+        return f"{self.name} {'×'.join(map(str, self.input_shape))}"
+
+
 def _subject_tag(value: Any) -> str:
     fields = value if isinstance(value, dict) else value.model_fields_set | set(type(value).model_fields)
     if "space" in fields:
         return "architecture"
+    if "sha256" in fields or "input_shape" in fields:
+        return "own"
     return "base" if "channels" in fields else "operator"
 
 
 Subject = Annotated[
     Annotated[OperatorSpec, Tag("operator")]
     | Annotated[ArchitectureSpec, Tag("architecture")]
-    | Annotated[ContextBase, Tag("base")],
+    | Annotated[ContextBase, Tag("base")]
+    | Annotated[OwnNetwork, Tag("own")],
     Discriminator(_subject_tag),
 ]
 

@@ -10,7 +10,7 @@ from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 from profiler_service.backends.errors import one_line, out_of_memory
-from profiler_service.errors import BackendError, DeviceMemoryError
+from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
 
 
 def module_of(request: GraphRequest) -> nn.Module:
@@ -25,7 +25,22 @@ def module_of(request: GraphRequest) -> nn.Module:
 
 
 def with_norms_folded(module: nn.Module) -> fx.GraphModule:
-    """The same computation, each batch normalisation folded into the convolution before it; takes the module's layers over."""
+    """The same computation, each batch normalisation folded into the convolution before it; takes the module's layers over.
+
+    Raises:
+        BuildError: torch.fx does not trace the module, or a normalisation cannot be folded: both happen only to modules of
+            somebody's own.
+    """
+    try:
+        return _folded(module)
+    except (RuntimeError, MemoryError):
+        raise
+    except Exception as error:  # tracing runs the module's own code
+        why = f"{type(error).__name__}: {one_line(str(error))}"
+        raise BuildError(f"its batch normalisations cannot be folded: {why}; ONNX Runtime does not need that") from error
+
+
+def _folded(module: nn.Module) -> fx.GraphModule:
     traced = fx.symbolic_trace(module)
     layers = dict(traced.named_modules())
     for conv_node, norm_node in foldable(traced.graph, layers).items():

@@ -12,9 +12,12 @@ from profiler_service.cli import (
     diff,
     entries,
     exchange,
+    foreign,
+    import_csv,
     import_fasterseg,
     lint,
     machine_checks,
+    measure_network,
     profile,
     table1,
     token,
@@ -83,12 +86,14 @@ def serve(
 
 app.command("serve")(serve)
 app.command("profile")(profile.profile)
+app.command("measure")(measure_network.measure_network)
 app.command("tables")(exchange.tables)
 app.command("entries")(entries.entries)
 app.command("samples")(entries.samples)
 app.command("export")(exchange.export)
 app.command("export-samples")(entries.export_samples)
 app.command("import")(exchange.import_table)
+app.command("import-csv")(import_csv.import_csv)
 app.command("publish")(exchange.publish)
 app.command("diff")(diff.diff)
 app.command("lint")(lint.lint)
@@ -99,4 +104,5 @@ app.command("doctor")(machine_checks.doctor)
 app.command("gpu-check")(machine_checks.gpu_check)
 app.add_typer(token.app, name="token")
 import_fasterseg.add_commands(app)
+app.add_typer(foreign.app, name="foreign")
 table1.add_commands(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,15 +71,33 @@ def import_table(
     save(read_table(file), database, as_json=json)
 
 
-def save(table: Table, database: Path | None, *, as_json: bool) -> None:
-    """Add a table to the database and print its id."""
+def save(
+    table: Table,
+    database: Path | None,
+    *,
+    as_json: bool,
+    details: Mapping[str, Any] | None = None,
+    lines: Sequence[str] = (),
+    origin: str = "measured on",
+) -> None:
+    """Add a table to the database and print its id.
+
+    Args:
+        table: to add.
+        database: the command's option.
+        as_json: the command's option.
+        details: more fields of the JSON document.
+        lines: more lines for people.
+        origin: what connects the entries with the target in the line for people.
+    """
     settings = load_settings(database=database)
     with open_store(settings) as store:
         table_id = store.import_table(table)
-    document = {"table_id": table_id, "entries": len(table.entries), "database": str(settings.database)}
+    document: dict[str, Any] = {"table_id": table_id, "entries": len(table.entries), "database": str(settings.database)}
+    document |= details or {}
     target, space = table.info.target.label(), space_label(table.info.space)
-    text = f"{len(table.entries)} entries of {space}, measured on {target}, are in table {table_id}"
-    emit(document, as_json=as_json, text=lambda console: console.print(text))
+    first = f"{len(table.entries)} entries of {space}, {origin} {target}, are in table {table_id}"
+    emit(document, as_json=as_json, text=lambda console: console.print("\n".join([first, *lines]), markup=False))
 
 
 def _write_stdout(table: Table, table_format: TableFormat) -> None:

@@ -19,6 +19,9 @@ from models.terminal import Json
 from profiler_service.cli.arguments import Database
 from profiler_service.cli.exchange import save
 
+Device = Annotated[str, typer.Option(help='Device of the measurement, such as "GTX 1080 Ti".')]
+Runtime = Annotated[str, typer.Option(help='Runtime with its version, such as "TensorRT 5.1.5".')]
+
 _VERSIONED = re.compile(r"(?P<name>.*\S)\s+(?P<version>v?\d\S*)")
 
 
@@ -31,8 +34,8 @@ def add_commands(app: typer.Typer) -> None:
 def _command(reader: type[PublishedReader]) -> Callable[..., None]:
     def import_published(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file.")],
-        device: Annotated[str, typer.Option(help='Device of the measurement, such as "GTX 1080 Ti".')],
-        runtime: Annotated[str, typer.Option(help='Runtime with its version, such as "TensorRT 5.1.5".')],
+        device: Device,
+        runtime: Runtime,
         database: Database = None,
         json: Json = False,
     ) -> None:
@@ -42,7 +45,7 @@ def _command(reader: type[PublishedReader]) -> Callable[..., None]:
     return import_published
 
 
-def imported_table(published: PublishedTable, *, device: str, runtime: str, source: str) -> Table:
+def imported_table(published: PublishedTable, *, device: str, runtime: str, source: str, digest: str = "") -> Table:
     """Published values as a table.
 
     The target has the device and runtime as given and is marked as imported. It never equals a target of this service, so the
@@ -53,6 +56,8 @@ def imported_table(published: PublishedTable, *, device: str, runtime: str, sour
         device: name of the device.
         runtime: name and version; `TensorRT 5.1.5` makes backend `TensorRT` with that version.
         source: the file's name, for the provenance.
+        digest: names the file's contents; becomes part of the target, so that two files never share a table. Empty for files
+            that are the same everywhere.
 
     Raises:
         InvalidSpecError: a name is empty or too long.
@@ -61,9 +66,8 @@ def imported_table(published: PublishedTable, *, device: str, runtime: str, sour
     backend, versions = runtime.strip(), {}
     if versioned:
         backend, versions = versioned["name"], {versioned["name"]: versioned["version"]}
-    target = TargetSpec.parse(
-        {"device": device.strip(), "backend": backend, "versions": versions, "options": {"origin": "imported"}}
-    )
+    options = {"origin": "imported"} | ({"file": digest} if digest else {})
+    target = TargetSpec.parse({"device": device.strip(), "backend": backend, "versions": versions, "options": options})
     info = TableInfo(
         target=target,
         space=published.space,

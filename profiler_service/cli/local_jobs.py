@@ -162,7 +162,7 @@ def measure(request: JobCreate, settings: Settings, title: str = "measuring", *,
         store = stack.enter_context(open_store(settings))
         with open_workers(settings) as workers:
             admitted = admit(request, workers.description)
-        interrupted = stack.enter_context(_interrupted_by_signals())
+        interrupted = stack.enter_context(interrupted_by_signals())
         (start or Start()).begin(settings, interrupted.is_set)
         job = store.create_job(admitted.request, store.ensure_table(admitted.info))
         runner = open_runner(store, settings)
@@ -206,7 +206,7 @@ def failure_document(entry: Measurement) -> dict[str, str]:
 
 
 @contextmanager
-def _interrupted_by_signals() -> Iterator[threading.Event]:
+def interrupted_by_signals() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets; a second one ends the process."""
     event = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -51,6 +51,31 @@ def measured(
         budget: decides whether it converged.
         conditions: recorded as they are.
     """
+    statistics = statistics_of(
+        visits, rounds, subtracted=subtracted, reference_ms=reference_ms, budget=budget, conditions=conditions
+    )
+    return Measurement(workload=workload, **statistics)
+
+
+def statistics_of(
+    visits: Sequence[Visit],
+    rounds: Sequence[RoundValue],
+    *,
+    subtracted: bool,
+    reference_ms: float | None,
+    budget: BudgetSettings,
+    conditions: Conditions,
+) -> dict[str, Any]:
+    """The fields of a `Measurement` besides its workload, for something whose rounds are over.
+
+    Args:
+        visits: all visits of its graph.
+        rounds: what they come to (`measure.values.round_values`).
+        subtracted: whether a base was subtracted from them.
+        reference_ms: the scale's reference; None for a protocol without normalisation.
+        budget: decides whether it converged.
+        conditions: recorded as they are.
+    """
     rule = StoppingRule.of(budget, rounds)
     rounds = counted_rounds(rounds, budget.least_accepted)
     flags = _flags(rule, rounds, subtracted=subtracted)
@@ -58,8 +83,7 @@ def measured(
     sentinel_ms = median([round_value.sentinel_ms for round_value in rounds])
     pooled, gross = _pooled(visits, rounds, reference_ms)
     summary = summarise(pooled)
-    return Measurement(
-        workload=workload,
+    return dict(
         value_ms=value_ms,
         stderr_ms=rule.stderr_ms,
         plain_ms=median([round_value.plain_ms for round_value in rounds]),

@@ -14,7 +14,7 @@ from models.plugins import Registry
 from models.spaces.registry import SPACES
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import digest
-from models.spec.errors import UnknownNameError
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.graphs import EXPORTER_VERSION, GraphRequest
 from models.spec.kinds import KINDS
 from models.spec.measurements import Status
@@ -130,5 +130,6 @@ class GraphWorker:
             raise
         except Exception as error:  # whatever is wrong with one graph must not end the job
             status = Status.OUT_OF_MEMORY if out_of_memory(error) else Status.BUILD_ERROR
-            return Failure(status, f"no graph could be made: {type(error).__name__}: {error}", request.key())
+            why = str(error) if isinstance(error, InvalidSpecError) else f"{type(error).__name__}: {error}"
+            return Failure(status, f"no graph could be made: {why}", request.key())
         return artifact

@@ -1,0 +1,182 @@
+"""`measure`: a network of one's own, an ONNX file or a torch module, on the clock of the tables."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from models.spec.errors import ExitCode, InvalidSpecError
+from models.spec.measurements import Budget, Flag, Status
+from models.terminal import Json, emit, people, progress
+from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Threads, WaitForQuiet
+from profiler_service.cli.runtime import measuring_settings, open_existing_store, open_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.spec.graphs import OwnNetwork
+    from models.spec.targets import TargetSpec
+    from profiler_service.jobs.own_network import NetworkMeasurement
+    from profiler_service.settings import Settings
+
+
+def measure_network(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="ONNX file, or torch module as package.module:Net.")],
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="NxCxHxW",
+            help="Shape of the input, such as 1x3x512x1024. Required for a module, and for a file that leaves sides open.",
+            show_default="as in the file",
+        ),
+    ] = None,
+    backend: Backend = None,
+    database: Database = None,
+    budget: BudgetOption = Budget.NORMAL,
+    threads: Threads = None,
+    core: Core = None,
+    wait_for_quiet: WaitForQuiet = None,
+    json: Json = False,
+) -> None:
+    """Measure a network of your own on this machine. A torch module's package is imported: name only code that you trust."""
+    from profiler_service.cli.local_jobs import Start, interrupted_by_signals
+
+    settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
+    shape = None if input_shape is None else parse_shape(input_shape)
+    with TemporaryDirectory(prefix="opclock-") as directory:
+        folder = Path(directory)
+        described, onnx_path = _described(network, shape, folder)
+        with interrupted_by_signals() as interrupted:
+            Start(wait_for_quiet).begin(settings, interrupted.is_set)
+            settings = settings.model_copy(update={"cache_dir": folder})  # a module's graph must not outlive its code
+            found = _measure(described, onnx_path, settings, budget, interrupted.is_set)
+        if found is None:
+            people().print("interrupted before there was a value; nothing was saved")
+            raise typer.Exit(128 + signal.SIGINT)
+    emit(found, as_json=json, text=lambda console: _show(console, found))
+    if found.status is not Status.OK:
+        raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
+    if interrupted.is_set():
+        raise typer.Exit(128 + signal.SIGINT)
+
+
+def parse_shape(text: str) -> tuple[int, int, int, int]:
+    """`1x3x512x1024` as (batch, channels, height, width). Raises InvalidSpecError."""
+    try:
+        n, c, h, w = (int(part) for part in text.lower().replace("×", "x").split("x"))
+    except ValueError as error:
+        raise InvalidSpecError(
+            f"--input {text!r} is not NxCxHxW", hint="Write it as 1x3x512x1024: images, channels, height, width."
+        ) from error
+    return n, c, h, w
+
+
+def _described(network: str, shape: tuple[int, int, int, int] | None, folder: Path) -> tuple[OwnNetwork, Path | None]:
+    """What to measure, and the ONNX file to build, in that folder; None for a module.
+
+    Raises:
+        InvalidSpecError: the file or its network cannot be measured; or a module has no shape.
+    """
+    from models.export.own_network import read_network
+    from models.spec.graphs import OwnNetwork
+
+    package, colon, name = network.partition(":")
+    if colon and not Path(network).exists():
+        if not all(part.isidentifier() for part in (*package.split("."), name)):
+            raise InvalidSpecError(
+                f"{network!r} is neither a file nor package.module:Net", hint="Give an ONNX file, or where the module is."
+            )
+        if shape is None:
+            raise InvalidSpecError(f"{network} needs --input", hint="Say the shape of its input: --input 1x3x512x1024.")
+        sys.path.insert(0, str(Path.cwd()))  # worker processes take it over
+        return OwnNetwork.parse({"name": network, "input_shape": shape}), None
+    described, data = read_network(Path(network), shape)
+    path = folder / "network.onnx"
+    path.write_bytes(data)
+    return described, path
+
+
+def _measure(
+    network: OwnNetwork, onnx_path: Path | None, settings: Settings, budget: Budget, stopped: Callable[[], bool]
+) -> NetworkMeasurement | None:
+    """The measurement, with the device held; None if it was stopped before.
+
+    Raises:
+        InvalidSpecError: the backend does not run such networks.
+        OpclockError: as `OwnNetworkJob.run`.
+    """
+    from models.spec.graphs import GraphRequest
+    from profiler_service.backends.base import GraphArtifact
+    from profiler_service.jobs.device_lock import device_lock
+    from profiler_service.jobs.own_network import OwnNetworkJob
+    from profiler_service.measure.stopping import BUDGETS
+
+    with open_workers(settings) as workers:
+        description = workers.description
+        if onnx_path is not None and not description.reads_onnx:
+            raise InvalidSpecError(
+                f"backend {settings.backend!r} runs torch modules, not ONNX files",
+                hint="Name the module as package.module:Net, or choose --backend onnxruntime.",
+            )
+        artifact = None if onnx_path is None else GraphArtifact(GraphRequest(subject=network), onnx_path=onnx_path)
+        reference_ms = _reference_ms(settings, description.target)
+        with (
+            device_lock(
+                description.target.device,
+                on_wait=lambda holder: people().print(f"waiting for the device: {holder} measures on it", markup=False),
+                stopped=stopped,
+                directory=settings.lock_dir,
+            ) as held,
+            progress() as bar,
+        ):
+            if not held:
+                return None
+            task = bar.add_task("measuring", total=None, note="")
+            job = OwnNetworkJob(
+                workers,
+                network,
+                artifact,
+                BUDGETS[budget],
+                reference_ms,
+                stopped=stopped,
+                on_phase=lambda phase: bar.update(task, note=phase),
+            )
+            return job.run()
+
+
+def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
+    """The sentinel unit that the tables of that target share; None if there is none."""
+    if not settings.database.exists():
+        return None
+    with open_existing_store(settings) as store:
+        scales = [table.info.scale for table in store.tables() if table.info.target.id() == target.id()]
+    return next((scale.reference_ms for scale in scales if scale is not None), None)
+
+
+def _show(console: Console, found: NetworkMeasurement) -> None:
+    console.print(f"{found.network.label()}, on {found.target.label()}", markup=False)
+    if found.value_ms is None or found.stderr_ms is None:
+        console.print(f"{found.status.value}: {found.message}", style="red", markup=False)
+        return
+    console.print(f"{found.value_ms:.4f} ± {found.stderr_ms:.2g} ms from {found.samples} runs in {found.rounds} rounds")
+    tail = "" if found.p95_ms is None else f", 95th percentile {found.p95_ms:.4f}"
+    console.print(f"single runs: median {found.median_ms:.4f}, fastest {found.min_ms:.4f}{tail} ms")
+    if found.reference_ms is None:
+        console.print("plain milliseconds: this target has no scale yet; `profiler-service profile` sets it", style="yellow")
+    else:
+        console.print(f"on the scale of this target's tables; {found.plain_ms:.4f} ms by the clock")
+    if found.checked:
+        console.print(f"the output is the torch module's, within {found.output_error:.2g} (relative L2)")
+    else:
+        console.print("the output was not checked: an ONNX file has nothing to compare it with")
+    if found.flags:
+        console.print("flags: " + ", ".join(flag.value for flag in found.flags), style="yellow")
+    if Flag.CONTAMINATED in found.flags:
+        console.print("other work disturbed it; measure again on a quiet machine (--wait-for-quiet)", style="yellow")
