@@ -19,7 +19,7 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, QueueFullError, StorageError
 from profiler_service.jobs.following import JobEvents
 from profiler_service.jobs.reporting import WAITING_FOR
-from profiler_service.jobs.runner import JobRunner
+from profiler_service.jobs.runner import JobRunner, run_lock
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -63,6 +63,7 @@ class JobQueue:
             visit is lost.
         cancel_timeout_s: for the running visit to end when its job is cancelled; then likewise.
         retry_s: after which a job whose state could not be stored is tried again.
+        adopt_s: after which an idle queue looks for jobs that another process left.
         limits: of what waits and of what is kept.
     """
 
@@ -74,9 +75,11 @@ class JobQueue:
         stop_timeout_s: float = 10.0,
         cancel_timeout_s: float = 5.0,
         retry_s: float = 10.0,
+        adopt_s: float = 60.0,
         limits: QueueLimits | None = None,
     ) -> None:
         self._store, self._runner, self._limits = store, runner, limits or QueueLimits()
+        self._adopt_s = adopt_s
         self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
         self._thread = Thread(target=self._work, name="jobs", daemon=True)
         self._changed = Condition()
@@ -254,8 +257,9 @@ class JobQueue:
 
     def _take(self) -> str | None:
         """The next job's id, once there is one; None when the queue stops."""
+        while not self._wait():
+            self._adopt()
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
             if self._stopping.is_set():
                 return None
             self._running_id = self._waiting.popleft()
@@ -265,6 +269,31 @@ class JobQueue:
                 self._cancelled.clear()
             self._workloads.pop(self._running_id, None)
             return self._running_id
+
+    def _wait(self) -> bool:
+        """Whether there is something to do, within a minute."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), self._adopt_s))
+
+    def _adopt(self) -> None:
+        """Take up jobs that another process ran and has left: without it they would be `running` for ever."""
+        try:
+            left = [job for job in self._store.unfinished_jobs() if job.state is JobState.RUNNING and self._is_left(job.id)]
+        except (StorageError, OSError) as error:
+            log.warning("cannot look for jobs that were left", reason=str(error))
+            return
+        with self._changed:
+            for job in left:
+                if job.id not in self._waiting:
+                    log.info("taking up a job that another process left", job=job.id)
+                    self._waiting.append(job.id)
+
+    def _is_left(self, job_id: str) -> bool:
+        lock = run_lock(self._store.path, job_id)
+        if not lock.acquire():
+            return False
+        lock.release()
+        return True
 
     def _put_off(self, job_id: str) -> None:
         """Let the other jobs go first."""

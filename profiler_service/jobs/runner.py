@@ -300,6 +300,11 @@ class JobRunner:
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
 
 
+def run_lock(database: Path, job_id: str) -> ProcessLock:
+    """What the process holds that runs the job. Its file is beside the database."""
+    return ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
+
+
 @contextmanager
 def _sole_run(database: Path, job_id: str) -> Iterator[None]:
     """Keep other processes from running the job for the length of a `with` block.
@@ -308,7 +313,7 @@ def _sole_run(database: Path, job_id: str) -> Iterator[None]:
         JobHeldError: one of them does.
         OSError: the lock's file, beside the database, cannot be made.
     """
-    lock = ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
+    lock = run_lock(database, job_id)
     if not lock.acquire():
         raise JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")
     try:

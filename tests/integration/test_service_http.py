@@ -23,7 +23,7 @@ from models.spec.wire import ARROW_MEDIA_TYPE, JobCounts, JobCreate, JobPublic, 
 from profiler_service.admission import admit
 from profiler_service.api.app import create_app
 from profiler_service.errors import StorageError
-from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.settings import Settings
 from profiler_service.storage.database import PRAGMAS
 from profiler_service.storage.store import Store
@@ -228,7 +228,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(settings: Settings, tmp_path: P
         with suppress(StorageError):
             while True:
                 accepted.append(store.create_job(admitted.request, table_id).id)
-        with JobQueue(store, PaperRunner(store)) as queue:  # type: ignore[arg-type]
+        limits = QueueLimits(jobs=10_000)
+        with JobQueue(store, PaperRunner(store), limits=limits) as queue:  # type: ignore[arg-type]
             app = create_app(settings, store=store, queue=queue, backend=BACKEND)
             with running(app) as url, httpx.Client(base_url=url, timeout=30) as client:
                 responses = [client.post("/v1/jobs", json=JOB) for _ in range(3)]

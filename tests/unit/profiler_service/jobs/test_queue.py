@@ -13,9 +13,10 @@ from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
-from profiler_service.errors import JobConflictError, JobError, JobNotFoundError, QueueFullError
+from profiler_service.errors import JobConflictError, JobError, JobHeldError, JobNotFoundError, QueueFullError
 from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
+from profiler_service.jobs.runner import run_lock
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
 from tests.unit.profiler_service.jobs.conftest import SPACE
@@ -33,11 +34,14 @@ class ScriptedRunner:
         self.go = threading.Event()
         self.aborted = threading.Event()
         self.fails = False
+        self.held: set[str] = set()
         self.hangs = False
 
     def run(
         self, job_id: str, on_progress: OnProgress, cancelled: threading.Event, interrupted: threading.Event
     ) -> PhaseSeconds:
+        if job_id in self.held:
+            raise JobHeldError("another process runs it")
         self.started.append(job_id)
         on_progress(self.store.update_job(job_id, state=JobState.RUNNING))
         self.begun.set()
@@ -351,3 +355,41 @@ class TestLimits:
         with JobQueue(store, runner, limits=QueueLimits(kept_jobs=2)) as queue:  # type: ignore[arg-type]
             jobs = [self.submit(queue, store) for _ in range(5)]
             wait_until(lambda: [job.id for job in store.jobs()] == [jobs[4].id, jobs[3].id])
+
+
+class TestOtherProcesses:
+    def running(self, store: Store) -> JobPublic:
+        admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+        job = store.create_job(admitted.request, store.ensure_table(admitted.info))
+        return store.update_job(job.id, state=JobState.RUNNING)
+
+    def test_a_job_that_one_has_left_is_taken_up(self, store: Store, runner: ScriptedRunner) -> None:
+        """It would be `running` for ever, with nobody who runs it."""
+        runner.go.set()
+        with JobQueue(store, runner, adopt_s=0.01) as queue:  # type: ignore[arg-type]
+            job = self.running(store)
+            wait_until(final(store, job))
+            assert queue.alive
+
+    def test_a_job_that_one_runs_is_left_to_it(self, store: Store, runner: ScriptedRunner) -> None:
+        runner.go.set()
+        with JobQueue(store, runner, adopt_s=0.01):  # type: ignore[arg-type]
+            admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+            held = store.create_job(admitted.request, store.ensure_table(admitted.info))  # as a command does
+            lock = run_lock(store.path, held.id)
+            assert lock.acquire()
+            store.update_job(held.id, state=JobState.RUNNING)
+            wait_until(final(store, self.running(store)))
+            assert store.job(held.id).state is JobState.RUNNING
+            lock.release()
+            wait_until(final(store, held))
+
+    def test_a_job_that_one_runs_waits_behind_the_others(self, store: Store, runner: ScriptedRunner) -> None:
+        runner.go.set()
+        runner.held.add((held := self.running(store)).id)
+        other = self.running(store)
+        with JobQueue(store, runner, retry_s=0.01):  # type: ignore[arg-type]
+            wait_until(final(store, other))
+            assert not store.job(held.id).state.final
+            runner.held.clear()
+            wait_until(final(store, held))
