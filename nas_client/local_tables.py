@@ -26,6 +26,9 @@ from nas_client.settings import ClientSettings
 MAX_TABLES = 64
 """The limit on copies: services on a new port for every run would fill the disk. Each takes a few hundred kilobytes."""
 
+MAX_BYTES = 2**30
+"""The limit on all copies together, for a service may send large tables. The newest is kept whatever it takes."""
+
 
 class _Header(Record):
     version: Literal[1] = 1
@@ -44,7 +47,7 @@ class CachedTable:
 
 
 class TableCache:
-    """Tables under one folder, made with the first copy; it holds the `MAX_TABLES` newest."""
+    """Tables under one folder, made with the first copy; it holds the newest, within `MAX_TABLES` and `MAX_BYTES`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -82,9 +85,12 @@ class TableCache:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        by_age = sorted(self._folder.glob("*.table"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in by_age[MAX_TABLES:]:
-            path.unlink(missing_ok=True)
+        kept = 0
+        copies = [(path.stat(), path) for path in self._folder.glob("*.table")]
+        for number, (found, path) in enumerate(sorted(copies, key=lambda copy: copy[0].st_mtime, reverse=True)):
+            kept += found.st_size
+            if number and (number >= MAX_TABLES or kept > MAX_BYTES):
+                path.unlink(missing_ok=True)
 
     def discard(self, url: str, table_id: str) -> None:
         """Forget a table. Where it cannot be removed, the next `put` replaces it or says why not."""

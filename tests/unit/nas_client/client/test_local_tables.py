@@ -86,6 +86,17 @@ def test_only_the_latest_tables_are_kept(cache: TableCache, monkeypatch: pytest.
     assert [cache.get(f"http://box:{port}", ID) for port in range(5)] == [None, None, TABLE, TABLE, TABLE]
 
 
+def test_copies_together_have_a_limit_but_the_newest_stays(cache: TableCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_client.local_tables.MAX_BYTES", 3_000)
+    tables = [CachedTable('"tag"', bytes(size)) for size in (1_000, 1_000, 1_000, 5_000, 1_000)]
+    kept = []
+    for port, table in enumerate(tables):
+        cache.put(f"http://box:{port}", ID, table)
+        os.utime(cache.path(f"http://box:{port}", ID), (port, port))
+        kept.append([port for port in range(5) if cache.path(f"http://box:{port}", ID).exists()])
+    assert kept == [[0], [0, 1], [1, 2], [3], [4]]
+
+
 def test_nothing_half_written_stays_behind(cache: TableCache, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
