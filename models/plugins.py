@@ -445,15 +445,19 @@ def _measured_with(provenance: Mapping[str, str]) -> dict[str, str]:
 
 
 def _here() -> dict[str, str]:
-    return {entry.origin.name: entry.origin.version for entry in foreign_entries()}
+    """The plugins of this environment with their versions."""
+    import_modules()
+    modules = (Origin.of_module(module) for module, failed in _imported.items() if not failed)
+    return {origin.name: origin.version for origin in (*modules, *(entry.origin for entry in foreign_entries()))}
 
 
 def version_differences(provenance: Mapping[str, str]) -> list[str]:
     """Where plugins have other versions here than those that a table was measured with; one sentence each."""
-    here = _here()
+    measured = _measured_with(provenance)
+    here = _here() if measured else {}
     return [
         f"the table was measured with {name} {text}, and {here[name]} is installed here: its operators may be others"
-        for name, text in sorted(_measured_with(provenance).items())
+        for name, text in sorted(measured.items())
         if here.get(name, text) != text
     ]
 
@@ -462,8 +466,9 @@ def missing_plugins(provenance: Mapping[str, str]) -> str:
     """The plugins that a table was measured with and that are not installed here: `toy-plugin 1.0`; empty where there are
     none. Modules of `OPCLOCK_PLUGINS` count as installed once they can be imported.
     """
-    here = _here().keys() | {module.partition(".")[0] for module, failed in _imported.items() if not failed}
-    return ", ".join(f"{name} {text}".strip() for name, text in sorted(_measured_with(provenance).items()) if name not in here)
+    measured = _measured_with(provenance)
+    here = _here() if measured else {}
+    return ", ".join(f"{name} {text}".strip() for name, text in sorted(measured.items()) if name not in here)
 
 
 def joined_versions(earlier: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:

@@ -284,6 +284,15 @@ def test_a_table_of_another_version_of_a_plugin_is_not_trusted(environment: Envi
         assert all("measured with wider-space 1.0, and 2.0 is installed here" in reason.text for reason in found)
 
 
+def test_modules_of_the_variable_have_versions_too(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    (environment.folder / "late.py").write_text("__version__ = '5'")
+    monkeypatch.setenv("OPCLOCK_PLUGINS", "late")
+    assert plugins.version_differences({"plugin late": "5"}) == []
+    (told,) = plugins.version_differences({"plugin late": "4"})
+    assert "measured with late 4, and 5 is installed here" in told
+    assert plugins.missing_plugins({"plugin late": "5", "plugin never": "1", "host": "box"}) == "never 1"
+
+
 def test_a_table_that_needs_a_plugin_which_is_not_installed_names_it(environment: Environment, tmp_path: Path) -> None:
     modules = {"my_kinds": KIND, "my_modules": MODULES}
     environment.install("my-kinds", "1.1", modules, operators={"conv1x1": "my_kinds:CONV1X1"})

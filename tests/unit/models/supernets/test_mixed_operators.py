@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.operators.layers import build_operator
 from models.spec.errors import UnknownNameError
+from models.spec.kinds import KINDS, KindInfo, register_kind
 from models.spec.operators import OperatorSpec
 from models.supernets.mixed_operators import FORMS, MixedOperator, SuperOperator
 from models.testing.supernets import disturb
@@ -101,3 +102,31 @@ def test_a_kind_without_super_form_is_named() -> None:
         SuperOperator(_spec("conv_bn_relu", 1), ENTERING, LEAVING)
     with pytest.raises(UnknownNameError, match="conv3x3"):
         MixedOperator([_spec("skip", 1)], ENTERING, LEAVING).choice("conv3x3")
+
+
+def test_a_kind_without_super_form_is_the_plain_module_on_an_edge_of_one_width() -> None:
+    mixed = disturb(MixedOperator([_spec(kind, 2) for kind in ("skip", "conv_bn_relu")], [8], [9])).eval()
+    plain, fixed = mixed.choice("conv_bn_relu"), build_operator(_spec("conv_bn_relu", 2)).eval()
+    plain.copy_to(fixed)
+    for size in ((7, 10), (4, 4)):
+        torch.testing.assert_close(plain(_input(8, size), 9), fixed(_input(8, size)), rtol=0, atol=0)
+    with pytest.raises(UnknownNameError, match="'conv_bn_relu' has no form for several widths") as told:
+        MixedOperator([_spec("conv_bn_relu", 2)], [8], [5, 9])
+    assert "supernet_form" in told.value.hint
+
+
+class OwnForm(nn.Module):
+    """What a plugin would name as the form of its kind."""
+
+    def __init__(self, spec: OperatorSpec, in_channels: set[int], out_channels: set[int]) -> None:
+        super().__init__()
+        self.kind, self.widths = spec.kind, (in_channels, out_channels)
+
+
+def test_a_kind_names_a_form_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KINDS, "_loaded", dict(KINDS._loaded))
+    monkeypatch.setattr(KINDS, "_registered", dict(KINDS._registered))
+    register_kind(KindInfo("formed", builder=f"{__name__}:OwnForm", supernet_form=f"{__name__}:OwnForm"))
+    choice = cast("OwnForm", MixedOperator([_spec("formed", 1)], ENTERING, LEAVING).choice("formed"))
+    assert type(choice).__name__ == "OwnForm"
+    assert choice.widths == (set(ENTERING), set(LEAVING))
