@@ -102,6 +102,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute of work; much longer where others share the cores
 def test_every_step_of_the_page_works(installed: Installed) -> None:
     (installed.folder / "lut_data").mkdir()
     table = ""
