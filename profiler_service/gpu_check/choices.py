@@ -34,7 +34,9 @@ _OF_EACH_PART = frozenset({"backend", "device"})
 _NO_NUMBER = frozenset(
     {
         *("replay_builds", "plain_check", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
-        *("max_request_bytes", "heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
+        *("allowed_hosts", "root_path", "tls_certificate", "tls_key"),
+        *("max_request_bytes", "max_connections", "head_timeout_s", "body_timeout_s"),
+        *("heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
     }
 )
 """Settings that change no measured value: cached kernels, checks, time limits, logs."""
