@@ -116,7 +116,7 @@ def _show(console: Console, table: ForeignTable, entries: Sequence[ForeignEntry]
 def _list(console: Console, entries: Sequence[ForeignEntry]) -> None:
     grid = Grid("ms", "key", box=None, pad_edge=False)
     for entry in entries:
-        grid.add_row(f"{entry.ms:.6g}", _plain(entry.key))
+        grid.add_row(f"{entry.ms:.6g}", entry.key)
     print_unwrapped(console, grid)
 
 
@@ -133,10 +133,5 @@ def _show_comparison(console: Console, found: ForeignComparison) -> None:
         console.print(f"rank correlation: Spearman {found.spearman:.4f}, Kendall {found.kendall:.4f}")
     grid = Grid("A ms", "B ms", "B / A", "key", title="farthest from the median ratio", box=None, pad_edge=False)
     for one in found.extremes:
-        grid.add_row(f"{one.a_ms:.4g}", f"{one.b_ms:.4g}", f"{one.ratio:.3f}", _plain(one.key))
+        grid.add_row(f"{one.a_ms:.4g}", f"{one.b_ms:.4g}", f"{one.ratio:.3f}", one.key)
     print_unwrapped(console, grid)
-
-
-def _plain(text: str) -> str:
-    """The text without the meaning that rich gives to brackets."""
-    return text.replace("[", "\\[")
