@@ -348,7 +348,7 @@ def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:
     assert free < set(Settings.model_fields)
     assert set(Settings.model_fields) - free == {
         *("threads", "core", "device_index", "tf32", "device_access", "cuda_graphs", "max_autotune", "cudnn_benchmark"),
-        *("live_engines", "memory_fraction"),
+        *("live_engines", "memory_fraction", "backend_options"),
     }
 
 
