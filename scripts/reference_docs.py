@@ -1,4 +1,4 @@
-"""Writes docs/reference/: commands, settings, exit codes and HTTP, from the code that they describe.
+"""Writes docs/reference/: commands, settings, exit codes, HTTP, backends and files, from the code that they describe.
 
 python -m scripts.reference_docs            # writes the pages
 python -m scripts.reference_docs --check    # ends with 1 where one is out of date
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from models.spec.errors import ExitCode
 from scripts.column_docs import grid, member_docs
+from scripts.reference_backends import backends_page
 from scripts.reference_commands import commands_page, settings_page
+from scripts.reference_files import files_page
 from scripts.reference_http import http_page
 from scripts.reference_markup import MADE, code, page
 
@@ -46,6 +48,8 @@ PAGES = {
     "settings.md": settings_page,
     "exit-codes.md": exit_codes_page,
     "http.md": http_page,
+    "backends.md": backends_page,
+    "files.md": files_page,
 }
 """Files in docs/reference to what makes them."""
 

@@ -72,6 +72,6 @@ def shown(value: object) -> str:
 
 
 def page(parts: Iterable[str]) -> str:
-    """A whole page: its own sentences wrapped, tables and examples as they are."""
-    made = (part if part.startswith(("|", "```", "#")) else paragraphs(part) for part in parts)
+    """A whole page: its own sentences wrapped; tables, lists and examples as they are."""
+    made = (part if part.startswith(("|", "```", "#", "- ")) else paragraphs(part) for part in parts)
     return "\n\n".join(made) + "\n"

@@ -155,9 +155,11 @@ class CalibrationFile(Record):
 
     Attributes:
         version: 1 in files of earlier releases, which do not have the scale.
-        table_id: of that table. table: its label, for people.
+        table_id: of that table.
+        table: its label, for people.
         reference_ms, reference_stderr_ms: the scale of the table when it was fitted, and its standard error; None where the
             table's protocol has none.
+        calibration: what was fitted.
     """
 
     version: Literal[1, 2] = 2

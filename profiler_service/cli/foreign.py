@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from profiler_service.foreign.comparison import ForeignComparison
-    from profiler_service.foreign.tables import ForeignEntry, ForeignTable
+    from profiler_service.foreign.foreign_table import ForeignEntry, ForeignTable
 
 app = typer.Typer(
     help="Latency tables of other projects, by their own keys: YAML of Once-for-All, JSON of FBNet.", no_args_is_help=True
@@ -39,7 +39,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Say what a foreign table holds, and list its entries."""
-    from profiler_service.foreign.tables import read_foreign
+    from profiler_service.foreign.foreign_table import read_foreign
 
     table = read_foreign(file)
     entries = [entry for entry in table.entries if text is None or text in entry.key]
@@ -58,7 +58,7 @@ def lookup(
     json: Json = False,
 ) -> None:
     """Print the latencies of those keys, in milliseconds."""
-    from profiler_service.foreign.tables import read_foreign
+    from profiler_service.foreign.foreign_table import read_foreign
 
     table = read_foreign(file)
     entries = [table.lookup(key) for key in keys]
@@ -74,7 +74,7 @@ def compare_tables(
 ) -> None:
     """Compare two foreign tables over their common keys: ratios and rank correlation."""
     from profiler_service.foreign.comparison import compare
-    from profiler_service.foreign.tables import read_foreign
+    from profiler_service.foreign.foreign_table import read_foreign
 
     found = compare(read_foreign(before), read_foreign(after))
     emit(found, as_json=json, text=lambda console: _show_comparison(console, found))
@@ -88,7 +88,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a foreign table to CSV or JSON, with its own keys, in milliseconds."""
-    from profiler_service.foreign.tables import ExportFormat, read_foreign, write_export
+    from profiler_service.foreign.foreign_table import ExportFormat, read_foreign, write_export
 
     if output.exists() and output.samefile(file):
         raise InvalidSpecError(f"--output {output} is the table itself", hint="Name another file.")

@@ -25,7 +25,7 @@ from profiler_service.api.app import create_app
 from profiler_service.api.connections import HANDSHAKES, BoundedListener, connection_limit, server_config
 from profiler_service.backends.registry import kind_meant
 from profiler_service.cli.runtime import describe_backend, open_runner, open_store
-from profiler_service.cli.stopping import StopDeadline, orderly_seconds
+from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue, QueueLimits

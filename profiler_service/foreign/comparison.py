@@ -6,7 +6,7 @@ import numpy as np
 
 from models.spec.base import Record
 from models.spec.errors import TableMismatchError
-from profiler_service.foreign.tables import ForeignTable
+from profiler_service.foreign.foreign_table import ForeignTable
 
 LARGEST = 10
 """Number of keys that a comparison lists."""

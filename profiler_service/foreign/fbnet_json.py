@@ -19,8 +19,8 @@ from pydantic import Field, StrictInt
 from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
+from profiler_service.foreign.foreign_table import ForeignEntry, ForeignFormat, ForeignTable, text_of
 from profiler_service.foreign.sources import Latency, SourceFile, distinct, require_latency, require_varied
-from profiler_service.foreign.tables import ForeignEntry, ForeignFormat, ForeignTable, text_of
 
 _HINT = "Only the operator database of FBNet is understood: one JSON record a line, with op_type and runtime_us_p50."
 _MEDIAN = "runtime_us_p50"

@@ -22,8 +22,8 @@ from typing import Any
 
 from models.spec import limits
 from models.spec.errors import UnsafeTableError
+from profiler_service.foreign.foreign_table import ForeignEntry, ForeignFormat, ForeignTable, text_of
 from profiler_service.foreign.sources import Latency, SourceFile, distinct, require_latency, require_varied
-from profiler_service.foreign.tables import ForeignEntry, ForeignFormat, ForeignTable, text_of
 
 MAX_YAML_BYTES = 8 * 2**20
 """Five hundred times the published tables. YAML is slow to read."""

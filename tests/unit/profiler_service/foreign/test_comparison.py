@@ -6,7 +6,7 @@ import pytest
 
 from models.spec.errors import TableMismatchError
 from profiler_service.foreign.comparison import compare
-from profiler_service.foreign.tables import ForeignEntry, ForeignFormat, ForeignTable
+from profiler_service.foreign.foreign_table import ForeignEntry, ForeignFormat, ForeignTable
 
 
 def table(name: str, **values: float) -> ForeignTable:

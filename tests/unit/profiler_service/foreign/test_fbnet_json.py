@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.spec.errors import TableFileError, UnknownNameError
-from profiler_service.foreign.tables import ForeignFormat, read_foreign
+from profiler_service.foreign.foreign_table import ForeignFormat, read_foreign
 
 KERNEL, STRIDE, WORKSPACE = 'name: "kernel"\ni: 3\n', 'name: "stride"\ni: 2\n', 'name: "ws_nbytes_limit"\ni: 64\n'
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import TableFileError, UnknownNameError, UnsafeTableError
-from profiler_service.foreign.tables import ForeignFormat, read_foreign
+from profiler_service.foreign.foreign_table import ForeignFormat, read_foreign
 
 STEM = "Conv-input:224x224x3-output:112x112x24"
 BLOCK = "expanded_conv-input:112x112x24-output:56x56x32-expand:72-kernel:5-stride:2-idskip:0-se:0-hs:1"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from profiler_service.cli.stopping import StopDeadline, orderly_seconds
+from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 
 PATIENCE_S = 20.0
 
