@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from models.plugins import VARIABLE, plugins
+from models.plugin_registry import plugins
+from models.plugins import VARIABLE
 from models.spaces.registry import SPACES
 from models.spec.base import Record
 from models.spec.errors import OpclockError

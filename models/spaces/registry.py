@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from models.networks.structure import NetworkPlan
-from models.plugins import Registry
+from models.plugin_registry import Registry
 from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.plugins import Registry
+from models.plugin_registry import Registry
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 AttributeValue = bool | int | str

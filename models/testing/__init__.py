@@ -6,10 +6,11 @@ this package.
 
 import pytest
 
-pytest.register_assert_rewrite("models.testing.spaces", "models.testing.operators")
+pytest.register_assert_rewrite("models.testing.spaces", "models.testing.small_spaces", "models.testing.operators")
 
 from models.testing.graph_reference import Probabilities  # noqa: E402
 from models.testing.operators import OperatorSuite  # noqa: E402
-from models.testing.spaces import SmallSpaceSuite, SpaceSuite  # noqa: E402
+from models.testing.small_spaces import SmallSpaceSuite  # noqa: E402
+from models.testing.spaces import SpaceSuite  # noqa: E402
 
 __all__ = ["OperatorSuite", "Probabilities", "SmallSpaceSuite", "SpaceSuite"]

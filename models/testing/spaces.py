@@ -19,7 +19,6 @@ from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from models.testing.graph_reference import (
     Probabilities,
-    enumerated_ms,
     expected_ms,
     grouped,
     made_up_ms,
@@ -322,36 +321,6 @@ class SpaceSuite(ABC):
         with torch.inference_mode():
             output = network(torch.zeros(self.spec.batch, 3, *self.spec.input_size))
         assert tuple(output.shape) == (self.spec.batch, self.spec.classes, *self.spec.input_size)
-
-
-class SmallSpaceSuite(SpaceSuite):
-    """The suite for spaces small enough to enumerate every architecture."""
-
-    def test_relaxed_latency_is_the_mean_over_all_architectures(self, space: SearchSpace) -> None:
-        graph = space.latency_graph()
-        for seed in SEEDS[:2]:
-            given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
-            assert expected_ms(graph, given, made_up_ms) == pytest.approx(enumerated_ms(graph, given, made_up_ms), rel=1e-12)
-
-    def test_the_supernet_with_certain_choices_is_the_network(self, space: SearchSpace) -> None:
-        """With the weights that the architecture uses there. Skips apart: in a supernet they are never the identity."""
-        torch = pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
-        from models.networks.module import build_network
-        from models.testing.supernets import certain, disturb, mixture_of
-
-        torch.manual_seed(0)
-        supernet = disturb(space.supernet()).eval()
-        images = torch.randn(self.spec.batch, 3, *self.spec.input_size)
-        skip = next((k for k, rows in enumerate(space.latency_graph().edges[0].operators) if rows[0][0].kind == "skip"), None)
-        choices = certain(space.parameter_shapes(), np.random.default_rng(0), without=skip)
-        rows = {name: [row for group in groups.values() for row in group.tolist()] for name, groups in choices.items()}
-        for architecture in self.architectures(space, Probabilities(**rows)):
-            network = build_network(space.plan(architecture)).eval()
-            space.copy_weights(supernet, supernet.roles[0], architecture, network)
-            ends = tuple(branch.scales[-1] for branch in architecture.branches if branch.scales)
-            with torch.no_grad():
-                found = supernet(images, mixture_of(choices), role=supernet.roles[0], combinations=[ends]).combined[ends]
-                torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
 
 
 def _without_sizes(plan: NetworkPlan) -> list[object]:

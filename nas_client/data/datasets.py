@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from models.plugins import Registry
+from models.plugin_registry import Registry
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import SPLITS, CheckProgress, DataSettings, Sample, SegmentationDataset, Split
 from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE, Colour

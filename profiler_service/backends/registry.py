@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.plugins import PluginError, Registry
+from models.plugin_registry import Registry
+from models.plugins import PluginError
 from models.spec.base import invalid_from
 from models.spec.errors import InvalidSpecError, UnknownNameError, nearest
 from profiler_service.backends.backend_options import AllOptions, BackendOptions, DeviceKind, variable_of

@@ -12,10 +12,13 @@ import hashlib
 import os
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from profiler_service.errors import JobHeldError
 
 DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 """Of this process, and of the system: errors that pass."""
@@ -84,3 +87,27 @@ class ProcessLock:
         with suppress(OSError):
             self._holder.write_text(f"process {os.getpid()} ({command}) on {socket.gethostname()}")
             self._holder.chmod(0o666)
+
+
+def run_lock(database: Path, job_id: str) -> ProcessLock:
+    """What the process holds that runs the job. Its file is beside the database."""
+    return ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
+
+
+@contextmanager
+def sole_run(database: Path, job_id: str) -> Iterator[None]:
+    """Keep other processes from running the job for the length of a `with` block.
+
+    Raises:
+        JobHeldError: one of them does.
+        OSError: the lock's file, beside the database, cannot be made.
+    """
+    lock = run_lock(database, job_id)
+    if not lock.acquire():
+        raise JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.path.unlink(missing_ok=True)
+        lock.release()

@@ -18,8 +18,9 @@ from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, QueueFullError, StorageError
 from profiler_service.jobs.following import JobEvents
+from profiler_service.jobs.process_lock import run_lock
 from profiler_service.jobs.reporting import WAITING_FOR
-from profiler_service.jobs.runner import JobRunner, run_lock
+from profiler_service.jobs.runner import JobRunner
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)

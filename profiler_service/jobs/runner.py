@@ -17,7 +17,7 @@ from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.errors import DatabaseError, JobConflictError, JobError, JobHeldError, StorageError
+from profiler_service.errors import DatabaseError, JobConflictError, JobError, StorageError
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
@@ -25,7 +25,7 @@ from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.isolated import measure_isolated, warm_up
 from profiler_service.jobs.plain_check import confirm_scale
 from profiler_service.jobs.planner import Outstanding, outstanding_of
-from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, ProcessLock
+from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, sole_run
 from profiler_service.jobs.rebuilding import measure_rebuilds
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter, Waits
 from profiler_service.jobs.round_robin import measure_round_robin
@@ -116,7 +116,7 @@ class JobRunner:
         with self._lock:
             self._running_id = job_id
         try:
-            with _sole_run(self._store.path, job_id), self._store.patient(patience) as store:
+            with sole_run(self._store.path, job_id), self._store.patient(patience) as store:
                 return self._run_once(job_id, _Run(store, waits, cancelled, interrupted))
         finally:
             with self._lock:
@@ -298,30 +298,6 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
-
-
-def run_lock(database: Path, job_id: str) -> ProcessLock:
-    """What the process holds that runs the job. Its file is beside the database."""
-    return ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
-
-
-@contextmanager
-def _sole_run(database: Path, job_id: str) -> Iterator[None]:
-    """Keep other processes from running the job for the length of a `with` block.
-
-    Raises:
-        JobHeldError: one of them does.
-        OSError: the lock's file, beside the database, cannot be made.
-    """
-    lock = run_lock(database, job_id)
-    if not lock.acquire():
-        raise JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.path.unlink(missing_ok=True)
-        lock.release()
 
 
 def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:

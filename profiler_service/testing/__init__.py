@@ -6,7 +6,7 @@ package.
 
 import pytest
 
-pytest.register_assert_rewrite("profiler_service.testing.backends")
+pytest.register_assert_rewrite("profiler_service.testing.backends", "profiler_service.testing.denormals")
 
 from profiler_service.testing.backends import BackendSuite  # noqa: E402
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.plugins import Registry
+from models.plugin_registry import Registry
 from models.spaces.registry import SPACES
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import digest

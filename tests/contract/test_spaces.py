@@ -6,8 +6,8 @@ from models.spaces.fasterseg.parameters import OPERATORS, SCALES
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
+from models.testing import SmallSpaceSuite, SpaceSuite
 from models.testing.graph_reference import Probabilities
-from models.testing.spaces import SmallSpaceSuite, SpaceSuite
 from tests.support.toy_space import EDGES, KINDS, ToySpace
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models import plugins
+from models import plugin_registry, plugins
 from models.spaces.registry import SPACES
 from models.spec.kinds import KINDS
 from nas_client.data.datasets import DATASETS
@@ -64,7 +64,7 @@ def environment_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     if (layers := sys.modules.get("models.operators.layers")) is not None:
         monkeypatch.setattr(layers, "_builders", {})
     monkeypatch.setattr(plugins, "_imported", {})
-    monkeypatch.setattr(plugins, "_warned", set())
+    monkeypatch.setattr(plugin_registry, "_warned", set())
     before = set(sys.modules)
     plugins.foreign_entries.cache_clear()
     yield Environment(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from models import plugins
+from models import plugin_registry, plugins
 from models.operators.layers import build_operator
 from models.plugins import PluginError, own_entries
 from models.spaces.fasterseg.space import FasterSegSpace
@@ -94,7 +94,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_sentence_and_takes_nothing_alon
     assert space_class("wider").name == "wider"
     assert space_class("fasterseg") is FasterSegSpace
     assert published_readers()
-    (broken, fine) = plugins.plugins([SPACES])
+    (broken, fine) = plugin_registry.plugins([SPACES])
     assert (str(broken.origin), broken.problems) == ("broken-space 0.3", (caught.value.message,))
     assert (str(fine.origin), fine.names, fine.problems) == ("wider-space 1.0", {"search space": ["wider"]}, ())
 
@@ -126,7 +126,7 @@ def test_our_names_cannot_be_taken(environment: Environment, capsys: pytest.Capt
         assert space_class("fasterseg") is FasterSegSpace
     told = "search space 'fasterseg' of impostor 2.1 is refused: opclock 0.1.0 has that name already"
     assert capsys.readouterr().err == f"warning: {told}\n", "once"
-    assert [plugin.problems for plugin in plugins.plugins([SPACES])] == [(told,)]
+    assert [plugin.problems for plugin in plugin_registry.plugins([SPACES])] == [(told,)]
 
 
 def test_two_plugins_of_one_name_are_both_refused(environment: Environment) -> None:
@@ -135,7 +135,7 @@ def test_two_plugins_of_one_name_are_both_refused(environment: Environment) -> N
     told = "search space 'wider' is refused: one 1.2 and other 3.4 both have that name"
     with pytest.raises(PluginError, match=f"^{told}$"):
         space_class("wider")
-    assert [plugin.problems for plugin in plugins.plugins([SPACES])] == [(told,), (told,)]
+    assert [plugin.problems for plugin in plugin_registry.plugins([SPACES])] == [(told,), (told,)]
     assert space_class("fasterseg") is FasterSegSpace
 
 
@@ -174,7 +174,7 @@ def test_modules_of_the_variable_register_their_names(environment: Environment, 
     with pytest.raises(UnknownNameError) as caught:
         space_class("wade")
     assert caught.value.message == f"unknown search space 'wade' (plugins here: late; {absent}; {thief})"
-    found = {str(plugin.origin): plugin.problems for plugin in plugins.plugins([SPACES, KINDS])}
+    found = {str(plugin.origin): plugin.problems for plugin in plugin_registry.plugins([SPACES, KINDS])}
     assert (found["late 5"], found["absent"]) == ((), (absent,))
 
 
@@ -321,7 +321,7 @@ def test_versions_that_had_a_part_in_a_table_are_joined() -> None:
 
 
 def _forget() -> None:
-    for function in (plugins.own_entries, plugins._own_project, plugins._own_origin):
+    for function in (plugins.own_entries, plugins._own_project, plugins.own_origin):
         function.cache_clear()
 
 

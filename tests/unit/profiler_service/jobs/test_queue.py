@@ -14,9 +14,9 @@ from models.spec.architectures import SpaceSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobConflictError, JobError, JobHeldError, JobNotFoundError, QueueFullError
+from profiler_service.jobs.process_lock import run_lock
 from profiler_service.jobs.queue import JobQueue, QueueLimits
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
-from profiler_service.jobs.runner import run_lock
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
 from tests.unit.profiler_service.jobs.conftest import SPACE
