@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from models.atomic_file import replacing
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import EXPORTER_VERSION, OPSET, GraphRequest
 from models.spec.operators import Dtype
@@ -136,11 +136,10 @@ class TensorRtBackend(DeviceBackend):
         }
         text = json.dumps(document | {"engine": _parsed(layers)}, ensure_ascii=False, indent=1)
         path = self.options.cache_dir / name
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+            with replacing(path) as part:
+                part.write_text(text, encoding="utf-8")
         except OSError as error:
             raise BuildError(f"{path} cannot be written: {error.strerror or error}", hint="Make room there.") from error
         self._described[name] = content

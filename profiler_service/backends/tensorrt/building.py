@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from models.atomic_file import replacing
 from models.spec.base import digest
 from models.spec.operators import Dtype
 from profiler_service.backends.device.base import DeviceInfo
@@ -115,9 +116,8 @@ class TimingCache:
                 present = self._content()
                 merged = combine(present)
                 if merged != present:
-                    partial = self.path.with_suffix(".partial")
-                    partial.write_bytes(merged)
-                    partial.replace(self.path)
+                    with replacing(self.path) as part:
+                        part.write_bytes(merged)
         except OSError as error:
             raise self._unusable(error) from error
 
