@@ -15,6 +15,8 @@ for (const name of ["app", "charts", "events-worker"]) {
 await build({ bundle: true, minify: true, entryPoints: ["src/style.css"], outfile: file("style.css") });
 await copyFile("src/icon.svg", file("icon.svg"));
 
+await copyFile("node_modules/axe-core/axe.min.js", new URL("../tests/browser/axe.min.js", import.meta.url).pathname);
+
 const packages = ["htmx.org", "htmx-ext-sse", "echarts", "zrender", "tslib"];
 const licences = [];
 for (const name of packages) {

@@ -22,7 +22,7 @@ class SharedSource extends EventTarget {
 const listeners = new Set();
 htmx.createEventSource = () => new SharedSource();
 
-let shape = "";
+let shape = document.querySelector("[data-shape]")?.dataset.shape ?? ""; // as the page was written
 let online = true;
 
 function hear(message) {

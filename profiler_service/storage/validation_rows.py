@@ -6,8 +6,9 @@ import json
 import uuid
 import zlib
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from models.spec.base import canonical_json
@@ -62,7 +63,7 @@ def get(session: Session, validation_id: str) -> tuple[ValidationPublic, tuple[V
     return _public(row), stored.points
 
 
-def _public(row: ValidationRow | Row[tuple[str, str, datetime, int, str]]) -> ValidationPublic:
+def _public(row: Any) -> ValidationPublic:  # a `ValidationRow`, or a row of its columns
     return ValidationPublic(
         id=row.id, table_id=row.table_id, created_at=row.created_at, networks=row.networks, summary=json.loads(row.summary)
     )

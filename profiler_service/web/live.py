@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,10 +72,9 @@ class LiveCounts:
 
     def _look(self) -> tuple[str, bool]:
         jobs, tables = self._store.progress(SHOWN_JOBS)
-        shape = hashlib.sha256(repr([tables, [(job.id, job.state.value, job.counts.failed) for job in jobs]]).encode())
         now = datetime.now(UTC)
         told = [{"id": job.id, "fraction": job.fraction, "shown": shown(job, now)} for job in jobs]
-        return json.dumps({"shape": shape.hexdigest()[:16], "jobs": told}), any(not job.state.final for job in jobs)
+        return json.dumps({"shape": shape_of(jobs, tables), "jobs": told}), any(not job.state.final for job in jobs)
 
     def _take_in(self, text: str, busy: bool) -> None:
         if self._latest is not None and self._latest.text == text:
@@ -84,6 +83,12 @@ class LiveCounts:
         self._latest = Counts(f"{self._epoch}-{self._number}", text, busy)
         for changed in self._readers:
             changed.set()
+
+
+def shape_of(jobs: Sequence[JobProgress], tables: int) -> str:
+    """Names what a page shows besides counts: it is another one as soon as parts of the page have to be written anew."""
+    parts = [tables, *((job.id, job.state.value, job.counts.failed) for job in jobs)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def shown(job: JobProgress, now: datetime) -> dict[str, str]:

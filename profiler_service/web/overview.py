@@ -20,7 +20,7 @@ from profiler_service.api.routes.jobs import FAREWELL_S, until
 from profiler_service.api.routes.service import OK, readiness
 from profiler_service.errors import JobConflictError
 from profiler_service.storage.job_rows import JobProgress
-from profiler_service.web.live import SHOWN_JOBS, LiveCounts, shown
+from profiler_service.web.live import SHOWN_JOBS, LiveCounts, shape_of, shown
 from profiler_service.web.parts import WebDep
 from profiler_service.web.rendering import address
 
@@ -56,10 +56,11 @@ def overview_part(services: ServicesDep, web: WebDep, request: Request) -> Respo
 
 
 def _jobs(services: Services) -> dict[str, Any]:
-    jobs, _ = services.store.progress(SHOWN_JOBS)
+    jobs, number = services.store.progress(SHOWN_JOBS)
     identities = {table_id: info for table_id, info, _ in services.store.table_briefs()}
     now = datetime.now(UTC)
     return {
+        "shape": shape_of(jobs, number),
         "active": [_told(job, identities, now) for job in jobs if not job.state.final],
         "ended": [_told(job, identities, now) for job in jobs if job.state.final][:ENDED_JOBS],
         "failures": {job.id: services.store.failures(job.table_id, 0)[0] for job in jobs if job.counts.failed},
@@ -101,6 +102,7 @@ def _job(job_id: str, services: Services, web: WebDep, request: Request) -> dict
     statuses, failures = services.store.failures(job.table_id, SHOWN_FAILURES)
     info = services.store.table_info(job.table_id)
     return {
+        "shape": shape_of(*services.store.progress(SHOWN_JOBS)),
         "job": job,
         "info": info,
         "shown": shown(_progress(job), datetime.now(UTC)),
