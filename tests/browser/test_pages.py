@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.browser.conftest import Account, Service, serving_pages, signed_in
@@ -203,3 +208,84 @@ def test_who_signs_out_sees_nothing_more(chromium: Any, service: Service, accoun
     context.close()
     account.complaints = [text for text in account.complaints if "401" not in text]  # of the refused token, which is told
     assert account.complaints == []
+
+
+NGINX_CONFIGURATION = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /lab/opclock/ {{
+            proxy_pass {behind}/;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def behind_nginx(chromium: Any, tmp_path: Path) -> Iterator[Service]:
+    """A service below a path of nginx, set up as docs/access.md says."""
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("needs nginx: apt-get install nginx-light")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def front(behind: str) -> str:
+        configuration = tmp_path / "nginx.conf"
+        configuration.write_text(NGINX_CONFIGURATION.format(folder=tmp_path, port=port, behind=behind))
+        started.append(subprocess.Popen([nginx, "-c", str(configuration), "-e", str(tmp_path / "error.log")]))
+        url = f"http://127.0.0.1:{port}/lab/opclock"
+        wait_until(lambda: _answers(f"{url}/healthz"))
+        return url
+
+    try:
+        with serving_pages(tmp_path, front=front, root_path="/lab/opclock") as service:
+            yield service
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_same_below_a_path_of_a_proxy(chromium: Any, behind_nginx: Service) -> None:
+    account = Account()
+    context = signed_in(chromium, behind_nginx, account)
+    page = context.new_page()
+    page.goto(f"{behind_nginx.url}/")
+    job_id = behind_nginx.start_job()
+    page.wait_for_selector(f'[data-job="{job_id}"] >> text=running')
+    behind_nginx.runner.permission.release()
+    page.wait_for_selector(f'[data-job="{job_id}"] [data-field=measured] >> text=/^1$/')
+    page.click(f'a[href$="/ui/jobs/{job_id}"]')
+    page.click("text=Cancel…")
+    page.click("text=Cancel the job")
+    page.wait_for_selector(".badge >> text=cancelled")
+    for path in (f"/ui/tables/{behind_nginx.here}", f"/ui/compare?a={behind_nginx.here}&b={behind_nginx.there}"):
+        page.goto(behind_nginx.url + path)
+        page.wait_for_selector("[data-ready]")
+    page.click("text=Sign out")
+    page.wait_for_url(f"{behind_nginx.url}/ui/login")
+    assert context.cookies() == []
+    context.close()
+    assert account.complaints == []
+    assert account.hosts == {behind_nginx.url.removeprefix("http://").partition("/")[0]}
