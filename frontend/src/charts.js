@@ -43,15 +43,20 @@ function heat(data, place) {
   const others = data.cells.filter((cell) => !shown.includes(cell)).map((cell) => [cell[0], cell[1]]);
   const marked = shown.filter((cell) => cell[3] === "significant").map((cell) => [cell[0], cell[1]]);
   const bounds = points.reduce(([low, high], [, , v]) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
-  const most = Math.max(Math.abs(bounds[0]), Math.abs(bounds[1]), 0.05);
+  // Of ratios nine in ten decide the colours, so that one outlier does not pale all others; what is beyond has the last colour.
+  const sizes = points.map(([, , v]) => Math.abs(v)).sort((a, b) => a - b);
+  const most = Math.max(sizes[Math.floor(0.9 * (sizes.length - 1))] ?? 0, 0.05);
+  if (ratio) for (const point of points) point[2] = Math.min(Math.max(point[2], -most), most);
+  const beyond = ratio && sizes[sizes.length - 1] > most ? " and beyond" : "";
   const [low, high] = !points.length ? [0, 1] : ratio ? [-most, most] : bounds[0] === bounds[1] ? [bounds[0] - 1, bounds[1]] : bounds;
   const narrow = place.clientWidth < 560;
-  const left = narrow ? 8 : 12 + 6.6 * Math.max(...data.rows.map((row) => row.length), 6);
+  const longest = Math.max(...data.rows.map((row) => row.length), 6);
+  const left = narrow ? Math.min(10 + 5.9 * longest, 130) : Math.min(18 + 7.3 * longest, 280);
   const many = data.columns.length > (narrow ? 12 : 40);
   const unscaled = (value) => (ratio ? `×${(2 ** value).toFixed(2)}` : `${number(10 ** value)} ms`);
   return {
     ...base(),
-    grid: { left, right: 12, top: narrow ? 14 : 10, bottom: 116, containLabel: false },
+    grid: { left, right: 12, top: 10, bottom: 116, containLabel: false },
     xAxis: axis(data.columnTitle, {
       type: "category",
       data: data.columns,
@@ -64,10 +69,7 @@ function heat(data, place) {
       data: data.rows,
       inverse: true,
       splitLine: { show: false },
-      axisLabel: narrow
-        ? { inside: true, color: style("--ink"), fontSize: 11, align: "left", verticalAlign: "bottom", margin: 4, padding: [0, 0, 14, 0] }
-        : { color: style("--ink"), fontSize: 12, interval: 0 },
-      z: 10,
+      axisLabel: { color: style("--ink"), fontSize: narrow ? 10 : 12, interval: 0, margin: narrow ? 5 : 8, width: left - 8, overflow: "truncate" },
     }),
     visualMap: {
       min: low,
@@ -78,7 +80,7 @@ function heat(data, place) {
       bottom: 2,
       itemWidth: 12,
       itemHeight: narrow ? 130 : 220,
-      text: [unscaled(high), unscaled(low)],
+      text: [unscaled(high) + beyond, unscaled(low)],
       textStyle: { color: style("--muted"), fontSize: 11 },
       inRange: { color: scheme(ratio ? "diverging" : "sequential") },
       seriesIndex: 0,
@@ -165,8 +167,7 @@ class Figure {
       return;
     }
     if (heatmap) {
-      const each = this.canvas.clientWidth < 560 ? 40 : 30;
-      this.canvas.style.height = `${126 + each * this.data.rows.length}px`;
+      this.canvas.style.height = `${126 + 30 * this.data.rows.length}px`;
     }
     if (!this.chart) {
       this.chart = echarts.init(this.canvas, null, { renderer: "canvas" });

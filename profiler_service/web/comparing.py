@@ -16,7 +16,7 @@ from profiler_service.web.table_views import Row, TableView, heat_map
 
 router = APIRouter(include_in_schema=False)
 
-SHOWN = 100
+SHOWN = 30
 _DIFFERENCE = re.compile(r"(?P<field>[^:]+): (?P<a>.*) here, (?P<b>.*) there", re.DOTALL)
 
 Id = Annotated[str, Query(max_length=64)]
@@ -43,8 +43,8 @@ def compare_page(services: ServicesDep, web: WebDep, request: Request, a: Id = "
 
 
 def _compared(a: str, b: str, services: Services, web: Web) -> tuple[TableComparison, TableView, TableView]:
-    etags = [services.store.table_summary(table_id).etag for table_id in (a, b)]
-    views = [table_view(web, services.store, table_id, etag) for table_id, etag in zip((a, b), etags, strict=True)]
+    views = [table_view(web, services.store, table_id) for table_id in (a, b)]
+    etags = [view.etag for view in views]
     found = web.comparisons.get(f"{a}:{b}", ":".join(etags), lambda: compare(services.store.table(a), services.store.table(b)))
     return found, views[0], views[1]
 

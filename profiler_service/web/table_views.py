@@ -18,6 +18,9 @@ from models.spec.verdicts import Verdict, table_verdict
 MOST_COLUMNS = 240
 """Of a heat map. Where a panel has more widths, neighbours share a column, which shows their median."""
 
+MOST_CELLS = 12_000
+"""Of a heat map, which a browser draws in a fraction of a second."""
+
 Cell = tuple[int, int, float | None, str, str, int]
 """Column, row, value or None, state, key of the entry (of the first one where several share the cell), number of entries."""
 
@@ -136,7 +139,8 @@ def heat_map(rows: Iterable[Row], *, kind: str = "value") -> dict[str, object]:
     rows = list(rows)
     names = sorted({row.name for row in rows})
     widths = sorted({(row.in_channels, row.out_channels) for row in rows})
-    share = -(-len(widths) // MOST_COLUMNS) or 1
+    most = max(min(MOST_COLUMNS, MOST_CELLS // max(len(names), 1)), 1)
+    share = -(-len(widths) // most) or 1
     columns = [_column(widths[start : start + share]) for start in range(0, len(widths), share)]
     place = {width: index // share for index, width in enumerate(widths)}
     line = {name: index for index, name in enumerate(names)}

@@ -43,7 +43,7 @@ Key = Annotated[str, Path(max_length=64)]
 @router.get("/ui/tables/{table_id}")
 def table_page(table_id: TableId, services: ServicesDep, web: WebDep, request: Request) -> Response:
     """One table."""
-    summary = services.store.table_summary(table_id)
+    summary = web.summaries.of(services.store, table_id)
     small = summary.entries <= AT_ONCE or web.tables.look(table_id, summary.etag) is not None
     others = [(key, info) for key, info, _ in services.store.table_briefs() if key != table_id]
     others.sort(key=lambda other: other[1].space != summary.info.space)  # those with the same operators first
@@ -61,19 +61,19 @@ def table_page(table_id: TableId, services: ServicesDep, web: WebDep, request: R
 @router.get("/ui/parts/tables/{table_id}")
 def table_part(table_id: TableId, services: ServicesDep, web: WebDep, request: Request) -> Response:
     """What is read off a table's entries."""
-    summary = services.store.table_summary(table_id)
+    summary = web.summaries.of(services.store, table_id)
     return web.pages.page(request, "parts/table.html", table=summary, **_looked_at(summary, services, web))
 
 
 def _looked_at(summary: TablePublic, services: Services, web: Web) -> dict[str, Any]:
-    view = table_view(web, services.store, summary.id, summary.etag)
-    return {"view": view, "validations": services.store.validations(summary.id)}
+    view = table_view(web, services.store, summary.id)
+    return {"view": view, "large": summary.entries > AT_ONCE, "validations": services.store.validations(summary.id)}
 
 
 @router.get("/ui/tables/{table_id}/heat.json")
 def table_heat(table_id: TableId, services: ServicesDep, web: WebDep, panel: Text = "") -> Response:
     """One panel's cells."""
-    view = table_view(web, services.store, table_id, services.store.table_summary(table_id).etag)
+    view = table_view(web, services.store, table_id)
     panel = panel or (view.panels[0] if view.panels else "")
     return JSONResponse(heat_map(row for row in view.rows if row.panel == panel))
 
@@ -91,7 +91,7 @@ def table_entries(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> Response:
     """One page of the list of entries."""
-    view = table_view(web, services.store, table_id, services.store.table_summary(table_id).etag)
+    view = table_view(web, services.store, table_id)
     rows = selected(view, name=name, panel=panel, state=state, sort=sort if sort in SORTS else "label")
     pages = max(-(-len(rows) // PER_PAGE), 1)
     page = min(page, pages)
@@ -143,7 +143,7 @@ def table_costs(table_id: TableId, services: ServicesDep, web: WebDep, request: 
 
 
 def _kept(table_id: str, what: str, services: Services, web: Web, make: Any) -> Response:
-    etag = services.store.table_summary(table_id).etag
+    etag = web.summaries.of(services.store, table_id).etag
     text = web.texts.get(f"{table_id}/{what}", f"{etag}-{service_version()}", make)
     return Response(text, media_type="text/html", headers={"Cache-Control": "no-store"})
 
@@ -163,13 +163,13 @@ def _costs(table_id: str, services: Services) -> dict[str, Any]:
 
 
 @router.get("/ui/tables/{table_id}/download/{form}")
-def download(table_id: TableId, form: Key, services: ServicesDep) -> Response:
+def download(table_id: TableId, form: Key, services: ServicesDep, web: WebDep) -> Response:
     """The table as a file."""
     if form not in list(TableFormat):
         known = ", ".join(TableFormat)
         raise RequestError(HTTPStatus.NOT_FOUND, ErrorCode.NOT_FOUND, f"no format {form!r} of tables", hint=f"Known: {known}.")
     wanted = TableFormat(form)
-    version = f"{services.store.table_summary(table_id).etag}-{service_version()}"
+    version = f"{web.summaries.of(services.store, table_id).etag}-{service_version()}"
 
     def make() -> Snapshot:
         return Snapshot(version, to_bytes(services.store.table(table_id), wanted))

@@ -33,10 +33,17 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def signed_percent(value: float | None) -> str:
-    """A fraction as a percentage, with its sign."""
+    """A fraction as a percentage, with its sign; from ten times on as a factor."""
     if value is None or not isfinite(value):
         return percent(value)
+    if value >= 9:
+        return f"×{1 + value:.3g}"
     return f"{100 * value:+.1f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def chance(q: float) -> str:
+    """A probability to three digits."""
+    return "<0.001" if q < 0.001 else f"{q:.3f}"
 
 
 def count(value: int) -> str:
@@ -97,6 +104,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "ms": ms,
     "percent": percent,
     "signed_percent": signed_percent,
+    "chance": chance,
     "count": count,
     "duration": duration,
     "when": when,
