@@ -209,6 +209,14 @@ def test_odd_entries_are_shown_as_what_they_are(client: TestClient, store: Store
         assert client.get(f"/ui/parts/tables/{table_id}/{part}").status_code == 200
 
 
+def test_what_is_not_there_is_told_on_a_page(client: TestClient) -> None:
+    for path in ("/ui/tables/nothing", "/ui/jobs/nothing", "/ui/validations/nothing", "/ui/nothing"):
+        page = client.get(path, headers=HTML)
+        assert page.status_code == 404
+        assert "To the overview" in page.text
+        assert client.get(path).json()["error"]["code"] == "not_found"
+
+
 def test_an_empty_table_and_an_empty_database_have_pages(client: TestClient, store: Store) -> None:
     assert "There is no table yet" in client.get("/").text
     table_id = store.ensure_table(samples.info())
