@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -179,6 +180,9 @@ async def events(
 
 
 async def _stream(live: LiveCounts, last_id: str, stopping: anyio.Event) -> AsyncIterator[ServerSentEvent]:
-    with anyio.move_on_after(STREAM_S):
+    timer = asyncio.get_running_loop().call_later(STREAM_S, stopping.set)
+    try:
         async for counts in until(stopping, live.follow(last_id)):
             yield ServerSentEvent(counts.text, event="counts", id=counts.id)
+    finally:
+        timer.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.logs import JobLog
 from profiler_service.storage.store import Store
-from profiler_service.web import live
+from profiler_service.web import live, overview
 from profiler_service.web.live import LiveCounts
 from tests.support import table_samples as samples
+from tests.unit.profiler_service.api.conftest import TestClient
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,19 @@ def test_readers_hear_changes_once_and_go_on_where_they_were(store: Store) -> No
         assert counted.asked <= asked + 1, "nobody looks any more"
 
     asyncio.run(follow())
+
+
+def test_a_stream_ends_now_and_then_so_that_its_session_is_looked_at(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "STREAM_S", 0.3)
+    text = client.get("/ui/events").text  # does not return before the end
+    identity = re.search(r"id: (\S+)\r?\nevent: counts\r?\ndata: {", text)
+    assert identity is not None
+    again = client.get("/ui/events", headers={"Last-Event-ID": identity[1]}).text
+    assert client.app.state.web.live._readers == set()  # type: ignore[attr-defined]
+    assert "data: {" not in again, "it has these counts already"
+    assert "data: {" in client.get("/ui/events").text, "who has none gets them"
 
 
 def test_the_lines_of_a_job_are_kept_within_bounds(tmp_path: Path) -> None:
