@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(
         len(usable_cores()) < 2 or not hasattr(os, "sched_setaffinity"),
         reason="a neighbour needs a core of its own: run it on Linux with two cores or more",
