@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models.spec.graphs import GraphRequest
 from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
 from models.spec.operators import OperatorSpec
 
@@ -20,10 +22,12 @@ class OperatorSuite:
     Attributes:
         kind: under test.
         channels: (in, out) that its specs have, besides equal ones.
+        settings: attributes that it cannot do without, for 12 channels.
     """
 
     kind: str
     channels: tuple[tuple[int, int], ...] = ((12, 4), (12, 20))
+    settings: Mapping[str, AttributeValue] = MappingProxyType({})
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -34,9 +38,14 @@ class OperatorSuite:
     def specs(self, sizes: tuple[tuple[int, int], ...] = SIZES) -> Iterator[OperatorSpec]:
         """The kind with every stride, every value of each attribute, and several channels and sizes."""
         info = kind_info(self.kind)
-        settings: list[dict[str, AttributeValue]] = [{}]
+        fixed = dict(self.settings)
+        settings: list[dict[str, AttributeValue]] = [fixed]
         for name, attribute in info.attributes.items():
-            settings += [{name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default]
+            if name in fixed:
+                continue
+            settings += [
+                {**fixed, name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default
+            ]
         channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
         for height, width in sizes:
             for stride in info.strides:
@@ -63,7 +72,7 @@ class OperatorSuite:
 
         for spec in self.specs():
             with torch.device("meta"):
-                output = build_operator(spec).eval()(torch.empty(spec.input_shape))
+                output = build_operator(spec).eval()(*(torch.empty(shape) for shape in spec.source_shapes))
             assert tuple(output.shape) == spec.output_shape, spec.label()
 
     def test_weights_can_be_given_and_costs_counted(self) -> None:
@@ -84,15 +93,16 @@ class OperatorSuite:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
         reference = pytest.importorskip("onnx.reference", reason="graphs are ONNX: pip install 'opclock[graphs]'")
         from models.export.onnx_graph import to_onnx
-        from models.operators.layers import build_operator
-        from models.operators.seeded_weights import fill, random_input
+        from models.networks.module import build_module
+        from models.operators.seeded_weights import random_input
 
         for spec in self.specs(sizes=((6, 10),)):
-            module = fill(build_operator(spec), spec.key())
-            given = random_input(spec.input_shape, spec.key())
+            request = GraphRequest(subject=spec)
+            module = build_module(request)
+            given = random_input(request.input_shape, spec.key())
             with torch.inference_mode():
                 expected = module(torch.from_numpy(given)).numpy()
-            graph = to_onnx(module, spec.input_shape, name="operator")
+            graph = to_onnx(module, request.input_shape, name="operator")
             (found,) = reference.ReferenceEvaluator(graph).run(None, {"input": given})
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4, err_msg=spec.label())
 

@@ -8,7 +8,7 @@ from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
 from models.testing import SmallSpaceSuite, SpaceSuite
 from models.testing.graph_reference import Probabilities
-from tests.support.toy_space import EDGES, KINDS, ToySpace
+from tests.support.toy_space import CELLS, EDGES, KINDS, ToySpace
 
 
 class TestToy(SmallSpaceSuite):
@@ -19,7 +19,7 @@ class TestToy(SmallSpaceSuite):
         return [ArchitectureSpec(space=space.name, input_size=(16, 24), classes=5, branches=(BranchSpec(operators=kinds),))]
 
     def charged(self, space: ToySpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
-        return list(space.architecture_operators(architecture))[: 1 + len(EDGES)]
+        return list(space.architecture_operators(architecture))[: 1 + len(EDGES) + CELLS]
 
 
 class FasterSegSuite(SpaceSuite):

@@ -9,7 +9,7 @@ import pytest
 
 from models.networks.module import build_module
 from models.spec.graphs import ContextBase, GraphRequest
-from models.spec.kinds import kind_info, kind_names
+from models.spec.kinds import AttributeValue, kind_info, kind_names
 from models.spec.operators import OperatorSpec
 
 TOLERANCE = 1e-5
@@ -29,7 +29,15 @@ def _specs(kind: str) -> Iterator[OperatorSpec]:
                     height=height,
                     width=width,
                     stride=stride,
+                    attributes=_needed(kind, in_channels, height, width),
                 )
+
+
+def _needed(kind: str, channels: int, height: int, width: int) -> dict[str, AttributeValue]:
+    """Attributes that the kind cannot do without."""
+    if kind == "resize":
+        return {"to_height": 2 * height + 1, "to_width": max(1, width // 2)}
+    return {"sources": f"{channels - 2}+1+1"} if kind == "concat" else {}
 
 
 @pytest.mark.parametrize("in_context", [False, True], ids=["alone", "in_context"])
@@ -51,6 +59,14 @@ def test_attributes_of_convolutions(attributes: dict[str, int], stride: int, rel
         kind="conv_bn_relu", in_channels=8, out_channels=16, height=9, width=12, stride=stride, attributes=attributes
     )
     assert relative_error(build_module(GraphRequest(subject=spec)), spec.input_shape) <= TOLERANCE
+
+
+def test_gates_of_a_pixel_and_sums_of_many(relative_error: Any) -> None:
+    for kind, attributes in (("scale", {"gate": "pixel"}), ("add", {"sources": 5})):
+        spec = OperatorSpec(kind=kind, in_channels=6, out_channels=6, height=5, width=7, batch=2, attributes=attributes)
+        for in_context in (False, True):
+            request = GraphRequest(subject=spec, in_context=in_context)
+            assert relative_error(build_module(request), request.input_shape) <= TOLERANCE, request.label()
 
 
 @pytest.mark.parametrize("attributes", [{"align_corners": False}, {"resize": "nearest"}], ids=str)
