@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,24 @@ from models.spec.operators import OperatorSpec
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
 
 
+def needed_attributes(kind: str, in_channels: int, size: tuple[int, int]) -> dict[str, AttributeValue]:
+    """Attributes without which there is no operator of that kind: several sources of a concatenation, the size of a resize."""
+    info = kind_info(kind)
+    if "to_height" in info.attributes:
+        return {"to_height": 2 * size[0] + 1, "to_width": max(1, size[1] // 2)}
+    return {"sources": f"{in_channels - 1}+1"} if info.sources == "parts" else {}
+
+
 class OperatorSuite:
     """The suite.
 
     Attributes:
         kind: under test.
         channels: (in, out) that its specs have, besides equal ones.
-        settings: attributes that it cannot do without, for 12 channels.
     """
 
     kind: str
     channels: tuple[tuple[int, int], ...] = ((12, 4), (12, 20))
-    settings: Mapping[str, AttributeValue] = MappingProxyType({})
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -38,13 +43,11 @@ class OperatorSuite:
     def specs(self, sizes: tuple[tuple[int, int], ...] = SIZES) -> Iterator[OperatorSpec]:
         """The kind with every stride, every value of each attribute, and several channels and sizes."""
         info = kind_info(self.kind)
-        fixed = dict(self.settings)
-        settings: list[dict[str, AttributeValue]] = [fixed]
+        settings: list[dict[str, AttributeValue]] = [{}]
         for name, attribute in info.attributes.items():
-            if name in fixed:
-                continue
+            choices = attribute.choices or (attribute.low,)
             settings += [
-                {**fixed, name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default
+                {name: value} for value in choices if type(value) is type(attribute.default) and value != attribute.default
             ]
         channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
         for height, width in sizes:
@@ -59,7 +62,7 @@ class OperatorSuite:
                             width=width,
                             stride=stride,
                             batch=2,
-                            attributes=attributes,
+                            attributes={**attributes, **needed_attributes(self.kind, in_channels, (height, width))},
                         )
 
     def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:

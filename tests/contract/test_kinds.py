@@ -5,10 +5,6 @@ from __future__ import annotations
 from models.spec.kinds import KINDS
 from models.testing import OperatorSuite
 
-_SETTINGS = {"concat": {"sources": "8+3+1"}, "resize": {"to_height": 7, "to_width": 3}}
-
 for _kind in KINDS.own_names():
     _name = f"Test_{_kind}"
-    globals()[_name] = type(
-        _name, (OperatorSuite,), {"kind": _kind, "settings": _SETTINGS.get(_kind, {}), "__module__": __name__}
-    )
+    globals()[_name] = type(_name, (OperatorSuite,), {"kind": _kind, "__module__": __name__})

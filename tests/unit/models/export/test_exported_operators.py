@@ -9,8 +9,9 @@ import pytest
 
 from models.networks.module import build_module
 from models.spec.graphs import ContextBase, GraphRequest
-from models.spec.kinds import AttributeValue, kind_info, kind_names
+from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
+from models.testing.operators import needed_attributes
 
 TOLERANCE = 1e-5
 SIZES = ((1, 1), (1, 5), (2, 3), (7, 9), (16, 32))
@@ -29,15 +30,8 @@ def _specs(kind: str) -> Iterator[OperatorSpec]:
                     height=height,
                     width=width,
                     stride=stride,
-                    attributes=_needed(kind, in_channels, height, width),
+                    attributes=needed_attributes(kind, in_channels, (height, width)),
                 )
-
-
-def _needed(kind: str, channels: int, height: int, width: int) -> dict[str, AttributeValue]:
-    """Attributes that the kind cannot do without."""
-    if kind == "resize":
-        return {"to_height": 2 * height + 1, "to_width": max(1, width // 2)}
-    return {"sources": f"{channels - 2}+1+1"} if kind == "concat" else {}
 
 
 @pytest.mark.parametrize("in_context", [False, True], ids=["alone", "in_context"])
