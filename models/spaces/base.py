@@ -118,8 +118,11 @@ class SearchSpace(ABC):
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""
 
+    grid_version: ClassVar[int] = 1
+    """Version of the grid; raised when the grid changes."""
+
     def __init__(self, spec: SpaceSpec) -> None:
-        self.spec = spec
+        self.spec = spec if spec.version else spec.model_copy(update={"version": self.grid_version})
 
     @classmethod
     @abstractmethod
@@ -305,6 +308,21 @@ class SearchSpace(ABC):
         raise InvalidSpecError(
             f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} must be given, each once",
             hint=f"Name the scales at which the branches end: {combinations_text}.",
+        )
+
+    def without_joins(self) -> SearchSpace | None:
+        """The same space with the earlier grid in which joins are no operators, for tables that were made without them; itself
+        if its grid is that. None where joins were always in the grid, or there are none.
+        """
+        return None
+
+    def uncharged(self) -> str:
+        """In one sentence what the sums of this space's tables leave out; empty where that is nothing."""
+        if self.without_joins() is not self:
+            return ""
+        return (
+            f"joins (resizes, concatenations, sums) are not in this table, which is of version {self.spec.version} of "
+            f"{self.name}'s grid: sums leave them out; measure the table again to have them charged"
         )
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:

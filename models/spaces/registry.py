@@ -47,7 +47,7 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
 
     >>> space = create_space(SpaceSpec(name="fasterseg", input_size=(256, 512)))
     >>> len(space.operators())
-    666
+    692
     >>> space.parameter_shapes()["beta"]
     {'16': (14, 2), '32': (13, 2)}
     """
@@ -60,7 +60,8 @@ def default_spec(spec: SpaceSpec) -> SpaceSpec:
 
 
 def space_label(spec: SpaceSpec) -> str:
-    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`.
+    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`. The version
+    of the grid is one of them.
 
     Of a space that is not known here all parameters count.
     """
@@ -73,7 +74,8 @@ def space_label(spec: SpaceSpec) -> str:
 
 
 def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
-    return {"classes": spec.classes, "batch": spec.batch, **spec.parameters}
+    stated = {"version": spec.version} if spec.version else {}
+    return {**stated, "classes": spec.classes, "batch": spec.batch, **spec.parameters}
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:

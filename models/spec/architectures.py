@@ -38,7 +38,7 @@ class SpaceSpec(Record):
         batch: images per run.
         dtype: data type of weights, inputs and arithmetic.
         parameters: other parameters of the space by name (layers, base channels …). The space's class fills in defaults.
-        version: version of the space's grid. The class raises it when the grid changes.
+        version: version of the space's grid. The class raises it when the grid changes, and fills in its present one for 0.
     """
 
     name: Name
@@ -47,7 +47,7 @@ class SpaceSpec(Record):
     batch: Batch = 1
     dtype: Dtype = "float32"
     parameters: dict[str, Parameter] = Field(default_factory=dict)
-    version: StrictInt = 1
+    version: Annotated[StrictInt, Field(ge=0)] = 0
 
     def digest(self) -> str:
         """16 hex digits that name this space."""

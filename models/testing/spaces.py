@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -316,7 +316,7 @@ class SpaceSuite(ABC):
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert all(name.isidentifier() for name in shapes)
             assert shapes[plan.steps[-1].name] == (self.spec.batch, self.spec.classes, *self.spec.input_size)
-            used = {s for step in plan.steps for s in (step.sources if isinstance(step, JoinStep) else (step.source,))}
+            used = {source for step in plan.steps for source in step.sources}
             assert set(shapes) - {plan.steps[-1].name} == used, "a map is computed and not used"
 
     def test_the_network_runs_and_has_the_planned_shape(self, space: SearchSpace) -> None:
@@ -332,9 +332,7 @@ class SpaceSuite(ABC):
 
 def _without_sizes(plan: NetworkPlan) -> list[object]:
     return [
-        (s.name, s.source, s.operator.kind, s.operator.in_channels, s.operator.out_channels, s.operator.stride)
-        if isinstance(s, OperatorStep)
-        else (s.name, s.how, s.sources)
+        (s.name, s.sources, s.operator.kind, s.operator.source_channels, s.operator.out_channels, s.operator.stride)
         for s in plan.steps
     ]
 
@@ -344,12 +342,6 @@ def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tu
     shapes = {INPUT: image}
     for step in plan.steps:
         assert step.name not in shapes
-        if isinstance(step, OperatorStep):
-            assert shapes[step.source] == step.operator.input_shape, step.name
-            shapes[step.name] = step.operator.output_shape
-        else:
-            channels = [shapes[source][1] for source in step.sources]
-            assert len(channels) > 1
-            assert step.how == "concat" or len(set(channels)) == 1
-            shapes[step.name] = (image[0], sum(channels) if step.how == "concat" else channels[0], *step.size)
+        assert tuple(shapes[source] for source in step.sources) == step.operator.source_shapes, step.name
+        shapes[step.name] = step.operator.output_shape
     return shapes

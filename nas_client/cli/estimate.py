@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 
 from models.spec.errors import ExitCode
 from models.terminal import Json, Require, emit, end_unless, people, warn
-from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table, say
+from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table, say, say_uncharged
 
 if TYPE_CHECKING:
     from nas_client.estimates import Estimate
@@ -44,6 +44,7 @@ def command(
         text=lambda console: _show(console, result),
     )
     warn(found.verdict, found.label())
+    say_uncharged(found)
     if result.missing:
         explain_missing(result.terms, found)
         if not allow_missing:

@@ -16,7 +16,7 @@ from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
-from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, say_uncharged, watching
 
 
 def profile(
@@ -119,6 +119,7 @@ def pull(
     sentence = f"{len(found)} entries of {found.label()} are in {output}"
     emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
     warn(found.verdict, found.label())
+    say_uncharged(found)
     end_unless(found.verdict, require)
 
 

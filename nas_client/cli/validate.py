@@ -14,7 +14,7 @@ from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
-from nas_client.cli.arguments import BudgetOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, Space, Url, connect, say_uncharged, watching
 
 if TYPE_CHECKING:
     from nas_client.service import ServiceClient
@@ -77,6 +77,7 @@ def validate(
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
     for table_of, score in zip(run.tables, run.scores, strict=True):
         warn(_verdict(score.validation), f"validation of {table_of.label()}")
+        say_uncharged(table_of)
     if run.left_out:
         console = people()
         console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")

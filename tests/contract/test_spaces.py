@@ -10,7 +10,7 @@ from models.spec.operators import OperatorSpec
 from models.testing import SmallSpaceSuite, SpaceSuite
 from models.testing.graph_reference import Probabilities
 from tests.support.fasterseg_networks import branches_of, network, with_branches
-from tests.support.toy_space import EDGES, KINDS, ToySpace
+from tests.support.toy_space import CELLS, EDGES, KINDS, ToySpace
 
 
 class TestToy(SmallSpaceSuite):
@@ -21,7 +21,7 @@ class TestToy(SmallSpaceSuite):
         return [ArchitectureSpec(space=space.name, input_size=(16, 24), classes=5, genotype={"operators": kinds})]
 
     def charged(self, space: ToySpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
-        return list(space.architecture_operators(architecture))[: 1 + len(EDGES)]
+        return list(space.architecture_operators(architecture))[: 1 + len(EDGES) + CELLS]
 
 
 class FasterSegSuite(SpaceSuite):

@@ -256,7 +256,8 @@ def cut_short(connection: socket.socket) -> None:
 
 def cut_short_stream(connection: socket.socket) -> None:
     """Half an event, then an end in the middle of a chunk."""
-    head = f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    kind = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked"
+    head = f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\n{kind}\r\n\r\n"
     connection.sendall(f"{head}100\r\nevent: job\ndata: {{".encode())
 
 

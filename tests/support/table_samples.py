@@ -17,7 +17,7 @@ from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 
 A_TIME = datetime(2024, 5, 17, 9, 30, 15, 123456, tzinfo=UTC)
-SPACE = SpaceSpec(name="toy", input_size=(64, 128), parameters={"layers": 3, "widths": (4, 8)})
+SPACE = SpaceSpec(name="toy", input_size=(64, 128), parameters={"layers": 3, "widths": (4, 8)}, version=1)
 TARGET = TargetSpec(device="Some CPU", backend="onnxruntime", versions={"onnxruntime": "1.20.0"}, threads=1)
 
 

@@ -14,7 +14,7 @@ from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
-from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
+from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -42,7 +42,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     published_format: ClassVar[str] = FORMAT
     comparison_command: ClassVar[str] = "table1"
     comparison_title: ClassVar[str] = TITLE
-    grid_version: ClassVar[int] = 1
+    grid_version: ClassVar[int] = GRID_VERSION
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     default_branches: ClassVar[int] = BRANCHES
@@ -50,7 +50,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
         self.parameters = parameters
-        self._catalogue = Catalogue(spec, parameters)
+        self._catalogue = Catalogue(self.spec, parameters)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
@@ -62,9 +62,10 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
                     f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
                     hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
-        if spec.version != cls.grid_version:
+        if spec.version not in (0, WITHOUT_JOINS, GRID_VERSION):
             raise InvalidSpecError(
-                f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, this release's",
+                f"version: {spec.version} of search space {spec.name!r} is neither {WITHOUT_JOINS} nor {GRID_VERSION}, "
+                "which this release knows",
                 hint="Use the release that wrote it, or measure the table again.",
             )
         parameters = FasterSegParameters.of(spec)
@@ -126,7 +127,13 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         return latency_graph(self.parameters, self._catalogue)
 
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
-        return plan(layout(architecture, self.spec, self.parameters), self._catalogue)
+        joins_charged = self.spec.version != WITHOUT_JOINS
+        return plan(layout(architecture, self.spec, self.parameters), self._catalogue, joins_charged=joins_charged)
+
+    def without_joins(self) -> FasterSegSpace:
+        if self.spec.version == WITHOUT_JOINS:
+            return self
+        return FasterSegSpace(self.spec.model_copy(update={"version": WITHOUT_JOINS}), self.parameters)
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
@@ -163,7 +170,8 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
         try:
-            space = cls.from_spec(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+            spec = SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes, version=WITHOUT_JOINS)
+            space = cls.from_spec(spec)
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)
