@@ -25,7 +25,7 @@ OLDEST_OPSET = 18
 
 
 class TorchExportError(ExportError):
-    """torch does not export a module: its shapes or its control flow depend on the data, or something in it has no ONNX form."""
+    """torch does not export a module: its shapes or control flow depend on the data, or something in it has no ONNX form."""
 
 
 def by_torch(

@@ -161,7 +161,10 @@ def test_a_module_is_exported_as_it_computes(capfd: pytest.CaptureFixture[str]) 
     ("name", "says"),
     [
         ("DataDependentShape", "the shape of output"),
-        ("Branching", "it is not exported by torch.onnx.export(dynamo=True): its shapes or its control flow depend on the data"),
+        (
+            "Branching",
+            "not exported by torch.onnx.export(dynamo=True): its shapes or its control flow depend on the data",
+        ),
     ],
 )
 def test_modules_that_are_not_exported(name: str, says: str) -> None:
