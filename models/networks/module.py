@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 
 from models.networks.own_module import load_module
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
-from models.operators.costs import Costs, module_costs, operator_costs
+from models.operators.costs import Costs, module_costs, operator_costs, require_size
 from models.operators.layers import Resize, build_operator
-from models.operators.seeded_weights import fill
+from models.operators.seeded_weights import fill, seeded
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest, OwnNetwork
+from models.spec.kinds import KINDS
 from models.spec.operators import OperatorSpec
 
 Shape = tuple[int, int, int, int]
@@ -140,17 +142,27 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
 
 
 def _filled_operator(spec: OperatorSpec) -> nn.Module:
-    with torch.device("meta"):
-        module = build_operator(spec)
-    return fill(module, spec.key())
+    if not KINDS.origin(spec.kind).own:
+        require_size(spec)
+    return _filled(lambda: build_operator(spec), [spec.kind], spec.key())
+
+
+def _filled(build: Callable[[], nn.Module], kinds: Iterable[str], seed_key: str) -> nn.Module:
+    """Modules of ours are made on `meta`, which costs nothing; others may compute tensors of their own while they are made."""
+    if all(KINDS.origin(kind).own for kind in kinds):
+        with torch.device("meta"):
+            module = build()
+    else:
+        with seeded(seed_key):
+            module = build()
+    return fill(module, seed_key)
 
 
 def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) -> nn.Module:
     if plan is None:
         raise InvalidSpecError(f"{architecture.label()} cannot be built without its plan")
-    with torch.device("meta"):
-        module = build_network(plan)
-    return fill(module, architecture.key())
+    kinds = {operator.kind for operator in plan.operators()}
+    return _filled(lambda: build_network(plan), kinds, architecture.key())
 
 
 def _in_context(operator: nn.Module, spec: OperatorSpec, has_suffix: bool) -> nn.Module:
