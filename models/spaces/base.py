@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -84,6 +85,21 @@ ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 is an empty mapping. Row r of a granularity counts through its groups in order."""
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen in an architecture.
+
+    Attributes:
+        operators: kind of each operator that was chosen.
+        widths: each width that was chosen; empty where widths are not searched.
+        size: how large the network is, for people: `10+9 cells`.
+    """
+
+    operators: tuple[str, ...]
+    widths: tuple[int, ...] = ()
+    size: str = ""
+
+
 class SearchSpace(ABC):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
@@ -121,7 +137,11 @@ class SearchSpace(ABC):
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The architecture's space. Parameters that the architecture does not state take the defaults."""
+        """The architecture's space. Parameters that the architecture does not state take the defaults.
+
+        Raises:
+            InvalidSpecError: there is no such space; names the field, its value and what is allowed.
+        """
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -129,8 +149,33 @@ class SearchSpace(ABC):
                 classes=architecture.classes,
                 batch=architecture.batch,
                 dtype=architecture.dtype,
+                parameters=architecture.parameters,
             )
         )
+
+    @classmethod
+    def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        """The architecture as this space writes it, so that equal networks have equal keys: defaults of parameters and of the
+        genotype filled in. By default as it is: right where all that the space writes is required.
+
+        Raises:
+            InvalidSpecError: a parameter or the genotype is none of this space's; names the field, its value and what is
+                allowed.
+        """
+        return architecture
+
+    def choices_of(self, architecture: ArchitectureSpec) -> Choices:
+        """What was chosen in that architecture, for people and statistics. By default its charged operators.
+
+        Raises:
+            InvalidSpecError: the architecture is not one of this space's.
+        """
+        kinds = tuple(operator.kind for operator in self.plan(architecture).operators())
+        return Choices(operators=kinds, size=f"{len(kinds)} operators")
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
+        """Which of `branch_choices` the architecture is; branches in its own order. Empty if branches are not chosen."""
+        return ()
 
     @abstractmethod
     def operators(self) -> tuple[OperatorSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
 from models.spec.errors import InvalidSpecError
+from models.spec.measurements import Workload
 
 
 def _checked(name: str, item: Any) -> type[SearchSpace]:
@@ -78,6 +79,47 @@ def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
     """The architecture's space. Parameters that the architecture does not state take the defaults. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
+
+
+def completed(architecture: ArchitectureSpec) -> ArchitectureSpec:
+    """The architecture as its space writes it: equal networks have equal keys. Raises UnknownNameError, InvalidSpecError."""
+    return space_class(architecture.space).completed(architecture)
+
+
+def completed_workloads(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
+    """The workloads with every architecture as its space writes it; one of a space that is not known here stays as it is.
+
+    Raises:
+        InvalidSpecError: an architecture is none of its space's; names it and the field.
+    """
+    return tuple(_completed_workload(index, workload) for index, workload in enumerate(workloads))
+
+
+def _completed_workload(index: int, workload: Workload) -> Workload:
+    if not isinstance(workload, ArchitectureSpec) or workload.space not in SPACES.names():
+        return workload
+    try:
+        return completed(workload)
+    except InvalidSpecError as error:
+        raise type(error)(f"workloads.{index}: {error.message}", hint=error.hint) from error
+
+
+def read_architecture(text: str | bytes, source: str = "") -> ArchitectureSpec:
+    """The architecture in a JSON document, as its space writes it; of earlier releases, too. One of a space that is not known
+    here stays as it is.
+
+    Args:
+        text: the document.
+        source: where it came from, named in messages.
+
+    Raises:
+        InvalidSpecError: it is none; names the field, its value and what is allowed.
+    """
+    architecture = ArchitectureSpec.parse_json(text, source=source)
+    try:
+        return completed(architecture) if architecture.space in SPACES.names() else architecture
+    except InvalidSpecError as error:
+        raise type(error)(f"{source}: {error.message}" if source else error.message, hint=error.hint) from error
 
 
 def plan_at(architecture: ArchitectureSpec, input_size: InputSize) -> NetworkPlan:

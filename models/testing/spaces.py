@@ -44,6 +44,11 @@ class SpaceSuite(ABC):
     def architectures(self, space: Any, choices: Probabilities) -> list[ArchitectureSpec]:
         """What the space becomes when every row of α, β, γ has made its choice: one architecture per branch of the graph."""
 
+    def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
+        """One architecture with the branches of those; a space without branches has only one."""
+        (architecture,) = architectures
+        return architecture
+
     @abstractmethod
     def charged(self, space: Any, architecture: ArchitectureSpec) -> list[OperatorSpec]:
         """Those operators of such an architecture that the latency graph counts (no head)."""
@@ -187,8 +192,7 @@ class SpaceSuite(ABC):
             for ends in space.branch_choices():
                 decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
                 expected = [of_branches[space.branch_ends.index(end)] for end in ends] or of_branches
-                branches = tuple(branch for architecture in expected for branch in architecture.branches)
-                assert decoded == expected[0].model_copy(update={"branches": branches})
+                assert decoded == self.combined(expected)
 
     def test_relaxed_latency_of_certain_parameters_is_the_sum_of_what_they_decode_to(self, space: SearchSpace) -> None:
         """For every choice of branches; each branch is charged on its own, as in the relaxed latency."""
@@ -200,8 +204,10 @@ class SpaceSuite(ABC):
                 relaxed = expected_ms(replace(graph, outputs=outputs), choices, made_up_ms)
             else:
                 relaxed = expected_ms(graph, choices, made_up_ms)
-            decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
-            alone = [decoded.model_copy(update={"branches": (branch,)}) for branch in decoded.branches]
+            given = grouped(space.parameter_shapes(), choices)
+            alone = [space.decode(given, branches=branches, keep_skips=True) for branches in zip(ends)] or [
+                space.decode(given, keep_skips=True)
+            ]
             own = sum(made_up_ms(o) for architecture in alone for o in self.charged(space, architecture))
             assert relaxed == pytest.approx(own, rel=1e-12)
 
@@ -272,7 +278,8 @@ class SpaceSuite(ABC):
         for seed in SEEDS[:10]:
             architecture = space.sample(np.random.default_rng(seed))
             same = ArchitectureSpec.parse_json(architecture.model_dump_json())
-            assert same == architecture
+            assert same == architecture == space.completed(same)
+            assert same.key() == architecture.key()
             assert space_of(same).plan(same) == space.plan(architecture)
 
     def test_an_architecture_of_another_space_or_size_is_refused(self, space: SearchSpace) -> None:
@@ -300,7 +307,7 @@ class SpaceSuite(ABC):
             plan = space.plan(architecture)
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
-            assert ends == ([branch.scales[-1] for branch in architecture.branches] if space.branch_ends else [])
+            assert ends == list(space.alternative_of(architecture))
 
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""

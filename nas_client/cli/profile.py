@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, UnknownNameError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat
@@ -141,9 +141,10 @@ def measure(
     A failed measurement is printed with its reason, and the command ends with 4. So is a protocol that refuses such networks,
     but that is no failure.
     """
+    from models.spaces.registry import read_architecture
     from nas_client.estimates import measure as measure_network
 
-    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    network = read_architecture(architecture.read_bytes(), str(architecture))
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
     document = {"network": network.label(), "tables": rows}

@@ -75,15 +75,15 @@ def place(architecture: ArchitectureSpec) -> Placement:
     space = space_of(architecture)
     plan = space.plan(architecture)
     cells = [step for step in plan.steps if isinstance(step, OperatorStep) and step.cell is not None]
-    if not cells or not all(branch.scales for branch in architecture.branches):
+    if not cells:
         raise ParameterError(
             f"{architecture.label()} cannot be drawn: search space {architecture.space!r} has no branches of cells at "
             "downsample rates",
-            hint="Drawings are of spaces such as FasterSeg's, whose architectures have `scales`.",
+            hint="Drawings are of spaces such as FasterSeg's, whose plans say which steps are cells.",
         )
     steps = {step.name: step for step in plan.steps}
     columns = _columns(steps, cells)
-    scales = tuple(sorted({scale for branch in architecture.branches for scale in branch.scales}))
+    scales = tuple(sorted({_rate(architecture, cell) for cell in cells}))
     rows = {name: max(_rate(architecture, step), scales[0]) for name, step in steps.items()}
     runs = _Runs(steps, columns, rows)
     full = _most_channels(architecture, {step.operator.kind for step in cells})

@@ -9,7 +9,7 @@ import numpy as np
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, Probabilities, unique
 from models.spaces.registry import register_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from tests.support.toy_search import ToySearch
@@ -23,7 +23,7 @@ EDGES = tuple((2 * cell + a, 2 * cell + b) for cell in range(CELLS) for a, b in 
 
 @register_space
 class ToySpace(ToySearch):
-    """Two cells at half resolution. An architecture has one branch, whose operators are those of the edges, in order."""
+    """Two cells at half resolution. The genotype holds the operators of the edges, in order."""
 
     name: ClassVar[str] = "toy_dag"
     description: ClassVar[str] = "DAG cells, for tests"
@@ -60,7 +60,7 @@ class ToySpace(ToySearch):
         for node in range(1, 2 * CELLS + 1):
             entering = [(edge, a) for edge, (a, b) in enumerate(EDGES) if b == node]
             for edge, source in entering:
-                steps.append(OperatorStep(f"edge{edge}", self._edge(architecture.branches[0].operators[edge]), maps[source]))
+                steps.append(OperatorStep(f"edge{edge}", self._edge(architecture.genotype["operators"][edge]), maps[source]))
             maps[node] = f"edge{entering[0][0]}"
             if len(entering) > 1:
                 maps[node] = f"sum{node}"
@@ -76,7 +76,7 @@ class ToySpace(ToySearch):
     def _decode(self, probabilities: Probabilities, *_: object, **_options: bool) -> ArchitectureSpec:
         kinds = tuple(KINDS[k] for rows in probabilities["alpha"].values() for k in rows.argmax(axis=1))
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
-        return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=kinds),), **spec)
+        return ArchitectureSpec(space=self.name, genotype={"operators": kinds}, **spec)
 
     @property
     def _half(self) -> tuple[int, int]:

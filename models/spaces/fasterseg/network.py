@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.genotype import BranchSpec, FasterSegGenotype, NetworkParameters
 from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec, foreign_architecture
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
 
@@ -38,22 +39,21 @@ def layout(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSe
     Raises:
         InvalidSpecError: the architecture is not one of that space's; names the field, its value and what is allowed.
     """
-    _check_same(architecture, spec, parameters)
-    stem_width = _fixed_width("stem_width", architecture.stem_width, parameters.stem_width, parameters.stem_widths)
-    head_width = _fixed_width("head_width", architecture.head_width, parameters.head_width, parameters.head_widths)
-    if len(architecture.branches) > MAX_BRANCHES:
-        raise InvalidSpecError(f"branches: {len(architecture.branches)} of them; at most {MAX_BRANCHES} are possible")
+    network = _network_parameters(architecture, spec, parameters)
+    given = FasterSegGenotype.of(architecture).branches
+    if len(given) > MAX_BRANCHES:
+        raise InvalidSpecError(f"genotype.branches: {len(given)} of them; at most {MAX_BRANCHES} are possible")
     branches: dict[int, tuple[Cell, ...]] = {}
-    for index, branch in enumerate(architecture.branches):
-        where = f"branches.{index}"
+    for index, branch in enumerate(given):
+        where = f"genotype.branches.{index}"
         _check_branch(branch, where, parameters)
         if branch.scales[-1] in branches:
             raise InvalidSpecError(
                 f"{where}.scales: the branch ends at 1/{branch.scales[-1]}, where an earlier one ends; "
                 "branches must end at different scales"
             )
-        branches[branch.scales[-1]] = _cells(branch, stem_width, head_width, parameters)
-    return Layout(stem_width, head_width, tuple(branches.values()))
+        branches[branch.scales[-1]] = _cells(branch, network.stem_width, network.head_width, parameters)
+    return Layout(network.stem_width, network.head_width, tuple(branches.values()))
 
 
 def plan(layout: Layout, catalogue: Catalogue) -> NetworkPlan:
@@ -61,29 +61,16 @@ def plan(layout: Layout, catalogue: Catalogue) -> NetworkPlan:
     return _PlanBuilder(layout, catalogue).build()
 
 
-def _check_same(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
-    expected = {
-        "space": spec.name,
-        "input_size": spec.input_size,
-        "classes": spec.classes,
-        "base_channels": parameters.base_channels,
-        "batch": spec.batch,
-        "dtype": spec.dtype,
-    }
-    for name, value in expected.items():
-        given = getattr(architecture, name)
-        if given != value:
-            raise InvalidSpecError(
-                f"{name}: the architecture's is {given!r}, this search space's is {value!r}",
-                hint="Use the search space and table that belong to the architecture.",
-            )
-
-
-def _fixed_width(name: str, given: int | None, default: int, allowed: Sequence[int]) -> int:
-    width = default if given is None else given
-    if width not in allowed:
-        raise InvalidSpecError(f"{name}: {width} is not one of {_listed(allowed)}, the widths of this search space")
-    return width
+def _network_parameters(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> NetworkParameters:
+    """The architecture's, which must be possible in this space."""
+    spec.require_own(architecture)
+    network = NetworkParameters.of(architecture)
+    if network.base_channels != parameters.base_channels:
+        raise foreign_architecture("base_channels", network.base_channels, parameters.base_channels)
+    for name, allowed in (("stem_width", parameters.stem_widths), ("head_width", parameters.head_widths)):
+        if (width := getattr(network, name)) not in allowed:
+            raise InvalidSpecError(f"{name}: {width} is not one of {_listed(allowed)}, the widths of this search space")
+    return network
 
 
 def _check_branch(branch: BranchSpec, where: str, parameters: FasterSegParameters) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import LatencyGraph, ParameterShapes, Probabilities, SearchSpace
+from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, SearchSpace
 from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
@@ -75,9 +76,9 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
         """The default space, extended where the architecture is longer or has other widths."""
         defaults = FasterSegParameters()
-        used = {width for branch in architecture.branches for width in branch.widths}
-        longest = max(len(branch.operators) for branch in architecture.branches)
-        stated = {"stem_width": architecture.stem_width, "head_width": architecture.head_width}
+        branches = FasterSegGenotype.of(architecture).branches
+        used = {width for branch in branches for width in branch.widths}
+        longest = max(len(branch.operators) for branch in branches)
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -87,11 +88,27 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
                 dtype=architecture.dtype,
                 parameters={
                     "layers": max(defaults.layers, longest),
-                    "base_channels": architecture.base_channels,
                     "widths": tuple(sorted({*defaults.widths, *used})),
-                    **{name: width for name, width in stated.items() if width is not None},
+                    **NetworkParameters.of(architecture).model_dump(),
                 },
             )
+        )
+
+    @classmethod
+    def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        parameters, genotype = NetworkParameters.of(architecture), FasterSegGenotype.of(architecture)
+        changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
+        return ArchitectureSpec.parse(architecture.model_dump() | changes)
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
+        return FasterSegGenotype.of(architecture).ends
+
+    def choices_of(self, architecture: ArchitectureSpec) -> Choices:
+        branches = FasterSegGenotype.of(architecture).branches
+        return Choices(
+            operators=tuple(kind for branch in branches for kind in branch.operators),
+            widths=tuple(width for branch in branches for width in branch.widths),
+            size="+".join(str(len(branch.operators)) for branch in branches) + " cells",
         )
 
     def operators(self) -> tuple[OperatorSpec, ...]:
@@ -119,17 +136,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     ) -> ArchitectureSpec:
         parameters = self.parameters
         decoded = (decode_branch(parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in branches)
-        return ArchitectureSpec(
-            space=self.name,
-            input_size=self.spec.input_size,
-            classes=self.spec.classes,
-            base_channels=parameters.base_channels,
-            stem_width=parameters.widths[-1] if widest else parameters.stem_width,
-            head_width=parameters.widths[-1] if widest else parameters.head_width,
-            branches=tuple(decoded),
-            batch=self.spec.batch,
-            dtype=self.spec.dtype,
-        )
+        return architecture_of(self.spec, parameters, tuple(decoded), widest=widest)
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
         return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)

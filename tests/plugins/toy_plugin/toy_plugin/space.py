@@ -2,7 +2,7 @@
 
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.spaces.base import Edge, LatencyGraph, Node, SearchSpace, unique
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
@@ -43,7 +43,7 @@ class LeafSpace(SearchSpace):
     def plan(self, architecture: ArchitectureSpec):
         if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
             raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
-        kinds = architecture.branches[0].operators
+        kinds = architecture.genotype["operators"]
         steps, maps = [OperatorStep("stem", self._stem(), INPUT)], {0: "stem"}
         for node in range(1, len(CHANNELS)):
             names = [f"edge{index}" for index, (_, end) in enumerate(EDGES) if end == node]
@@ -72,11 +72,11 @@ class LeafSpace(SearchSpace):
         return LeafSupernet(self.latency_graph(), self._head()[0])
 
     def copy_weights(self, supernet, role, architecture, network, *, layers=None):
-        supernet.copy_to(architecture.branches[0].operators, network)
+        supernet.copy_to(architecture.genotype["operators"], network)
 
     def _architecture(self, choices):
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
-        return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=tuple(KINDS[k] for k in choices)),), **spec)
+        return ArchitectureSpec(space=self.name, genotype={"operators": [KINDS[k] for k in choices]}, **spec)
 
     def _size(self, node):
         return tuple(side // (2 if CHANNELS[node] == 8 else 4) for side in self.spec.input_size)

@@ -12,7 +12,7 @@ from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
 from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
 from models.spaces.registry import create_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 
@@ -46,7 +46,7 @@ def test_every_way_of_joining_maps(relative_error: Any) -> None:
             _conv("both", "classes", 19, 4, (5, 6), 1),
         )
     )
-    architecture = ArchitectureSpec(space="any", input_size=(14, 18), branches=(BranchSpec(operators=("conv3x3",)),))
+    architecture = ArchitectureSpec(space="any", input_size=(14, 18), genotype={"operators": ["conv3x3"]})
     module = build_module(GraphRequest(subject=architecture), plan)
     assert relative_error(module, architecture.input_shape) <= TOLERANCE
     operations = [node.op_type for node in to_onnx(module, architecture.input_shape, name="test").graph.node]

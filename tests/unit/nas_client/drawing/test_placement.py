@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.networks.structure import OperatorStep
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, space_of
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.drawing.placement import Place, Placement, place, sources
 from nas_client.errors import ParameterError
@@ -94,7 +94,7 @@ def test_a_space_without_scales_is_refused() -> None:
 
 def test_what_is_no_architecture_of_the_space_is_refused() -> None:
     wrong = ArchitectureSpec(
-        space="fasterseg", input_size=(64, 128), branches=(BranchSpec(operators=("conv3x3",), scales=(16,)),)
+        space="fasterseg", input_size=(64, 128), genotype={"branches": [{"operators": ["conv3x3"], "scales": [16]}]}
     )
     with pytest.raises(InvalidSpecError, match=r"scales\.0: 16"):
         place(wrong)
