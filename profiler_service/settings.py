@@ -117,6 +117,9 @@ class Settings(AllOptions, BaseSettings):
     max_queued_workloads: Annotated[int, Field(ge=1)] = 200_000
     """Workloads that all waiting jobs together may list. The grid of a space counts as none."""
 
+    max_queued_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of both that the jobs of one token may take up, so that others find room."""
+
     max_kept_jobs: Annotated[int, Field(ge=1)] = 1_000
     """Ended jobs that are still listed. Older ones are deleted, a day after they ended at the earliest; what they measured
     stays."""

@@ -102,13 +102,25 @@ def test_the_migrations_lead_to_the_schema_in_the_code(tmp_path: Path) -> None:
 
 def test_the_migrations_are_one_chain_with_readable_names() -> None:
     scripts = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())
-    assert [script.revision for script in reversed(scripts)] == [f"{1 + index:04}" for index in range(len(scripts))]
+    names = [script.revision for script in reversed(scripts)]
+    assert names == sorted(set(names))
+    assert all(len(name) == 4 and name.isdecimal() for name in names)
 
 
 def test_every_schema_has_its_database_in_the_tests() -> None:
     scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
     expected = {f"database_{script.revision}.sqlite" for script in scripts}
     assert {path.name for path in OLD_DATABASES.glob("*.sqlite")} == expected
+
+
+def test_a_job_that_was_running_is_planned_anew(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0004.sqlite", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'running' WHERE state = 'queued'")
+    with Store.open(path) as store:
+        (job,) = store.unfinished_jobs()
+        assert (job.state, job.attempt, job.request) == (JobState.PLANNED, 0, REQUEST)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in OLD_DATABASES.glob("*.sqlite")))
