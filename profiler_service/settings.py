@@ -131,6 +131,14 @@ class Settings(AllOptions, BaseSettings):
     """Connections at once. For one more, the one that has been idle for longest is closed. Fewer where the process may open
     fewer files."""
 
+    max_event_streams: Annotated[int, Field(ge=2, le=65_536)] = 64
+    """Event streams of jobs at once, each of which holds a connection; one caller may hold half of them. Further ones get
+    status 429. Fewer than connections, so that there is always room for other requests."""
+
+    max_requests_per_s: Annotated[float, Field(gt=0, le=1e6)] = 500.0
+    """Requests per second of one token or, without one, of one address; twice as many may come at once. Further ones get status
+    429. What anybody may read is not counted."""
+
     head_timeout_s: Seconds = 10.0
     """For the head of a request to arrive, from the first byte on or from the connection on."""
 

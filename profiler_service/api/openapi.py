@@ -163,8 +163,8 @@ def _plain(document: BaseModel) -> Any:
 COMMON = (400, 401, 403, 431)
 """What any call may answer: a head or body that is not understood, or a caller who may not make it."""
 
-ALWAYS = (500, 503)
-"""What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
+ALWAYS = (429, 500, 503)
+"""What any call under `/v1` may answer: too many requests, an unforeseen error, a database that is gone."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
