@@ -158,6 +158,18 @@ class ServiceClient:
         path = _job_path(job_id)
         return self._of(job_id, self._parse(self._transport.request("DELETE", path).body, JobPublic, path))
 
+    def pause(self, job_id: str) -> JobPublic:
+        """Stop a job until it is resumed. Its measurements so far stay in the table."""
+        return self._change(job_id, "pause")
+
+    def resume(self, job_id: str) -> JobPublic:
+        """Let a paused job wait for its turn again."""
+        return self._change(job_id, "resume")
+
+    def _change(self, job_id: str, call: str) -> JobPublic:
+        path = f"{_job_path(job_id)}/{call}"
+        return self._of(job_id, self._parse(self._transport.request("PUT", path).body, JobPublic, path))
+
     def follow(self, job_id: str) -> Iterator[JobPublic]:
         """Follow a job: its states as they change, the final one last.
 

@@ -105,6 +105,10 @@ class JobConflictError(JobError):
     code = ErrorCode.CONFLICT
 
 
+class StaleAttemptError(JobConflictError):
+    """Another process has taken the job up since: nothing of this attempt may be written any more."""
+
+
 class JobHeldError(JobError):
     """Another process runs the job."""
 

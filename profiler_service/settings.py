@@ -117,6 +117,9 @@ class Settings(AllOptions, BaseSettings):
     max_queued_workloads: Annotated[int, Field(ge=1)] = 200_000
     """Workloads that all waiting jobs together may list. The grid of a space counts as none."""
 
+    max_queued_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of both that the jobs of one token may take up, so that others find room."""
+
     max_kept_jobs: Annotated[int, Field(ge=1)] = 1_000
     """Ended jobs that are still listed. Older ones are deleted, a day after they ended at the earliest; what they measured
     stays."""
@@ -127,6 +130,14 @@ class Settings(AllOptions, BaseSettings):
     max_connections: Annotated[int, Field(ge=8, le=65_536)] = 256
     """Connections at once. For one more, the one that has been idle for longest is closed. Fewer where the process may open
     fewer files."""
+
+    max_event_streams: Annotated[int, Field(ge=2, le=65_536)] = 64
+    """Event streams of jobs at once, each of which holds a connection; one caller may hold half of them. Further ones get
+    status 429. Fewer than connections, so that there is always room for other requests."""
+
+    max_requests_per_s: Annotated[float, Field(gt=0, le=1e6)] = 500.0
+    """Requests per second of one token or, without one, of one address; twice as many may come at once. Further ones get status
+    429. What anybody may read is not counted."""
 
     head_timeout_s: Seconds = 10.0
     """For the head of a request to arrive, from the first byte on or from the connection on."""

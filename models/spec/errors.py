@@ -42,6 +42,7 @@ class ErrorCode(StrEnum):
     BACKEND_UNAVAILABLE = "backend_unavailable"
     BUSY = "busy"
     QUEUE_FULL = "queue_full"
+    TOO_MANY_REQUESTS = "too_many_requests"
     TOO_LARGE = "too_large"
     UNREACHABLE = "unreachable"
     INCOMPATIBLE = "incompatible"

@@ -28,7 +28,8 @@ from profiler_service.cli.runtime import describe_backend, open_runner, open_sto
 from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
-from profiler_service.jobs.queue import JobQueue, QueueLimits
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -84,6 +85,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 limits=QueueLimits(
                     jobs=settings.max_queued_jobs,
                     workloads=settings.max_queued_workloads,
+                    share=settings.max_queued_share,
                     kept_jobs=settings.max_kept_jobs,
                 ),
             )

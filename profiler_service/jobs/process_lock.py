@@ -94,6 +94,15 @@ def run_lock(database: Path, job_id: str) -> ProcessLock:
     return ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
 
 
+def is_run(database: Path, job_id: str) -> bool:
+    """Whether a process runs the job. Raises OSError where its lock cannot be tried."""
+    lock = run_lock(database, job_id)
+    if not lock.acquire():
+        return True
+    lock.release()
+    return False
+
+
 @contextmanager
 def sole_run(database: Path, job_id: str) -> Iterator[None]:
     """Keep other processes from running the job for the length of a `with` block.

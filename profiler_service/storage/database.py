@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -141,6 +142,13 @@ class Database:
         # The path alone would lead new connections to whatever lies there later.
         self._file = _FileIdentity(path)
         self._writing = _Writing()
+        self._guard: Callable[[Session], None] | None = None
+
+    def guarded(self, guard: Callable[[Session], None]) -> Database:
+        """The same connections; each `write` calls the guard first, in its transaction, and does nothing where that raises."""
+        found = copy.copy(self)
+        found._guard = guard
+        return found
 
     def patient(self, patience: Patience) -> Database:
         """The same file by connections of its own, which wait as told."""
@@ -171,6 +179,8 @@ class Database:
             with self._session(self._writer) as session:
                 session.connection()  # takes the write lock now
                 with self._writing:
+                    if self._guard is not None:
+                        self._guard(session)
                     return function(session)
 
         return self._patiently(transaction)

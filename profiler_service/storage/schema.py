@@ -125,7 +125,11 @@ class VisitRow(Base):
 
 
 class JobRow(Base):
-    """A job as it stands. `number` gives the order of creation, which no clock decides."""
+    """A job as it stands. `number` gives the order of creation, which no clock decides.
+
+    `request` is the `JobCreate` without its priority. `attempt` counts how often a process has taken the job up, and fences off
+    all but the latest one (`profiler_service.storage.job_rows.require_attempt`).
+    """
 
     __tablename__ = "jobs"
 
@@ -147,6 +151,9 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     verdict: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    priority: Mapped[int] = mapped_column(server_default="0")
+    submitted_by: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class TokenRow(Base):

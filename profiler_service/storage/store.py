@@ -242,6 +242,7 @@ class Store:
         *,
         idempotency_key: str | None = None,
         before_adding: Callable[[], None] = lambda: None,
+        submitted_by: str = "",
     ) -> JobPublic:
         """A queued job, or, where the key was used for the same request before, the job that it made then.
 
@@ -250,12 +251,15 @@ class Store:
             table_id: of the table that the results go to.
             idempotency_key: chosen by who asks.
             before_adding: called before a new job is added; what it raises is raised here, and none is.
+            submitted_by: name of who asks; may be empty.
 
         Raises:
             JobConflictError: the key was used for another request.
             TableNotFoundError: no such table.
         """
-        return self._database.write(lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding))
+        return self._database.write(
+            lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding, submitted_by)
+        )
 
     def job(self, job_id: str) -> JobPublic:
         """The job of that id. Raises JobNotFoundError."""
@@ -284,7 +288,10 @@ class Store:
         return self._database.write(lambda session: job_rows.forget(session, keep, keep_bytes))
 
     def unfinished_jobs(self) -> list[JobPublic]:
-        """Queued and running jobs, oldest first: what a service that starts has to take up."""
+        """Jobs that have not ended and are not paused: what a service that starts has to take up, in that order.
+
+        Those of high priority come first, of equals the oldest.
+        """
         return self._database.read(job_rows.unfinished)
 
     def attempted_since(self, job_id: str) -> datetime:
@@ -302,14 +309,28 @@ class Store:
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at, verdict`.
 
-        A job that starts running gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
+        A job that begins to build gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
 
         Raises:
             JobNotFoundError: no such job.
-            JobConflictError: the job is final, so that nothing about it changes any more.
+            JobConflictError: the job is final or paused, so that nothing about it changes; or that state cannot follow its
+                present one (`JobState.may_become`).
             InvalidSpecError: a value is out of bounds.
         """
         return self._database.write(lambda session: job_rows.update(session, job_id, changes))
+
+    def begin_attempt(self, job_id: str) -> int:
+        """Number a new attempt at a job: from now on nothing is written for an earlier one (`attempt`).
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it is final or paused.
+        """
+        return self._database.write(lambda session: job_rows.begin_attempt(session, job_id))
+
+    def attempt(self, job_id: str, number: int) -> Store:
+        """The same database for one attempt at a job: what writes raises StaleAttemptError once a later one has begun."""
+        return Store(self._database.guarded(lambda session: job_rows.require_attempt(session, job_id, number)))
 
     def add_token(self, stored: StoredToken) -> None:
         """Keep a token. Raises TokenConflictError if there is one of that name."""

@@ -114,6 +114,16 @@ def test_every_schema_has_its_database_in_the_tests() -> None:
     assert {path.name for path in OLD_DATABASES.glob("*.sqlite")} == expected
 
 
+def test_a_job_that_was_running_is_planned_anew(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0004.sqlite", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'running' WHERE state = 'queued'")
+    with Store.open(path) as store:
+        (job,) = store.unfinished_jobs()
+        assert (job.state, job.attempt, job.request) == (JobState.PLANNED, 0, REQUEST)
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in OLD_DATABASES.glob("*.sqlite")))
 def test_an_old_database_reaches_the_present_with_everything_in_it(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
