@@ -101,7 +101,7 @@ def _require_bounded_work(request: JobCreate, space: SearchSpace) -> None:
     macs = 0
     for workload in space.operators() if request.workloads is None else request.workloads:
         operators = (workload,) if isinstance(workload, OperatorSpec) else space.plan(workload).operators()
-        macs += sum(operator.macs_bound for operator in operators)
+        macs += sum(int(operator.bounds.macs) for operator in operators)
     if macs > limits.MAX_JOB_MACS:
         raise WorkloadTooLargeError(
             f"the workloads of this job take about {macs:.3g} multiply-adds a run; the limit is {limits.MAX_JOB_MACS:.3g}",

@@ -9,7 +9,8 @@
     │   ├── RunError                  the engine failed while running
     │   └── DeviceMemoryError         out of memory while building or running
     ├── StorageError                  the database, or the cache of graphs, cannot be read or written
-    │   ├── DatabaseError             SQLite cannot use the file; it may be able to later
+    │   ├── DatabaseError             it cannot be used; it may be later
+    │   ├── EmptyDatabaseError        it has no tables yet
     │   └── NewerDatabaseError        it was written by a later release
     ├── BusyError                     too many ask for the same at once
     ├── JobError
@@ -67,7 +68,7 @@ class StorageError(ProfilerError):
 
 
 class DatabaseError(StorageError):
-    """The database's file cannot be used.
+    """The database's file, or its server, cannot be used.
 
     Args:
         message, hint: as of `OpclockError`.
@@ -77,6 +78,10 @@ class DatabaseError(StorageError):
     def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
+
+
+class EmptyDatabaseError(StorageError):
+    """The database on a server has no tables yet, and was opened to be read."""
 
 
 class NewerDatabaseError(StorageError):

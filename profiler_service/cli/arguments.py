@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
 
 Database = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="SQLite file that holds tables and jobs.", show_default="lut_data/opclock.sqlite"),
+    str | None,
+    typer.Option(
+        metavar="FILE|URL",
+        help="SQLite file, or postgresql:// URL, that holds tables and jobs.",
+        show_default="lut_data/opclock.sqlite",
+    ),
 ]
 Backend = Annotated[
     str | None, typer.Option(metavar="NAME", help="Runtime that builds and runs the engines.", show_default="onnxruntime")

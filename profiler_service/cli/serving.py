@@ -32,6 +32,7 @@ from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.logs import configure_logs
 from profiler_service.settings import Settings
+from profiler_service.storage.location import make_room
 from profiler_service.storage.store import Store
 from profiler_service.storage.upkeep import require_sound, sole_use
 from profiler_service.storage.upkeep import warnings as database_warnings
@@ -65,7 +66,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         require_certificate(settings)
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host, secure=settings.tls_certificate is not None)
-        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        make_room(settings.database)
         stack.enter_context(sole_use(settings.database))
         store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
         require_sound(settings.database)
@@ -144,8 +145,8 @@ def require_token(store: Store, listener: socket.socket) -> None:
     if not any(not stored.token.ended(now) for stored in store.tokens()):
         why = f"it listens on {listener.getsockname()[0]}" if not _is_loopback(listener) else "a proxy makes it known to others"
         raise ServiceStartError(
-            f"the service needs a token, since {why}, and database {store.path} has no valid one",
-            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.path}`. "
+            f"the service needs a token, since {why}, and database {store.location} has no valid one",
+            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.location}`. "
             "Or listen on 127.0.0.1 alone.",
         )
 

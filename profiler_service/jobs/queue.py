@@ -278,14 +278,16 @@ class JobQueue:
     def _adopt(self) -> None:
         """Take up jobs that another process ran and has left: without it they would be `running` for ever."""
         try:
-            left = [job for job in self._store.unfinished_jobs() if job.state.active and not is_run(self._store.path, job.id)]
+            active = [job for job in self._store.unfinished_jobs() if job.state.active]
+            left = [job for job in active if not is_run(self._store.location, job.id)]
         except (StorageError, OSError) as error:
             log.warning("cannot look for jobs that were left", reason=str(error))
             return
         with self._changed:
             for job in left:
-                log.info("taking up a job that another process left", job=job.id)
-                self._waiting.add(job)
+                if job.id not in self._waiting:
+                    log.info("taking up a job that another process left", job=job.id)
+                    self._waiting.add(job)
 
     def _put_off(self, job_id: str) -> None:
         """Let the other jobs go first."""

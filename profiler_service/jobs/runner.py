@@ -16,7 +16,7 @@ from models.spec.errors import OpclockError, TableMismatchError
 from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.errors import DatabaseError, JobConflictError, JobError, StorageError
+from profiler_service.errors import DatabaseError, JobConflictError, JobError, JobHeldError, StorageError
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
@@ -112,7 +112,7 @@ class JobRunner:
         with self._lock:
             self._running_id = job_id
         try:
-            with sole_run(self._store.path, job_id), self._store.patient(patience) as store:
+            with sole_run(self._store.location, job_id) as guard, self._store.patient(patience, guard) as store:
                 return self._run_once(job_id, _Run(store, waits, cancelled, interrupted))
         finally:
             with self._lock:
@@ -146,8 +146,8 @@ class JobRunner:
             elif run.cancelled.is_set() and not isinstance(error, DatabaseError):
                 log.info("job was cut off", job=job_id, reason=str(error))
                 self._cancel(job, run)
-            elif isinstance(error, DatabaseError) and error.passing:
-                raise  # the job has not failed: it goes on when the database can be used again
+            elif isinstance(error, JobHeldError) or (isinstance(error, DatabaseError) and error.passing):
+                raise  # the job has not failed: it goes on there, or when the database can be used again
             else:
                 self._fail(job_id, error, run)
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,12 +15,13 @@ from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCreate, JobPublic, JobState, TablePublic
-from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
 from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, visit_rows
-from profiler_service.storage.database import PRAGMAS, Database, Patience
+from profiler_service.storage.database import BUSY_TIMEOUT_S, Database, Patience
+from profiler_service.storage.location import Location
+from profiler_service.storage.opening import open_database
 from profiler_service.storage.places import Places
-from profiler_service.storage.upgrade import upgrade
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.tokens import StoredToken, Token
 
 TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
@@ -29,13 +29,14 @@ TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
 
 
 class Store:
-    """One SQLite file, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
+    """One database, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
 
     Every method is one transaction: it happens completely or not at all, and what it wrote when it returned outlives the
     process, however that ends. Methods return frozen records, never rows that are tied to the database.
 
     Raises (from every method, besides what it names itself):
-        StorageError: the disk is full, the file is read-only, locked for long, or damaged. What was committed stays.
+        StorageError: the disk is full, the database is read-only, locked for long, damaged, or cannot be reached. What was
+            committed stays.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,45 +44,39 @@ class Store:
         self._table_places = Places("tables are being read", inside=TABLES_AT_ONCE, waiting=TABLES_WAITING, wait_s=TABLE_WAIT_S)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True, pragmas: Mapping[str, str] = PRAGMAS) -> Self:
+    def open(
+        cls,
+        location: Location,
+        *,
+        create: bool = True,
+        pragmas: Mapping[str, str] = PRAGMAS,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> Self:
         """Open a database, bringing it to this release's schema.
 
         Args:
-            path: the file; its directory must exist.
-            create: whether a missing file is made.
+            location: a file, whose directory must exist, or the URL of a database on a server, which must exist.
+            create: whether a missing file is made, and an empty database gets its tables.
             pragmas: SQLite settings of every connection.
+            busy_timeout_s: how long a transaction waits for another writer.
 
         Raises:
             NewerDatabaseError: a later release wrote it.
-            StorageError: it cannot be opened or written, or is no database of ours. The file is left as it was.
+            StorageError: it cannot be opened or written, or is no database of ours. It is left as it was.
         """
-        if path.is_dir():
-            raise StorageError(f"database {path}: it is a directory", hint="Name a file in it with --database.")
-        if not path.parent.is_dir():
-            raise StorageError(
-                f"database {path}: the directory {path.parent} does not exist",
-                hint="Make that directory, or name another file with --database.",
-            )
-        if not create and not path.exists():
-            raise StorageError(
-                f"database {path}: there is no such file",
-                hint="Name another file with --database, or measure into this one with `profiler-service profile`.",
-            )
-        upgrade(path)
-        store = cls(Database(path, pragmas=pragmas))
-        try:
-            store.check()
-        except StorageError:
-            store.close()
-            raise
-        return store
+        return cls(open_database(location, create=create, pragmas=pragmas, busy_timeout_s=busy_timeout_s))
 
-    def patient(self, patience: Patience) -> Store:
-        """The same file by connections of its own: nobody else can use them up, and they wait as told. To be closed too."""
-        return Store(self._database.patient(patience))
+    def patient(self, patience: Patience, guard: Callable[[Session], None] | None = None) -> Store:
+        """The same database by connections of its own: nobody else can use them up, and they wait as told. To be closed too.
+
+        Args:
+            patience: how they wait.
+            guard: called in each transaction that writes, at its beginning; what it raises is raised, and nothing is written.
+        """
+        return Store(self._database.patient(patience, guard))
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Close its connections. Safe to call twice."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -89,16 +84,16 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close the file."""
+        """Close its connections."""
         self.close()
 
     @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._database.path
+    def location(self) -> Location:
+        """The database's file or URL."""
+        return self._database.location
 
     def check(self) -> None:
-        """Raises DatabaseError unless the file is still there, is the one that was opened, and can be written."""
+        """Raises DatabaseError unless the database is there, is the one that was opened, and can be written."""
         self._database.check()
 
     def ensure_table(self, info: TableInfo) -> str:

@@ -27,14 +27,25 @@ from profiler_service.errors import (
     TokenNotFoundError,
 )
 from profiler_service.measure.visits import HostState, Visit
+from profiler_service.storage.location import Location
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
 from tests.support import table_samples as samples
+from tests.support.postgres import Server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return tmp_path / "opclock.sqlite"
+    server: Server = request.getfixturevalue("postgres")
+    return server.emptied_database()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "opclock.sqlite") as opened:
+def store(location: Location) -> Iterator[Store]:
+    with Store.open(location) as opened:
         yield opened
 
 
@@ -619,7 +630,7 @@ class TestThreads:
 
         def tell(name: str) -> None:
             try:
-                with Store.open(store.path) as own:
+                with Store.open(store.location) as own:
                     for number in range(10):
                         own.add_rebuild_spread(table_id, rebuilt(f"{name} {number}"))
             except BaseException as problem:
@@ -636,13 +647,12 @@ class TestThreads:
         assert found.known_keys() == {f"{name} {number}" for name in "abcd" for number in range(10)}
 
 
-def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
-    path = tmp_path / "opclock.sqlite"
-    with Store.open(path) as store:
+def test_everything_is_there_again_after_reopening(location: Location) -> None:
+    with Store.open(location) as store:
         table_id = store.import_table(samples.table(scale=Scale(reference_ms=0.3)))
         store.save_visits(table_id, [visit()])
         job = store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k")
-    with Store.open(path, create=False) as store:
+    with Store.open(location, create=False) as store:
         assert store.table(table_id) == samples.table(scale=Scale(reference_ms=0.3))
         assert store.visits(table_id, [visit().graph_key]) == [visit()]
         assert store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k") == job

@@ -23,8 +23,8 @@ from models.spec.scale import Scale
 from models.spec.table_files.table_io import record_text
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
-from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
+from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
 from profiler_service.tokens import Role, StoredToken, Token

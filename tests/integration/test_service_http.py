@@ -26,7 +26,7 @@ from profiler_service.errors import StorageError
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.settings import Settings
-from profiler_service.storage.database import PRAGMAS
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
 from tests.support.local_service import running, wait_until

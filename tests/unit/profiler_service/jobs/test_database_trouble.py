@@ -15,7 +15,7 @@ import pytest
 from models.spec.wire import JobPublic, JobState
 from profiler_service.errors import DatabaseError, JobError
 from profiler_service.jobs.queue import JobQueue
-from profiler_service.storage.database import PRAGMAS
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import FakeWorkers
 from tests.unit.profiler_service.jobs.conftest import Bench

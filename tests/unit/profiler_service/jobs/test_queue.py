@@ -449,7 +449,7 @@ class TestOtherProcesses:
         with JobQueue(store, runner, adopt_s=0.01):  # type: ignore[arg-type]
             admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
             held = store.create_job(admitted.request, store.ensure_table(admitted.info))  # as a command does
-            lock = run_lock(store.path, held.id)
+            lock = run_lock(store.location, held.id)
             assert lock.acquire()
             store.update_job(held.id, state=JobState.PLANNED)
             wait_until(final(store, self.running(store)))

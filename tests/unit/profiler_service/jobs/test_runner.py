@@ -765,7 +765,7 @@ class TestDevice:
 class TestSoleRun:
     def test_a_job_that_another_process_runs_is_left_alone(self, bench: Bench) -> None:
         job = bench.submit()
-        path = bench.store.path
+        path = bench.store.location
         lock = ProcessLock(path.with_name(f"{path.name}.{job.id[:16]}.lock"))
         assert lock.acquire()
         with pytest.raises(JobHeldError, match=rf"process {os.getpid()} \(.* runs job {job.id}"):
