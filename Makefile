@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo demo-search test test-fast fault check audit docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast fault check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ reference: $(STAMP)  ## write docs/reference, docs/columns.md and docs/api.md fr
 	$(BIN)/python -m scripts.column_docs
 	$(BIN)/python -m scripts.api_docs
 	$(BIN)/python -m scripts.reference_docs
+
+web:  ## build the scripts and the style of the pages from frontend/ into profiler_service/web/static; needs node and npm
+	cd frontend && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import Measurement, Workload
 from models.spec.table_files import TableColumns
 from models.spec.tables import Table
+from models.spec.validations import ValidationCreate, ValidationPublic
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     JobCreate,
@@ -138,6 +139,11 @@ class ServiceClient:
             if other not in (None, key):
                 raise self._unreadable("/v1/lookup", InvalidSpecError(f"results.{index} is of workload {other}, not {key}"))
         return answer.results
+
+    def post_validation(self, table_id: str, validation: ValidationCreate) -> ValidationPublic:
+        """Keep a validation beside its table, where the table's page shows it."""
+        path = f"/v1/tables/{quote(table_id, safe='')}/validations"
+        return self._parse(self._transport.request("POST", path, body=validation).body, ValidationPublic, path)
 
     def create_job(self, request: JobCreate) -> JobPublic:
         """Create a job. A retry after a broken connection does not create a second one."""

@@ -19,6 +19,7 @@
     │   ├── JobHeldError              another process runs the job
     │   └── QueueFullError            too much waits to be measured
     ├── TableNotFoundError
+    ├── ValidationNotFoundError
     ├── TokenNotFoundError
     ├── TokenConflictError            a token of that name exists
     ├── AccessError
@@ -128,6 +129,12 @@ class QueueFullError(JobError):
 
 class TableNotFoundError(ProfilerError):
     """No table of that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ValidationNotFoundError(ProfilerError):
+    """No validation of that id."""
 
     code = ErrorCode.NOT_FOUND
 

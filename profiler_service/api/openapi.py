@@ -25,6 +25,7 @@ from models.spec.operators import OperatorSpec
 from models.spec.table_files import TableFormat, to_bytes
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
+from models.spec.validations import ValidationCreate, ValidationPoint, ValidationPublic
 from models.spec.wire import (
     CSV_MEDIA_TYPE,
     JSON_MEDIA_TYPE,
@@ -104,6 +105,10 @@ def examples() -> Mapping[str, Example]:
     }
     wanted = LookupRequest(table_id=table_id, workloads=(operator, operator.model_copy(update={"out_channels": 128})))
     found = LookupResponse(table_id=table_id, results=(measurement, None))
+    posted = _validation(space)
+    validation = ValidationPublic(
+        id="5d1c9b7e3f204a68", table_id=table_id, created_at=_WHEN, networks=1, summary=posted.summary
+    )
     listed = TablePublic(id=table_id, info=table.info, entries=1, failed=0, etag="9f2c4b7d1e6a8035")
     return {
         "healthz": Example(_json(health)),
@@ -118,6 +123,8 @@ def examples() -> Mapping[str, Example]:
         "resume_job": Example(_json(job.model_copy(update={"state": JobState.QUEUED, "phase": "", "eta_s": None}))),
         "list_tables": Example(_json([listed])),
         "read_table": Example(one_table),
+        "create_validation": Example(_json(validation), {"one network of those validated": _plain(posted)}),
+        "list_validations": Example(_json([validation])),
         "lookup": Example(_json(found), {"two operators, one of them unknown": _plain(wanted)}),
     }
 
@@ -149,6 +156,17 @@ def _job(request: JobCreate, table_id: str) -> JobPublic:
         created_at=_WHEN,
         started_at=_WHEN + timedelta(seconds=2),
     )
+
+
+def _validation(space: SearchSpace) -> ValidationCreate:
+    point = ValidationPoint(
+        architecture=space.sample(np.random.default_rng(0)),
+        measured_ms=31.2,
+        stderr_ms=0.2,
+        sum_ms=30.9,
+        multiply_adds=2 * 10**9,
+    )
+    return ValidationCreate(summary={"architectures": 1, "raw": {"mape": 0.0096}}, points=(point,))
 
 
 def _json(document: BaseModel | list[Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import signal
 import socket
 import ssl
 import sys
+import threading
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -30,7 +32,7 @@ from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.waiting import QueueLimits
-from profiler_service.logs import configure_logs
+from profiler_service.logs import JobLog, configure_logs
 from profiler_service.settings import Settings
 from profiler_service.storage.location import make_room
 from profiler_service.storage.store import Store
@@ -48,19 +50,21 @@ BUSY_TIMEOUT_S = 5.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> None:
+def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, open_page: bool = False) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: where, and what measures.
         url_file: holds the address while the service answers.
         as_json: whether the address is printed as JSON.
+        open_page: whether the page is opened in this machine's browser once the service answers.
 
     Raises:
         ServiceStartError: see `listen`, `require_token`, `require_certificate` and `connection_limit`.
         OpclockError: what `open_store` or `describe_backend` raises.
     """
-    configure_logs(settings.log_level, settings.log_format)
+    job_log = JobLog()
+    configure_logs(settings.log_level, settings.log_format, keep=job_log)
     with ExitStack() as stack:
         stack.enter_context(_exiting_on_signals())
         require_certificate(settings)
@@ -93,7 +97,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
         )
         warn_of_machine(settings)
         warn_of_clear_text(listener, settings)
-        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed)
+        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed, job_log=job_log)
 
         def announce() -> None:
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())
@@ -106,6 +110,8 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 as_json=as_json,
                 text=lambda console: console.print(f"{url} measures on {found.target.label()}; Ctrl-C ends it"),
             )
+            if open_page:  # in a thread of its own: a browser that is not running yet takes seconds
+                threading.Thread(target=show_page, args=(f"{url}{settings.root_path}/",), daemon=True).start()
 
         limit = connection_limit(settings.max_connections)
         listener.limit = limit + HANDSHAKES
@@ -121,6 +127,12 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
     log.info("stopped; unfinished jobs continue when the service starts again")
+
+
+def show_page(url: str) -> None:
+    """Open the page in this machine's browser; a warning where there is none."""
+    if not webbrowser.open(url):
+        log.warning("no browser could be opened; open the page yourself", url=url)
 
 
 def warn_of_machine(settings: Settings) -> None:

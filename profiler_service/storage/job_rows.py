@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -24,6 +25,49 @@ CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "messag
 
 ATTEMPTS_COUNT_FOR = timedelta(days=1)
 """How far back results count of attempts that did not come to their end: who asks after that wants to begin anew."""
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is, without its request, which may have megabytes. See `JobPublic`."""
+
+    id: str
+    table_id: str
+    state: JobState
+    counts: JobCounts
+    phase: str
+    fraction: float
+    eta_s: float | None
+    message: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def progress(session: Session, limit: int) -> list[JobProgress]:
+    """The newest jobs, unfinished ones first in the order in which they came, then the others, newest first."""
+    ended = JobRow.state.in_([state.value for state in JobState if state.final])
+    columns = [column for name, column in JobRow.__table__.columns.items() if name not in ("request", "verdict")]
+    rows = [
+        *session.execute(select(*columns).where(~ended).order_by(JobRow.number).limit(limit)),
+        *session.execute(select(*columns).where(ended).order_by(JobRow.number.desc()).limit(limit)),
+    ]
+    return [
+        JobProgress(
+            id=row.id,
+            table_id=row.table_id,
+            state=JobState(row.state),
+            counts=JobCounts(total=row.total, reused=row.reused, measured=row.measured, failed=row.failed),
+            phase=row.phase,
+            fraction=row.fraction,
+            eta_s=row.eta_s,
+            message=row.message,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows[:limit]
+    ]
 
 
 def create(

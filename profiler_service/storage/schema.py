@@ -165,6 +165,20 @@ class TokenRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class ValidationRow(Base):
+    """A validation of one table. `summary` is its `validation.json`, `points` the whole `ValidationCreate`, zlib-compressed."""
+
+    __tablename__ = "validations"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(16), unique=True)
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), index=True)
+    created_at: Mapped[datetime]
+    networks: Mapped[int]
+    summary: Mapped[str]
+    points: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 R = TypeVar("R", bound=Record)
 
 

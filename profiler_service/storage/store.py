@@ -9,15 +9,17 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from models.spec.measurements import Measurement
+from models.spec.measurements import Measurement, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
+from models.spec.validations import ValidationCreate, ValidationPoint, ValidationPublic
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCreate, JobPublic, JobState, TablePublic
 from profiler_service.measure.visits import Visit
-from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, visit_rows
+from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, validation_rows, visit_rows
 from profiler_service.storage.database import BUSY_TIMEOUT_S, Database, Patience
+from profiler_service.storage.job_rows import JobProgress
 from profiler_service.storage.location import Location
 from profiler_service.storage.opening import open_database
 from profiler_service.storage.places import Places
@@ -199,6 +201,18 @@ class Store:
         """
         return self._database.write(lambda session: table_rows.import_table(session, table))
 
+    def add_validation(self, table_id: str, validation: ValidationCreate) -> ValidationPublic:
+        """Keep a validation beside its table, the oldest making room for it. Raises TableNotFoundError."""
+        return self._database.write(lambda session: validation_rows.add(session, table_id, validation))
+
+    def validations(self, table_id: str) -> list[ValidationPublic]:
+        """The validations of a table, newest first. Raises TableNotFoundError."""
+        return self._database.read(lambda session: validation_rows.of_table(session, table_id))
+
+    def validation(self, validation_id: str) -> tuple[ValidationPublic, tuple[ValidationPoint, ...]]:
+        """One validation with its points. Raises ValidationNotFoundError."""
+        return self._database.read(lambda session: validation_rows.get(session, validation_id))
+
     def save_visits(self, table_id: str, visits: Sequence[Visit]) -> None:
         """Keep visits, in place of earlier ones of the same graph, round and group. Raises TableNotFoundError."""
         self._database.write(lambda session: visit_rows.save(session, table_id, visits))
@@ -263,6 +277,18 @@ class Store:
     def jobs(self, limit: int = 100) -> list[JobPublic]:
         """The newest jobs, newest first."""
         return self._database.read(lambda session: job_rows.latest(session, limit))
+
+    def progress(self, limit: int) -> tuple[list[JobProgress], int]:
+        """How far that many jobs are, unfinished ones first, and how many tables there are; cheap, since no request is read."""
+        return self._database.read(lambda session: (job_rows.progress(session, limit), table_rows.number(session)))
+
+    def failures(self, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
+        """How many operators and networks failed in each way, and the first of them. Raises TableNotFoundError."""
+        return self._database.read(lambda session: table_rows.failures(session, table_id, limit))
+
+    def table_briefs(self) -> list[tuple[str, TableInfo, Verdict | None]]:
+        """Id, identity and verdict of every table, newest first; cheap, since no measurement is read."""
+        return self._database.read(table_rows.briefs)
 
     def job_counts(self) -> dict[JobState, int]:
         """How many jobs are in each state that any is in; cheap, since no request is read."""

@@ -126,6 +126,11 @@ def summaries(session: Session) -> list[TablePublic]:
     return sorted(found, key=lambda table: (table.info.created_at or _LONG_AGO, table.id))
 
 
+def number(session: Session) -> int:
+    """How many tables there are."""
+    return session.scalar(select(func.count()).select_from(TableRow)) or 0
+
+
 def counts(session: Session) -> dict[str, tuple[int, int]]:
     """Table id to its numbers of values and of failures."""
     good = func.count().filter(MeasurementRow.status == Status.OK)
@@ -161,6 +166,25 @@ def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[s
         )
     )
     return {row.key: load(Measurement, row.record, f"table {table_id}, key {row.key}") for row in rows}
+
+
+def failures(session: Session, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
+    """How many operators and networks failed in each way, and the first of them by key. Raises TableNotFoundError."""
+    require(session, table_id)
+    failed = (MeasurementRow.table_id == table_id) & (MeasurementRow.status != Status.OK.value)
+    numbers = session.execute(select(MeasurementRow.status, func.count()).where(failed).group_by(MeasurementRow.status))
+    texts = session.scalars(select(MeasurementRow.record).where(failed).order_by(MeasurementRow.key).limit(limit))
+    return (
+        {Status(status): number for status, number in numbers},
+        [load(Measurement, text, f"table {table_id}") for text in texts],
+    )
+
+
+def briefs(session: Session) -> list[tuple[str, TableInfo, Verdict | None]]:
+    """Id, identity and verdict of every table, newest first."""
+    known = ((row, info(session, row.id)) for row in session.scalars(select(TableRow)))
+    found = [(row.id, identity, _verdict(row, identity)) for row, identity in known]
+    return sorted(found, key=lambda brief: (brief[1].created_at or _LONG_AGO, brief[0]), reverse=True)
 
 
 def keys(session: Session, table_id: str, prefix: str) -> list[str]:

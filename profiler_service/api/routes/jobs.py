@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
@@ -32,13 +32,16 @@ def event_stream(states: AsyncIterable[JobPublic], settings: Settings, texts: Jo
     stopping = anyio.Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        async for job in _until(stopping, states):
+        async for job in until(stopping, states):
             yield ServerSentEvent(texts.of(job), event=JOB_EVENT)
 
     return EventSourceResponse(events(), ping=settings.heartbeat_s, shutdown_event=stopping, shutdown_grace_period=FAREWELL_S)
 
 
-async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> AsyncIterator[JobPublic]:
+T = TypeVar("T")
+
+
+async def until(stopping: anyio.Event, states: AsyncIterable[T]) -> AsyncIterator[T]:
     """The states until the event is set, even while the next one is waited for."""
     iterator = aiter(states)
     stop = asyncio.ensure_future(stopping.wait())
@@ -47,12 +50,12 @@ async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> Asy
             step = asyncio.ensure_future(anext(iterator, None))
             try:
                 await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
-                job = step.result() if step.done() else None
+                state = step.result() if step.done() else None
             finally:
                 step.cancel()  # without effect if it is done
-            if job is None:
+            if state is None:
                 return
-            yield job
+            yield state
     finally:
         stop.cancel()
 
