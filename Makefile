@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
 .PHONY: help setup demo demo-search test test-fast check audit docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
@@ -25,11 +26,12 @@ demo: $(STAMP)  ## profile, serve, pull, loss, estimate, validate on this machin
 demo-search: $(STAMP)  ## search, derive, train, evaluate and validate on generated street scenes; results in build/demo-search
 	$(BIN)/python scripts/demo_search.py
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -m 'not benchmark'
+test: $(STAMP)  ## all tests, two at a time; those that judge real times last and alone
+	$(BIN)/python -m pytest -m 'not benchmark and not alone' $(TWO_AT_A_TIME)
+	$(BIN)/python -m pytest -m 'alone and not benchmark'
 
 test-fast: $(STAMP)  ## tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -m 'not benchmark and not slow'
+	$(BIN)/python -m pytest -m 'not benchmark and not slow and not alone' $(TWO_AT_A_TIME)
 
 check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's links
 	$(BIN)/ruff check .

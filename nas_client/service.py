@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from models.spaces.registry import completed_workloads
 from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -115,7 +116,7 @@ class ServiceClient:
         """The measurements of workloads, in order; None for one that the table lacks. Nothing is measured."""
         results: list[Measurement | None] = []
         for start in range(0, len(workloads), limits.MAX_WORKLOADS_PER_LOOKUP):
-            part = tuple(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
+            part = completed_workloads(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
             request = LookupRequest(table_id=table_id, workloads=part)
             reply = self._transport.request("POST", "/v1/lookup", body=request)
             results += self._looked_up(reply.body, request)

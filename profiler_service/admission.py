@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from models.plugins import Origin, versions_of
 from models.spaces.base import SearchSpace
-from models.spaces.registry import SPACES, create_space
+from models.spaces.registry import SPACES, completed_workloads, create_space
 from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
@@ -31,7 +31,7 @@ class AdmittedJob:
     """A job that may be queued.
 
     Attributes:
-        request: the request, with the space's defaults filled in.
+        request: the request, with the defaults of the space and of its architectures filled in.
         info: the table that the results belong to.
     """
 
@@ -49,6 +49,8 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
     space = create_space(request.space)
     _require_protocol(request.protocol, backend)
     _require_dtype(space.spec.dtype, backend, "space")
+    if request.workloads is not None:
+        request = request.model_copy(update={"workloads": completed_workloads(request.workloads)})
     for index, workload in enumerate(request.workloads or ()):
         _check(workload, space, request.protocol, backend, f"workloads.{index}")
     provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from models.export.graph_builder import GraphBuilder, Value
+from models.operators.joins import Part
 from models.operators.layers import BILINEAR, Resize
 from models.spec.errors import OpclockError
 
@@ -142,3 +143,18 @@ def _concatenate(builder: GraphBuilder, maps: Sequence[Value], dim: int) -> Valu
 @emits(torch.add)
 def _add(builder: GraphBuilder, x: Value, y: Value) -> Value:
     return builder.node("Add", [x, y], np.broadcast_shapes(x.shape, y.shape))
+
+
+@emits(operator.mul)
+@emits(torch.mul)
+def _multiply(builder: GraphBuilder, x: Value, y: Value) -> Value:
+    return builder.node("Mul", [x, y], np.broadcast_shapes(x.shape, y.shape))
+
+
+@emits(Part)
+def _part(builder: GraphBuilder, layer: Part, x: Value) -> Value:
+    height, width = (1, 1) if layer.one_pixel else x.shape[2:]
+    starts = builder.integers("starts", (layer.start, 0, 0))
+    ends = builder.integers("ends", (layer.stop, height, width))
+    axes = builder.integers("axes", (1, 2, 3))
+    return builder.node("Slice", [x, starts, ends, axes], (x.shape[0], layer.stop - layer.start, height, width))

@@ -6,7 +6,7 @@ data, so that they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,33 +16,38 @@ INPUT = "input"
 """Name of the network's input map."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class OperatorStep:
-    """One operator, applied to one earlier map. Charged: its table entry is part of an estimate.
+    """One operator, applied to earlier maps: to one, or, where it joins maps, to several.
 
-    `cell`: where it stands in its branch, counted from 0; None where it is no cell, but of the stem or head.
+    Attributes:
+        name: of the step, and of the map that it makes.
+        operator: with as many sources as are named.
+        sources: the maps that it takes, in order.
+        cell: where it stands in its branch, counted from 0; None where it is no cell, but of the stem or head.
+        charged: whether its table entry is part of an estimate. False only for joins in the first version of a space whose
+            tables do not hold them.
     """
 
     name: str
     operator: OperatorSpec
-    source: str
-    cell: int | None = None
-
-
-@dataclass(frozen=True)
-class JoinStep:
-    """Brings several maps together: `concat` over channels or `add`. Not charged: it has no table entry of its own.
-
-    `size`: (height, width) to which every source of another size is first resized (bilinear, align_corners).
-    """
-
-    name: str
-    how: Literal["concat", "add"]
     sources: tuple[str, ...]
-    size: tuple[int, int]
+    cell: int | None
+    charged: bool
 
-
-Step = OperatorStep | JoinStep
+    def __init__(
+        self,
+        name: str,
+        operator: OperatorSpec,
+        sources: str | Sequence[str],
+        cell: int | None = None,
+        *,
+        charged: bool = True,
+    ) -> None:
+        """`sources`: a name, or several."""
+        named = (sources,) if isinstance(sources, str) else tuple(sources)
+        for field, value in (("name", name), ("operator", operator), ("sources", named), ("cell", cell), ("charged", charged)):
+            object.__setattr__(self, field, value)
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,12 @@ class NetworkPlan:
         branch_ends: names of the steps whose maps end the branches: a training may use one branch there.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[OperatorStep, ...]
     branch_ends: tuple[str, ...] = ()
 
     def operators(self) -> Iterator[OperatorSpec]:
         """The operator of each charged step, in order, repeats included: the terms of an estimate."""
-        return (step.operator for step in self.steps if isinstance(step, OperatorStep))
+        return (step.operator for step in self.steps if step.charged)
 
 
 OperatorMatrix = tuple[tuple[OperatorSpec, ...], ...]

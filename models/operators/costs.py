@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.operators.joins import Add, Concat
 from models.operators.layers import BILINEAR, Resize, build_operator
 from models.spec.operators import OperatorSpec
 
@@ -58,6 +59,8 @@ _COUNTERS: dict[type[nn.Module], Callable[[Any, Tensor], Costs]] = {
     nn.Linear: _weighted,
     nn.BatchNorm2d: partial(_per_element, 2),
     nn.Identity: partial(_per_element, 0),
+    Add: partial(_per_element, 0),
+    Concat: partial(_per_element, 0),
     Resize: _resize,
 }
 _WITHOUT_WEIGHTS = partial(_per_element, 1)
@@ -66,8 +69,8 @@ _WITHOUT_WEIGHTS = partial(_per_element, 1)
 def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
     """The costs of a module on `meta` for inputs of those shapes, as counted at its layers.
 
-    A layer without weights and without a rule of its own counts 1 for each element that it writes; what is said by a
-    function (adding maps, concatenating them) counts as nothing.
+    A layer without weights and without a rule of its own counts 1 for each element that it writes. Adding maps and
+    concatenating them count as nothing.
 
     Raises:
         TypeError: no rule counts a layer that has weights.
@@ -94,7 +97,7 @@ def operator_costs(spec: OperatorSpec) -> Costs:
     """The costs of one operator at its batch."""
     with torch.device("meta"):
         module = build_operator(spec)
-    return module_costs(module, spec.input_shape)
+    return module_costs(module, *spec.source_shapes)
 
 
 _RELEVANT = 1e-5

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Valid
 from models.spec.errors import InvalidSpecError, nearest
 
 KEY_VERSION = 1
-"""Raised whenever the same spec would come to mean another graph; every key and id starts from it."""
+"""Raised whenever the same spec would come to mean another graph; every key and id starts from it, or from a version of its
+own."""
 
 
 class Record(BaseModel):
@@ -179,14 +180,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest(what: str, value: Any) -> str:
+def digest(what: str, value: Any, *, version: int = KEY_VERSION) -> str:
     """First 16 hex digits of SHA-256 over the key version, what is named, and its canonical JSON."""
-    return short_digest(digest_text(what, value))
+    return short_digest(digest_text(what, value, version=version))
 
 
-def digest_text(what: str, value: Any) -> str:
+def digest_text(what: str, value: Any, *, version: int = KEY_VERSION) -> str:
     """The text over which `digest` goes."""
-    return canonical_json([KEY_VERSION, what, value])
+    return canonical_json([version, what, value])
 
 
 def short_digest(text: str) -> str:

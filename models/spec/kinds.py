@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.plugin_registry import Registry
+from models.spec import limits
 from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.sources import MOST_SOURCES, Sources
 
 AttributeValue = bool | int | str
 
@@ -52,6 +54,7 @@ class KindInfo:
         supernet_form: the same for its form over several widths, called as `models.supernets.mixed_operators.SuperOperator`;
             empty where that has it, or where edges have one width, which take the plain module.
         ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
+        sources: the maps that its module takes, one argument each; see `models.spec.sources`.
     """
 
     name: str
@@ -64,6 +67,7 @@ class KindInfo:
     ends_network: bool = False
     builder: str = ""
     supernet_form: str = ""
+    sources: Sources = "one"
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""
@@ -136,4 +140,43 @@ UPSAMPLE = KindInfo(
     has_weights=False,
     ends_network=True,
     builder=f"{_LAYERS}:upsample",
+)
+
+_JOINS = "models.operators.joins"
+_SIDE = Attribute(0, high=limits.MAX_SIDE)
+
+RESIZE = KindInfo(
+    "resize",
+    {"to_height": _SIDE, "to_width": _SIDE} | _RESIZE,
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:resize",
+)
+CONCAT = KindInfo(
+    "concat",
+    {"sources": Attribute("")},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:concat",
+    sources="parts",
+)
+ADD = KindInfo(
+    "add",
+    {"sources": Attribute(2, low=2, high=MOST_SOURCES)},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:add",
+    sources="alike",
+)
+SCALE = KindInfo(
+    "scale",
+    {"gate": Attribute("channel", choices=("channel", "pixel"))},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:scale",
+    sources="gate",
 )

@@ -16,7 +16,7 @@ from models.spec.tables import TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict
 
-API_VERSION = 1
+API_VERSION = 2
 VERSION_HEADER = "Opclock-Api-Version"
 REQUEST_ID_HEADER = "X-Request-ID"
 

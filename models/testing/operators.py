@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.spec.graphs import GraphRequest
 from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
 from models.spec.operators import OperatorSpec
 
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
+
+
+def needed_attributes(kind: str, in_channels: int, size: tuple[int, int]) -> dict[str, AttributeValue]:
+    """Attributes without which there is no operator of that kind: several sources of a concatenation, the size of a resize."""
+    info = kind_info(kind)
+    if "to_height" in info.attributes:
+        return {"to_height": 2 * size[0] + 1, "to_width": max(1, size[1] // 2)}
+    return {"sources": f"{in_channels - 1}+1"} if info.sources == "parts" else {}
 
 
 class OperatorSuite:
@@ -36,7 +45,10 @@ class OperatorSuite:
         info = kind_info(self.kind)
         settings: list[dict[str, AttributeValue]] = [{}]
         for name, attribute in info.attributes.items():
-            settings += [{name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default]
+            choices = attribute.choices or (attribute.low,)
+            settings += [
+                {name: value} for value in choices if type(value) is type(attribute.default) and value != attribute.default
+            ]
         channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
         for height, width in sizes:
             for stride in info.strides:
@@ -50,7 +62,7 @@ class OperatorSuite:
                             width=width,
                             stride=stride,
                             batch=2,
-                            attributes=attributes,
+                            attributes={**attributes, **needed_attributes(self.kind, in_channels, (height, width))},
                         )
 
     def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:
@@ -63,7 +75,7 @@ class OperatorSuite:
 
         for spec in self.specs():
             with torch.device("meta"):
-                output = build_operator(spec).eval()(torch.empty(spec.input_shape))
+                output = build_operator(spec).eval()(*(torch.empty(shape) for shape in spec.source_shapes))
             assert tuple(output.shape) == spec.output_shape, spec.label()
 
     def test_weights_can_be_given_and_costs_counted(self) -> None:
@@ -84,15 +96,16 @@ class OperatorSuite:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
         reference = pytest.importorskip("onnx.reference", reason="graphs are ONNX: pip install 'opclock[graphs]'")
         from models.export.onnx_graph import to_onnx
-        from models.operators.layers import build_operator
-        from models.operators.seeded_weights import fill, random_input
+        from models.networks.module import build_module
+        from models.operators.seeded_weights import random_input
 
         for spec in self.specs(sizes=((6, 10),)):
-            module = fill(build_operator(spec), spec.key())
-            given = random_input(spec.input_shape, spec.key())
+            request = GraphRequest(subject=spec)
+            module = build_module(request)
+            given = random_input(request.input_shape, spec.key())
             with torch.inference_mode():
                 expected = module(torch.from_numpy(given)).numpy()
-            graph = to_onnx(module, spec.input_shape, name="operator")
+            graph = to_onnx(module, request.input_shape, name="operator")
             (found,) = reference.ReferenceEvaluator(graph).run(None, {"input": given})
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4, err_msg=spec.label())
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.networks.graph_checks import check_graph
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -44,6 +44,11 @@ class SpaceSuite(ABC):
     @abstractmethod
     def architectures(self, space: Any, choices: Probabilities) -> list[ArchitectureSpec]:
         """What the space becomes when every row of α, β, γ has made its choice: one architecture per branch of the graph."""
+
+    def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
+        """One architecture with the branches of those; a space without branches has only one."""
+        (architecture,) = architectures
+        return architecture
 
     @abstractmethod
     def charged(self, space: Any, architecture: ArchitectureSpec) -> list[OperatorSpec]:
@@ -193,8 +198,7 @@ class SpaceSuite(ABC):
             for ends in space.branch_choices():
                 decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
                 expected = [of_branches[space.branch_ends.index(end)] for end in ends] or of_branches
-                branches = tuple(branch for architecture in expected for branch in architecture.branches)
-                assert decoded == expected[0].model_copy(update={"branches": branches})
+                assert decoded == self.combined(expected)
 
     def test_relaxed_latency_of_certain_parameters_is_the_sum_of_what_they_decode_to(self, space: SearchSpace) -> None:
         """For every choice of branches; each branch is charged on its own, as in the relaxed latency."""
@@ -206,8 +210,10 @@ class SpaceSuite(ABC):
                 relaxed = expected_ms(replace(graph, outputs=outputs), choices, made_up_ms)
             else:
                 relaxed = expected_ms(graph, choices, made_up_ms)
-            decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
-            alone = [decoded.model_copy(update={"branches": (branch,)}) for branch in decoded.branches]
+            given = grouped(space.parameter_shapes(), choices)
+            alone = [space.decode(given, branches=branches, keep_skips=True) for branches in zip(ends)] or [
+                space.decode(given, keep_skips=True)
+            ]
             own = sum(made_up_ms(o) for architecture in alone for o in self.charged(space, architecture))
             assert relaxed == pytest.approx(own, rel=1e-12)
 
@@ -278,7 +284,8 @@ class SpaceSuite(ABC):
         for seed in SEEDS[:10]:
             architecture = space.sample(np.random.default_rng(seed))
             same = ArchitectureSpec.parse_json(architecture.model_dump_json())
-            assert same == architecture
+            assert same == architecture == space.completed(same)
+            assert same.key() == architecture.key()
             assert space_of(same).plan(same) == space.plan(architecture)
 
     def test_an_architecture_of_another_space_or_size_is_refused(self, space: SearchSpace) -> None:
@@ -306,7 +313,7 @@ class SpaceSuite(ABC):
             plan = space.plan(architecture)
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
-            assert ends == ([branch.scales[-1] for branch in architecture.branches] if space.branch_ends else [])
+            assert ends == list(space.alternative_of(architecture))
 
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""
@@ -315,7 +322,7 @@ class SpaceSuite(ABC):
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert all(name.isidentifier() for name in shapes)
             assert shapes[plan.steps[-1].name] == (self.spec.batch, self.spec.classes, *self.spec.input_size)
-            used = {s for step in plan.steps for s in (step.sources if isinstance(step, JoinStep) else (step.source,))}
+            used = {source for step in plan.steps for source in step.sources}
             assert set(shapes) - {plan.steps[-1].name} == used, "a map is computed and not used"
 
     def test_the_network_runs_and_has_the_planned_shape(self, space: SearchSpace) -> None:
@@ -331,9 +338,7 @@ class SpaceSuite(ABC):
 
 def _without_sizes(plan: NetworkPlan) -> list[object]:
     return [
-        (s.name, s.source, s.operator.kind, s.operator.in_channels, s.operator.out_channels, s.operator.stride)
-        if isinstance(s, OperatorStep)
-        else (s.name, s.how, s.sources)
+        (s.name, s.sources, s.operator.kind, s.operator.source_channels, s.operator.out_channels, s.operator.stride)
         for s in plan.steps
     ]
 
@@ -343,12 +348,6 @@ def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tu
     shapes = {INPUT: image}
     for step in plan.steps:
         assert step.name not in shapes
-        if isinstance(step, OperatorStep):
-            assert shapes[step.source] == step.operator.input_shape, step.name
-            shapes[step.name] = step.operator.output_shape
-        else:
-            channels = [shapes[source][1] for source in step.sources]
-            assert len(channels) > 1
-            assert step.how == "concat" or len(set(channels)) == 1
-            shapes[step.name] = (image[0], sum(channels) if step.how == "concat" else channels[0], *step.size)
+        assert tuple(shapes[source] for source in step.sources) == step.operator.source_shapes, step.name
+        shapes[step.name] = step.operator.output_shape
     return shapes

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, UnknownNameError
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
-from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, say_uncharged, watching
 
 
 def profile(
@@ -119,6 +119,7 @@ def pull(
     sentence = f"{len(found)} entries of {found.label()} are in {output}"
     emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
     warn(found.verdict, found.label())
+    say_uncharged(found)
     end_unless(found.verdict, require)
 
 
@@ -141,9 +142,10 @@ def measure(
     A failed measurement is printed with its reason, and the command ends with 4. So is a protocol that refuses such networks,
     but that is no failure.
     """
+    from models.spaces.registry import read_architecture
     from nas_client.estimates import measure as measure_network
 
-    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    network = read_architecture(architecture.read_bytes(), str(architecture))
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
     document = {"network": network.label(), "tables": rows}

@@ -55,7 +55,7 @@ def _layers(
     shapes = space.parameter_shapes()
     parameters = ArchitectureParameters(complete_shapes({**shapes, "gamma": {}} if widest else shapes), **logits)  # type: ignore[arg-type]
     found = probabilities(parameters)
-    branches = tuple(branch.scales[-1] for branch in architecture.branches) if space.branch_ends else ()
+    branches = space.alternative_of(architecture)
     for keep_skips in (False, True):
         if space.decode(found, branches=branches, keep_skips=keep_skips, widest=widest) == architecture:
             return None if keep_skips else space.decoded_layers(found, branches=branches, widest=widest)

@@ -45,7 +45,7 @@ __all__ = ["command_fixture"]
 
 TABLE = make_table()
 TABLE_ID = TABLE.info.id()
-OTHER_VERSION = says("200 OK", "Opclock-Api-Version: 2\r\n")
+OTHER_VERSION = says("200 OK", "Opclock-Api-Version: 1\r\n")
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_another_version_is_not_tried_again() -> None:
     with (
         serving(service, [OTHER_VERSION]) as url,
         Transport(url, settings()) as transport,
-        pytest.raises(IncompatibleServiceError, match="speaks version 2"),
+        pytest.raises(IncompatibleServiceError, match="speaks version 1"),
     ):
         transport.request("GET", "/v1/target")
     assert service.requests == []
@@ -321,7 +321,7 @@ def test_a_broken_post_creates_one_job(nas_client: Command) -> None:
 
     def twice(request: object, key: str) -> object:
         keys.append(key)
-        return create(request, key) if len(keys) > 1 else (503, {"Opclock-Api-Version": "1"}, b"{}")  # type: ignore[arg-type]
+        return create(request, key) if len(keys) > 1 else (503, {"Opclock-Api-Version": "2"}, b"{}")  # type: ignore[arg-type]
 
     service._create = twice  # type: ignore[method-assign, assignment]
     with serving(service) as url:
@@ -461,7 +461,7 @@ def test_commands_with_a_slow_service_end_with_5(nas_client: Command, command: s
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("fault", "message"), [(OTHER_VERSION, "speaks version 2"), (says("200 OK"), "is no profiler service")]
+    ("fault", "message"), [(OTHER_VERSION, "speaks version 1"), (says("200 OK"), "is no profiler service")]
 )
 def test_commands_with_another_service_end_with_5(nas_client: Command, command: str, fault: Fault, message: str) -> None:
     with serving(FakeService(), [fault]) as url:

@@ -154,6 +154,7 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     site.store.close()
 
 
+@pytest.mark.alone
 def test_cold_caches_make_operators_slower_than_hot_ones(tmp_path: Path) -> None:
     site = Site(tmp_path)
     if site.backend.flush_bytes is None:

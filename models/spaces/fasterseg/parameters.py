@@ -26,6 +26,9 @@ MAX_BRANCHES = len(SCALES)
 MIN_LAYERS = len(SCALES)
 """A branch that ends at 1/32 needs a cell at each scale."""
 
+GRID_VERSION, WITHOUT_JOINS = 2, 1
+"""Versions of the grid: the first has no resizes and concatenations of the head, so that its sums leave them out."""
+
 Width = Annotated[StrictInt, Field(ge=1, le=64)]
 
 

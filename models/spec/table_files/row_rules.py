@@ -1,8 +1,8 @@
 """The rules of `OperatorSpec` and `Measurement` for whole columns: which rows certainly keep them.
 
-A row that is not certain is no wrong row. It is unusual (an architecture, an operator near the limits, an attribute left to its
-default), and the caller parses it as a record, which knows. So every rule here may be stricter than the record's, never laxer;
-tests/property/test_table_columns.py compares the two.
+A row that is not certain is no wrong row. It is unusual (an architecture, an operator of several sources or near the limits, an
+attribute left to its default), and the caller parses it as a record, which knows. So every rule here may be stricter than the
+record's, never laxer; tests/property/test_table_columns.py compares the two.
 """
 
 from __future__ import annotations
@@ -182,10 +182,14 @@ def _operators(sample: OperatorSpec, in_channels: Integers, out_channels: Intege
     groups, scale = int(sample.attributes.get("groups", 1)), int(sample.attributes.get("scale", 1))
     kernel = int(sample.attributes.get("kernel", 3))
     good: Mask = (in_channels % groups == 0) & (out_channels % groups == 0)
+    good &= info.sources == "one"
     if info.keeps_channels:
         good &= in_channels == out_channels
     pixels_in = height.astype(np.float64) * width
     pixels_out = np.ceil(height * scale / sample.stride) * np.ceil(width * scale / sample.stride)
+    if "to_height" in sample.attributes:
+        _, _, rows, columns = sample.output_shape
+        pixels_out = np.full(len(height), float(rows * columns))
     inner = in_channels if info.keeps_width_inside else out_channels
     widest = np.maximum(in_channels, out_channels).astype(np.float64)
     weights = 2 * kernel**2 * widest * inner / groups if info.has_weights else np.zeros(len(height))

@@ -100,7 +100,7 @@ def test_a_table_is_had_even_where_no_copy_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table_is_refused_and_not_kept(tmp_path: Path) -> None:
-    answers = [httpx.Response(200, headers={"Opclock-Api-Version": "1", "ETag": '"x"'}, content=b"no table")]
+    answers = [httpx.Response(200, headers={"Opclock-Api-Version": "2", "ETag": '"x"'}, content=b"no table")]
     with (
         Client(httpx.MockTransport(lambda _: answers.pop()), tmp_path) as client,
         pytest.raises(IncompatibleServiceError, match=f"something else than table {TABLE_ID}"),
@@ -117,7 +117,7 @@ def test_an_unknown_table_is_the_services_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"id": 1}', b"\xff"])
 def test_answers_of_another_shape_are_refused(tmp_path: Path, body: bytes) -> None:
-    http = httpx.MockTransport(lambda _: httpx.Response(200, headers={"Opclock-Api-Version": "1"}, content=body))
+    http = httpx.MockTransport(lambda _: httpx.Response(200, headers={"Opclock-Api-Version": "2"}, content=body))
     with Client(http, tmp_path) as client, pytest.raises(IncompatibleServiceError, match="does not understand"):
         client.target()
     with Client(http, tmp_path) as client:
