@@ -7,11 +7,7 @@ and if its file is all there is: no external data, no operators that a runtime w
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,46 +91,18 @@ def exported(module: nn.Module, network: OwnNetwork) -> bytes:
     Raises:
         InvalidSpecError: the module is not exported, or its file is a network that cannot be measured; says why.
     """
-    import torch
+    from models.export.torch_exporter import TorchExportError, by_torch
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
     if size > MAX_ONNX_BYTES:
         raise InvalidSpecError(f"{network.name} has {size} bytes of weights; an ONNX file has at most {MAX_ONNX_BYTES}")
     try:
-        # The exporter logs and prints pages about its own parts; what it raises says enough.
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()), _no_logs():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(module, (torch.zeros(network.input_shape),), dynamo=True, verbose=False)
-        assert program is not None
-        model = program.model_proto
-    except ImportError as error:
-        raise InvalidSpecError(f"{network.name}: the exporter needs {error.name}; pip install onnxscript") from error
-    except Exception as error:  # the exporter's errors have several roots
-        raise InvalidSpecError(f"{network.name} is not exported by torch.onnx.export(dynamo=True): {_cause(error)}") from error
+        model = by_torch(module, network.input_shape)
+    except TorchExportError as error:
+        raise InvalidSpecError(f"{network.name}: {error.message}", hint=error.hint) from error
     require_measurable(model, network.name, network.input_shape)
     data: bytes = model.SerializeToString()
     return data
-
-
-@contextmanager
-def _no_logs() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of what went wrong at the bottom: the exporter's own text is a page."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    kind = type(error).__name__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    data_dependent = "DataDependent" in kind
-    why = "its shapes or its control flow depend on the data: " if data_dependent else ""
-    return f"{why}{kind}: {lines[0] if lines else ''}"
 
 
 def _require_whole(model: onnx.ModelProto, source: str) -> None:

@@ -11,15 +11,13 @@ from pydantic import Field, StrictInt, field_validator, model_validator
 
 from models.spec import limits
 from models.spec.base import Record, canonical_json, digest, digest_text, short_digest
+from models.spec.bounds import Bounds, Sizes
 from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
 from models.spec.kinds import AttributeValue, kind_info
 from models.spec.sources import MapShape, source_channels, source_shapes
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
-
-BESIDE_WEIGHTS = 14
-"""For each output pixel and channel, at the most: two batch normalisations (2 each), two ReLUs (1), two resizes (4)."""
 
 Shape = tuple[int, int, int, int]
 """in_channels, out_channels, height, width."""
@@ -106,37 +104,31 @@ class OperatorSpec(Record):
 
     def _check_size(self) -> None:
         """Raises WorkloadTooLargeError if memory or multiply-adds exceed the limits."""
-        n, c, h, w = self.output_shape
-        maps = self._inner_channels + c if self._has_weights else c
-        activations = sum(map(prod, self.source_shapes)) + n * maps * h * w
-        size = (activations + self._weights_bound) * DTYPE_BYTES[self.dtype]
+        bounds = self.bounds
+        maps = sum(map(prod, self.source_shapes)) + bounds.inner + prod(self.output_shape)
+        size = (maps + bounds.weights) * DTYPE_BYTES[self.dtype]
         if size > limits.MAX_WORKLOAD_BYTES:
             raise _too_large("memory", size, limits.MAX_WORKLOAD_BYTES, "bytes")
-        if self.macs_bound > limits.MAX_WORKLOAD_MACS:
-            raise _too_large("arithmetic", self.macs_bound, limits.MAX_WORKLOAD_MACS, "multiply-adds")
+        if bounds.macs > limits.MAX_WORKLOAD_MACS:
+            raise _too_large("arithmetic", bounds.macs, limits.MAX_WORKLOAD_MACS, "multiply-adds")
 
     @property
-    def macs_bound(self) -> int:
-        """An upper bound of the multiply-adds, computed without the module."""
-        n, _, h, w = self.output_shape
-        return n * h * w * (self._weights_bound + BESIDE_WEIGHTS * self._widest)
-
-    @property
-    def _weights_bound(self) -> int:
-        """An upper bound of the weights: two convolutions of the widest maps."""
-        if not self._has_weights:
-            return 0
-        kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
-        return 2 * kernel**2 * self._widest * self._inner_channels // groups
-
-    @property
-    def _inner_channels(self) -> int:
-        """An upper bound of the channels of maps between input and output."""
-        return self.in_channels if kind_info(self.kind).keeps_width_inside else self.out_channels
-
-    @property
-    def _widest(self) -> int:
-        return max(self.in_channels, self.out_channels)
+    def bounds(self) -> Bounds:
+        """Upper bounds of its weights, inner maps and arithmetic, as its kind states them, without the module."""
+        info, (_, _, height, width) = kind_info(self.kind), self.output_shape
+        return info.bounds(
+            Sizes(
+                in_channels=self.in_channels,
+                out_channels=self.out_channels,
+                widest=max(self.in_channels, self.out_channels),
+                in_pixels=self.height * self.width,
+                out_pixels=height * width,
+                batch=self.batch,
+                attributes=self.attributes,
+                keeps_width_inside=info.keeps_width_inside,
+                has_weights=self._has_weights,
+            )
+        )
 
     @property
     def _has_weights(self) -> bool:

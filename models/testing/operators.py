@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -79,16 +80,19 @@ class OperatorSuite:
             assert tuple(output.shape) == spec.output_shape, spec.label()
 
     def test_weights_can_be_given_and_costs_counted(self) -> None:
-        """No more multiply-adds than the bound by which a workload is refused before it is built."""
+        """Nothing is larger than the bounds by which a workload is refused before it is built."""
         pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
-        from models.operators.costs import operator_costs
+        from models.operators.costs import operator_costs, operator_size
         from models.operators.layers import build_operator
         from models.operators.seeded_weights import fill
 
         for spec in self.specs():
             fill(build_operator(spec), spec.key())
-            costs = operator_costs(spec)
-            assert costs.macs <= spec.macs_bound, spec.label()
+            costs, size, bounds = operator_costs(spec), operator_size(spec), spec.bounds
+            told = f"{spec.label()} takes more than its kind says it can: state KindInfo.bounds"
+            assert costs.macs <= bounds.macs, told
+            assert size.weights <= bounds.weights, told
+            assert size.inner <= max(bounds.inner, prod(spec.input_shape), prod(spec.output_shape)), told
             unchanged = kind_info(self.kind).identity_if_unchanged and spec.input_shape == spec.output_shape
             assert (costs.parameters > 0) == (kind_info(self.kind).has_weights and not unchanged), spec.label()
 

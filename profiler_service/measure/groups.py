@@ -17,7 +17,6 @@ from math import prod
 
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase
-from models.spec.kinds import kind_info
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
 
 
@@ -140,10 +139,10 @@ _WEIGHT_COPIES = 2
 
 
 def operator_bytes(operator: OperatorSpec, *, in_context: bool) -> int:
-    """An upper bound for every kind: inputs, two maps of the output's size, weights twice; in context the prefixes' maps."""
+    """An upper bound: inputs, output, the largest map between them, weights twice; and in context the prefixes' maps."""
     sources = sum(map(prod, operator.source_shapes))
-    maps = (2 if in_context else 1) * sources + 2 * prod(operator.output_shape)
-    return ENGINE_OVERHEAD_BYTES + (maps + _WEIGHT_COPIES * _weights(operator)) * DTYPE_BYTES[operator.dtype]
+    maps = (2 if in_context else 1) * sources + prod(operator.output_shape) + operator.bounds.inner
+    return ENGINE_OVERHEAD_BYTES + int(maps + _WEIGHT_COPIES * operator.bounds.weights) * DTYPE_BYTES[operator.dtype]
 
 
 def base_bytes(base: ContextBase) -> int:
@@ -156,15 +155,8 @@ def network_bytes(operators: Iterable[OperatorSpec]) -> int:
     branches keep some alive.
     """
     listed = list(operators)
-    weights = sum(_WEIGHT_COPIES * _weights(operator) * DTYPE_BYTES[operator.dtype] for operator in listed)
-    largest = max((sum(map(prod, op.source_shapes)) + 2 * prod(op.output_shape)) * DTYPE_BYTES[op.dtype] for op in listed)
+    weights = sum(_WEIGHT_COPIES * int(op.bounds.weights) * DTYPE_BYTES[op.dtype] for op in listed)
+    largest = max(
+        int(sum(map(prod, op.source_shapes)) + op.bounds.inner + prod(op.output_shape)) * DTYPE_BYTES[op.dtype] for op in listed
+    )
     return ENGINE_OVERHEAD_BYTES * (1 + len(listed) // 8) + weights + 2 * largest
-
-
-def _weights(operator: OperatorSpec) -> int:
-    """At most two convolutions."""
-    if not kind_info(operator.kind).has_weights:
-        return 0
-    kernel, groups = int(operator.attributes.get("kernel", 3)), int(operator.attributes.get("groups", 1))
-    widest = max(operator.in_channels, operator.out_channels)
-    return 2 * kernel**2 * widest * operator.out_channels // groups

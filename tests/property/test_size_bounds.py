@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.operators.costs import operator_costs
+from models.operators.costs import operator_costs, operator_size
 from models.spec.errors import WorkloadTooLargeError
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
@@ -45,7 +47,10 @@ def operators(draw: st.DrawFn) -> OperatorSpec:
 @settings(max_examples=100, deadline=None)
 @given(operators())
 def test_no_operator_takes_more_than_its_bound(operator: OperatorSpec) -> None:
-    assert operator_costs(operator).macs <= operator.macs_bound
+    size, bounds = operator_size(operator), operator.bounds
+    assert size.macs <= bounds.macs
+    assert size.weights <= bounds.weights
+    assert size.inner <= max(bounds.inner, prod(operator.input_shape), prod(operator.output_shape))
 
 
 def spec(kind: str, in_channels: int, out_channels: int) -> OperatorSpec:
