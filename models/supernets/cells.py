@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.graph_checks import selection_row
-from models.networks.structure import Edge, LatencyGraph, OperatorMatrix, Selection
+from models.networks.structure import Edge, LatencyGraph, Node, NodeOperator, OperatorMatrix, Selection
 from models.spec.errors import InvalidSpecError
 from models.supernets.base import Mixture, taken
 from models.supernets.head import resize
 from models.supernets.mixed_operators import MixedOperator
+
+JOINS = frozenset({"add", "concat"})
+"""Kinds that bring the maps of a node together; a supernet does it itself."""
+
+RESIZE = "resize"
 
 ENTRY = 0
 """The node that the stem's map enters."""
@@ -30,7 +35,8 @@ class Cells(nn.Module):
         graphs: each role's; nodes and edges are those of the others.
 
     Raises:
-        InvalidSpecError: the maps of a node cannot be concatenated.
+        InvalidSpecError: the maps of a node cannot be concatenated; an edge resizes before its end, or at a node without scale;
+            a node's own operator, other than one that joins maps, depends on β.
 
     Source: FasterSeg eqs. 1 and 2. β weighs the maps that meet at a node, as there; an edge that several of its choices take is
     weighted with their sum.
@@ -40,6 +46,8 @@ class Cells(nn.Module):
         super().__init__()
         self.graphs = dict(graphs)
         graph = next(iter(self.graphs.values()))
+        for index, edge in enumerate(graph.edges):
+            _check_resizing(index, edge, graph.nodes[edge.destination])
         self.mixed = nn.ModuleList(self._mixed(edge, edge.operators) for edge in graph.edges)
         # By the edge's index: of few edges.
         self.after = nn.ModuleDict(
@@ -49,23 +57,38 @@ class Cells(nn.Module):
                 if edge.after
             }
         )
+        self.own = nn.ModuleDict({str(n): self._own(n, node) for n, node in enumerate(graph.nodes) if _following(node)})
         self.slots = {n: concat_slots(graph, n) for n, node in enumerate(graph.nodes) if node.join == "concat"}
 
     def _mixed(self, edge: Edge, matrices: Sequence[OperatorMatrix], *, after: bool = False) -> nn.Module:
         if not matrices:
             return nn.Identity()
         specs = [matrix[0][0] for matrix in matrices]
-        leaving = self._leaving(edge)
-        return MixedOperator(specs, leaving if after else self._widths(edge.source), leaving)
+        # What is concatenated is only a part of the node's map, and has one width.
+        concatenated = next(iter(self.graphs.values())).nodes[edge.destination].join == "concat"
+        leaving = {specs[0].out_channels} if concatenated else self._widths(edge.destination)
+        entering = self._widths(edge.source)
+        if after and edge.operators:
+            entering = {specs[0].in_channels} if concatenated else leaving
+        return MixedOperator(specs, entering, leaving)
+
+    def _own(self, index: int, node: Node) -> nn.ModuleDict:
+        """A node's own operators after its maps have met, by their place among all."""
+        found = _following(node)
+        if any(own.selection is not None for own in found.values()):
+            raise InvalidSpecError(
+                f"node {index}: an operator of its own depends on beta; in a supernet only 'add' and 'concat' may",
+                hint="Put it on an edge.",
+            )
+        widths = self._widths(index)
+        return nn.ModuleDict({str(place): MixedOperator([own.by_width[0]], widths, widths) for place, own in found.items()})
+
+    def following(self, index: int) -> Sequence[nn.Module]:
+        """What follows the chosen operator of an edge."""
+        return list(cast("nn.ModuleList", self.after[str(index)])) if str(index) in self.after else []
 
     def _widths(self, node: int) -> set[int]:
         return {channels for graph in self.graphs.values() for channels in graph.nodes[node].channels}
-
-    def _leaving(self, edge: Edge) -> set[int]:
-        """Channels of an edge's map: the destination's, of which a concatenated map is only a part."""
-        if next(iter(self.graphs.values())).nodes[edge.destination].join == "concat":
-            return {edge.operators[0][0][0].out_channels}
-        return self._widths(edge.destination)
 
     def forward(
         self, entry: Tensor, mixture: Mixture, role: str, ends: Collection[int], *, size: tuple[int, int] | None = None
@@ -99,15 +122,34 @@ class Cells(nn.Module):
         if edge.operators:
             channels = mixture.channels(graph, edge.destination) if added else edge.operators[0][0][0].out_channels
             x = self.mixed[index](x, mixture.operator_weights(graph, edge, selected=inside), channels)
-        if edge.after:
-            for following in cast("nn.ModuleList", self.after[str(index)]):
-                x = following(x, x.new_ones(1), x.shape[1])
+        for following in self.following(index):
+            x = following(x, x.new_ones(1), x.shape[1])
         return x if inside or not added or edge.selection is None else taken(mixture.beta, edge.selection) * x
 
     def _joined(self, node: int, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
-        if node not in self.slots:
-            return reduce(torch.add, entering.values())
-        return torch.cat([_slot(slot, entering, mixture) for slot in self.slots[node]], dim=1)
+        if node in self.slots:
+            x = torch.cat([_slot(slot, entering, mixture) for slot in self.slots[node]], dim=1)
+        else:
+            x = reduce(torch.add, entering.values())
+        for own in cast("nn.ModuleDict", self.own[str(node)]).values() if str(node) in self.own else ():
+            x = own(x, x.new_ones(1), x.shape[1])
+        return x
+
+
+def _following(node: Node) -> dict[int, NodeOperator]:
+    """Those of a node's own operators that do not join maps, by their place."""
+    return {place: own for place, own in enumerate(node.operators) if own.by_width[0].kind not in JOINS}
+
+
+def _check_resizing(index: int, edge: Edge, destination: Node) -> None:
+    """Raises InvalidSpecError unless the edge resizes at its end alone, and to a size that is known."""
+    kinds = [{matrix[0][0].kind for matrix in edge.operators}, *({matrix[0][0].kind} for matrix in edge.after)]
+    resizes = [RESIZE in found for found in kinds]
+    if any(resizes[:-1]) or (resizes[-1] and destination.scale is None):
+        raise InvalidSpecError(
+            f"edge {index} resizes its map before its end, or to a node that states no scale",
+            hint="Give the resized map a node of its own, with its scale.",
+        )
 
 
 Slot = tuple[tuple[int, Selection | None], ...]
