@@ -42,7 +42,7 @@ class DagSupernet(Supernet):
     ) -> None:
         super().__init__()
         graph = next(iter(graphs.values()))
-        self.outputs = {(): len(graph.nodes) - 1} if outputs is None else dict(outputs)
+        self.outputs: dict[Combination, int] = {(): len(graph.nodes) - 1} if outputs is None else dict(outputs)
         self.roles, self.combinations = tuple(graphs), tuple(self.outputs)
         self.stems = nn.ModuleDict(
             {role: nn.Sequential(*map(build_operator, of_role.fixed)) for role, of_role in graphs.items()}
@@ -112,10 +112,11 @@ class DagSupernet(Supernet):
         found |= {head_step(index): module for index, module in enumerate(head)}
         for index, mixed in enumerate(self.cells.mixed):
             following = self.cells.following(index)
-            modules = [*([mixed] if isinstance(mixed, MixedOperator) else []), *following]
-            found |= {edge_step(index, place): module for place, module in enumerate(modules)}
-        for node, modules in self.cells.own.items():
-            found |= {node_step(int(node), int(place)): module for place, module in modules.items()}
+            along = [*([mixed] if isinstance(mixed, MixedOperator) else []), *following]
+            found |= {edge_step(index, place): module for place, module in enumerate(along)}
+        for node, own in self.cells.own.items():
+            for place, module in cast("nn.ModuleDict", own).items():
+                found[node_step(int(node), int(place))] = module
         return found
 
 
