@@ -16,6 +16,7 @@ from onnx import TensorProto, shape_inference
 
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import OwnNetwork
+from models.spec.operators import Dtype
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +60,9 @@ def read_network(path: Path, input_shape: Shape | None) -> tuple[OwnNetwork, byt
     ), model.SerializeToString()
 
 
-def require_measurable(model: onnx.ModelProto, source: str, input_shape: Shape | None = None) -> Shape:
+def require_measurable(
+    model: onnx.ModelProto, source: str, input_shape: Shape | None = None, *, dtype: Dtype = "float32"
+) -> Shape:
     """The shape of the model's input, which is made static in `model`.
 
     Raises:
@@ -79,9 +82,9 @@ def require_measurable(model: onnx.ModelProto, source: str, input_shape: Shape |
                 hint="Export the network with one input and one output.",
             )
     (value,) = inputs
-    _require_float(source, "input", value)
+    _require_dtype(source, "input", value, dtype)
     shape = _static_input(source, value, input_shape)
-    _require_static_output(model, source)
+    _require_static_output(model, source, dtype)
     return shape
 
 
@@ -141,11 +144,14 @@ def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
                 yield from graph.initializer
 
 
-def _require_float(source: str, what: str, value: onnx.ValueInfoProto) -> None:
+_ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+
+
+def _require_dtype(source: str, what: str, value: onnx.ValueInfoProto, dtype: Dtype) -> None:
     kind = value.type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
+    if kind != _ELEMENT_TYPES[dtype]:
         name = TensorProto.DataType.Name(kind).lower()
-        raise InvalidSpecError(f"{source}: {what} {value.name!r} is {name}; only float32 is measured")
+        raise InvalidSpecError(f"{source}: {what} {value.name!r} is {name}; only {dtype} is measured")
 
 
 def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) -> Shape:
@@ -172,10 +178,10 @@ def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) 
     return given
 
 
-def _require_static_output(model: onnx.ModelProto, source: str) -> None:
+def _require_static_output(model: onnx.ModelProto, source: str, dtype: Dtype) -> None:
     """Infer the output's shape from the input's; raises InvalidSpecError if it depends on the data."""
     output = model.graph.output[0]
-    _require_float(source, "output", output)
+    _require_dtype(source, "output", output, dtype)
     if all(side.dim_value for side in output.type.tensor_type.shape.dim) and output.type.tensor_type.HasField("shape"):
         return
     del model.graph.value_info[:]

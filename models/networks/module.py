@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
 from models.networks.contexts import base_module, in_context, isolated
 from models.networks.own_module import load_module
 from models.networks.structure import INPUT, NetworkPlan
-from models.operators.costs import Costs, operator_costs
+from models.operators.costs import Costs, operator_costs, require_size
 from models.operators.layers import build_operator
-from models.operators.seeded_weights import fill
+from models.operators.seeded_weights import fill, seeded
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest, OwnNetwork
+from models.spec.kinds import KINDS
 from models.spec.operators import OperatorSpec
 
 Shape = tuple[int, int, int, int]
@@ -100,14 +103,24 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
 
 
 def _filled_operator(spec: OperatorSpec) -> nn.Module:
-    with torch.device("meta"):
-        module = build_operator(spec)
-    return fill(module, spec.key())
+    if not KINDS.origin(spec.kind).own:
+        require_size(spec)
+    return _filled(lambda: build_operator(spec), [spec.kind], spec.key())
+
+
+def _filled(build: Callable[[], nn.Module], kinds: Iterable[str], seed_key: str) -> nn.Module:
+    """Modules of ours are made on `meta`, which costs nothing; others may compute tensors of their own while they are made."""
+    if all(KINDS.origin(kind).own for kind in kinds):
+        with torch.device("meta"):
+            module = build()
+    else:
+        with seeded(seed_key):
+            module = build()
+    return fill(module, seed_key)
 
 
 def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) -> nn.Module:
     if plan is None:
         raise InvalidSpecError(f"{architecture.label()} cannot be built without its plan")
-    with torch.device("meta"):
-        module = build_network(plan)
-    return fill(module, architecture.key())
+    kinds = {operator.kind for operator in plan.operators()}
+    return _filled(lambda: build_network(plan), kinds, architecture.key())

@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from models.operators.joins import Add, Concat
 from models.operators.layers import BILINEAR, Resize, build_operator
+from models.spec import limits
 from models.spec.bounds import Bounds
-from models.spec.errors import InvalidSpecError
-from models.spec.operators import OperatorSpec
+from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
+from models.spec.operators import DTYPE_BYTES, OperatorSpec
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ def operator_costs(spec: OperatorSpec) -> Costs:
 class _LargestMap(TorchDispatchMode):
     """The most numbers that any tensor has that is computed."""
 
-    elements = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -174,6 +177,27 @@ def operator_size(spec: OperatorSpec) -> Bounds:
         module(*(torch.empty(shape, device="meta") for shape in spec.source_shapes))
     costs = operator_costs(spec)
     return Bounds(weights=costs.parameters, inner=largest.elements, macs=costs.macs)
+
+
+def require_size(spec: OperatorSpec) -> None:
+    """Refuse an operator whose module is larger than its kind's bounds let expect. Only a module that runs on `meta` can be
+    looked at; of another one only the bounds are known.
+
+    Raises:
+        WorkloadTooLargeError: its weights or its largest map alone exceed the limit of memory.
+    """
+    try:
+        size = operator_size(spec)
+    except (NotImplementedError, RuntimeError, UncountedCostsError):
+        return
+    elements = size.weights + size.inner
+    nbytes = elements * DTYPE_BYTES[spec.dtype]
+    if nbytes > limits.MAX_WORKLOAD_BYTES:
+        raise WorkloadTooLargeError(
+            f"{spec.label()}: its weights and its largest map take {nbytes:.3g} bytes; "
+            f"the limit is {limits.MAX_WORKLOAD_BYTES:.3g}",
+            hint="Choose a smaller input, and let the kind state its bounds (KindInfo.bounds).",
+        )
 
 
 _RELEVANT = 1e-5

@@ -22,7 +22,7 @@ from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
@@ -84,6 +84,30 @@ def _distributions(what: str, rows: NDArray[np.float64], shape: tuple[int, int])
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 """`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
 is an empty mapping. Row r of a granularity counts through its groups in order."""
+
+
+GRANULARITIES = ("alpha", "beta", "gamma")
+"""Operators, paths and widths, as files name them."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One of the networks that a search finds over shared weights.
+
+    Attributes:
+        name: as the supernet calls it.
+        searches: granularities that are searched for it. Where widths are not, it takes the widest connections.
+        sees_latency: whether its latency is part of its loss, and of the choice among its alternatives.
+    """
+
+    name: str
+    searches: frozenset[str] = frozenset(GRANULARITIES)
+    sees_latency: bool = True
+
+    @property
+    def widest(self) -> bool:
+        """Whether it takes the widest connections everywhere, and has no γ."""
+        return "gamma" not in self.searches
 
 
 @dataclass(frozen=True)
@@ -200,6 +224,17 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the architecture is not one of this space's.
         """
+
+    def roles(self) -> tuple[Role, ...]:
+        """What a search finds, in the order of the supernet's roles; exactly one sees latency. By default one network."""
+        return (Role("network"),)
+
+    def role(self, name: str) -> Role:
+        """The role of that name. Raises UnknownNameError."""
+        for role in self.roles():
+            if role.name == name:
+                return role
+        raise UnknownNameError.of("role", name, [role.name for role in self.roles()])
 
     @abstractmethod
     def supernet(self) -> Supernet:

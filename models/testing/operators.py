@@ -99,7 +99,7 @@ class OperatorSuite:
     def test_the_exported_graph_computes_what_the_module_computes(self) -> None:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
         reference = pytest.importorskip("onnx.reference", reason="graphs are ONNX: pip install 'opclock[graphs]'")
-        from models.export.onnx_graph import to_onnx
+        from models.export.either_way import graph_of
         from models.networks.module import build_module
         from models.operators.seeded_weights import random_input
 
@@ -109,7 +109,7 @@ class OperatorSuite:
             given = random_input(request.input_shape, spec.key())
             with torch.inference_mode():
                 expected = module(torch.from_numpy(given)).numpy()
-            graph = to_onnx(module, request.input_shape, name="operator")
+            graph, _ = graph_of(module, request.input_shape, dtype="float32", name="operator")
             (found,) = reference.ReferenceEvaluator(graph).run(None, {"input": given})
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4, err_msg=spec.label())
 

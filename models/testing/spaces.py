@@ -325,6 +325,13 @@ class SpaceSuite(ABC):
             used = {source for step in plan.steps for source in step.sources}
             assert set(shapes) - {plan.steps[-1].name} == used, "a map is computed and not used"
 
+    def test_the_supernet_has_the_spaces_roles(self, space: SearchSpace) -> None:
+        pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
+        roles = space.roles()
+        assert tuple(role.name for role in roles) == space.supernet().roles
+        assert sum(role.sees_latency for role in roles) == 1
+        assert all(role.searches <= {"alpha", "beta", "gamma"} and role.searches for role in roles)
+
     def test_the_network_runs_and_has_the_planned_shape(self, space: SearchSpace) -> None:
         torch = pytest.importorskip("torch", reason="networks are torch modules: pip install 'opclock[graphs]'")
         from models.networks.module import build_network

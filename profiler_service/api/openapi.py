@@ -140,7 +140,7 @@ def _job(request: JobCreate, table_id: str) -> JobPublic:
         state=JobState.RUNNING,
         table_id=table_id,
         request=request,
-        counts=JobCounts(total=666, reused=40, measured=212),
+        counts=JobCounts(total=692, reused=40, measured=212),
         phase="round 3 of at most 6",
         fraction=0.41,
         eta_s=48.0,

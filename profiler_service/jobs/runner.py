@@ -281,7 +281,7 @@ class JobRunner:
             workers=workers,
             tracker=tracker,
             budget=budget,
-            limits=LiveLimits(self._settings.live_engines, int(_free_bytes(workers) * self._settings.memory_fraction)),
+            limits=LiveLimits(self._settings.live_engines, int(free_bytes(workers) * self._settings.memory_fraction)),
             reporter=Reporter(run.store, job.id, counts, run.waits.progress),
             seconds=run.seconds,
             stopped=run.stopped,
@@ -333,7 +333,7 @@ def _time(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
             measure_isolated(job, artifacts)
 
 
-def _free_bytes(workers: Workers) -> int:
+def free_bytes(workers: Workers) -> int:
     """Memory that engines can have: the host's, and no more than the device's where that has its own."""
     host, device = free_memory_bytes(), workers.description.free_bytes
     return host if device is None else min(host, device)

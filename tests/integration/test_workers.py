@@ -160,6 +160,7 @@ class TestErrors:
         [
             (Fault.NONE, Status.OK, ""),
             (Fault.NAN, Status.WRONG_OUTPUT, "NaN or infinite"),
+            (Fault.CHANGES, Status.WRONG_OUTPUT, "gives another output each time"),
             (Fault.WRONG_SHAPE, Status.WRONG_OUTPUT, r"shape (1, 13, 3, 4)"),
         ],
     )

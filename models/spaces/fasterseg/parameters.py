@@ -17,6 +17,9 @@ OPERATORS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_
 SCALES = (8, 16, 32)
 """Downsample rates a cell may work at; j = log2(scale / 8) in the papers' indices."""
 
+STUDENT, TEACHER = "student", "teacher"
+"""Roles of a search."""
+
 FULL_WIDTH = 12
 """Widths count twelfths of the full channel count, base channels × scale."""
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, SearchSpace
+from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
 from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
-from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, WITHOUT_JOINS, FasterSegParameters
+from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, STUDENT, TEACHER, WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -147,6 +147,9 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
         return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
+
+    def roles(self) -> tuple[Role, ...]:
+        return (Role(STUDENT), Role(TEACHER, searches=frozenset({"alpha", "beta"}), sees_latency=False))
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet

@@ -13,14 +13,12 @@ from models.operators.layers import ConvBnRelu
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.genotype import BranchSpec, FasterSegGenotype
 from models.spaces.fasterseg.latency import latency_graph
-from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
+from models.spaces.fasterseg.parameters import SCALES, STUDENT, TEACHER, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.base import Supernet
 from models.supernets.head import Head, key
 from models.supernets.multi_resolution import MultiResolutionSupernet
-
-STUDENT, TEACHER = "student", "teacher"
 
 
 def build_supernet(parameters: FasterSegParameters, catalogue: Catalogue, classes: int) -> MultiResolutionSupernet:

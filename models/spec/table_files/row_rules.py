@@ -204,11 +204,12 @@ def _operators(sample: OperatorSpec, in_channels: Integers, out_channels: Intege
     try:
         bounds = info.bounds(sizes)
     except (TypeError, ValueError):  # it uses more than arithmetic: for one operator at a time
-        return np.zeros(len(good), bool)
+        good[:] = False
+        return good
     maps = sample.batch * (sizes.in_channels * pixels_in + sizes.out_channels * pixels_out) + bounds.inner
-    good &= (maps + bounds.weights) * DTYPE_BYTES[sample.dtype] < _CLOSE * limits.MAX_WORKLOAD_BYTES
-    good &= bounds.macs < _CLOSE * limits.MAX_WORKLOAD_MACS
-    return good
+    nbytes = (maps + bounds.weights) * DTYPE_BYTES[sample.dtype]
+    small: Mask = (nbytes < _CLOSE * limits.MAX_WORKLOAD_BYTES) & (bounds.macs < _CLOSE * limits.MAX_WORKLOAD_MACS)
+    return good & small
 
 
 def _mask(values: Any) -> Mask:

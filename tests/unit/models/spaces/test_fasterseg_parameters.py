@@ -139,7 +139,7 @@ def test_spaces_beyond_the_limits_of_a_workload(spec: SpaceSpec) -> None:
 
 
 def test_channels_beyond_the_limits() -> None:
-    with pytest.raises(WorkloadTooLargeError, match=r"base channels 500: .*the limit is"):
-        settled((32, 32), base_channels=500)
+    with pytest.raises(WorkloadTooLargeError, match=r"base channels 510: .*the limit is"):
+        settled((32, 32), base_channels=510)
     with pytest.raises(InvalidSpecError, match=r"base channels 16383: .*16384"):
         settled((32, 32), base_channels=16383)
