@@ -20,6 +20,7 @@ from models.networks.structure import Edge as Edge
 from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
+from models.networks.structure import NodeOperator as NodeOperator
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec

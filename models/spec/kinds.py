@@ -53,8 +53,8 @@ class KindInfo:
         bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
             them what is too large is refused.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
-        supernet_form: the same for its form over several widths, called as `models.supernets.mixed_operators.SuperOperator`;
-            empty where that has it, or where edges have one width, which take the plain module.
+        supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
+            the plain module, which serves edges of one width alone.
         ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
         sources: the maps that its module takes, one argument each; see `models.spec.sources`.
     """
@@ -126,12 +126,17 @@ def kind_names() -> list[str]:
 
 
 _LAYERS = "models.operators.layers"
+_SUPER = "models.supernets.mixed_operators:SuperOperator"
 
-SKIP = KindInfo("skip", identity_if_unchanged=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:skip")
-CONV3X3 = KindInfo("conv3x3", bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv3x3")
-CONV3X3_X2 = KindInfo("conv3x3_x2", bounds=bounds.two_3x3, builder=f"{_LAYERS}:conv3x3_x2")
-ZOOMED_CONV3X3 = KindInfo("zoomed_conv3x3", _RESIZE, bounds=bounds.zoomed, builder=f"{_LAYERS}:ZoomedConv3x3")
-ZOOMED_CONV3X3_X2 = KindInfo("zoomed_conv3x3_x2", _RESIZE, bounds=bounds.zoomed_twice, builder=f"{_LAYERS}:ZoomedConv3x3Twice")
+SKIP = KindInfo("skip", identity_if_unchanged=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:skip", supernet_form=_SUPER)
+CONV3X3 = KindInfo("conv3x3", bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv3x3", supernet_form=_SUPER)
+CONV3X3_X2 = KindInfo("conv3x3_x2", bounds=bounds.two_3x3, builder=f"{_LAYERS}:conv3x3_x2", supernet_form=_SUPER)
+ZOOMED_CONV3X3 = KindInfo(
+    "zoomed_conv3x3", _RESIZE, bounds=bounds.zoomed, builder=f"{_LAYERS}:ZoomedConv3x3", supernet_form=_SUPER
+)
+ZOOMED_CONV3X3_X2 = KindInfo(
+    "zoomed_conv3x3_x2", _RESIZE, bounds=bounds.zoomed_twice, builder=f"{_LAYERS}:ZoomedConv3x3Twice", supernet_form=_SUPER
+)
 CONV_BN_RELU = KindInfo("conv_bn_relu", _CONVOLUTION, bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv_bn_relu")
 FEATURE_FUSION = KindInfo(
     "feature_fusion", strides=(1,), keeps_channels=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:feature_fusion"
@@ -165,6 +170,7 @@ RESIZE = KindInfo(
     has_weights=False,
     bounds=bounds.resize,
     builder=f"{_JOINS}:resize",
+    supernet_form="models.supernets.mixed_operators:ResizedAtNode",
 )
 CONCAT = KindInfo(
     "concat",

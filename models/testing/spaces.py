@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.networks.graph_checks import check_graph
 from models.networks.structure import INPUT, NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
@@ -72,7 +73,7 @@ class SpaceSuite(ABC):
     def test_nothing_in_the_grid_is_useless(self, space: SearchSpace) -> None:
         """A grid that no graph and no architecture uses would be measured in vain: at least every kind is used."""
         graph = space.latency_graph()
-        used = {o.kind for edge in graph.edges for rows in edge.operators for row in rows for o in row}
+        used = {operator.kind for operator in graph.operators()}
         used |= {o.kind for seed in SEEDS for o in space.architecture_operators(space.sample(np.random.default_rng(seed)))}
         assert used == {operator.kind for operator in space.operators()}
 
@@ -105,8 +106,7 @@ class SpaceSuite(ABC):
     def test_every_operator_of_the_graph_is_in_the_grid(self, space: SearchSpace) -> None:
         grid = {operator.key() for operator in space.operators()}
         graph = space.latency_graph()
-        of_edges = {o.key() for edge in graph.edges for rows in edge.operators for row in rows for o in row}
-        assert of_edges | {operator.key() for operator in graph.fixed} <= grid
+        assert {operator.key() for operator in graph.operators()} <= grid
 
     def test_every_row_of_the_parameters_is_used_with_all_its_choices(self, space: SearchSpace) -> None:
         graph = space.latency_graph()
@@ -114,13 +114,14 @@ class SpaceSuite(ABC):
             name: dict(enumerate(choices for rows, choices in groups.values() for _ in range(rows)))
             for name, groups in space.parameter_shapes().items()
         }
-        assert {edge.operator_row: len(edge.operators) for edge in graph.edges} == shapes["alpha"]
+        chosen = {edge.operator_row: len(edge.operators) for edge in graph.edges if edge.operator_row is not None}
+        assert chosen == shapes["alpha"]
         widths = {node.width_row: len(node.channels) for node in graph.nodes if node.width_row is not None}
         assert widths == shapes["gamma"]
-        taken = defaultdict(set)
+        taken: dict[int, set[int]] = defaultdict(set)
         for edge in graph.edges:
             if edge.selection is not None:
-                taken[edge.selection[0]].add(edge.selection[1])
+                taken[edge.selection[0]].update(edge.selection[1])
         assert taken == {row: set(range(choices)) for row, choices in shapes["beta"].items()}
 
     def test_granularities_are_the_three_and_have_no_empty_groups(self, space: SearchSpace) -> None:
@@ -136,17 +137,16 @@ class SpaceSuite(ABC):
             assert edge.destination not in left, "an edge enters a node that was left before"
             left.add(edge.source)
 
-    def test_the_selections_of_a_node_are_one_whole_row(self, space: SearchSpace) -> None:
-        """Then they sum to one under softmax, and reach is a probability."""
+    def test_the_graph_fits_its_parameters_and_is_charged_exactly(self, space: SearchSpace) -> None:
+        """One row of β per node, an edge for each of its choices, and no node twice in one network; see `check_graph`."""
         graph = space.latency_graph()
-        for node in range(len(graph.nodes)):
-            selections = [edge.selection for edge in graph.edges if edge.destination == node]
-            chosen = [selection for selection in selections if selection is not None]
-            if graph.outputs is None or len(selections) <= 1:
-                assert not chosen
-            else:
-                assert len({row for row, _ in chosen}) == 1
-                assert sorted(choice for _, choice in chosen) == list(range(len(selections)))
+        check_graph(
+            graph,
+            {
+                name: [choices for rows, choices in groups.values() for _ in range(rows)]
+                for name, groups in space.parameter_shapes().items()
+            },
+        )
 
     def test_no_edge_leads_nowhere(self, space: SearchSpace) -> None:
         graph = space.latency_graph()
@@ -162,14 +162,20 @@ class SpaceSuite(ABC):
         graph = space.latency_graph()
         sizes: dict[int, set[tuple[int, int]]] = defaultdict(set)
         for edge in graph.edges:
-            sources, destinations = graph.nodes[edge.source].channels, graph.nodes[edge.destination].channels
-            for operators in edge.operators:
-                shapes = [[(o.in_channels, o.out_channels) for o in row] for row in operators]
-                assert shapes == [[(a, b) for b in destinations] for a in sources]
-                for operator in (o for row in operators for o in row):
-                    sizes[edge.source].add(operator.input_shape[2:])
-                    sizes[edge.destination].add(operator.output_shape[2:])
+            ends = graph.nodes[edge.source], graph.nodes[edge.destination]
+            for matrix in edge.operators:
+                assert [[o.in_channels for o in row] for row in matrix] == [
+                    [a for _ in row] for a, row in zip(ends[0].channels, matrix, strict=True)
+                ]
+                if ends[1].join == "sum" and not edge.after:
+                    assert all(tuple(o.out_channels for o in row) == ends[1].channels for row in matrix)
+            first, last = (edge.operators or edge.after)[:1], (edge.after or edge.operators)[-1:]
+            for matrices, node, shape in ((first, edge.source, "input_shape"), (last, edge.destination, "output_shape")):
+                sizes[node].update(getattr(o, shape)[2:] for matrix in matrices for row in matrix for o in row)
         assert all(len(of_node) == 1 for of_node in sizes.values())
+        height, width = self.spec.input_size
+        scales = {index: node.scale for index, node in enumerate(graph.nodes) if node.scale is not None}
+        assert all(sizes[index] <= {(-(-height // scale), -(-width // scale))} for index, scale in scales.items())
         assert all(list(node.channels) == sorted(set(node.channels)) for node in graph.nodes)
 
     def test_a_choice_everywhere_costs_the_sum_of_its_operators(self, space: SearchSpace) -> None:
