@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo demo-search test test-fast check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast fault check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,11 +26,17 @@ demo: $(STAMP)  ## profile, serve, pull, loss, estimate, validate on this machin
 demo-search: $(STAMP)  ## search, derive, train, evaluate and validate on generated street scenes; results in build/demo-search
 	$(BIN)/python scripts/demo_search.py
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -m 'not benchmark'
+test: $(STAMP)  ## all tests, two at a time; those that judge real times last and alone
+	$(BIN)/python -m pytest -m 'not benchmark and not alone' $(TWO_AT_A_TIME)
+	$(BIN)/python -m pytest -m 'alone and not benchmark'
 
 test-fast: $(STAMP)  ## tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -m 'not benchmark and not slow'
+	$(BIN)/python -m pytest -m 'not benchmark and not slow and not alone' $(TWO_AT_A_TIME)
+
+fault: $(STAMP)  ## the fault suite at full length: 100 killed services, 300 made-up histories, a database locked for 90 s
+	$(BIN)/python -m pytest --fault-length=full tests/fault tests/integration/test_postgres.py tests/integration/test_workers.py \
+		tests/integration/test_store_processes.py tests/integration/test_runner.py tests/integration/test_attacks.py \
+		tests/integration/test_migrations.py tests/unit/profiler_service/storage tests/unit/profiler_service/jobs
 
 check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's links
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from models.spaces.registry import completed_workloads
 from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -116,7 +117,7 @@ class ServiceClient:
         """The measurements of workloads, in order; None for one that the table lacks. Nothing is measured."""
         results: list[Measurement | None] = []
         for start in range(0, len(workloads), limits.MAX_WORKLOADS_PER_LOOKUP):
-            part = tuple(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
+            part = completed_workloads(workloads[start : start + limits.MAX_WORKLOADS_PER_LOOKUP])
             request = LookupRequest(table_id=table_id, workloads=part)
             reply = self._transport.request("POST", "/v1/lookup", body=request)
             results += self._looked_up(reply.body, request)
@@ -162,6 +163,18 @@ class ServiceClient:
         """Cancel a job. Its measurements so far stay in the table."""
         path = _job_path(job_id)
         return self._of(job_id, self._parse(self._transport.request("DELETE", path).body, JobPublic, path))
+
+    def pause(self, job_id: str) -> JobPublic:
+        """Stop a job until it is resumed. Its measurements so far stay in the table."""
+        return self._change(job_id, "pause")
+
+    def resume(self, job_id: str) -> JobPublic:
+        """Let a paused job wait for its turn again."""
+        return self._change(job_id, "resume")
+
+    def _change(self, job_id: str, call: str) -> JobPublic:
+        path = f"{_job_path(job_id)}/{call}"
+        return self._of(job_id, self._parse(self._transport.request("PUT", path).body, JobPublic, path))
 
     def follow(self, job_id: str) -> Iterator[JobPublic]:
         """Follow a job: its states as they change, the final one last.

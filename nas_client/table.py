@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from models.plugins import missing_plugins
 from models.spaces.coverage import coverage
-from models.spaces.registry import default_spec, space_label, space_names
+from models.spaces.registry import create_space, default_spec, space_label, space_names
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
-from models.spec.errors import MissingEntryError, MissingPluginError, TableMismatchError
+from models.spec.errors import InvalidSpecError, MissingEntryError, MissingPluginError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.table_files import TableColumns, TableFormat, read_columns, write_table
@@ -90,6 +90,14 @@ class LookupTable:
         if isinstance(self._source, TableColumns):
             return Verdict.of([*scale_reasons(self.info), *entry_reasons(self._source.qualities())])
         return table_verdict(self._source)
+
+    @property
+    def uncharged(self) -> str:
+        """In one sentence what sums of this table leave out; empty where that is nothing, or where its space is not known."""
+        try:
+            return create_space(self.info.space).uncharged()
+        except InvalidSpecError:
+            return ""
 
     def lookup(self, operator: OperatorSpec) -> float:
         """The milliseconds of an operator.
@@ -228,8 +236,8 @@ def choose_table(
     protocol: ProtocolName | None = None,
     target: TargetSpec | None = None,
 ) -> TablePublic:
-    """Choose the one table that fits everything stated. Of several, choose the one whose entries cover the grid of its space;
-    of more than `COMPARED`, none.
+    """Choose the one table that fits everything stated. Of several, choose the one whose entries cover the grid of its space,
+    in the latest version of that grid; of more than `COMPARED`, none.
 
     Raises:
         TableChoiceError: none does, or several do of which none or several are complete; lists what there is.
@@ -252,12 +260,26 @@ def choose_table(
             f"the service holds no table{f' of {wanted}' if wanted else ''}",
             hint=f"It holds {_listed(tables)}." if tables else "Measure one with `nas-client profile`.",
         )
-    if len(fitting) <= COMPARED and len(complete := [table for table in fitting if coverage(table).complete]) == 1:
-        return complete[0]
+    if len(fitting) <= COMPARED:
+        complete = [table for table in fitting if coverage(table).complete]
+        if len(newest := [one for one in complete if not any(_supersedes(other, one) for other in complete)]) == 1:
+            return newest[0]
     raise TableChoiceError(
         f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {_listed(fitting)}",
         hint="Name one with --table ID; `nas-client tables` lists them all.",
     )
+
+
+def _supersedes(one: TablePublic, other: TablePublic) -> bool:
+    """Whether they differ in the version of their space's grid alone, and this is the later."""
+    here, there = one.info, other.info
+    same = (here.target.id(), here.protocol, here.protocol_version) == (
+        there.target.id(),
+        there.protocol,
+        there.protocol_version,
+    )
+    later = here.space.version > there.space.version
+    return same and later and here.space == there.space.model_copy(update={"version": here.space.version})
 
 
 def _listed(tables: Sequence[TablePublic]) -> str:

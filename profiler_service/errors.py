@@ -9,7 +9,8 @@
     │   ├── RunError                  the engine failed while running
     │   └── DeviceMemoryError         out of memory while building or running
     ├── StorageError                  the database, or the cache of graphs, cannot be read or written
-    │   ├── DatabaseError             SQLite cannot use the file; it may be able to later
+    │   ├── DatabaseError             it cannot be used; it may be later
+    │   ├── EmptyDatabaseError        it has no tables yet
     │   └── NewerDatabaseError        it was written by a later release
     ├── BusyError                     too many ask for the same at once
     ├── JobError
@@ -68,7 +69,7 @@ class StorageError(ProfilerError):
 
 
 class DatabaseError(StorageError):
-    """The database's file cannot be used.
+    """The database's file, or its server, cannot be used.
 
     Args:
         message, hint: as of `OpclockError`.
@@ -78,6 +79,10 @@ class DatabaseError(StorageError):
     def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
+
+
+class EmptyDatabaseError(StorageError):
+    """The database on a server has no tables yet, and was opened to be read."""
 
 
 class NewerDatabaseError(StorageError):
@@ -104,6 +109,10 @@ class JobConflictError(JobError):
     """The request contradicts the job's state, or an idempotency key was used for another request."""
 
     code = ErrorCode.CONFLICT
+
+
+class StaleAttemptError(JobConflictError):
+    """Another process has taken the job up since: nothing of this attempt may be written any more."""
 
 
 class JobHeldError(JobError):

@@ -28,7 +28,7 @@ import torch
 
 from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
-from models.spaces.registry import space_of
+from models.spaces.registry import read_architecture, space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 
@@ -54,7 +54,7 @@ def read_points(report: Path, count: int) -> list[Point]:
     chosen = sorted({round(index) for index in np.linspace(0, len(rows) - 1, min(count, len(rows)))})
     return [
         Point(
-            ArchitectureSpec.parse_json(rows[index]["architecture"]),
+            read_architecture(rows[index]["architecture"]),
             float(rows[index]["measured_ms"]),
             float(rows[index]["sum_ms"]),
             float(rows[index]["plain_ms"]) if rows[index].get("plain_ms") else None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
+from models.spaces.fasterseg.genotype import BranchSpec, NetworkParameters
 from models.spaces.registry import create_space, space_class
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_cards import TableCard, TableQuality
 from models.spec.table_files import TableFormat
@@ -71,8 +72,11 @@ def files_page() -> str:
         "- Widths are in ascending order, in twelfths.",
         "## `student.json`: an architecture",
         _fields(ArchitectureSpec),
-        "Each of its `branches`:",
+        f"The `parameters` of `{SPACE}`:",
+        _fields(NetworkParameters),
+        f"The `genotype` of `{SPACE}` has one list, `branches`. Each of them:",
         _fields(BranchSpec),
+        "Files of earlier releases, which have these fields and the branches beside the others, are read everywhere.",
         "## `calibration.json`",
         f"`nas-client validate` writes it, version {CalibrationFile.model_fields['version'].default}; `estimate` reads it.",
         _fields(CalibrationFile),

@@ -1,7 +1,8 @@
-"""How each primitive layer and function is written in ONNX, batch normalisation folded into the convolution before it.
+"""How primitives are written in ONNX, batch normalisation folded into the convolution before it; those that our kinds use.
 
-One emitter per primitive. Everything stays within what TensorRT's parser takes: static shapes, `Resize` over all four
-dimensions by constant sizes, weights as initialisers.
+One emitter per primitive. Those of layers and functions that only plugins' kinds use are in `layer_emitters`,
+`tensor_emitters` and `shape_emitters`. Everything stays within what TensorRT's parser takes: static shapes, `Resize` over all
+four dimensions by constant sizes, weights as initialisers.
 
 ::
 
@@ -11,15 +12,14 @@ dimensions by constant sizes, weights as initialisers.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from models.export.graph_builder import GraphBuilder, Value
+from models.operators.joins import Part
 from models.operators.layers import BILINEAR, Resize
 from models.spec.errors import OpclockError
 
@@ -41,40 +41,45 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise TypeError("batch normalisation without running statistics cannot be folded")
-    scale = norm.weight / torch.sqrt(variance + norm.eps)
-    bias = norm.bias - mean * scale
+    deviation = torch.sqrt(variance + norm.eps)
+    scale = 1 / deviation if norm.weight is None else norm.weight / deviation
+    bias = -mean * scale if norm.bias is None else norm.bias - mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale
     return conv.weight * scale[:, None, None, None], bias
 
 
 def foldable(graph: fx.Graph, layers: dict[str, nn.Module]) -> dict[fx.Node, fx.Node]:
-    """Each convolution whose only reader is a batch normalisation, to that reader."""
+    """Each convolution whose only reader is a batch normalisation with statistics, to that reader."""
     pairs = {}
     for node in graph.nodes:
-        if node.op == "call_module" and isinstance(layers[node.target], nn.BatchNorm2d):
-            source = node.args[0]
-            if source.op == "call_module" and isinstance(layers[source.target], nn.Conv2d) and len(source.users) == 1:
+        if node.op == "call_module" and type(norm := layers[node.target]) is nn.BatchNorm2d and norm.running_var is not None:
+            (source,) = node.all_input_nodes
+            if source.op == "call_module" and type(layers[source.target]) is nn.Conv2d and len(source.users) == 1:
                 pairs[source] = node
     return pairs
 
 
-Emitter = Callable[..., Value]
+Emitter = Callable[..., Any]
+"""Gives values, or what Python computes of shapes alone."""
+
 AnyEmitter = TypeVar("AnyEmitter", bound=Emitter)
 
 MODULES: dict[type[nn.Module], Emitter] = {}
 """By layer type: `emitter(builder, layer, x)`."""
 
-FUNCTIONS: dict[Callable[..., Any], Emitter] = {}
-"""By function: `emitter(builder, *arguments)`, tensors among the arguments being values."""
+FUNCTIONS: dict[Callable[..., Any] | str, Emitter] = {}
+"""By function, or by name of a tensor's method: `emitter(builder, *arguments)`, with the function's own names. Tensors that
+depend on the input are values among the arguments; everything else is what it is in Python: numbers, shapes, weights."""
 
 
-def emits(primitive: Any) -> Callable[[AnyEmitter], AnyEmitter]:
-    """Make the decorated function the emitter of that layer type or function."""
+def emits(*primitives: Any) -> Callable[[AnyEmitter], AnyEmitter]:
+    """Make the decorated function the emitter of those layer types, functions, and methods (by name)."""
 
     def add(emitter: AnyEmitter) -> AnyEmitter:
-        registry: dict[Any, Emitter] = MODULES if isinstance(primitive, type) else FUNCTIONS
-        registry[primitive] = emitter
+        for primitive in primitives:
+            registry: dict[Any, Emitter] = MODULES if isinstance(primitive, type) else FUNCTIONS
+            registry[primitive] = emitter
         return emitter
 
     return add
@@ -108,37 +113,39 @@ def _relu(builder: GraphBuilder, _layer: nn.ReLU, x: Value) -> Value:
     return builder.node("Relu", [x], x.shape)
 
 
-@emits(nn.Identity)
-def _identity(_builder: GraphBuilder, _layer: nn.Identity, x: Value) -> Value:
+@emits(nn.Identity, nn.Dropout, nn.Dropout2d)
+def _identity(_builder: GraphBuilder, _layer: nn.Module, x: Value) -> Value:
     return x
 
 
 @emits(Resize)
 def _resize(builder: GraphBuilder, layer: Resize, x: Value) -> Value:
-    shape = (*x.shape[:2], *layer.size)
-    if layer.mode == BILINEAR:
-        transformation = "align_corners" if layer.align_corners else "half_pixel"
+    return resized(builder, x, layer.size, mode=layer.mode, align_corners=layer.align_corners)
+
+
+def resized(builder: GraphBuilder, x: Value, size: tuple[int, int], *, mode: str, align_corners: bool) -> Value:
+    """A map brought to that height and width; `mode` is `bilinear` or `nearest`."""
+    shape = (*x.shape[:2], *size)
+    if mode == BILINEAR:
+        transformation = "align_corners" if align_corners else "half_pixel"
         how = {"mode": "linear", "coordinate_transformation_mode": transformation}
     else:
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return builder.node("Resize", [x, "", "", builder.integers("sizes", shape)], shape, **how)
 
 
-@emits(nn.AdaptiveAvgPool2d)
-def _global_average(builder: GraphBuilder, layer: nn.AdaptiveAvgPool2d, x: Value) -> Value:
-    if layer.output_size not in (1, (1, 1)):
-        raise UnsupportedPrimitiveError(f"average pooling to {layer.output_size} cannot be exported, only to 1")
-    return builder.node("GlobalAveragePool", [x], (*x.shape[:2], 1, 1))
-
-
 @emits(torch.cat)
-def _concatenate(builder: GraphBuilder, maps: Sequence[Value], dim: int) -> Value:
+def _concatenate(builder: GraphBuilder, tensors: Sequence[Value | Tensor], dim: int = 0) -> Value:
+    maps = [builder.operand(tensor) for tensor in tensors]
     shape = list(maps[0].shape)
     shape[dim] = sum(x.shape[dim] for x in maps)
     return builder.node("Concat", maps, tuple(shape), axis=dim)
 
 
-@emits(operator.add)
-@emits(torch.add)
-def _add(builder: GraphBuilder, x: Value, y: Value) -> Value:
-    return builder.node("Add", [x, y], np.broadcast_shapes(x.shape, y.shape))
+@emits(Part)
+def _part(builder: GraphBuilder, layer: Part, x: Value) -> Value:
+    height, width = (1, 1) if layer.one_pixel else x.shape[2:]
+    starts = builder.integers("starts", (layer.start, 0, 0))
+    ends = builder.integers("ends", (layer.stop, height, width))
+    axes = builder.integers("axes", (1, 2, 3))
+    return builder.node("Slice", [x, starts, ends, axes], (x.shape[0], layer.stop - layer.start, height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ class GraphBuilder:
 
     def __init__(self, dtype: Dtype) -> None:
         self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
+        self.opset = opset_of(dtype)
         self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name=_PRODUCER)
-        self._model.opset_import.append(helper.make_opsetid("", opset_of(dtype)))
+        self._model.opset_import.append(helper.make_opsetid("", self.opset))
         self._graph = self._model.graph
         self._names = {_OUTPUT}
         self._scope = ""
@@ -65,10 +67,24 @@ class GraphBuilder:
             shape: of the output.
             attributes: of the node, plain numbers, strings or lists of numbers.
         """
-        output = self._unique(self._scope or op_type)
+        (output,) = self.nodes(op_type, inputs, [shape], **attributes)
+        return output
+
+    def nodes(
+        self, op_type: str, inputs: Sequence[Value | str], shapes: Sequence[tuple[int, ...]], **attributes: Any
+    ) -> tuple[Value, ...]:
+        """Add a node with one output for each of the shapes; see `node`."""
+        outputs = [self._unique(self._scope or op_type) for _ in shapes]
         names = [item.name if isinstance(item, Value) else item for item in inputs]
-        self._graph.node.append(helper.make_node(op_type, names, [output], name=output, **attributes))
-        return Value(output, shape)
+        self._graph.node.append(helper.make_node(op_type, names, outputs, name=outputs[0], **attributes))
+        return tuple(starmap(Value, zip(outputs, shapes, strict=True)))
+
+    def operand(self, item: Value | Tensor | float) -> Value:
+        """What a module computes with as a value: a tensor or a number becomes a weight in the graph's dtype."""
+        if isinstance(item, Value):
+            return item
+        tensor = torch.as_tensor(item, dtype=torch.float32)
+        return Value(self.weight("constant", tensor), tuple(tensor.shape))
 
     def weight(self, name: str, tensor: Tensor) -> str:
         """Add a weight in the graph's dtype. Returns its name in the graph."""

@@ -1,17 +1,23 @@
 """From a torch module to an ONNX graph, in milliseconds.
 
-A framework exporter takes seconds per module and rediscovers every time what our modules are. They are chains and
-joins of a dozen primitives, so the graph is read off by symbolic tracing and written primitive by primitive.
+A framework exporter takes most of a second per module and rediscovers every time what our modules are. They are chains and
+joins of a few primitives, so the graph is read off by symbolic tracing and written primitive by primitive. Shapes are known,
+so whatever a module computes of them and of its weights alone is computed here. `torch_exporter` exports the modules that
+have something else in them.
 """
 
 from __future__ import annotations
 
+from functools import reduce
+from inspect import signature
 from typing import Any
 
 import onnx
+import torch
 from torch import fx, nn
 
-from models.export.emitters import FUNCTIONS, MODULES, UnsupportedPrimitiveError, convolution, foldable
+from models.export import layer_emitters, shape_emitters, tensor_emitters  # noqa: F401 - which register what they emit
+from models.export.emitters import FUNCTIONS, MODULES, Emitter, UnsupportedPrimitiveError, convolution, foldable
 from models.export.graph_builder import GraphBuilder, Value
 from models.spec.operators import Dtype
 
@@ -43,14 +49,14 @@ def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "
     """
     if type(module) in MODULES:
         module = nn.Sequential(module)  # the tracer looks into its root, whatever that is
-    graph = _Tracer().trace(module)
+    graph = _traced(module)
     layers = dict(module.named_modules())
     norms = foldable(graph, layers)
     convolutions = {norm: conv for conv, norm in norms.items()}
     builder = GraphBuilder(dtype)
     source = builder.input("input", input_shape)
     first, *body, last = graph.nodes
-    values = {first: source}
+    values: dict[fx.Node, Any] = {first: source}
     for node in body:
         builder.enter(node.name)
         if node in convolutions:
@@ -59,24 +65,66 @@ def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "
             norm = layers[norms[node].target]
             values[node] = convolution(builder, layers[node.target], values[node.args[0]], norm)
         else:
-            values[node] = _emit(builder, node, layers, values)
-    return builder.model(name, source, values[last.args[0]])
+            values[node] = _evaluated(builder, node, module, layers, values)
+    result = fx.map_arg(last.args[0], values.__getitem__)
+    if not isinstance(result, Value):
+        raise UnsupportedPrimitiveError(f"a module that gives {_described(result)} cannot be exported, only one tensor")
+    return builder.model(name, source, result)
 
 
-def _emit(builder: GraphBuilder, node: fx.Node, layers: dict[str, nn.Module], values: dict[fx.Node, Value]) -> Value:
+def _traced(module: nn.Module) -> fx.Graph:
+    """Raises UnsupportedPrimitiveError where the module's code asks a tensor for more than its shape."""
+    try:
+        return _Tracer().trace(module)
+    except MemoryError:
+        raise
+    except Exception as error:  # tracing runs the module's own code
+        raise UnsupportedPrimitiveError(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
+
+
+def _described(result: object) -> str:
+    return f"a {type(result).__name__}" + (f" of {len(result)}" if isinstance(result, tuple | list | dict) else "")
+
+
+def _evaluated(
+    builder: GraphBuilder, node: fx.Node, module: nn.Module, layers: dict[str, nn.Module], values: dict[fx.Node, Any]
+) -> Any:
+    """What the node gives: a value of the graph, or, where no input leads to it, what Python computes."""
     value_of: Any = values.__getitem__
     arguments: Any = fx.map_arg(node.args, value_of)
     keywords: Any = fx.map_arg(node.kwargs, value_of)
+    if node.op == "get_attr":
+        return reduce(getattr, str(node.target).split("."), module)
+    if node.op == "placeholder" and arguments:
+        return arguments[0]  # a further input takes its default
     if node.op == "call_module":
         layer = layers[str(node.target)]
-        emitter, what = MODULES.get(type(layer)), f"layer {type(layer).__name__}"
-        arguments = (layer, *arguments)
-    else:
-        function: Any = node.target
-        emitter, what = FUNCTIONS.get(function), f"{node.op} of {getattr(function, '__name__', function)}"
+        return _emitted(builder, MODULES.get(type(layer)), (layer, *arguments), keywords, node, type(layer).__name__)
+    if node.op in ("call_function", "call_method") and not _has_value((arguments, keywords)):
+        called: Any = node.target if node.op == "call_function" else getattr(arguments[0], str(node.target))
+        with torch.no_grad():
+            return called(*(arguments if node.op == "call_function" else arguments[1:]), **keywords)
+    function: Any = node.target
+    emitter = FUNCTIONS.get(function) if node.op in ("call_function", "call_method") else None
+    return _emitted(builder, emitter, arguments, keywords, node, getattr(function, "__name__", str(function)))
+
+
+def _has_value(arguments: Any) -> bool:
+    if isinstance(arguments, tuple | list):
+        return any(map(_has_value, arguments))
+    return _has_value(list(arguments.values())) if isinstance(arguments, dict) else isinstance(arguments, Value)
+
+
+def _emitted(builder: GraphBuilder, emitter: Emitter | None, arguments: Any, keywords: Any, node: fx.Node, called: str) -> Any:
+    """Raises UnsupportedPrimitiveError where nothing emits the node, or not with these arguments."""
+    what = f"layer {called}" if node.op == "call_module" else f"{node.op} of {called}"
     if emitter is None:
         raise UnsupportedPrimitiveError(
             f"{what} ({node.name}) cannot be exported to ONNX",
-            hint="Write an emitter for it in models/export/emitters.py.",
+            hint="Write an emitter for it with models.export.emitters.emits.",
         )
+    try:
+        signature(emitter).bind(builder, *arguments, **keywords)
+    except TypeError as error:
+        raise UnsupportedPrimitiveError(f"{what} ({node.name}) cannot be exported to ONNX so: {error}") from error
     return emitter(builder, *arguments, **keywords)

@@ -7,11 +7,7 @@ and if its file is all there is: no external data, no operators that a runtime w
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +16,7 @@ from onnx import TensorProto, shape_inference
 
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import OwnNetwork
+from models.spec.operators import Dtype
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +60,9 @@ def read_network(path: Path, input_shape: Shape | None) -> tuple[OwnNetwork, byt
     ), model.SerializeToString()
 
 
-def require_measurable(model: onnx.ModelProto, source: str, input_shape: Shape | None = None) -> Shape:
+def require_measurable(
+    model: onnx.ModelProto, source: str, input_shape: Shape | None = None, *, dtype: Dtype = "float32"
+) -> Shape:
     """The shape of the model's input, which is made static in `model`.
 
     Raises:
@@ -83,9 +82,9 @@ def require_measurable(model: onnx.ModelProto, source: str, input_shape: Shape |
                 hint="Export the network with one input and one output.",
             )
     (value,) = inputs
-    _require_float(source, "input", value)
+    _require_dtype(source, "input", value, dtype)
     shape = _static_input(source, value, input_shape)
-    _require_static_output(model, source)
+    _require_static_output(model, source, dtype)
     return shape
 
 
@@ -95,46 +94,18 @@ def exported(module: nn.Module, network: OwnNetwork) -> bytes:
     Raises:
         InvalidSpecError: the module is not exported, or its file is a network that cannot be measured; says why.
     """
-    import torch
+    from models.export.torch_exporter import TorchExportError, by_torch
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
     if size > MAX_ONNX_BYTES:
         raise InvalidSpecError(f"{network.name} has {size} bytes of weights; an ONNX file has at most {MAX_ONNX_BYTES}")
     try:
-        # The exporter logs and prints pages about its own parts; what it raises says enough.
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()), _no_logs():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(module, (torch.zeros(network.input_shape),), dynamo=True, verbose=False)
-        assert program is not None
-        model = program.model_proto
-    except ImportError as error:
-        raise InvalidSpecError(f"{network.name}: the exporter needs {error.name}; pip install onnxscript") from error
-    except Exception as error:  # the exporter's errors have several roots
-        raise InvalidSpecError(f"{network.name} is not exported by torch.onnx.export(dynamo=True): {_cause(error)}") from error
+        model = by_torch(module, network.input_shape)
+    except TorchExportError as error:
+        raise InvalidSpecError(f"{network.name}: {error.message}", hint=error.hint) from error
     require_measurable(model, network.name, network.input_shape)
     data: bytes = model.SerializeToString()
     return data
-
-
-@contextmanager
-def _no_logs() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of what went wrong at the bottom: the exporter's own text is a page."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    kind = type(error).__name__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    data_dependent = "DataDependent" in kind
-    why = "its shapes or its control flow depend on the data: " if data_dependent else ""
-    return f"{why}{kind}: {lines[0] if lines else ''}"
 
 
 def _require_whole(model: onnx.ModelProto, source: str) -> None:
@@ -173,11 +144,14 @@ def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
                 yield from graph.initializer
 
 
-def _require_float(source: str, what: str, value: onnx.ValueInfoProto) -> None:
+_ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+
+
+def _require_dtype(source: str, what: str, value: onnx.ValueInfoProto, dtype: Dtype) -> None:
     kind = value.type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
+    if kind != _ELEMENT_TYPES[dtype]:
         name = TensorProto.DataType.Name(kind).lower()
-        raise InvalidSpecError(f"{source}: {what} {value.name!r} is {name}; only float32 is measured")
+        raise InvalidSpecError(f"{source}: {what} {value.name!r} is {name}; only {dtype} is measured")
 
 
 def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) -> Shape:
@@ -204,10 +178,10 @@ def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) 
     return given
 
 
-def _require_static_output(model: onnx.ModelProto, source: str) -> None:
+def _require_static_output(model: onnx.ModelProto, source: str, dtype: Dtype) -> None:
     """Infer the output's shape from the input's; raises InvalidSpecError if it depends on the data."""
     output = model.graph.output[0]
-    _require_float(source, "output", output)
+    _require_dtype(source, "output", output, dtype)
     if all(side.dim_value for side in output.type.tensor_type.shape.dim) and output.type.tensor_type.HasField("shape"):
         return
     del model.graph.value_info[:]

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from functools import reduce
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from models.networks.contexts import base_module, in_context, isolated
 from models.networks.own_module import load_module
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
-from models.operators.costs import Costs, module_costs, operator_costs
-from models.operators.layers import Resize, build_operator
-from models.operators.seeded_weights import fill
+from models.networks.structure import INPUT, NetworkPlan
+from models.operators.costs import Costs, operator_costs, require_size
+from models.operators.layers import build_operator
+from models.operators.seeded_weights import fill, seeded
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
-from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest, OwnNetwork
+from models.spec.graphs import ContextBase, GraphRequest, OwnNetwork
+from models.spec.kinds import KINDS
 from models.spec.operators import OperatorSpec
 
 Shape = tuple[int, int, int, int]
-
-
-class Join(nn.Module):
-    """Brings maps to one size and together, see `JoinStep`.
-
-    Shape: inputs (N, C_i, H_i, W_i); output (N, C, *step.size), C being the sum of the C_i for `concat`.
-    """
-
-    def __init__(self, step: JoinStep, source_shapes: tuple[Shape, ...]) -> None:
-        super().__init__()
-        self.how = step.how
-        self.resizes = nn.ModuleList(nn.Identity() if shape[2:] == step.size else Resize(step.size) for shape in source_shapes)
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        resized = [resize(x) for resize, x in zip(self.resizes, maps, strict=True)]
-        return torch.cat(resized, dim=1) if self.how == "concat" else reduce(torch.add, resized)
 
 
 class Network(nn.Module):
@@ -46,13 +31,8 @@ class Network(nn.Module):
     def __init__(self, plan: NetworkPlan) -> None:
         super().__init__()
         self.plan = plan
-        shapes = map_shapes(plan)
-        self.steps = nn.ModuleDict()
-        for step in plan.steps:
-            if isinstance(step, OperatorStep):
-                self.steps[step.name] = build_operator(step.operator)
-            else:
-                self.steps[step.name] = _join(step, shapes)
+        map_shapes(plan)  # refuses what does not fit together
+        self.steps = nn.ModuleDict({step.name: build_operator(step.operator) for step in plan.steps})
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x)[self.plan.steps[-1].name]
@@ -61,8 +41,7 @@ class Network(nn.Module):
         """The map of every step, by its name, `INPUT` included."""
         maps = {INPUT: x}
         for step in self.plan.steps:
-            sources = (step.source,) if isinstance(step, OperatorStep) else step.sources
-            maps[step.name] = self.steps[step.name](*(maps[source] for source in sources))
+            maps[step.name] = self.steps[step.name](*(maps[source] for source in step.sources))
         return maps
 
 
@@ -72,45 +51,27 @@ def build_network(plan: NetworkPlan) -> Network:
 
 
 def network_costs(plan: NetworkPlan) -> Costs:
-    """The costs of the plan's network: of its operators and of the resizing where maps join."""
-    shapes = map_shapes(plan)
-    total = Costs()
-    for step in plan.steps:
-        if isinstance(step, OperatorStep):
-            total += operator_costs(step.operator)
-        else:
-            total += module_costs(_join(step, shapes), *(shapes[source] for source in step.sources))
-    return total
+    """The costs of the plan's network, joins included."""
+    return sum((operator_costs(step.operator) for step in plan.steps), Costs())
 
 
 def map_shapes(plan: NetworkPlan) -> dict[str, Shape]:
     """The NCHW shape of every map of the plan, by the name of the step that makes it, `INPUT` included.
 
     Raises:
-        ValueError: a step reads a map of another shape than it was made for, or maps that cannot be joined.
+        ValueError: a step reads maps of other shapes than it was made for.
     """
     shapes: dict[str, Shape] = {}
     for step in plan.steps:
-        if isinstance(step, OperatorStep):
-            wanted = step.operator.input_shape
-            found = shapes.setdefault(step.source, wanted) if step.source == INPUT else shapes[step.source]
-            if found != wanted:
-                raise ValueError(f"step {step.name!r} takes a map of {wanted}, but {step.source!r} has {found}")
-            shapes[step.name] = step.operator.output_shape
-        else:
-            shapes[step.name] = _joined_shape(step, [shapes[source] for source in step.sources])
+        wanted = step.operator.source_shapes
+        if len(wanted) != len(step.sources):
+            raise ValueError(f"step {step.name!r} takes {len(wanted)} maps, but {len(step.sources)} sources are named")
+        for source, shape in zip(step.sources, wanted, strict=True):
+            found = shapes.setdefault(source, shape) if source == INPUT else shapes[source]
+            if found != shape:
+                raise ValueError(f"step {step.name!r} takes a map of {shape}, but {source!r} has {found}")
+        shapes[step.name] = step.operator.output_shape
     return shapes
-
-
-def _joined_shape(step: JoinStep, sources: list[Shape]) -> Shape:
-    batches, channels = {shape[0] for shape in sources}, [shape[1] for shape in sources]
-    if len(batches) != 1 or (step.how == "add" and len(set(channels)) != 1):
-        raise ValueError(f"step {step.name!r} cannot {step.how} maps of {sources}")
-    return (batches.pop(), sum(channels) if step.how == "concat" else channels[0], *step.size)
-
-
-def _join(step: JoinStep, shapes: dict[str, Shape]) -> Join:
-    return Join(step, tuple(shapes[source] for source in step.sources))
 
 
 def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.Module:
@@ -131,40 +92,35 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
     subject = request.subject
     if isinstance(subject, OperatorSpec):
         operator = _filled_operator(subject)
-        return _in_context(operator, subject, request.has_suffix) if request.in_context else operator
+        if request.in_context:
+            return in_context(operator, subject, has_suffix=request.has_suffix)
+        return isolated(operator, subject)
     if isinstance(subject, ContextBase):
-        return _sequence(prefix=_prefix(subject), suffix=nn.AdaptiveAvgPool2d(1))
+        return base_module(subject)
     if isinstance(subject, OwnNetwork):
         return load_module(subject.name)
     return _filled_network(subject, plan)
 
 
 def _filled_operator(spec: OperatorSpec) -> nn.Module:
-    with torch.device("meta"):
-        module = build_operator(spec)
-    return fill(module, spec.key())
+    if not KINDS.origin(spec.kind).own:
+        require_size(spec)
+    return _filled(lambda: build_operator(spec), [spec.kind], spec.key())
+
+
+def _filled(build: Callable[[], nn.Module], kinds: Iterable[str], seed_key: str) -> nn.Module:
+    """Modules of ours are made on `meta`, which costs nothing; others may compute tensors of their own while they are made."""
+    if all(KINDS.origin(kind).own for kind in kinds):
+        with torch.device("meta"):
+            module = build()
+    else:
+        with seeded(seed_key):
+            module = build()
+    return fill(module, seed_key)
 
 
 def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) -> nn.Module:
     if plan is None:
         raise InvalidSpecError(f"{architecture.label()} cannot be built without its plan")
-    with torch.device("meta"):
-        module = build_network(plan)
-    return fill(module, architecture.key())
-
-
-def _in_context(operator: nn.Module, spec: OperatorSpec, has_suffix: bool) -> nn.Module:
-    prefix = _prefix(ContextBase.of(spec))
-    if not has_suffix:
-        return _sequence(prefix=prefix, operator=operator)
-    return _sequence(prefix=prefix, operator=operator, suffix=nn.AdaptiveAvgPool2d(1))
-
-
-def _prefix(base: ContextBase) -> nn.Module:
-    with torch.device("meta"):
-        module = nn.Conv2d(PREFIX_CHANNELS, base.channels, kernel_size=1)
-    return fill(module, base.key())
-
-
-def _sequence(**parts: nn.Module) -> nn.Module:
-    return nn.Sequential(OrderedDict(parts)).eval()
+    kinds = {operator.kind for operator in plan.operators()}
+    return _filled(lambda: build_network(plan), kinds, architecture.key())

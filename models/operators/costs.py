@@ -9,9 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from models.operators.joins import Add, Concat
 from models.operators.layers import BILINEAR, Resize, build_operator
-from models.spec.operators import OperatorSpec
+from models.spec import limits
+from models.spec.bounds import Bounds
+from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
+from models.spec.operators import DTYPE_BYTES, OperatorSpec
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Costs:
 
     Attributes:
         macs: multiply-adds of all layers, those others included; the published student has 28.2 G.
-        convolution_macs: multiply-adds only of convolutions and linear layers; the published student has 27.8 G.
-        flops: (2·Cin·K² − 1)·H·W·Cout of each convolution. Source: M-FasterSeg eq. 19.
+        convolution_macs: multiply-adds only of convolutions, linear layers and matrix products; the published
+            student has 27.8 G.
+        flops: (2·Cin·K² − 1)·H·W·Cout of each convolution, and so for the products. Source: M-FasterSeg eq. 19.
         parameters: weights and biases, those of batch normalisation included.
     """
 
@@ -39,54 +46,104 @@ class Costs:
         return Costs(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
-def _weighted(layer: nn.Conv2d | nn.Linear, y: Tensor) -> Costs:
-    products = layer.weight[0].numel()
-    macs = products * y.numel()
-    return Costs(macs=macs, convolution_macs=macs, flops=(2 * products - 1) * y.numel())
+def _per_element(macs: int, _layer: nn.Module, _x: Tensor, y: Tensor) -> int:
+    return macs * y.numel()
 
 
-def _per_element(macs: int, _layer: nn.Module, y: Tensor) -> Costs:
-    return Costs(macs=macs * y.numel())
+def _per_input(_layer: nn.Module, x: Tensor, _y: Tensor) -> int:
+    return x.numel()
 
 
-def _resize(layer: Resize, y: Tensor) -> Costs:
-    return Costs(macs=4 * y.numel() if layer.mode == BILINEAR else 0)
+def _resize(layer: Resize, _x: Tensor, y: Tensor) -> int:
+    return 4 * y.numel() if layer.mode == BILINEAR else 0
 
 
-_COUNTERS: dict[type[nn.Module], Callable[[Any, Tensor], Costs]] = {
-    nn.Conv2d: _weighted,
-    nn.Linear: _weighted,
+def _pool(layer: nn.MaxPool2d | nn.AvgPool2d, _x: Tensor, y: Tensor) -> int:
+    kernel = layer.kernel_size
+    return y.numel() * (kernel**2 if isinstance(kernel, int) else kernel[0] * kernel[-1])
+
+
+_COUNTERS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor], int]] = {
     nn.BatchNorm2d: partial(_per_element, 2),
     nn.Identity: partial(_per_element, 0),
+    Add: partial(_per_element, 0),
+    Concat: partial(_per_element, 0),
+    nn.Flatten: partial(_per_element, 0),
+    nn.Dropout: partial(_per_element, 0),
+    nn.Dropout2d: partial(_per_element, 0),
+    nn.GroupNorm: partial(_per_element, 4),  # the mean and the variance of what it normalises, too
+    nn.LayerNorm: partial(_per_element, 4),
+    nn.PReLU: partial(_per_element, 1),
+    nn.AdaptiveAvgPool2d: _per_input,
+    nn.AdaptiveMaxPool2d: _per_input,
+    nn.AvgPool2d: _pool,
+    nn.MaxPool2d: _pool,
     Resize: _resize,
 }
 _WITHOUT_WEIGHTS = partial(_per_element, 1)
 
 
-def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
-    """The costs of a module on `meta` for inputs of those shapes, as counted at its layers.
+class UncountedCostsError(InvalidSpecError):
+    """A layer has weights, but neither a matrix product nor a rule says what it costs."""
 
-    A layer without weights and without a rule of its own counts 1 for each element that it writes; what is said by a
-    function (adding maps, concatenating them) counts as nothing.
+
+class _Products:
+    """Counts convolutions and matrix products with torch's own formulas, wherever they are computed."""
+
+    def __init__(self) -> None:
+        self.macs = self.outputs = 0
+        formulas = {operation: self._counting(formula) for operation, formula in flop_registry.items()}
+        self.mode = FlopCounterMode(display=False, custom_mapping=formulas)
+
+    def _counting(self, formula: Any) -> Any:
+        def count(*arguments: Any, out_val: Any = None, **options: Any) -> int:
+            flops = int(formula(*arguments, out_val=out_val, **options))
+            self.macs += flops // 2
+            self.outputs += out_val.numel() if isinstance(out_val, Tensor) else 0
+            return flops
+
+        count._get_raw = True  # type: ignore[attr-defined]  # tensors, not shapes
+        return count
+
+
+def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
+    """The costs of a module on `meta` for inputs of those shapes.
+
+    Convolutions and matrix products count wherever they are computed. Everything else counts at its layer: a layer without
+    weights and without a rule of its own counts 1 for each element that it writes. What else is said by a function (adding
+    maps, concatenating them) counts as nothing.
 
     Raises:
-        TypeError: no rule counts a layer that has weights.
+        UncountedCostsError: nothing counts a layer that has weights.
     """
     layers = [layer for layer in module.modules() if next(layer.children(), None) is None]
-    counted = [Costs(parameters=sum(parameter.numel() for parameter in module.parameters()))]
+    products, starts, others = _Products(), [], 0
 
-    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        counted.append(_COUNTERS.get(type(layer), _WITHOUT_WEIGHTS)(layer, output))
+    def enter(_layer: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+        starts.append(products.macs)
 
-    for layer in layers:
-        if type(layer) not in _COUNTERS and next(layer.parameters(), None) is not None:
-            raise TypeError(f"no rule counts the costs of a layer of type {type(layer).__name__}")
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.no_grad():
-        module.eval()(*(torch.empty(shape, device="meta") for shape in input_shapes))
-    for hook in hooks:
-        hook.remove()
-    return sum(counted, Costs())
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        nonlocal others
+        multiplied = products.macs > starts.pop()
+        counter = _COUNTERS.get(type(layer))
+        if counter is None and not multiplied and next(layer.parameters(), None) is not None:
+            raise UncountedCostsError(f"no rule counts the costs of a layer of type {type(layer).__name__}")
+        if isinstance(output, Tensor) and (counter is not None or not multiplied):
+            others += (counter or _WITHOUT_WEIGHTS)(layer, inputs[0] if inputs else output, output)
+
+    hooks = [hook for layer in layers for hook in (layer.register_forward_pre_hook(enter), layer.register_forward_hook(count))]
+    try:
+        with torch.no_grad(), products.mode:
+            module.eval()(*(torch.empty(shape, device="meta") for shape in input_shapes))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Costs(
+        macs=products.macs + others,
+        convolution_macs=products.macs,
+        flops=2 * products.macs - products.outputs,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -94,7 +151,53 @@ def operator_costs(spec: OperatorSpec) -> Costs:
     """The costs of one operator at its batch."""
     with torch.device("meta"):
         module = build_operator(spec)
-    return module_costs(module, spec.input_shape)
+    return module_costs(module, *spec.source_shapes)
+
+
+class _LargestMap(TorchDispatchMode):
+    """The most numbers that any tensor has that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(part, Tensor):
+                self.elements = max(self.elements, part.numel())
+        return result
+
+
+def operator_size(spec: OperatorSpec) -> Bounds:
+    """What the operator's module takes, found on `meta`; its largest map may be its output. Raises as `module_costs`."""
+    with torch.device("meta"):
+        module = build_operator(spec).eval()
+    with torch.no_grad(), _LargestMap() as largest:
+        module(*(torch.empty(shape, device="meta") for shape in spec.source_shapes))
+    costs = operator_costs(spec)
+    return Bounds(weights=costs.parameters, inner=largest.elements, macs=costs.macs)
+
+
+def require_size(spec: OperatorSpec) -> None:
+    """Refuse an operator whose module is larger than its kind's bounds let expect. Only a module that runs on `meta` can be
+    looked at; of another one only the bounds are known.
+
+    Raises:
+        WorkloadTooLargeError: its weights or its largest map alone exceed the limit of memory.
+    """
+    try:
+        size = operator_size(spec)
+    except (NotImplementedError, RuntimeError, UncountedCostsError):
+        return
+    elements = size.weights + size.inner
+    nbytes = elements * DTYPE_BYTES[spec.dtype]
+    if nbytes > limits.MAX_WORKLOAD_BYTES:
+        raise WorkloadTooLargeError(
+            f"{spec.label()}: its weights and its largest map take {nbytes:.3g} bytes; "
+            f"the limit is {limits.MAX_WORKLOAD_BYTES:.3g}",
+            hint="Choose a smaller input, and let the kind state its bounds (KindInfo.bounds).",
+        )
 
 
 _RELEVANT = 1e-5

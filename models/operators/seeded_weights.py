@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -51,6 +53,15 @@ class _NormalStream:
             flat.add_(mean)
 
 
+@contextmanager
+def seeded(seed_key: str) -> Iterator[None]:
+    """Within it torch's random numbers on the CPU follow from the key; afterwards they go on as before."""
+    seed = int.from_bytes(hashlib.sha256(f"torch {seed_key}".encode()).digest()[:8], "big", signed=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 @torch.no_grad()
 def fill(module: Module, seed_key: str) -> Module:
     """Give the module seeded weights, on the CPU, and put it in evaluation mode. A module on `meta` is materialised first.
@@ -60,16 +71,17 @@ def fill(module: Module, seed_key: str) -> Module:
     it shows.
 
     Args:
-        module: changed in place; its layers are convolutions, linear layers, batch normalisation, or have no weights.
+        module: changed in place. Layers other than convolutions, linear layers and batch normalisation keep the weights that
+            they were made with.
         seed_key: names the weights; usually a spec's `key()`.
 
     Returns:
         The same module.
 
     Raises:
-        TypeError: a layer has weights of a kind not named above.
+        TypeError: a layer that would keep its weights has none, since it is on `meta`.
     """
-    if any(parameter.is_meta for parameter in module.parameters()):
+    if on_meta := any(parameter.is_meta for parameter in module.parameters()):
         module.to_empty(device="cpu")
     stream = _NormalStream(seed_key)
     for layer in module.modules():
@@ -80,7 +92,7 @@ def fill(module: Module, seed_key: str) -> Module:
                 stream.fill(layer.bias, std=0.1)
         elif isinstance(layer, nn.BatchNorm2d):
             _fill_batch_norm(layer, stream)
-        elif next(layer.parameters(recurse=False), None) is not None:
+        elif on_meta and next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(f"no rule gives weights to a layer of type {type(layer).__name__}")
     return module.eval()
 
@@ -89,8 +101,9 @@ def _fill_batch_norm(layer: nn.BatchNorm2d, stream: _NormalStream) -> None:
     mean, variance, count = layer.running_mean, layer.running_var, layer.num_batches_tracked
     if mean is None or variance is None or count is None:
         raise TypeError("batch normalisation without running statistics has no weights to give")
-    stream.fill(layer.weight, mean=1.0, std=0.1)
-    stream.fill(layer.bias, std=0.1)
+    if layer.affine:
+        stream.fill(layer.weight, mean=1.0, std=0.1)
+        stream.fill(layer.bias, std=0.1)
     stream.fill(mean, std=0.1)
     stream.fill(variance, mean=1.0, std=0.1)
     variance.square_()

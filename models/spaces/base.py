@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -19,8 +20,9 @@ from models.networks.structure import Edge as Edge
 from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
+from models.networks.structure import NodeOperator as NodeOperator
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
@@ -84,6 +86,45 @@ ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 is an empty mapping. Row r of a granularity counts through its groups in order."""
 
 
+GRANULARITIES = ("alpha", "beta", "gamma")
+"""Operators, paths and widths, as files name them."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One of the networks that a search finds over shared weights.
+
+    Attributes:
+        name: as the supernet calls it.
+        searches: granularities that are searched for it. Where widths are not, it takes the widest connections.
+        sees_latency: whether its latency is part of its loss, and of the choice among its alternatives.
+    """
+
+    name: str
+    searches: frozenset[str] = frozenset(GRANULARITIES)
+    sees_latency: bool = True
+
+    @property
+    def widest(self) -> bool:
+        """Whether it takes the widest connections everywhere, and has no γ."""
+        return "gamma" not in self.searches
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen in an architecture.
+
+    Attributes:
+        operators: kind of each operator that was chosen.
+        widths: each width that was chosen; empty where widths are not searched.
+        size: how large the network is, for people: `10+9 cells`.
+    """
+
+    operators: tuple[str, ...]
+    widths: tuple[int, ...] = ()
+    size: str = ""
+
+
 class SearchSpace(ABC):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
@@ -102,8 +143,11 @@ class SearchSpace(ABC):
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""
 
+    grid_version: ClassVar[int] = 1
+    """Version of the grid; raised when the grid changes."""
+
     def __init__(self, spec: SpaceSpec) -> None:
-        self.spec = spec
+        self.spec = spec if spec.version else spec.model_copy(update={"version": self.grid_version})
 
     @classmethod
     @abstractmethod
@@ -121,7 +165,11 @@ class SearchSpace(ABC):
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The architecture's space. Parameters that the architecture does not state take the defaults."""
+        """The architecture's space. Parameters that the architecture does not state take the defaults.
+
+        Raises:
+            InvalidSpecError: there is no such space; names the field, its value and what is allowed.
+        """
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -129,8 +177,33 @@ class SearchSpace(ABC):
                 classes=architecture.classes,
                 batch=architecture.batch,
                 dtype=architecture.dtype,
+                parameters=architecture.parameters,
             )
         )
+
+    @classmethod
+    def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        """The architecture as this space writes it, so that equal networks have equal keys: defaults of parameters and of the
+        genotype filled in. By default as it is: right where all that the space writes is required.
+
+        Raises:
+            InvalidSpecError: a parameter or the genotype is none of this space's; names the field, its value and what is
+                allowed.
+        """
+        return architecture
+
+    def choices_of(self, architecture: ArchitectureSpec) -> Choices:
+        """What was chosen in that architecture, for people and statistics. By default its charged operators.
+
+        Raises:
+            InvalidSpecError: the architecture is not one of this space's.
+        """
+        kinds = tuple(operator.kind for operator in self.plan(architecture).operators())
+        return Choices(operators=kinds, size=f"{len(kinds)} operators")
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
+        """Which of `branch_choices` the architecture is; branches in its own order. Empty if branches are not chosen."""
+        return ()
 
     @abstractmethod
     def operators(self) -> tuple[OperatorSpec, ...]:
@@ -151,6 +224,17 @@ class SearchSpace(ABC):
         Raises:
             InvalidSpecError: the architecture is not one of this space's.
         """
+
+    def roles(self) -> tuple[Role, ...]:
+        """What a search finds, in the order of the supernet's roles; exactly one sees latency. By default one network."""
+        return (Role("network"),)
+
+    def role(self, name: str) -> Role:
+        """The role of that name. Raises UnknownNameError."""
+        for role in self.roles():
+            if role.name == name:
+                return role
+        raise UnknownNameError.of("role", name, [role.name for role in self.roles()])
 
     @abstractmethod
     def supernet(self) -> Supernet:
@@ -260,6 +344,21 @@ class SearchSpace(ABC):
         raise InvalidSpecError(
             f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} must be given, each once",
             hint=f"Name the scales at which the branches end: {combinations_text}.",
+        )
+
+    def without_joins(self) -> SearchSpace | None:
+        """The same space with the earlier grid in which joins are no operators, for tables that were made without them; itself
+        if its grid is that. None where joins were always in the grid, or there are none.
+        """
+        return None
+
+    def uncharged(self) -> str:
+        """In one sentence what the sums of this space's tables leave out; empty where that is nothing."""
+        if self.without_joins() is not self:
+            return ""
+        return (
+            f"joins (resizes, concatenations, sums) are not in this table, which is of version {self.spec.version} of "
+            f"{self.name}'s grid: sums leave them out; measure the table again to have them charged"
         )
 
     def architecture_operators(self, architecture: ArchitectureSpec) -> tuple[OperatorSpec, ...]:

@@ -38,7 +38,7 @@ class Coverage:
         return self.grid is not None and self.entries < self.grid
 
     def label(self) -> str:
-        """For people: `5 of 666 entries, partial`."""
+        """For people: `5 of 692 entries, partial`."""
         text = f"{self.entries} entries" if self.grid is None else f"{self.entries} of {self.grid} entries"
         return text + (", partial" if self.partial else "") + (f", {self.failed} failed" if self.failed else "")
 

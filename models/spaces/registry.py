@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.published import OperatorComparison, PublishedReader
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
 from models.spec.errors import InvalidSpecError
+from models.spec.measurements import Workload
 
 
 def _checked(name: str, item: Any) -> type[SearchSpace]:
@@ -46,7 +47,7 @@ def create_space(spec: SpaceSpec) -> SearchSpace:
 
     >>> space = create_space(SpaceSpec(name="fasterseg", input_size=(256, 512)))
     >>> len(space.operators())
-    666
+    692
     >>> space.parameter_shapes()["beta"]
     {'16': (14, 2), '32': (13, 2)}
     """
@@ -59,7 +60,8 @@ def default_spec(spec: SpaceSpec) -> SpaceSpec:
 
 
 def space_label(spec: SpaceSpec) -> str:
-    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`.
+    """As `SpaceSpec.label`, then parameters that differ from the defaults: `fasterseg 64×64 float32, widths=4,8`. The version
+    of the grid is one of them.
 
     Of a space that is not known here all parameters count.
     """
@@ -72,12 +74,54 @@ def space_label(spec: SpaceSpec) -> str:
 
 
 def _parameters(spec: SpaceSpec) -> Mapping[str, Parameter]:
-    return {"classes": spec.classes, "batch": spec.batch, **spec.parameters}
+    stated = {"version": spec.version} if spec.version else {}
+    return {**stated, "classes": spec.classes, "batch": spec.batch, **spec.parameters}
 
 
 def space_of(architecture: ArchitectureSpec) -> SearchSpace:
     """The architecture's space. Parameters that the architecture does not state take the defaults. Raises UnknownNameError."""
     return space_class(architecture.space).of_architecture(architecture)
+
+
+def completed(architecture: ArchitectureSpec) -> ArchitectureSpec:
+    """The architecture as its space writes it: equal networks have equal keys. Raises UnknownNameError, InvalidSpecError."""
+    return space_class(architecture.space).completed(architecture)
+
+
+def completed_workloads(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
+    """The workloads with every architecture as its space writes it; one of a space that is not known here stays as it is.
+
+    Raises:
+        InvalidSpecError: an architecture is none of its space's; names it and the field.
+    """
+    return tuple(_completed_workload(index, workload) for index, workload in enumerate(workloads))
+
+
+def _completed_workload(index: int, workload: Workload) -> Workload:
+    if not isinstance(workload, ArchitectureSpec) or workload.space not in SPACES.names():
+        return workload
+    try:
+        return completed(workload)
+    except InvalidSpecError as error:
+        raise type(error)(f"workloads.{index}: {error.message}", hint=error.hint) from error
+
+
+def read_architecture(text: str | bytes, source: str = "") -> ArchitectureSpec:
+    """The architecture in a JSON document, as its space writes it; of earlier releases, too. One of a space that is not known
+    here stays as it is.
+
+    Args:
+        text: the document.
+        source: where it came from, named in messages.
+
+    Raises:
+        InvalidSpecError: it is none; names the field, its value and what is allowed.
+    """
+    architecture = ArchitectureSpec.parse_json(text, source=source)
+    try:
+        return completed(architecture) if architecture.space in SPACES.names() else architecture
+    except InvalidSpecError as error:
+        raise type(error)(f"{source}: {error.message}" if source else error.message, hint=error.hint) from error
 
 
 def plan_at(architecture: ArchitectureSpec, input_size: InputSize) -> NetworkPlan:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
 from models.spec import limits
 from models.spec.base import Record, differences, digest
 from models.spec.errors import InvalidSpecError
+from models.spec.flat_architectures import former_key, is_flat, renewed
+from models.spec.json_values import bounded_object
 from models.spec.operators import Batch, Dtype, Side
 
 InputSize = tuple[Side, Side]
 Classes = Annotated[StrictInt, Field(ge=1, le=limits.MAX_CLASSES)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Genotype = Annotated[dict[str, Any], BeforeValidator(bounded_object)]
 Parameter = StrictInt | Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)]
+
+ARCHITECTURE_KEY_VERSION = 2
+"""Raised whenever the same architecture would come to mean another network. Version 1: see `flat_architectures`."""
 
 
 def parameter_text(value: Parameter) -> str:
@@ -32,7 +38,7 @@ class SpaceSpec(Record):
         batch: images per run.
         dtype: data type of weights, inputs and arithmetic.
         parameters: other parameters of the space by name (layers, base channels …). The space's class fills in defaults.
-        version: version of the space's grid. The class raises it when the grid changes.
+        version: version of the space's grid. The class raises it when the grid changes, and fills in its present one for 0.
     """
 
     name: Name
@@ -41,7 +47,7 @@ class SpaceSpec(Record):
     batch: Batch = 1
     dtype: Dtype = "float32"
     parameters: dict[str, Parameter] = Field(default_factory=dict)
-    version: StrictInt = 1
+    version: Annotated[StrictInt, Field(ge=0)] = 0
 
     def digest(self) -> str:
         """16 hex digits that name this space."""
@@ -51,36 +57,36 @@ class SpaceSpec(Record):
         """Each field in which `other` differs, as `batch: 1 here, 2 there`."""
         return differences(self, other)
 
+    def require_own(self, architecture: ArchitectureSpec) -> None:
+        """Raises InvalidSpecError unless the architecture is of this space, size, classes, batch and dtype; names the field."""
+        expected = {
+            "space": self.name,
+            "input_size": self.input_size,
+            "classes": self.classes,
+            "batch": self.batch,
+            "dtype": self.dtype,
+        }
+        for name, value in expected.items():
+            if (given := getattr(architecture, name)) != value:
+                raise foreign_architecture(name, given, value)
+
     def label(self) -> str:
         """For people: name, input size and dtype."""
         return f"{self.name} {self.input_size[0]}×{self.input_size[1]} {self.dtype}"
 
 
-class BranchSpec(Record):
-    """One branch: its operators in order, with scales and widths where the space has them.
-
-    Attributes:
-        operators: kind of each cell.
-        scales: downsample rate at the input of each cell.
-        widths: expansion ratio of the connection between successive cells, one fewer than `operators`.
-    """
-
-    operators: Annotated[tuple[Name, ...], Field(min_length=1, max_length=limits.MAX_CELLS, fail_fast=True)]
-    scales: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)] = ()
-    widths: Annotated[tuple[StrictInt, ...], Field(max_length=limits.MAX_CELLS, fail_fast=True)] = ()
-
-    @model_validator(mode="after")
-    def _lengths(self) -> Self:
-        cells = len(self.operators)
-        if self.scales and len(self.scales) != cells:
-            raise InvalidSpecError(f"{len(self.scales)} scales for {cells} operators; one scale per operator is needed")
-        if self.widths and len(self.widths) != cells - 1:
-            raise InvalidSpecError(f"{len(self.widths)} widths for {cells} operators; {cells - 1} are needed")
-        return self
+def foreign_architecture(name: str, given: object, expected: object) -> InvalidSpecError:
+    """An architecture of another space, as one of its fields shows."""
+    return InvalidSpecError(
+        f"{name}: the architecture's is {given!r}, this search space's is {expected!r}",
+        hint="Use the search space and table that belong to the architecture.",
+    )
 
 
 class ArchitectureSpec(Record):
-    """A discrete network of a search space. The space's class defines what the fields mean, and their bounds.
+    """A discrete network of a search space. The space's class defines what parameters and genotype mean, and their bounds.
+
+    Documents of earlier releases, with branches and three widths in place of the two, are read as well.
 
     Shape: input (batch, 3, *input_size); output (batch, classes, *input_size).
 
@@ -88,32 +94,40 @@ class ArchitectureSpec(Record):
         space: name of the search space.
         input_size: height and width of the images in pixels.
         classes: number of classes that the network predicts.
-        base_channels: channels from which the space computes the channels of each map.
-        stem_width, head_width: width of the stem and of the head; null for the space's own.
-        branches: the branches of the network.
         batch: images per run.
         dtype: data type of weights, inputs and arithmetic.
+        parameters: those parameters of the space that matter to the network, by name. The space's class fills in defaults.
+        genotype: what was chosen: an object of JSON that the space's class reads.
     """
 
     space: Name
     input_size: InputSize
     classes: Classes = 19
-    base_channels: Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)] = 12
-    stem_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
-    head_width: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
-    branches: Annotated[tuple[BranchSpec, ...], Field(min_length=1, max_length=limits.MAX_BRANCHES, fail_fast=True)]
     batch: Batch = 1
     dtype: Dtype = "float32"
+    parameters: Annotated[dict[str, Parameter], Field(max_length=limits.MAX_PARAMETERS)] = Field(default_factory=dict)
+    genotype: Genotype
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_releases(cls, value: Any) -> Any:
+        return renewed(value) if is_flat(value) else value
+
+    def __hash__(self) -> int:
+        return hash(self.key())
 
     def key(self) -> str:
-        """16 hex digits that name this architecture."""
-        return digest("architecture", self.model_dump(mode="json"))
+        """16 hex digits that name this architecture. Two that their space has completed have one key if they are equal."""
+        return digest("architecture", self.model_dump(mode="json"), version=ARCHITECTURE_KEY_VERSION)
+
+    def known_as(self, key: str) -> bool:
+        """Whether that is this architecture's key, of this release or of those before the key's second version."""
+        return key in (self.key(), former_key(self.model_dump(mode="json")))
 
     def label(self) -> str:
-        """For people: space, input size, cells per branch, and the first digits of the key."""
-        cells = "+".join(str(len(branch.operators)) for branch in self.branches)
+        """For people: space, first digits of the key, and input size."""
         height, width = self.input_size
-        return f"{self.space} network {self.key()[:8]} @{height}×{width}, {cells} cells"
+        return f"{self.space} network {self.key()[:8]} @{height}×{width}"
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:

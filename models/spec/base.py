@@ -10,10 +10,11 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from models.spec.errors import InvalidSpecError, nearest
+from models.spec.errors import InvalidSpecError, UnshownValueError, nearest
 
 KEY_VERSION = 1
-"""Raised whenever the same spec would come to mean another graph; every key and id starts from it."""
+"""Raised whenever the same spec would come to mean another graph; every key and id starts from it, or from a version of its
+own."""
 
 
 class Record(BaseModel):
@@ -99,7 +100,8 @@ def invalid_of(
     if first["type"] == _UNKNOWN:
         text, hint = "there is no such field", _known_fields(record, first["loc"][below:]) or hint
     field = ".".join(str(part) for part in first["loc"])
-    shown = "" if isinstance(first["input"], Mapping | BaseModel) else f" (got {_short(first['input'])})"
+    unshown = isinstance(first["input"], Mapping | BaseModel) or isinstance(cause, UnshownValueError)
+    shown = "" if unshown else f" (got {_short(first['input'])})"
     more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
     where = f"{source}: " if source else ""
     named = ".".join(filter(None, (what, field)))
@@ -179,14 +181,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest(what: str, value: Any) -> str:
+def digest(what: str, value: Any, *, version: int = KEY_VERSION) -> str:
     """First 16 hex digits of SHA-256 over the key version, what is named, and its canonical JSON."""
-    return short_digest(digest_text(what, value))
+    return short_digest(digest_text(what, value, version=version))
 
 
-def digest_text(what: str, value: Any) -> str:
+def digest_text(what: str, value: Any, *, version: int = KEY_VERSION) -> str:
     """The text over which `digest` goes."""
-    return canonical_json([KEY_VERSION, what, value])
+    return canonical_json([version, what, value])
 
 
 def short_digest(text: str) -> str:

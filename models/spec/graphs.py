@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from models.spec import limits
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, digest
 from models.spec.errors import InvalidSpecError
 from models.spec.kinds import kind_info
 from models.spec.operators import Batch, Channels, Dtype, OperatorSpec, Side
+from models.spec.sources import MOST_SOURCES
 
 EXPORTER_VERSION = 1
 """Raised whenever the same module would be exported as another graph or filled with other weights."""
@@ -37,33 +39,54 @@ PREFIX_CHANNELS = 4
 class ContextBase(Record):
     """Prefix and suffix without an operator. Its time is subtracted from that of an operator in its context.
 
-    The prefix is a 1×1 convolution from `PREFIX_CHANNELS` to `channels`, the suffix a global average.
+    The prefix is a 1×1 convolution from `PREFIX_CHANNELS` to `channels`, the suffix a global average. The base of a
+    concatenation has one prefix for all sources together. That of any other join has a prefix for each source, and
+    concatenates their averages (docs/measurement.md).
+
+    Attributes:
+        channels: of the prefix, of all prefixes together where there are several.
+        height, width: of the input.
+        batch: images per run.
+        dtype: of everything.
+        sources: channels of each prefix; empty where there is one.
+        gate: what the second prefix makes, where that is no map: a gate of one value per `channel` or per `pixel`.
     """
 
-    channels: Channels
+    channels: Annotated[int, Field(ge=1, le=MOST_SOURCES * limits.MAX_CHANNELS)]
     height: Side
     width: Side
     batch: Batch = 1
     dtype: Dtype = "float32"
+    sources: tuple[Channels, ...] = ()
+    gate: Literal["", "channel", "pixel"] = ""
 
     @classmethod
     def of(cls, operator: OperatorSpec) -> Self:
         """The base of that operator's context."""
-        return cls(
-            channels=operator.in_channels,
-            height=operator.height,
-            width=operator.width,
-            batch=operator.batch,
-            dtype=operator.dtype,
+        channels, sources = operator.source_channels, kind_info(operator.kind).sources
+        several = sources in ("alike", "gate")
+        return cls.model_validate(
+            {
+                "channels": sum(channels) if several else operator.in_channels,
+                "height": operator.height,
+                "width": operator.width,
+                "batch": operator.batch,
+                "dtype": operator.dtype,
+                "sources": channels if several else (),
+                "gate": operator.attributes["gate"] if sources == "gate" else "",
+            }
         )
 
     def key(self) -> str:
         """16 hex digits that name this base."""
-        return digest("context_base", self.model_dump(mode="json"))
+        fields = self.model_dump(mode="json")
+        return digest("context_base", {name: value for name, value in fields.items() if value not in ([], "")})
 
     def label(self) -> str:
-        """For people: `base of 64 @16×32`."""
-        return f"base of {self.channels} @{self.height}×{self.width}"
+        """For people: `base of 64 @16×32`, `base of 64+32 @16×32`."""
+        channels = "+".join(map(str, self.sources or (self.channels,)))
+        gate = f" gate={self.gate}" if self.gate else ""
+        return f"base of {channels} @{self.height}×{self.width}{gate}"
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -154,4 +177,12 @@ class GraphRequest(Record):
     def input_shape(self) -> tuple[int, int, int, int]:
         """NCHW shape of the graph's one input."""
         n, c, h, w = self.subject.input_shape
+        if isinstance(self.subject, OperatorSpec) and not self.in_context:
+            c = isolated_channels(self.subject)
         return (n, PREFIX_CHANNELS if self.in_context else c, h, w)
+
+
+def isolated_channels(operator: OperatorSpec) -> int:
+    """Channels of the one input of an isolated operator. Several sources are parts of it, a gate is a part of the map."""
+    gated = kind_info(operator.kind).sources == "gate"
+    return operator.in_channels if gated else sum(operator.source_channels)

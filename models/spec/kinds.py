@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.plugin_registry import Registry
+from models.spec import bounds, limits
 from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.sources import MOST_SOURCES, Sources
 
 AttributeValue = bool | int | str
 
@@ -48,10 +50,13 @@ class KindInfo:
         has_weights: whether a spec of this kind can have any.
         identity_if_unchanged: whether it does nothing, and has no weights, where input and output have the same shape.
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
+        bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
+            them what is too large is refused.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
-        supernet_form: the same for its form over several widths, called as `models.supernets.mixed_operators.SuperOperator`;
-            empty where that has it, or where edges have one width, which take the plain module.
+        supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
+            the plain module, which serves edges of one width alone.
         ends_network: whether it is a network's last operator, so that its context has no suffix (docs/measurement.md).
+        sources: the maps that its module takes, one argument each; see `models.spec.sources`.
     """
 
     name: str
@@ -62,8 +67,10 @@ class KindInfo:
     identity_if_unchanged: bool = False
     keeps_width_inside: bool = False
     ends_network: bool = False
+    bounds: bounds.BoundsOf = bounds.two_convolutions
     builder: str = ""
     supernet_form: str = ""
+    sources: Sources = "one"
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""
@@ -119,15 +126,28 @@ def kind_names() -> list[str]:
 
 
 _LAYERS = "models.operators.layers"
+_SUPER = "models.supernets.mixed_operators:SuperOperator"
 
-SKIP = KindInfo("skip", identity_if_unchanged=True, builder=f"{_LAYERS}:skip")
-CONV3X3 = KindInfo("conv3x3", builder=f"{_LAYERS}:conv3x3")
-CONV3X3_X2 = KindInfo("conv3x3_x2", builder=f"{_LAYERS}:conv3x3_x2")
-ZOOMED_CONV3X3 = KindInfo("zoomed_conv3x3", _RESIZE, builder=f"{_LAYERS}:ZoomedConv3x3")
-ZOOMED_CONV3X3_X2 = KindInfo("zoomed_conv3x3_x2", _RESIZE, builder=f"{_LAYERS}:ZoomedConv3x3Twice")
-CONV_BN_RELU = KindInfo("conv_bn_relu", _CONVOLUTION, builder=f"{_LAYERS}:conv_bn_relu")
-FEATURE_FUSION = KindInfo("feature_fusion", strides=(1,), keeps_channels=True, builder=f"{_LAYERS}:feature_fusion")
-SEGMENTATION_HEAD = KindInfo("segmentation_head", strides=(1,), keeps_width_inside=True, builder=f"{_LAYERS}:SegmentationHead")
+SKIP = KindInfo("skip", identity_if_unchanged=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:skip", supernet_form=_SUPER)
+CONV3X3 = KindInfo("conv3x3", bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv3x3", supernet_form=_SUPER)
+CONV3X3_X2 = KindInfo("conv3x3_x2", bounds=bounds.two_3x3, builder=f"{_LAYERS}:conv3x3_x2", supernet_form=_SUPER)
+ZOOMED_CONV3X3 = KindInfo(
+    "zoomed_conv3x3", _RESIZE, bounds=bounds.zoomed, builder=f"{_LAYERS}:ZoomedConv3x3", supernet_form=_SUPER
+)
+ZOOMED_CONV3X3_X2 = KindInfo(
+    "zoomed_conv3x3_x2", _RESIZE, bounds=bounds.zoomed_twice, builder=f"{_LAYERS}:ZoomedConv3x3Twice", supernet_form=_SUPER
+)
+CONV_BN_RELU = KindInfo("conv_bn_relu", _CONVOLUTION, bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv_bn_relu")
+FEATURE_FUSION = KindInfo(
+    "feature_fusion", strides=(1,), keeps_channels=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:feature_fusion"
+)
+SEGMENTATION_HEAD = KindInfo(
+    "segmentation_head",
+    strides=(1,),
+    keeps_width_inside=True,
+    bounds=bounds.segmentation_head,
+    builder=f"{_LAYERS}:SegmentationHead",
+)
 UPSAMPLE = KindInfo(
     "upsample",
     {"scale": Attribute(8, low=2, high=32)} | _RESIZE,
@@ -135,5 +155,47 @@ UPSAMPLE = KindInfo(
     keeps_channels=True,
     has_weights=False,
     ends_network=True,
+    bounds=bounds.resize,
     builder=f"{_LAYERS}:upsample",
+)
+
+_JOINS = "models.operators.joins"
+_SIDE = Attribute(0, high=limits.MAX_SIDE)
+
+RESIZE = KindInfo(
+    "resize",
+    {"to_height": _SIDE, "to_width": _SIDE} | _RESIZE,
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    bounds=bounds.resize,
+    builder=f"{_JOINS}:resize",
+    supernet_form="models.supernets.mixed_operators:ResizedAtNode",
+)
+CONCAT = KindInfo(
+    "concat",
+    {"sources": Attribute("")},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:concat",
+    sources="parts",
+)
+ADD = KindInfo(
+    "add",
+    {"sources": Attribute(2, low=2, high=MOST_SOURCES)},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:add",
+    sources="alike",
+)
+SCALE = KindInfo(
+    "scale",
+    {"gate": Attribute("channel", choices=("channel", "pixel"))},
+    strides=(1,),
+    keeps_channels=True,
+    has_weights=False,
+    builder=f"{_JOINS}:scale",
+    sources="gate",
 )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from math import prod
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from models.spec import limits
 from models.spec.base import Record, canonical_json, digest, digest_text, short_digest
+from models.spec.bounds import Bounds, Sizes
 from models.spec.errors import InvalidSpecError, UnknownNameError, WorkloadTooLargeError
 from models.spec.kinds import AttributeValue, kind_info
+from models.spec.sources import MapShape, source_channels, source_shapes
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-BESIDE_WEIGHTS = 14
-"""For each output pixel and channel, at the most: two batch normalisations (2 each), two ReLUs (1), two resizes (4)."""
-
 Shape = tuple[int, int, int, int]
 """in_channels, out_channels, height, width."""
+
+_IN_LABEL = frozenset({"sources", "to_height", "to_width"})
+"""Attributes that a label shows at the channels or at the size."""
 
 _SHAPE = ("in_channels", "out_channels", "height", "width")
 
@@ -34,7 +37,8 @@ class OperatorSpec(Record):
 
     Attributes:
         kind: name of the operator kind.
-        in_channels, out_channels: channels of the input and of the output.
+        in_channels, out_channels: channels of the input and of the output. Of several sources that are concatenated,
+            `in_channels` is the sum; where they are alike, the channels of each.
         height, width: height and width of the input.
         stride: factor by which the operator reduces height and width.
         batch: images per run.
@@ -42,7 +46,7 @@ class OperatorSpec(Record):
         attributes: other properties of the graph, by name. Absent ones take the kind's defaults: equal graphs have equal
             keys.
 
-    Shape: input (batch, in_channels, height, width); output `output_shape`.
+    Shape: inputs `source_shapes`, for most kinds one, (batch, in_channels, height, width); output `output_shape`.
 
     Raises (from `parse`):
         InvalidSpecError: a field is out of bounds, or the kind does not allow it.
@@ -88,42 +92,43 @@ class OperatorSpec(Record):
             if channels % groups:
                 raise InvalidSpecError(f"{name} {channels} is not divisible by groups {groups}")
         object.__setattr__(self, "attributes", attributes)
+        source_channels(self.kind, info.sources, attributes, self.in_channels)
+        if 0 in (attributes.get("to_height"), attributes.get("to_width")):
+            raise InvalidSpecError(
+                f"attributes 'to_height' and 'to_width' of kind {self.kind!r} are {attributes['to_height']} and "
+                f"{attributes['to_width']}; both are needed",
+                hint="State the height and width of the output.",
+            )
         self._check_size()
         return self
 
     def _check_size(self) -> None:
         """Raises WorkloadTooLargeError if memory or multiply-adds exceed the limits."""
-        n, c, h, w = self.output_shape
-        maps = self._inner_channels + c if self._has_weights else c
-        activations = n * (self.in_channels * self.height * self.width + maps * h * w)
-        size = (activations + self._weights_bound) * DTYPE_BYTES[self.dtype]
+        bounds = self.bounds
+        maps = sum(map(prod, self.source_shapes)) + bounds.inner + prod(self.output_shape)
+        size = (maps + bounds.weights) * DTYPE_BYTES[self.dtype]
         if size > limits.MAX_WORKLOAD_BYTES:
             raise _too_large("memory", size, limits.MAX_WORKLOAD_BYTES, "bytes")
-        if self.macs_bound > limits.MAX_WORKLOAD_MACS:
-            raise _too_large("arithmetic", self.macs_bound, limits.MAX_WORKLOAD_MACS, "multiply-adds")
+        if bounds.macs > limits.MAX_WORKLOAD_MACS:
+            raise _too_large("arithmetic", bounds.macs, limits.MAX_WORKLOAD_MACS, "multiply-adds")
 
     @property
-    def macs_bound(self) -> int:
-        """An upper bound of the multiply-adds, computed without the module."""
-        n, _, h, w = self.output_shape
-        return n * h * w * (self._weights_bound + BESIDE_WEIGHTS * self._widest)
-
-    @property
-    def _weights_bound(self) -> int:
-        """An upper bound of the weights: two convolutions of the widest maps."""
-        if not self._has_weights:
-            return 0
-        kernel, groups = int(self.attributes.get("kernel", 3)), int(self.attributes.get("groups", 1))
-        return 2 * kernel**2 * self._widest * self._inner_channels // groups
-
-    @property
-    def _inner_channels(self) -> int:
-        """An upper bound of the channels of maps between input and output."""
-        return self.in_channels if kind_info(self.kind).keeps_width_inside else self.out_channels
-
-    @property
-    def _widest(self) -> int:
-        return max(self.in_channels, self.out_channels)
+    def bounds(self) -> Bounds:
+        """Upper bounds of its weights, inner maps and arithmetic, as its kind states them, without the module."""
+        info, (_, _, height, width) = kind_info(self.kind), self.output_shape
+        return info.bounds(
+            Sizes(
+                in_channels=self.in_channels,
+                out_channels=self.out_channels,
+                widest=max(self.in_channels, self.out_channels),
+                in_pixels=self.height * self.width,
+                out_pixels=height * width,
+                batch=self.batch,
+                attributes=self.attributes,
+                keeps_width_inside=info.keeps_width_inside,
+                has_weights=self._has_weights,
+            )
+        )
 
     @property
     def _has_weights(self) -> bool:
@@ -137,8 +142,22 @@ class OperatorSpec(Record):
         return (self.batch, self.in_channels, self.height, self.width)
 
     @property
+    def source_channels(self) -> tuple[int, ...]:
+        """Channels of each source: `(in_channels,)` for most kinds."""
+        return source_channels(self.kind, kind_info(self.kind).sources, self.attributes, self.in_channels)
+
+    @property
+    def source_shapes(self) -> tuple[MapShape, ...]:
+        """NCHW shape of each source: `(input_shape,)` for most kinds."""
+        return source_shapes(kind_info(self.kind).sources, self.attributes, self.source_channels, self.input_shape)
+
+    @property
     def output_shape(self) -> tuple[int, int, int, int]:
-        """(batch, out_channels, height, width), halved (rounded up) by the stride or grown by the kind's scale."""
+        """(batch, out_channels, height, width), halved (rounded up) by the stride or grown by the kind's scale; or the size
+        that attributes `to_height` and `to_width` name.
+        """
+        if "to_height" in self.attributes:
+            return (self.batch, self.out_channels, int(self.attributes["to_height"]), int(self.attributes["to_width"]))
         scale = int(self.attributes.get("scale", 1))
         height, width = (-(-side * scale // self.stride) for side in (self.height, self.width))
         return (self.batch, self.out_channels, height, width)
@@ -156,7 +175,9 @@ class OperatorSpec(Record):
         return self._key
 
     def label(self) -> str:
-        """For people: `zoomed_conv3x3_x2 64→96 @128×256 /1`, then what differs from the kind's defaults."""
+        """For people: `zoomed_conv3x3_x2 64→96 @128×256 /1`, then what differs from the kind's defaults. Joins are
+        `concat 64+32→96 @32×64` and `resize 64→64 @16×32→32×64`.
+        """
         return self._label_of(self._shape, self._label_end)
 
     @property
@@ -165,11 +186,19 @@ class OperatorSpec(Record):
 
     def _label_of(self, shape: Shape, end: str) -> str:
         in_channels, out_channels, height, width = shape
-        return f"{self.kind} {in_channels}→{out_channels} @{height}×{width} /{self.stride}{end}"
+        given, size, sources = str(in_channels), f"{height}×{width}", kind_info(self.kind).sources
+        if sources in ("parts", "alike"):
+            channels = source_channels(self.kind, sources, self.attributes, in_channels)
+            given = "+".join(map(str, channels))
+        if "to_height" in self.attributes:
+            size += "→{to_height}×{to_width}".format(**self.attributes)
+        stride = "" if sources != "one" or "to_height" in self.attributes else f" /{self.stride}"
+        return f"{self.kind} {given}→{out_channels} @{size}{stride}{end}"
 
     @property
     def _label_end(self) -> str:
         extras = kind_info(self.kind).differing(self.attributes)
+        extras = {name: value for name, value in extras.items() if name not in _IN_LABEL}
         if self.batch != 1:
             extras["batch"] = self.batch
         if self.dtype != "float32":

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from models.networks.structure import Edge, LatencyGraph
+from models.networks.structure import Edge, LatencyGraph, Selection
 from models.supernets.mixed_operators import MixedOperator
 
 
@@ -47,13 +47,22 @@ class Mixture:
         channels, row = graph.nodes[node].channels, graph.nodes[node].width_row
         return channels[0] if row is None else channels[self.widths[row]]
 
-    def operator_weights(self, graph: LatencyGraph, edge: Edge) -> Tensor:
-        """Factor of each choice of an edge, downsampling and the destination's score included. Shape: (choices,)."""
-        weights = self.alpha[edge.operator_row]
-        if edge.selection is not None:
-            weights = weights * self.beta[edge.selection]
+    def operator_weights(self, graph: LatencyGraph, edge: Edge, *, selected: bool = True) -> Tensor:
+        """Factor of each choice of an edge, the destination's score included, and downsampling's if `selected`.
+
+        Shape: (choices,).
+        """
+        weights = self.alpha.new_ones(1) if edge.operator_row is None else self.alpha[edge.operator_row]
+        if selected and edge.selection is not None:
+            weights = weights * taken(self.beta, edge.selection)
         row = graph.nodes[edge.destination].width_row
         return weights if self.scores is None or row is None else weights * self.scores[row]
+
+
+def taken(beta: Tensor, selection: Selection) -> Tensor:
+    """The probability of one of these choices of β, a scalar. Shape: beta (rows, choices)."""
+    row, choices = selection
+    return beta[row, choices[0]] if len(choices) == 1 else beta[row, list(choices)].sum()
 
 
 Combination = tuple[int, ...]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from models.operators.layers import BILINEAR, build_operator, zoomed_side
 from models.plugins import load_reference
-from models.spec.errors import UnknownNameError
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.kinds import kind_info
 from models.spec.operators import OperatorSpec
 
@@ -102,8 +102,8 @@ FORMS: Mapping[str, Form] = {
     "zoomed_conv3x3": Form(zoomed=True),
     "zoomed_conv3x3_x2": Form(twice=True, zoomed=True),
 }
-"""Kinds that have a super form. A skip is a 1×1 convolution throughout, also where the fixed one is the identity: widths and
-strides of both ends are open until the architecture is decided."""
+"""Kinds that `SuperOperator` is the form of. A skip is a 1×1 convolution throughout, also where the fixed one is the identity:
+widths and strides of both ends are open until the architecture is decided."""
 
 
 class SuperOperator(nn.Module):
@@ -186,6 +186,30 @@ class PlainOperator(nn.Module):
         operator.load_state_dict(self.operator.state_dict())
 
 
+class ResizedAtNode(nn.Module):
+    """A resizing at the end of an edge. It leaves the map as it is: the node resizes it, to its own size for these
+    images.
+
+    Raises:
+        InvalidSpecError: it is not bilinear with aligned corners, as a supernet resizes.
+    """
+
+    def __init__(self, spec: OperatorSpec, in_channels: Collection[int], out_channels: Collection[int]) -> None:
+        super().__init__()
+        self.kind = spec.kind
+        if (spec.attributes["resize"], spec.attributes["align_corners"]) != (BILINEAR, True):
+            raise InvalidSpecError(
+                f"{spec.label()}: a supernet resizes bilinearly with aligned corners",
+                hint="Let the operator's attributes say the same.",
+            )
+
+    def forward(self, x: Tensor, out_channels: int) -> Tensor:
+        return x
+
+    def copy_to(self, operator: nn.Module) -> None:
+        """There is nothing to copy."""
+
+
 def choice_of_edge(spec: OperatorSpec, in_channels: Collection[int], out_channels: Collection[int]) -> nn.Module:
     """One choice of an edge between maps of these widths: in the form of its kind, else as the plain module.
 
@@ -195,8 +219,6 @@ def choice_of_edge(spec: OperatorSpec, in_channels: Collection[int], out_channel
         UnknownNameError: the kind has no super form, and the widths are several.
         PluginError: its form cannot be imported.
     """
-    if spec.kind in FORMS:
-        return SuperOperator(spec, in_channels, out_channels)
     if form := kind_info(spec.kind).supernet_form:
         cls = load_reference(form, f"the supernet form of operator kind {spec.kind!r}")
         built: nn.Module = cls(spec, in_channels, out_channels)
@@ -225,7 +247,8 @@ class MixedOperator(nn.Module):
     def __init__(self, specs: Iterable[OperatorSpec], in_channels: Iterable[int], out_channels: Iterable[int]) -> None:
         super().__init__()
         entering, leaving = set(in_channels), set(out_channels)
-        self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in specs)
+        self.specs = tuple(specs)
+        self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in self.specs)
 
     def forward(self, x: Tensor, weights: Tensor, out_channels: int) -> Tensor:
         """`weights`: of the choices; shape (choices,), or longer where other rows have more choices."""
@@ -241,6 +264,19 @@ class MixedOperator(nn.Module):
         if kind not in operators:
             raise UnknownNameError.of("choice of this edge", kind, operators)
         return operators[kind]
+
+    def matching(self, spec: OperatorSpec) -> SuperOperator:
+        """The choice of that kind, stride and attributes, whatever its channels and size.
+
+        Raises:
+            InvalidSpecError: there is none.
+        """
+        for own, choice in zip(self.specs, self._operators(), strict=True):
+            if (own.kind, own.stride) == (spec.kind, spec.stride) and (
+                own.attributes == spec.attributes or isinstance(choice, ResizedAtNode)
+            ):
+                return choice
+        raise InvalidSpecError(f"no choice of this edge is {spec.label()}")
 
     def _operators(self) -> Iterable[SuperOperator]:
         return (cast("SuperOperator", choice) for choice in self.choices)

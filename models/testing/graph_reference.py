@@ -5,12 +5,14 @@ Probabilities are one list of rows per granularity, counted through its groups; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
+from models.networks.structure import Selection
 from models.spaces.base import Edge, LatencyGraph, ParameterShapes
 from models.spec.operators import OperatorSpec
 
@@ -60,28 +62,42 @@ def grouped(shapes: ParameterShapes, given: Probabilities) -> dict[str, dict[str
 
 
 def expected_ms(graph: LatencyGraph, given: Probabilities, lookup: Lookup) -> float:
-    """Σ reach · cost + fixed, edge by edge (docs/latency.md)."""
-    reach = [1.0 if graph.outputs is None else 0.0 for _ in graph.nodes]
+    """Σ reach · cost + fixed, node by node (docs/latency.md)."""
+    reach = [1.0 if graph.always(node) else 0.0 for node in range(len(graph.nodes))]
     for output in graph.outputs or ():
         reach[output] = 1.0
     total = graph.branches * sum(lookup(operator) for operator in graph.fixed)
-    for edge in reversed(graph.edges):
-        taken = reach[edge.destination]
-        if graph.outputs is not None:
-            taken *= 1.0 if edge.selection is None else given.beta[edge.selection[0]][edge.selection[1]]
-            reach[edge.source] += taken
-        total += taken * _edge_ms(graph, edge, given, lookup)
+    for node in reversed(range(len(graph.nodes))):
+        for own in graph.nodes[node].operators:
+            widths = zip(_widths(graph, node, given), own.by_width, strict=True)
+            total += reach[node] * _taken(own.selection, given) * sum(p * lookup(operator) for p, operator in widths)
+        for edge in (edge for edge in graph.edges if edge.destination == node):
+            taken = reach[node] * _taken(edge.selection, given)
+            total += taken * _edge_ms(graph, edge, given, lookup)
+            if not graph.always(edge.source):
+                reach[edge.source] += taken
     return total
+
+
+def _taken(selection: Selection | None, given: Probabilities) -> float:
+    """The probability that β selects one of these choices."""
+    return 1.0 if selection is None else sum(given.beta[selection[0]][choice] for choice in selection[1])
 
 
 def _edge_ms(graph: LatencyGraph, edge: Edge, given: Probabilities, lookup: Lookup) -> float:
     sources, destinations = _widths(graph, edge.source, given), _widths(graph, edge.destination, given)
-    return sum(
-        p * a * b * lookup(edge.operators[k][i][j])
-        for k, p in enumerate(given.alpha[edge.operator_row])
+    row = graph.nodes[edge.source].width_row
+    one_row = row is not None and row == graph.nodes[edge.destination].width_row
+    pairs = {
+        (i, j): a if one_row else a * b
         for i, a in enumerate(sources)
         for j, b in enumerate(destinations)
-    )
+        if i == j or not one_row
+    }
+    chosen = [1.0] if edge.operator_row is None else given.alpha[edge.operator_row]
+    # An edge without an operator has none to go with its 1.
+    matrices = [*zip(chosen, edge.operators, strict=False), *((1.0, matrix) for matrix in edge.after)]
+    return sum(p * width * lookup(matrix[i][j]) for p, matrix in matrices for (i, j), width in pairs.items())
 
 
 def _widths(graph: LatencyGraph, node: int, given: Probabilities) -> list[float]:
@@ -90,47 +106,90 @@ def _widths(graph: LatencyGraph, node: int, given: Probabilities) -> list[float]
 
 
 def enumerated_ms(graph: LatencyGraph, given: Probabilities, lookup: Lookup) -> float:
-    """The mean over all architectures: every way through the graph, every operator and every width on it, one by one."""
-    fixed = sum(lookup(operator) for operator in graph.fixed)
-    if graph.outputs is None:
-        return fixed + _mean_over_choices(graph, graph.edges, given, lookup)
-    total = 0.0
-    for output in graph.outputs:
-        for probability, edges in _ways(graph, output, given):
-            total += probability * (fixed + _mean_over_choices(graph, edges, given, lookup))
+    """The mean over all architectures: every choice of β, every operator and every width of what it leads to, one by one.
+
+    Each output has a network of its own; what is always computed stands beside them, once.
+    """
+    total = graph.branches * sum(lookup(operator) for operator in graph.fixed)
+    known: dict[tuple[Part, ...], float] = {}
+    for chosen in product(*(range(len(row)) for row in given.beta)):
+        probability = float(np.prod([row[choice] for row, choice in zip(given.beta, chosen, strict=True)]))
+        for parts in contained(graph, chosen):
+            if parts not in known:
+                known[parts] = _mean_over_choices(graph, parts, given, lookup)
+            total += probability * known[parts]
     return total
 
 
-def _ways(graph: LatencyGraph, node: int, given: Probabilities) -> Iterator[tuple[float, tuple[Edge, ...]]]:
-    """Every path of edges that ends at the node, with its probability under β."""
-    entering = [edge for edge in graph.edges if edge.destination == node]
-    if not entering:
-        yield 1.0, ()
-    for edge in entering:
-        chosen = 1.0 if edge.selection is None else given.beta[edge.selection[0]][edge.selection[1]]
-        for probability, edges in _ways(graph, edge.source, given):
-            yield probability * chosen, (*edges, edge)
+class Part(NamedTuple):
+    """One operator of a network: of an edge, of those after its chosen one, or of a node itself.
+
+    Attributes:
+        of: index of the edge or the node.
+        after: which of those after the edge's own; None: the edge's own.
+        own: which of the node's; None: it is an edge's.
+    """
+
+    of: int
+    after: int | None = None
+    own: int | None = None
+
+    def operator(self, graph: LatencyGraph, choice: Callable[[str, int | None], int]) -> OperatorSpec:
+        """The operator under a choice of each row, by granularity; of row None, the only one."""
+        if self.own is not None:
+            node = graph.nodes[self.of]
+            return node.operators[self.own].by_width[choice("gamma", node.width_row)]
+        edge = graph.edges[self.of]
+        matrix = edge.operators[choice("alpha", edge.operator_row)] if self.after is None else edge.after[self.after]
+        ends = (graph.nodes[node].width_row for node in (edge.source, edge.destination))
+        source, destination = (choice("gamma", row) for row in ends)
+        return matrix[source][destination]
+
+    def rows(self, graph: LatencyGraph) -> set[tuple[str, int]]:
+        """The rows that decide it, with their granularity."""
+        if self.own is not None:
+            found = {("gamma", graph.nodes[self.of].width_row)}
+        else:
+            edge = graph.edges[self.of]
+            found = {("gamma", graph.nodes[node].width_row) for node in (edge.source, edge.destination)}
+            found |= {("alpha", edge.operator_row)} if self.after is None else set()
+        return {(granularity, row) for granularity, row in found if row is not None}
 
 
-def _mean_over_choices(graph: LatencyGraph, edges: tuple[Edge, ...], given: Probabilities, lookup: Lookup) -> float:
-    operator_rows = sorted({edge.operator_row for edge in edges})
-    nodes = sorted({node for edge in edges for node in (edge.source, edge.destination)})
-    width_rows = sorted({row for node in nodes if (row := graph.nodes[node].width_row) is not None})
+def contained(graph: LatencyGraph, chosen: Sequence[int]) -> list[tuple[Part, ...]]:
+    """What the network of each output consists of, and last what is always computed, given the choice of each row of β."""
+    always = {node for node in range(len(graph.nodes)) if graph.always(node)}
+    return [_upstream(graph, ends, always, chosen) for ends in (*({output} - always for output in graph.outputs or ()), always)]
+
+
+def _upstream(graph: LatencyGraph, ends: set[int], always: set[int], chosen: Sequence[int]) -> tuple[Part, ...]:
+    """What leads to these ends, up to other nodes that are always computed. Walks backwards; nothing is taken twice."""
+    nodes, parts = set(ends), []
+    for index in reversed(range(len(graph.edges))):
+        edge = graph.edges[index]
+        if edge.destination in nodes and _selects(edge.selection, chosen):
+            nodes |= {edge.source} - always
+            parts += [Part(index)] if edge.operators else []
+            parts += [Part(index, after=place) for place in range(len(edge.after))]
+    for node in sorted(nodes):
+        own = enumerate(graph.nodes[node].operators)
+        parts += [Part(node, own=place) for place, operator in own if _selects(operator.selection, chosen)]
+    return tuple(parts)
+
+
+def _selects(selection: Selection | None, chosen: Sequence[int]) -> bool:
+    return selection is None or chosen[selection[0]] in selection[1]
+
+
+def _mean_over_choices(graph: LatencyGraph, parts: tuple[Part, ...], given: Probabilities, lookup: Lookup) -> float:
+    rows = sorted(set().union(*(part.rows(graph) for part in parts)))
     total = 0.0
-    for kinds in product(*(range(len(given.alpha[row])) for row in operator_rows)):
-        kind = dict(zip(operator_rows, kinds, strict=True))
-        for widths in product(*(range(len(given.gamma[row])) for row in width_rows)):
-            width: dict[int | None, int] = {None: 0, **dict(zip(width_rows, widths, strict=True))}
-            probability = float(
-                np.prod([given.alpha[row][k] for row, k in kind.items()])
-                * np.prod([given.gamma[row][w] for row, w in zip(width_rows, widths, strict=True)])
-            )
-            total += probability * sum(
-                lookup(
-                    edge.operators[kind[edge.operator_row]][width[graph.nodes[edge.source].width_row]][
-                        width[graph.nodes[edge.destination].width_row]
-                    ]
-                )
-                for edge in edges
-            )
+    for chosen in product(*(range(len(getattr(given, granularity)[row])) for granularity, row in rows)):
+        known = dict(zip(rows, chosen, strict=True))
+        probability = float(np.prod([getattr(given, granularity)[row][choice] for (granularity, row), choice in known.items()]))
+
+        def choice(granularity: str, row: int | None, known: dict[tuple[str, int], int] = known) -> int:
+            return 0 if row is None else known[granularity, row]
+
+        total += probability * sum(lookup(part.operator(graph, choice)) for part in parts)
     return total

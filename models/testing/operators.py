@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models.spec.graphs import GraphRequest
 from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
 from models.spec.operators import OperatorSpec
 
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
+
+
+def needed_attributes(kind: str, in_channels: int, size: tuple[int, int]) -> dict[str, AttributeValue]:
+    """Attributes without which there is no operator of that kind: several sources of a concatenation, the size of a resize."""
+    info = kind_info(kind)
+    if "to_height" in info.attributes:
+        return {"to_height": 2 * size[0] + 1, "to_width": max(1, size[1] // 2)}
+    return {"sources": f"{in_channels - 1}+1"} if info.sources == "parts" else {}
 
 
 class OperatorSuite:
@@ -36,7 +46,10 @@ class OperatorSuite:
         info = kind_info(self.kind)
         settings: list[dict[str, AttributeValue]] = [{}]
         for name, attribute in info.attributes.items():
-            settings += [{name: value} for value in attribute.choices or (attribute.low,) if value != attribute.default]
+            choices = attribute.choices or (attribute.low,)
+            settings += [
+                {name: value} for value in choices if type(value) is type(attribute.default) and value != attribute.default
+            ]
         channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
         for height, width in sizes:
             for stride in info.strides:
@@ -50,7 +63,7 @@ class OperatorSuite:
                             width=width,
                             stride=stride,
                             batch=2,
-                            attributes=attributes,
+                            attributes={**attributes, **needed_attributes(self.kind, in_channels, (height, width))},
                         )
 
     def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:
@@ -63,36 +76,40 @@ class OperatorSuite:
 
         for spec in self.specs():
             with torch.device("meta"):
-                output = build_operator(spec).eval()(torch.empty(spec.input_shape))
+                output = build_operator(spec).eval()(*(torch.empty(shape) for shape in spec.source_shapes))
             assert tuple(output.shape) == spec.output_shape, spec.label()
 
     def test_weights_can_be_given_and_costs_counted(self) -> None:
-        """No more multiply-adds than the bound by which a workload is refused before it is built."""
+        """Nothing is larger than the bounds by which a workload is refused before it is built."""
         pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
-        from models.operators.costs import operator_costs
+        from models.operators.costs import operator_costs, operator_size
         from models.operators.layers import build_operator
         from models.operators.seeded_weights import fill
 
         for spec in self.specs():
             fill(build_operator(spec), spec.key())
-            costs = operator_costs(spec)
-            assert costs.macs <= spec.macs_bound, spec.label()
+            costs, size, bounds = operator_costs(spec), operator_size(spec), spec.bounds
+            told = f"{spec.label()} takes more than its kind says it can: state KindInfo.bounds"
+            assert costs.macs <= bounds.macs, told
+            assert size.weights <= bounds.weights, told
+            assert size.inner <= max(bounds.inner, prod(spec.input_shape), prod(spec.output_shape)), told
             unchanged = kind_info(self.kind).identity_if_unchanged and spec.input_shape == spec.output_shape
             assert (costs.parameters > 0) == (kind_info(self.kind).has_weights and not unchanged), spec.label()
 
     def test_the_exported_graph_computes_what_the_module_computes(self) -> None:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
         reference = pytest.importorskip("onnx.reference", reason="graphs are ONNX: pip install 'opclock[graphs]'")
-        from models.export.onnx_graph import to_onnx
-        from models.operators.layers import build_operator
-        from models.operators.seeded_weights import fill, random_input
+        from models.export.either_way import graph_of
+        from models.networks.module import build_module
+        from models.operators.seeded_weights import random_input
 
         for spec in self.specs(sizes=((6, 10),)):
-            module = fill(build_operator(spec), spec.key())
-            given = random_input(spec.input_shape, spec.key())
+            request = GraphRequest(subject=spec)
+            module = build_module(request)
+            given = random_input(request.input_shape, spec.key())
             with torch.inference_mode():
                 expected = module(torch.from_numpy(given)).numpy()
-            graph = to_onnx(module, spec.input_shape, name="operator")
+            graph, _ = graph_of(module, request.input_shape, dtype="float32", name="operator")
             (found,) = reference.ReferenceEvaluator(graph).run(None, {"input": given})
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4, err_msg=spec.label())
 

@@ -34,7 +34,7 @@ class SmallSpaceSuite(SpaceSuite):
         for architecture in self.architectures(space, Probabilities(**rows)):
             network = build_network(space.plan(architecture)).eval()
             space.copy_weights(supernet, supernet.roles[0], architecture, network)
-            ends = tuple(branch.scales[-1] for branch in architecture.branches if branch.scales)
+            ends = space.alternative_of(architecture)
             with torch.no_grad():
                 found = supernet(images, mixture_of(choices), role=supernet.roles[0], combinations=[ends]).combined[ends]
                 torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.graph_checks import check_graph
+from models.networks.structure import INPUT, NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -44,6 +45,11 @@ class SpaceSuite(ABC):
     def architectures(self, space: Any, choices: Probabilities) -> list[ArchitectureSpec]:
         """What the space becomes when every row of α, β, γ has made its choice: one architecture per branch of the graph."""
 
+    def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
+        """One architecture with the branches of those; a space without branches has only one."""
+        (architecture,) = architectures
+        return architecture
+
     @abstractmethod
     def charged(self, space: Any, architecture: ArchitectureSpec) -> list[OperatorSpec]:
         """Those operators of such an architecture that the latency graph counts (no head)."""
@@ -67,7 +73,7 @@ class SpaceSuite(ABC):
     def test_nothing_in_the_grid_is_useless(self, space: SearchSpace) -> None:
         """A grid that no graph and no architecture uses would be measured in vain: at least every kind is used."""
         graph = space.latency_graph()
-        used = {o.kind for edge in graph.edges for rows in edge.operators for row in rows for o in row}
+        used = {operator.kind for operator in graph.operators()}
         used |= {o.kind for seed in SEEDS for o in space.architecture_operators(space.sample(np.random.default_rng(seed)))}
         assert used == {operator.kind for operator in space.operators()}
 
@@ -100,8 +106,7 @@ class SpaceSuite(ABC):
     def test_every_operator_of_the_graph_is_in_the_grid(self, space: SearchSpace) -> None:
         grid = {operator.key() for operator in space.operators()}
         graph = space.latency_graph()
-        of_edges = {o.key() for edge in graph.edges for rows in edge.operators for row in rows for o in row}
-        assert of_edges | {operator.key() for operator in graph.fixed} <= grid
+        assert {operator.key() for operator in graph.operators()} <= grid
 
     def test_every_row_of_the_parameters_is_used_with_all_its_choices(self, space: SearchSpace) -> None:
         graph = space.latency_graph()
@@ -109,13 +114,14 @@ class SpaceSuite(ABC):
             name: dict(enumerate(choices for rows, choices in groups.values() for _ in range(rows)))
             for name, groups in space.parameter_shapes().items()
         }
-        assert {edge.operator_row: len(edge.operators) for edge in graph.edges} == shapes["alpha"]
+        chosen = {edge.operator_row: len(edge.operators) for edge in graph.edges if edge.operator_row is not None}
+        assert chosen == shapes["alpha"]
         widths = {node.width_row: len(node.channels) for node in graph.nodes if node.width_row is not None}
         assert widths == shapes["gamma"]
-        taken = defaultdict(set)
+        taken: dict[int, set[int]] = defaultdict(set)
         for edge in graph.edges:
             if edge.selection is not None:
-                taken[edge.selection[0]].add(edge.selection[1])
+                taken[edge.selection[0]].update(edge.selection[1])
         assert taken == {row: set(range(choices)) for row, choices in shapes["beta"].items()}
 
     def test_granularities_are_the_three_and_have_no_empty_groups(self, space: SearchSpace) -> None:
@@ -131,17 +137,16 @@ class SpaceSuite(ABC):
             assert edge.destination not in left, "an edge enters a node that was left before"
             left.add(edge.source)
 
-    def test_the_selections_of_a_node_are_one_whole_row(self, space: SearchSpace) -> None:
-        """Then they sum to one under softmax, and reach is a probability."""
+    def test_the_graph_fits_its_parameters_and_is_charged_exactly(self, space: SearchSpace) -> None:
+        """One row of β per node, an edge for each of its choices, and no node twice in one network; see `check_graph`."""
         graph = space.latency_graph()
-        for node in range(len(graph.nodes)):
-            selections = [edge.selection for edge in graph.edges if edge.destination == node]
-            chosen = [selection for selection in selections if selection is not None]
-            if graph.outputs is None or len(selections) <= 1:
-                assert not chosen
-            else:
-                assert len({row for row, _ in chosen}) == 1
-                assert sorted(choice for _, choice in chosen) == list(range(len(selections)))
+        check_graph(
+            graph,
+            {
+                name: [choices for rows, choices in groups.values() for _ in range(rows)]
+                for name, groups in space.parameter_shapes().items()
+            },
+        )
 
     def test_no_edge_leads_nowhere(self, space: SearchSpace) -> None:
         graph = space.latency_graph()
@@ -157,14 +162,20 @@ class SpaceSuite(ABC):
         graph = space.latency_graph()
         sizes: dict[int, set[tuple[int, int]]] = defaultdict(set)
         for edge in graph.edges:
-            sources, destinations = graph.nodes[edge.source].channels, graph.nodes[edge.destination].channels
-            for operators in edge.operators:
-                shapes = [[(o.in_channels, o.out_channels) for o in row] for row in operators]
-                assert shapes == [[(a, b) for b in destinations] for a in sources]
-                for operator in (o for row in operators for o in row):
-                    sizes[edge.source].add(operator.input_shape[2:])
-                    sizes[edge.destination].add(operator.output_shape[2:])
+            ends = graph.nodes[edge.source], graph.nodes[edge.destination]
+            for matrix in edge.operators:
+                assert [[o.in_channels for o in row] for row in matrix] == [
+                    [a for _ in row] for a, row in zip(ends[0].channels, matrix, strict=True)
+                ]
+                if ends[1].join == "sum" and not edge.after:
+                    assert all(tuple(o.out_channels for o in row) == ends[1].channels for row in matrix)
+            first, last = (edge.operators or edge.after)[:1], (edge.after or edge.operators)[-1:]
+            for matrices, node, shape in ((first, edge.source, "input_shape"), (last, edge.destination, "output_shape")):
+                sizes[node].update(getattr(o, shape)[2:] for matrix in matrices for row in matrix for o in row)
         assert all(len(of_node) == 1 for of_node in sizes.values())
+        height, width = self.spec.input_size
+        scales = {index: node.scale for index, node in enumerate(graph.nodes) if node.scale is not None}
+        assert all(sizes[index] <= {(-(-height // scale), -(-width // scale))} for index, scale in scales.items())
         assert all(list(node.channels) == sorted(set(node.channels)) for node in graph.nodes)
 
     def test_a_choice_everywhere_costs_the_sum_of_its_operators(self, space: SearchSpace) -> None:
@@ -187,8 +198,7 @@ class SpaceSuite(ABC):
             for ends in space.branch_choices():
                 decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
                 expected = [of_branches[space.branch_ends.index(end)] for end in ends] or of_branches
-                branches = tuple(branch for architecture in expected for branch in architecture.branches)
-                assert decoded == expected[0].model_copy(update={"branches": branches})
+                assert decoded == self.combined(expected)
 
     def test_relaxed_latency_of_certain_parameters_is_the_sum_of_what_they_decode_to(self, space: SearchSpace) -> None:
         """For every choice of branches; each branch is charged on its own, as in the relaxed latency."""
@@ -200,8 +210,10 @@ class SpaceSuite(ABC):
                 relaxed = expected_ms(replace(graph, outputs=outputs), choices, made_up_ms)
             else:
                 relaxed = expected_ms(graph, choices, made_up_ms)
-            decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
-            alone = [decoded.model_copy(update={"branches": (branch,)}) for branch in decoded.branches]
+            given = grouped(space.parameter_shapes(), choices)
+            alone = [space.decode(given, branches=branches, keep_skips=True) for branches in zip(ends)] or [
+                space.decode(given, keep_skips=True)
+            ]
             own = sum(made_up_ms(o) for architecture in alone for o in self.charged(space, architecture))
             assert relaxed == pytest.approx(own, rel=1e-12)
 
@@ -272,7 +284,8 @@ class SpaceSuite(ABC):
         for seed in SEEDS[:10]:
             architecture = space.sample(np.random.default_rng(seed))
             same = ArchitectureSpec.parse_json(architecture.model_dump_json())
-            assert same == architecture
+            assert same == architecture == space.completed(same)
+            assert same.key() == architecture.key()
             assert space_of(same).plan(same) == space.plan(architecture)
 
     def test_an_architecture_of_another_space_or_size_is_refused(self, space: SearchSpace) -> None:
@@ -300,7 +313,7 @@ class SpaceSuite(ABC):
             plan = space.plan(architecture)
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
-            assert ends == ([branch.scales[-1] for branch in architecture.branches] if space.branch_ends else [])
+            assert ends == list(space.alternative_of(architecture))
 
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""
@@ -309,8 +322,15 @@ class SpaceSuite(ABC):
             shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert all(name.isidentifier() for name in shapes)
             assert shapes[plan.steps[-1].name] == (self.spec.batch, self.spec.classes, *self.spec.input_size)
-            used = {s for step in plan.steps for s in (step.sources if isinstance(step, JoinStep) else (step.source,))}
+            used = {source for step in plan.steps for source in step.sources}
             assert set(shapes) - {plan.steps[-1].name} == used, "a map is computed and not used"
+
+    def test_the_supernet_has_the_spaces_roles(self, space: SearchSpace) -> None:
+        pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
+        roles = space.roles()
+        assert tuple(role.name for role in roles) == space.supernet().roles
+        assert sum(role.sees_latency for role in roles) == 1
+        assert all(role.searches <= {"alpha", "beta", "gamma"} and role.searches for role in roles)
 
     def test_the_network_runs_and_has_the_planned_shape(self, space: SearchSpace) -> None:
         torch = pytest.importorskip("torch", reason="networks are torch modules: pip install 'opclock[graphs]'")
@@ -325,9 +345,7 @@ class SpaceSuite(ABC):
 
 def _without_sizes(plan: NetworkPlan) -> list[object]:
     return [
-        (s.name, s.source, s.operator.kind, s.operator.in_channels, s.operator.out_channels, s.operator.stride)
-        if isinstance(s, OperatorStep)
-        else (s.name, s.how, s.sources)
+        (s.name, s.sources, s.operator.kind, s.operator.source_channels, s.operator.out_channels, s.operator.stride)
         for s in plan.steps
     ]
 
@@ -337,12 +355,6 @@ def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tu
     shapes = {INPUT: image}
     for step in plan.steps:
         assert step.name not in shapes
-        if isinstance(step, OperatorStep):
-            assert shapes[step.source] == step.operator.input_shape, step.name
-            shapes[step.name] = step.operator.output_shape
-        else:
-            channels = [shapes[source][1] for source in step.sources]
-            assert len(channels) > 1
-            assert step.how == "concat" or len(set(channels)) == 1
-            shapes[step.name] = (image[0], sum(channels) if step.how == "concat" else channels[0], *step.size)
+        assert tuple(shapes[source] for source in step.sources) == step.operator.source_shapes, step.name
+        shapes[step.name] = step.operator.output_shape
     return shapes

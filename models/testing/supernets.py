@@ -59,11 +59,14 @@ def certain(
 
 def mixture_of(probabilities: dict[str, dict[str, np.ndarray]], dtype: torch.dtype = torch.float32) -> Mixture:
     """The mixture of given probabilities, with the likeliest widths."""
-    stacked = {
-        name: torch.from_numpy(np.concatenate(list(groups.values()))).to(dtype) if groups else torch.zeros(0, 1, dtype=dtype)
-        for name, groups in probabilities.items()
-    }
-    return Mixture.sampled(stacked["alpha"], stacked["beta"], stacked["gamma"])
+
+    def stacked(groups: dict[str, np.ndarray]) -> torch.Tensor:
+        """All rows, the shorter ones filled up with zeros."""
+        most = max((rows.shape[1] for rows in groups.values()), default=1)
+        filled = [np.pad(rows, ((0, 0), (0, most - rows.shape[1]))) for rows in groups.values()]
+        return torch.from_numpy(np.concatenate([np.zeros((0, most)), *filled])).to(dtype)
+
+    return Mixture.sampled(*(stacked(probabilities[name]) for name in ("alpha", "beta", "gamma")))
 
 
 def random_logits(shapes: ParameterShapes, seed: int = 1) -> Logits:

@@ -85,6 +85,12 @@ def say(sentence: str) -> None:
     people().print(sentence, style="yellow", markup=False)
 
 
+def say_uncharged(table: LookupTable) -> None:
+    """Say in one line what sums of that table leave out."""
+    if table.uncharged:
+        say(f"{table.info.id()}: {table.uncharged}")
+
+
 def known_bias(source: str, table: LookupTable, validation: Path | None) -> SumBias | None:
     """How the table's sums missed measured networks: by the validation named, or by a published table's card.
 

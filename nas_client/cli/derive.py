@@ -18,6 +18,7 @@ from nas_client.errors import ParameterError
 from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
 
 if TYPE_CHECKING:
+    from models.spaces.base import SearchSpace
     from nas_client.estimates import Estimate
     from nas_client.search.derivation import Derived
     from nas_client.table import LookupTable
@@ -97,7 +98,7 @@ def derive(
         "chosen": None if chosen is None else list(chosen),
         "verdict": found.verdict.model_dump(mode="json"),
     }
-    emit(result, as_json=json, text=lambda console: _show(console, derived, accuracy, values, chosen, paths))
+    emit(result, as_json=json, text=lambda console: _show(console, space, derived, accuracy, values, chosen, paths))
     warn(found.verdict, found.label())
     _explain(derived, found)
     if not complete:
@@ -135,6 +136,7 @@ def _write(derived: list[Derived], chosen: Branches | None, output: Path) -> dic
 
 def _show(
     console: Console,
+    space: SearchSpace,
     derived: list[Derived],
     accuracy: dict[Branches, float],
     values: dict[Branches, float],
@@ -144,7 +146,7 @@ def _show(
     grid = Grid(box=None, pad_edge=False)
     headings = [
         "branches",
-        "cells",
+        "size",
         "estimate\n(ms)",
         "95 % interval\n(ms)",
         "multiply-\nadds (G)",
@@ -155,11 +157,11 @@ def _show(
         grid.add_column(heading, justify="left" if heading == "branches" else "right", no_wrap=True)
     for network in derived:
         ends = network.branches
-        cells = "+".join(str(len(branch.operators)) for branch in network.architecture.branches)
+        size = space.choices_of(network.architecture).size
         costs = network.costs
         row = [
             branches_label(ends) or "all",
-            cells,
+            size,
             f"{network.estimate.sum_ms:.4f}",
             _interval(network.estimate),
             f"{costs.macs / 1e9:.3f}",

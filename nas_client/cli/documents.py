@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from models.spec.architectures import ArchitectureSpec
 from models.terminal import Json, emit, parse_size
 from nas_client.cli.arguments import TrainedRun, WeightsOption
 
@@ -21,10 +20,11 @@ def draw(
     json: Json = False,
 ) -> None:
     """Draw an architecture over scales and layers: operators, widths and branches."""
+    from models.spaces.registry import read_architecture
     from nas_client.drawing.picture import draw_architecture
     from nas_client.plotting import save
 
-    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    network = read_architecture(architecture.read_bytes(), str(architecture))
     path = save(draw_architecture(network, title=title), output)
     result = {"architecture": network.key(), "path": str(path)}
     emit(result, as_json=json, text=lambda console: console.print(f"{network.label()} is drawn in {path}", markup=False))

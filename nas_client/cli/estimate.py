@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.terminal import Json, Require, emit, end_unless, people, warn
-from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table, say
+from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table, say, say_uncharged
 
 if TYPE_CHECKING:
     from nas_client.estimates import Estimate
@@ -32,11 +31,12 @@ def command(
     json: Json = False,
 ) -> None:
     """Estimate a network's latency as the sum of its operators' entries. Missing entries are listed and never count as zero."""
+    from models.spaces.registry import read_architecture
     from nas_client.estimates import estimate, read_calibration
 
     found = load_table(table)
     fitted = read_calibration(calibration, found, say) if calibration is not None else None
-    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    network = read_architecture(architecture.read_bytes(), str(architecture))
     result = estimate(network, found, fitted, known_bias(table, found, validation))
     emit(
         document(result) | {"verdict": found.verdict.model_dump(mode="json")},
@@ -44,6 +44,7 @@ def command(
         text=lambda console: _show(console, result),
     )
     warn(found.verdict, found.label())
+    say_uncharged(found)
     if result.missing:
         explain_missing(result.terms, found)
         if not allow_missing:

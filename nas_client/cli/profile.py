@@ -10,13 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, UnknownNameError
+from models.spec.limits import MAX_PRIORITY
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat
 from models.spec.wire import JobCreate, JobPublic, Rebuild
 from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, warn
-from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, ProtocolOption, Space, Url, connect, say_uncharged, watching
 
 
 def profile(
@@ -38,6 +39,15 @@ def profile(
             "budget is quick."
         ),
     ] = Rebuild.AUTO,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try again the operators whose engines have crashed twice.")
+    ] = False,
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=-MAX_PRIORITY, max=MAX_PRIORITY, help="Jobs of a higher priority are measured before others that wait."
+        ),
+    ] = 0,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Only create the job, and end. `nas-client jobs` shows how far it is.")
     ] = False,
@@ -51,7 +61,15 @@ def profile(
         raise typer.BadParameter("--require is about the job's result, and --no-wait does not wait for it; give one of the two")
     parameters = dict(map(parse_parameter, parameter or ()))
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
-    request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)
+    request = JobCreate(
+        space=wanted,
+        budget=budget,
+        protocol=protocol,
+        remeasure=remeasure,
+        rebuild=rebuild,
+        retry_failed=retry_failed,
+        priority=priority,
+    )
     with connect(url) as service:
         if no_wait:
             created = service.create_job(request)
@@ -92,6 +110,8 @@ def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement])
     console.print(f"table {job.table_id}: {counts.measured} operators measured, {counts.reused} reused, {counts.failed} failed")
     for entry in failures:
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
+    if any(entry.status is Status.CRASHED for entry in failures):
+        console.print("operators that crashed are left alone by later jobs; --retry-failed tries them again")
 
 
 def pull(
@@ -119,6 +139,7 @@ def pull(
     sentence = f"{len(found)} entries of {found.label()} are in {output}"
     emit(document, as_json=json, text=lambda console: console.print(sentence, markup=False))
     warn(found.verdict, found.label())
+    say_uncharged(found)
     end_unless(found.verdict, require)
 
 
@@ -141,9 +162,10 @@ def measure(
     A failed measurement is printed with its reason, and the command ends with 4. So is a protocol that refuses such networks,
     but that is no failure.
     """
+    from models.spaces.registry import read_architecture
     from nas_client.estimates import measure as measure_network
 
-    network = ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
+    network = read_architecture(architecture.read_bytes(), str(architecture))
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         rows = [measure_network(service, network, table_id, budget, watch) for table_id in table]
     document = {"network": network.label(), "tables": rows}

@@ -91,18 +91,21 @@ def _network_and_config(
     """What is named; where a training is resumed, what its folder says of whatever is not."""
     from nas_client.runs.config import read_config
     from nas_client.train.config import TrainConfig
-    from nas_client.train.folder import read_architecture, read_train_config, require_begun
+    from nas_client.train.folder import read_architecture as trained_architecture
+    from nas_client.train.folder import read_train_config, require_begun
 
     if resume:
         require_begun(output)
-    network = (
-        read_architecture(output)
-        if architecture is None
-        else ArchitectureSpec.parse_json(architecture.read_bytes(), source=str(architecture))
-    )
+    network = trained_architecture(output) if architecture is None else _architecture_in(architecture)
     if resume and config is None and not overrides:
         return network, read_train_config(output)
     return network, read_config(TrainConfig, config, overrides)
+
+
+def _architecture_in(path: Path) -> ArchitectureSpec:
+    from models.spaces.registry import read_architecture
+
+    return read_architecture(path.read_bytes(), str(path))
 
 
 def _first_weights(folder: Path, table: str, role: str, architecture: ArchitectureSpec) -> Start:

@@ -10,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
 from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
-from nas_client.cli.arguments import BudgetOption, Space, Url, connect, watching
+from nas_client.cli.arguments import BudgetOption, Space, Url, connect, say_uncharged, watching
 
 if TYPE_CHECKING:
     from nas_client.service import ServiceClient
@@ -61,11 +60,12 @@ def validate(
     """Measure random networks, and score how well sums of table entries predict them, raw and calibrated."""
     if table and protocol:
         raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
+    from models.spaces.registry import read_architecture
     from nas_client.runs.manifest import begin_run
     from nas_client.validation.report import to_post, write_report
     from nas_client.validation.run import validate as run_validation
 
-    named = [ArchitectureSpec.parse_json(path.read_bytes(), source=str(path)) for path in architecture or ()]
+    named = [read_architecture(path.read_bytes(), str(path)) for path in architecture or ()]
     if output is not None:
         begin_run(output, "validation")
     with connect(url) as service:
@@ -82,6 +82,7 @@ def validate(
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
     for table_of, score in zip(run.tables, run.scores, strict=True):
         warn(_verdict(score.validation), f"validation of {table_of.label()}")
+        say_uncharged(table_of)
     if run.left_out:
         console = people()
         console.print(f"{len(run.left_out)} of {architectures} networks are left out:", style="yellow")

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
-from models.networks.structure import JoinStep, OperatorStep
 from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.placement import Connection, Place, Placement, place
 from nas_client.plotting import GRID, INK, MUTED, PAPER, STYLE
@@ -38,6 +37,20 @@ _LOOKS = {
     "feature_fusion": _Look("#7a8793", "feature fusion"),
     "segmentation_head": _Look("#5b6874", "classifier"),
     "upsample": _Look("#dde3e9", "upsampling"),
+}
+
+
+@dataclass(frozen=True)
+class _Join:
+    symbol: str
+    name: str
+
+
+_JOINS = {
+    "add": _Join("+", "sum"),
+    "concat": _Join("c", "concatenation"),
+    "resize": _Join("r", "resize"),
+    "scale": _Join("×", "scaling"),
 }
 
 
@@ -134,12 +147,11 @@ def _turn(points: list[tuple[float, float]], codes: list[np.uint8], x: float, y:
 
 def _draw(axes: Axes, standing: Place, rows: _Rows) -> None:
     centre = (standing.column + 0.5, rows.y(standing))
-    if isinstance(standing.step, JoinStep):
-        axes.add_patch(Circle(centre, 0.17, facecolor=PAPER, edgecolor=INK, linewidth=1, zorder=3))
-        symbol = "+" if standing.step.how == "add" else "c"
-        axes.text(*centre, symbol, ha="center", va="center", color=INK, fontsize=7, zorder=4)
-        return
     operator = standing.step.operator
+    if operator.kind in _JOINS:
+        axes.add_patch(Circle(centre, 0.17, facecolor=PAPER, edgecolor=INK, linewidth=1, zorder=3))
+        axes.text(*centre, _JOINS[operator.kind].symbol, ha="center", va="center", color=INK, fontsize=7, zorder=4)
+        return
     look = _look(operator.kind)
     share = 0.5 if standing.fullness is None else standing.fullness
     half = _LEAST_HALF_HEIGHT + (_FULL_HALF_HEIGHT - _LEAST_HALF_HEIGHT) * share
@@ -153,12 +165,11 @@ def _draw(axes: Axes, standing: Place, rows: _Rows) -> None:
 
 def _legend(axes: Axes, placement: Placement, rows: _Rows, columns: int) -> None:
     steps = [standing.step for standing in placement.places.values()]
-    kinds = {step.operator.kind for step in steps if isinstance(step, OperatorStep)}
-    looks = [_look(kind) for kind in sorted(kinds, key=[*_LOOKS, *kinds].index)]
+    kinds = {step.operator.kind for step in steps}
+    looks = [_look(kind) for kind in sorted(kinds - _JOINS.keys(), key=[*_LOOKS, *kinds].index)]
     handles = [Patch(facecolor=look.colour, label=look.name) for look in looks]
-    joins = {step.how for step in steps if isinstance(step, JoinStep)}
-    said = {"concat": "c: concatenation", "add": "+: sum"}
-    notes = ["numbers: output channels", *(said[how] for how in sorted(joins))]
+    said = [f"{join.symbol}: {join.name}" for kind, join in _JOINS.items() if kind in kinds]
+    notes = ["numbers: output channels", *said]
     axes.legend(
         handles=handles,
         title=" · ".join(notes),

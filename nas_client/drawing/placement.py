@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from models.networks.structure import INPUT, JoinStep, OperatorStep, Step
+from models.networks.structure import INPUT, OperatorStep
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.errors import ParameterError
@@ -27,7 +27,7 @@ class Place:
         fullness: for a cell, its output channels as a share of the most that the search space has there; else None.
     """
 
-    step: Step
+    step: OperatorStep
     column: int
     scale: int
     lane: int
@@ -74,16 +74,16 @@ def place(architecture: ArchitectureSpec) -> Placement:
     """
     space = space_of(architecture)
     plan = space.plan(architecture)
-    cells = [step for step in plan.steps if isinstance(step, OperatorStep) and step.cell is not None]
-    if not cells or not all(branch.scales for branch in architecture.branches):
+    cells = [step for step in plan.steps if step.cell is not None]
+    if not cells:
         raise ParameterError(
             f"{architecture.label()} cannot be drawn: search space {architecture.space!r} has no branches of cells at "
             "downsample rates",
-            hint="Drawings are of spaces such as FasterSeg's, whose architectures have `scales`.",
+            hint="Drawings are of spaces such as FasterSeg's, whose plans say which steps are cells.",
         )
     steps = {step.name: step for step in plan.steps}
     columns = _columns(steps, cells)
-    scales = tuple(sorted({scale for branch in architecture.branches for scale in branch.scales}))
+    scales = tuple(sorted({_rate(architecture, cell) for cell in cells}))
     rows = {name: max(_rate(architecture, step), scales[0]) for name, step in steps.items()}
     runs = _Runs(steps, columns, rows)
     full = _most_channels(architecture, {step.operator.kind for step in cells})
@@ -105,13 +105,12 @@ def place(architecture: ArchitectureSpec) -> Placement:
     )
 
 
-def sources(step: Step) -> Iterator[str]:
+def sources(step: OperatorStep) -> Iterator[str]:
     """The steps whose maps that step takes."""
-    named = (step.source,) if isinstance(step, OperatorStep) else step.sources
-    return (name for name in named if name != INPUT)
+    return (name for name in step.sources if name != INPUT)
 
 
-def _columns(steps: Mapping[str, Step], cells: Sequence[OperatorStep]) -> dict[str, int]:
+def _columns(steps: Mapping[str, OperatorStep], cells: Sequence[OperatorStep]) -> dict[str, int]:
     """Each step one to the right of the last of its sources; the head to the right of all cells, which precede it in a plan."""
     columns: dict[str, int] = {}
     names = {cell.name for cell in cells}
@@ -126,10 +125,9 @@ def _columns(steps: Mapping[str, Step], cells: Sequence[OperatorStep]) -> dict[s
     return columns
 
 
-def _rate(architecture: ArchitectureSpec, step: Step) -> int:
+def _rate(architecture: ArchitectureSpec, step: OperatorStep) -> int:
     """Downsample rate of what enters the step."""
-    height = step.operator.height if isinstance(step, OperatorStep) else step.size[0]
-    return architecture.input_size[0] // height
+    return architecture.input_size[0] // step.operator.height
 
 
 @dataclass
@@ -155,7 +153,7 @@ class _Runs:
         ways: by names of source and destination: the run in which the line between them passes.
     """
 
-    def __init__(self, steps: Mapping[str, Step], columns: Mapping[str, int], rows: Mapping[str, int]) -> None:
+    def __init__(self, steps: Mapping[str, OperatorStep], columns: Mapping[str, int], rows: Mapping[str, int]) -> None:
         self._columns, self._rows = columns, rows
         self.all: list[_Run] = []
         self.of: dict[str, _Run] = {}
@@ -207,7 +205,7 @@ def _most_channels(architecture: ArchitectureSpec, kinds: set[str]) -> dict[int,
     return most
 
 
-def _fullness(step: Step, most: Mapping[int, int]) -> float | None:
-    if isinstance(step, JoinStep) or step.cell is None:
+def _fullness(step: OperatorStep, most: Mapping[int, int]) -> float | None:
+    if step.cell is None:
         return None
     return step.operator.out_channels / most[step.operator.output_shape[2]]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.networks.module import network_costs
-from models.spaces.registry import create_space
+from models.spaces.registry import create_space, read_architecture
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
 from nas_client.errors import ExperimentError
@@ -211,7 +211,7 @@ def _trial(
     require_run(search, "search")
     seed = read_config(SearchConfig, search / CONFIG).seed
     chosen = {
-        role: ArchitectureSpec.parse_json((search / f"{role}.json").read_bytes(), source=str(search / f"{role}.json"))
+        role: read_architecture((search / f"{role}.json").read_bytes(), str(search / f"{role}.json"))
         for role in (TEACHER, STUDENT)
     }
     named, tried = dict(chosen), dict[Baseline, int]()
@@ -262,7 +262,7 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
 
 def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
     result = read_result(run)
-    if result.architecture != network.key():
+    if not network.known_as(result.architecture):
         raise ExperimentError(
             f"{run} holds the training of another architecture, {result.architecture}",
             hint="Resume the experiment with the same searches, table, number of networks and tolerance.",

@@ -66,8 +66,8 @@ class Reach(nn.Module):
     """reach(e; β): 1 at the outputs, passed backwards through β; with several branches, how many of them use the edge.
 
     With P[n, m] the probability that node m takes its edge from node n, and s the outputs, the nodes' reach is r = s + P r.
-    Nodes are topologically ordered, so that one triangular solve gives it, and another its gradient, whatever the depth. Where
-    every edge is always used, everything is reached once.
+    Nodes are topologically ordered, so that one triangular solve gives it, and another its gradient, whatever the depth. A node
+    that is always computed is reached once, whoever takes it: its row of P is zero, and s is 1.
 
     Args:
         coefficients: the graph.
@@ -78,7 +78,8 @@ class Reach(nn.Module):
     outputs: Tensor
     selection: Tensor
     selected: Tensor
-    selected_index: Tensor
+    passing: Tensor
+    passing_index: Tensor
     unselected: Tensor
     unselected_system: Tensor
     destination: Tensor
@@ -86,15 +87,17 @@ class Reach(nn.Module):
     def __init__(self, coefficients: Coefficients) -> None:
         super().__init__()
         c = coefficients
-        self.everywhere = c.outputs is None
-        outputs = torch.ones(c.nodes, dtype=torch.float64) if c.outputs is None else c.outputs
+        self.everywhere = not bool(c.passing.any())
         unselected = torch.ones_like(c.destination, dtype=torch.float64).index_fill(0, c.selected, 0)
         index = c.source * c.nodes + c.destination
-        system = torch.eye(c.nodes, dtype=torch.float64).view(-1).index_add(0, index, unselected, alpha=-1)
-        self.register_buffer("outputs", outputs, persistent=False)
+        passing = c.passing[c.selected]
+        system = torch.eye(c.nodes, dtype=torch.float64).view(-1).index_add(0, index, unselected * c.passing, alpha=-1)
+        self.register_buffer("outputs", c.outputs, persistent=False)
         self.register_buffer("selection", c.selection, persistent=False)
         self.register_buffer("selected", c.selected, persistent=False)
-        self.register_buffer("selected_index", index[c.selected], persistent=False)
+        # The same without what leads to nodes that are always computed, and to the node itself.
+        self.register_buffer("passing", c.selection[passing], persistent=False)
+        self.register_buffer("passing_index", index[c.selected][passing], persistent=False)
         self.register_buffer("unselected", unselected, persistent=False)
         self.register_buffer("unselected_system", system, persistent=False)
         self.register_buffer("destination", c.destination, persistent=False)
@@ -108,8 +111,7 @@ class Reach(nn.Module):
         """How many branches use a node. Shape: flattened probabilities of β (rows · choices,), reach (nodes,)."""
         if self.everywhere:
             return self.outputs
-        selected = beta.index_select(0, self.selection)
-        system = self.unselected_system.index_add(0, self.selected_index, selected, alpha=-1)
+        system = self.unselected_system.index_add(0, self.passing_index, beta.index_select(0, self.passing), alpha=-1)
         # I − P is square, and upper triangular with ones on its diagonal.
         square = system.view(len(self.outputs), -1)
         reach: Tensor = torch.linalg.solve_triangular(square, self.outputs[:, None], upper=True, unitriangular=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
+from models.networks.graph_checks import check_graph
+from models.networks.structure import Edge, LatencyGraph, Node, OperatorMatrix
+from models.spaces.base import ParameterShapes
 from models.spaces.registry import create_space
-from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from nas_client.errors import SensitivityError
-from nas_client.latency.parameters import Granularity, choice_counts, complete_shapes, stacked_shape
+from nas_client.latency.parameters import choice_counts, complete_shapes, stacked_shape
 
 if TYPE_CHECKING:
     from nas_client.table import LookupTable  # which knows HTTP; a loss needs none
@@ -25,19 +26,19 @@ Lookup = Callable[[OperatorSpec], float]
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """A latency graph with the values of one table, as tensors.
+    """A latency graph with the values of one table, as tensors. What a node applies itself is an edge to itself here.
 
     Attributes:
         shapes: of the architecture parameters' groups.
         cost_ms: table values, float64; shape (edges, operators, widths, widths), in which the widths are those of the source
             and of the destination; zero where an edge has fewer of them.
-        operator_row: row of α; shape (edges,).
+        operator_row: row of α; shape (edges,). Where the operator is fixed, one beyond the last.
         source_row, destination_row: rows of γ at both ends; shape (edges,). Where a width is fixed, one beyond the last.
-        selected: the edges that β selects; shape (selected edges,).
-        selection: index into the flattened probabilities of β, of each of those; shape (selected edges,).
-        source, destination: nodes at both ends; shape (edges,). Every source is smaller than its destination.
-        nodes: how many there are.
-        outputs: how many branches end at a node; shape (nodes,), float64. None where every edge is always used.
+        selected: the edges that β selects, once for each choice that does; shape (selections,).
+        selection: index into the flattened probabilities of β, of each of those; shape (selections,).
+        source, destination: nodes at both ends; shape (edges,). No source is larger than its destination.
+        passing: whether the edge's source is reached through it: it is another node, and not always computed; shape (edges,).
+        outputs: a node's reach of itself: how many branches end there, 1 where it is always computed; shape (nodes,), float64.
         fixed_ms: what every architecture contains, over all branches.
     """
 
@@ -50,9 +51,19 @@ class Coefficients:
     selection: Tensor
     source: Tensor
     destination: Tensor
-    nodes: int
-    outputs: Tensor | None
+    passing: Tensor
+    outputs: Tensor
     fixed_ms: float
+
+    @property
+    def nodes(self) -> int:
+        """How many there are."""
+        return len(self.outputs)
+
+    @property
+    def fixed_operators(self) -> bool:
+        """Whether there are edges whose operator nothing chooses."""
+        return bool((self.operator_row == sum(rows for rows, _ in self.shapes["alpha"].values())).any())
 
 
 def coefficients_of(table: LookupTable) -> Coefficients:
@@ -82,8 +93,7 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
     """
     complete = complete_shapes(shapes)
     counts = {name: choice_counts(groups) for name, groups in complete.items()}
-    for index, edge in enumerate(graph.edges):
-        _check_edge(index, edge, graph.nodes, counts)
+    check_graph(graph, counts)
     values: dict[str, float] = {}
 
     def value_ms(operator: OperatorSpec) -> float:
@@ -92,15 +102,15 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
             values[key] = lookup(operator)
         return values[key]
 
+    edges = (*graph.edges, *_own_operators(graph))
     choices = {name: stacked_shape(groups)[1] for name, groups in complete.items()}
-    cost_ms = torch.zeros(len(graph.edges), choices["alpha"], choices["gamma"], choices["gamma"], dtype=torch.float64)
-    for padded, edge in zip(cost_ms, graph.edges, strict=True):
+    cost_ms = torch.zeros(len(edges), choices["alpha"], choices["gamma"], choices["gamma"], dtype=torch.float64)
+    for padded, edge in zip(cost_ms, edges, strict=True):
         known = _edge_cost_ms(edge, graph.nodes, value_ms)
         padded[tuple(slice(size) for size in known.shape)] = known
 
-    def width_row(node: int) -> int:
-        row = graph.nodes[node].width_row
-        return len(counts["gamma"]) if row is None else row
+    def row_of(granularity: str, row: int | None) -> int:
+        return len(counts[granularity]) if row is None else row
 
     fixed_ms = sum(value_ms(operator) for operator in graph.fixed)
     if values and not any(values.values()):
@@ -109,27 +119,49 @@ def gather(graph: LatencyGraph, shapes: ParameterShapes, lookup: Lookup) -> Coef
             "a latency that is always zero weighs nothing and trains nothing",
             hint="Check how the table was made, or measure one with `nas-client profile`.",
         )
-    selections = {index: edge.selection for index, edge in enumerate(graph.edges) if edge.selection is not None}
+    selections = [(index, *edge.selection) for index, edge in enumerate(edges) if edge.selection is not None]
+    chosen = [(index, row * choices["beta"] + choice) for index, row, columns in selections for choice in columns]
     return Coefficients(
         shapes=complete,
         cost_ms=cost_ms,
-        operator_row=_index(edge.operator_row for edge in graph.edges),
-        source_row=_index(width_row(edge.source) for edge in graph.edges),
-        destination_row=_index(width_row(edge.destination) for edge in graph.edges),
-        selected=_index(selections),
-        selection=_index(row * choices["beta"] + choice for row, choice in selections.values()),
-        source=_index(edge.source for edge in graph.edges),
-        destination=_index(edge.destination for edge in graph.edges),
-        nodes=len(graph.nodes),
-        outputs=None if graph.outputs is None else _index(graph.outputs).bincount(minlength=len(graph.nodes)).double(),
+        operator_row=_index(row_of("alpha", edge.operator_row) for edge in edges),
+        source_row=_index(row_of("gamma", graph.nodes[edge.source].width_row) for edge in edges),
+        destination_row=_index(row_of("gamma", graph.nodes[edge.destination].width_row) for edge in edges),
+        selected=_index(index for index, _ in chosen),
+        selection=_index(place for _, place in chosen),
+        source=_index(edge.source for edge in edges),
+        destination=_index(edge.destination for edge in edges),
+        passing=torch.tensor([edge.source < edge.destination and not graph.always(edge.source) for edge in edges]),
+        outputs=_outputs(graph),
         fixed_ms=graph.branches * fixed_ms,
     )
 
 
+def _own_operators(graph: LatencyGraph) -> Iterator[Edge]:
+    """What each node applies itself, as edges from the node to itself."""
+    for index, node in enumerate(graph.nodes):
+        for own in node.operators:
+            matrix = tuple((operator,) * len(own.by_width) for operator in own.by_width)
+            yield Edge(index, index, None, own.selection, (matrix,))
+
+
+def _outputs(graph: LatencyGraph) -> Tensor:
+    outputs = _index(graph.outputs or ()).bincount(minlength=len(graph.nodes)).double()
+    return torch.where(torch.tensor([graph.always(node) for node in range(len(graph.nodes))]), 1.0, outputs)
+
+
 def _edge_cost_ms(edge: Edge, nodes: Sequence[Node], value_ms: Lookup) -> Tensor:
     """Shape: (operators, widths of the source, widths of the destination)."""
-    values = [[[value_ms(operator) for operator in by_out] for by_out in by_in] for by_in in edge.operators]
-    cost_ms = torch.tensor(values, dtype=torch.float64)
+
+    def of(matrix: OperatorMatrix) -> list[list[float]]:
+        return [[value_ms(operator) for operator in row] for row in matrix]
+
+    widths = len(nodes[edge.source].channels), len(nodes[edge.destination].channels)
+    cost_ms = torch.tensor([of(matrix) for matrix in edge.operators], dtype=torch.float64).view(-1, *widths)
+    if not edge.operators:
+        cost_ms = cost_ms.new_zeros(1, *widths)
+    for matrix in edge.after:  # whatever is chosen: the probabilities of α sum to one
+        cost_ms = cost_ms + torch.tensor(of(matrix), dtype=torch.float64)
     row = nodes[edge.source].width_row
     if row is None or row != nodes[edge.destination].width_row:
         return cost_ms
@@ -140,32 +172,3 @@ def _edge_cost_ms(edge: Edge, nodes: Sequence[Node], value_ms: Lookup) -> Tensor
 
 def _index(values: Iterable[int]) -> Tensor:
     return torch.tensor(list(values), dtype=torch.int64)
-
-
-def _check_edge(index: int, edge: Edge, nodes: Sequence[Node], counts: Mapping[str, Sequence[int]]) -> None:
-    """Raises InvalidSpecError unless the edge goes forwards and has an operator for all that its parameters may choose."""
-    if not edge.source < edge.destination:
-        raise InvalidSpecError(f"edge {index} leads from node {edge.source} back to node {edge.destination}")
-    operators = _choices_of("alpha", edge.operator_row, counts)
-    widths = []
-    for node in (edge.source, edge.destination):
-        widths.append(_choices_of("gamma", nodes[node].width_row, counts))
-        if len(nodes[node].channels) != widths[-1]:
-            raise InvalidSpecError(f"node {node} has {len(nodes[node].channels)} widths, its row of gamma {widths[-1]} choices")
-    expected = (operators, *widths)
-    actual = {(len(edge.operators), len(by_in), len(by_out)) for by_in in edge.operators for by_out in by_in}
-    if actual != {expected}:
-        shapes = " and ".join("×".join(map(str, shape)) for shape in sorted(actual)) or "no"
-        raise InvalidSpecError(f"edge {index} has {shapes} operators, its parameters {'×'.join(map(str, expected))} choices")
-    if edge.selection is not None:
-        row, choice = edge.selection
-        if not 0 <= choice < _choices_of("beta", row, counts):
-            raise InvalidSpecError(f"edge {index} is choice {choice} of row {row} of beta, which has {counts['beta'][row]}")
-
-
-def _choices_of(granularity: Granularity, row: int | None, counts: Mapping[str, Sequence[int]]) -> int:
-    if row is None:
-        return 1
-    if not 0 <= row < len(counts[granularity]):
-        raise InvalidSpecError(f"{granularity} has no row {row}, but {len(counts[granularity])} rows")
-    return counts[granularity][row]

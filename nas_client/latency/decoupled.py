@@ -74,15 +74,15 @@ class DecoupledLatency(LatencyModule):
     ) -> None:
         super().__init__(coefficients, widths)
         c = coefficients
-        operators = self.alpha.uniform()[c.operator_row]
+        operators = self.alpha.with_fixed(self.alpha.uniform())[c.operator_row]
         widest = self.gamma.with_fixed(self.gamma.last())
         reach = self.reach(self.beta.uniform().view(-1))
         by_operator = torch.einsum("ekab,ea,eb->ek", c.cost_ms, widest[c.source_row], widest[c.destination_row])
         by_widths = torch.einsum("ekab,ek->eab", c.cost_ms, operators)
-        self._keep_operator_form(c, reach[:, None] * by_operator)
+        fixed_operators_ms = self._keep_operator_form(c, reach[:, None] * by_operator)
         self._keep_entering_costs(c, (operators * by_operator).sum(1))
         fixed_widths_ms = self._keep_width_form(c, reach[:, None, None] * by_widths)
-        self.keep("constant_ms", c.fixed_ms + torch.tensor([0, 0, fixed_widths_ms], dtype=torch.float64))
+        self.keep("constant_ms", c.fixed_ms + torch.tensor([fixed_operators_ms, 0, fixed_widths_ms], dtype=torch.float64))
         self.keep("weights", torch.tensor(weights, dtype=torch.float64))
         self.to(dtype or torch.get_default_dtype())
 
@@ -129,10 +129,13 @@ class DecoupledLatency(LatencyModule):
             operator_ms, downsample_ms, expansion_ms = terms_ms.unbind()
             return Terms(operator_ms, downsample_ms, expansion_ms, weighted_ms)
 
-    def _keep_operator_form(self, c: Coefficients, by_operator: Tensor) -> None:
-        """What each operator of each row of α adds. Shape: by_operator (edges, operators)."""
-        form = by_operator.new_zeros(self.alpha.rows, self.alpha.most).index_add(0, c.operator_row, by_operator)
-        self.keep("operator_ms", form.view(-1))
+    def _keep_operator_form(self, c: Coefficients, by_operator: Tensor) -> float:
+        """What each operator of each row of α adds; returns what fixed operators add. Shape: by_operator (edges, operators)."""
+        rows, most = self.alpha.rows, self.alpha.most
+        form = by_operator.new_zeros(rows + 1, by_operator.shape[1]).index_add(0, c.operator_row, by_operator)
+        self.keep("operator_ms", form[:rows, :most].reshape(-1))
+        # As in `Choices.with_fixed`.
+        return float(form[rows, 0])
 
     def _keep_entering_costs(self, c: Coefficients, edge_ms: Tensor) -> None:
         """What the edges into a node cost: those always used, and each that β selects. Shape: edge_ms (edges,)."""

@@ -89,7 +89,7 @@ class Choices(nn.Module):
         return nn.functional.one_hot(self.counts - 1, self.most).to(self.certain)
 
     def with_fixed(self, probabilities: Tensor) -> Tensor:
-        """One row more, in which choice 0 is certain: it stands for whatever is not searched, such as a map of fixed width.
+        """One row more, in which choice 0 is certain. It stands for what is not searched: a fixed width, a fixed operator.
 
         Shape: probabilities (rows, choices), result (rows + 1, choices).
         """

@@ -30,6 +30,7 @@ class RelaxedLatency(LatencyModule):
 
     def __init__(self, coefficients: Coefficients, *, widths: Relaxation = expected, dtype: torch.dtype | None = None) -> None:
         super().__init__(coefficients, widths)
+        self.fixed_operators = coefficients.fixed_operators
         self.keep("cost_ms", coefficients.cost_ms.flatten(2))
         self.keep("fixed_ms", torch.tensor(coefficients.fixed_ms, dtype=torch.float64))
         self.keep("operator_row", coefficients.operator_row)
@@ -45,9 +46,10 @@ class RelaxedLatency(LatencyModule):
         """
         with self.full_precision():
             alpha, beta, gamma = self.probabilities(parameters)
+            operators = self.alpha.with_fixed(alpha) if self.fixed_operators else alpha
             widths = self.gamma.with_fixed(gamma)
             sources, destinations = widths.index_select(0, self.source_row), widths.index_select(0, self.destination_row)
             width_pairs = (sources[:, :, None] * destinations[:, None, :]).flatten(1)
             by_operator = torch.bmm(self.cost_ms, width_pairs[:, :, None]).squeeze(2)
-            cost = (alpha.index_select(0, self.operator_row) * by_operator).sum(1)
+            cost = (operators.index_select(0, self.operator_row) * by_operator).sum(1)
             return torch.dot(self.reach(beta.view(-1)), cost) + self.fixed_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.picture import draw_architecture
 from nas_client.errors import ParameterError
@@ -90,7 +91,7 @@ def _would_find(last: SearchEpoch, name: str) -> Iterator[Block]:
 
 def architecture_picture(architecture: ArchitectureSpec, called: str, name: str) -> Block:
     """The architecture drawn, or why it is not."""
-    ends = branches_label(branch.scales[-1] for branch in architecture.branches if branch.scales)
+    ends = branches_label(space_of(architecture).alternative_of(architecture))
     title = f"{called}, branches {ends}" if ends else called
     try:
         return drawn(draw_architecture(architecture, title=title), name, f"{title}: {architecture.label()}.", wide=True)

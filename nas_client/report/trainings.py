@@ -83,7 +83,8 @@ def _evaluations(evaluations: Sequence[EvaluationFiles]) -> Iterator[Block]:
 
 def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
     architecture = training.architecture
-    costs = network_costs(space_of(architecture).plan(architecture))
+    space = space_of(architecture)
+    costs = network_costs(space.plan(architecture))
     evaluation = _evaluation(architecture, run)
     ended = None if training.result is None else training.result.final
     metrics = ended if evaluation is None else evaluation.metrics
@@ -92,7 +93,7 @@ def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
     off = None if expected_ms is None or measured_ms is None else expected_ms / measured_ms - 1
     return (
         training.name,
-        branches_label(branch.scales[-1] for branch in architecture.branches if branch.scales) or "all",
+        branches_label(space.alternative_of(architecture)) or "all",
         milliseconds(expected_ms),
         milliseconds(measured_ms),
         NONE if off is None else f"{100 * off:+.1f}",
@@ -106,8 +107,8 @@ def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
 
 def _evaluation(architecture: ArchitectureSpec, run: RunFolder) -> Evaluation | None:
     """The first evaluation of that architecture."""
-    key = architecture.key()
-    return next((files.evaluation for files in run.evaluations if files.evaluation.architecture == key), None)
+    found = (files.evaluation for files in run.evaluations if architecture.known_as(files.evaluation.architecture))
+    return next(found, None)
 
 
 def _estimate_ms(architecture: ArchitectureSpec, run: RunFolder) -> float | None:

@@ -29,7 +29,7 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
     Raises:
         RunFolderError: the folder holds no search.
         CheckpointError: the search has saved nothing, or is of another space.
-        InvalidSpecError: the search has no such role, or its parameters stand for another architecture.
+        UnknownNameError, InvalidSpecError: the search has no such role, or its parameters stand for another architecture.
     """
     require_run(folder, "search")
     state = Checkpoints(folder).read(LAST)["learner"]
@@ -41,9 +41,7 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    if role not in supernet.roles:
-        raise InvalidSpecError(f"role {role!r} is not one of {', '.join(supernet.roles)}, the search's")
-    widest = role != supernet.roles[0]
+    widest = space.role(role).widest
     layers = _layers(state["networks"][role], space, architecture, widest=widest, where=f"{folder}, {role}")
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
@@ -55,7 +53,7 @@ def _layers(
     shapes = space.parameter_shapes()
     parameters = ArchitectureParameters(complete_shapes({**shapes, "gamma": {}} if widest else shapes), **logits)  # type: ignore[arg-type]
     found = probabilities(parameters)
-    branches = tuple(branch.scales[-1] for branch in architecture.branches) if space.branch_ends else ()
+    branches = space.alternative_of(architecture)
     for keep_skips in (False, True):
         if space.decode(found, branches=branches, keep_skips=keep_skips, widest=widest) == architecture:
             return None if keep_skips else space.decoded_layers(found, branches=branches, widest=widest)

@@ -35,9 +35,9 @@ class Learner:
     Attributes:
         supernet: whose weights are trained.
         passes: its forward passes.
-        networks: by role, the searched role first; the others take the widest connections and see no latency.
-        searched: the first role.
-        latency: the searched role's latency loss.
+        networks: by role, in the space's order.
+        searched: the role that sees latency.
+        latency: that role's latency loss.
         architecture_updates: by role.
     """
 
@@ -47,16 +47,16 @@ class Learner:
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
         self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
-        self.searched = self.supernet.roles[0]
+        self.searched = next(role.name for role in space.roles() if role.sees_latency)
         self.networks = {
-            role: RelaxedNetwork(
+            role.name: RelaxedNetwork(
                 shapes,
-                widest=role != self.searched,
+                widest=role.widest,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
             )
-            for index, role in enumerate(self.supernet.roles)
+            for index, role in enumerate(space.roles())
         }
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
         temperature = config.search.temperature
@@ -108,7 +108,7 @@ class Learner:
         """Mixtures that train a role's weights: the widest; where widths are searched, also the narrowest and sampled ones."""
         network = self.networks[role]
         yield network.widest_connections()
-        if network.widest:
+        if not network.searches_widths:
             return
         yield network.narrowest_connections()
         if self._phase == "search":

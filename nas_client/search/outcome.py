@@ -79,7 +79,7 @@ def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, br
     derived = derive(network.logits, table, branches=branches, widest=network.widest)
     given = probabilities(network.logits)
     with_skips = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
-    kinds = [kind for branch in with_skips.branches for kind in branch.operators]
+    kinds = space.choices_of(with_skips).operators
     return Decoded(
         branches=branches,
         estimate_ms=derived.estimate.sum_ms,
@@ -96,11 +96,7 @@ def _narrowest_share(
     first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
     narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
     narrowest = space.decode({**probabilities(network.logits), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
-    pairs = [
-        (width, least)
-        for branch, narrowest_branch in zip(with_skips.branches, narrowest.branches, strict=True)
-        for width, least in zip(branch.widths, narrowest_branch.widths, strict=True)
-    ]
+    pairs = list(zip(space.choices_of(with_skips).widths, space.choices_of(narrowest).widths, strict=True))
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 
 

@@ -47,6 +47,11 @@ class RelaxedNetwork:
         self._gamma = Choices(shapes["gamma"]).to(device)
         self._width_counts = np.asarray(choice_counts(shapes["gamma"]), dtype=np.int64)
 
+    @property
+    def searches_widths(self) -> bool:
+        """Whether its widths are searched. Where they are not, all mixtures of its present α and β are one."""
+        return not self.widest and bool(self._width_counts.size)
+
     @torch.no_grad()
     def narrowest_connections(self) -> Mixture:
         """The narrowest connections everywhere; takes no gradients, as all mixtures but those of `for_architecture`."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from models.networks.module import Network, build_network
 from models.spaces.registry import plan_at
+from models.spaces.registry import read_architecture as architecture_in
 from models.spec.architectures import ArchitectureSpec, InputSize
 from models.spec.base import Record
 from nas_client.errors import CheckpointError, TrainingError
@@ -154,7 +155,7 @@ def read_architecture(folder: Path) -> ArchitectureSpec:
     """Raises RunFolderError where the folder is no training's; InvalidSpecError; OSError."""
     require_run(folder, "training")
     path = folder / ARCHITECTURE
-    return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
+    return architecture_in(path.read_bytes(), str(path))
 
 
 def read_train_config(folder: Path) -> TrainConfig:

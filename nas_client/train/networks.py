@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.module import Network, build_network, map_shapes
-from models.networks.structure import NetworkPlan, OperatorStep
+from models.networks.structure import NetworkPlan
 from models.operators.layers import Resize
 from models.spaces.registry import plan_at
 from models.spec.architectures import ArchitectureSpec, InputSize
@@ -55,7 +55,7 @@ class TrainableNetwork(nn.Module):
         super().__init__()
         complete = plan_at(architecture, size)
         last = complete.steps[-1]
-        self._upsampling = last.operator if isinstance(last, OperatorStep) and last.operator.kind == _UPSAMPLE else None
+        self._upsampling = last.operator if last.operator.kind == _UPSAMPLE else None
         plan = complete if self._upsampling is None else replace(complete, steps=complete.steps[:-1])
         self.network: Network = build_network(plan)
         self.heads = nn.ModuleDict(

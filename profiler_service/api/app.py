@@ -11,6 +11,7 @@ from profiler_service.api.access import AccessControl, TokenBook
 from profiler_service.api.dependencies import Services
 from profiler_service.api.metrics import Metrics
 from profiler_service.api.middleware import RequestContext, RequestLimits
+from profiler_service.api.rates import CallerLimits
 from profiler_service.api.routes import jobs, tables
 from profiler_service.api.routes.service import health_router, target_router
 from profiler_service.api.sessions import SessionBook
@@ -71,6 +72,7 @@ def create_app(
     book, sessions = TokenBook(store), SessionBook()
     install_web(app, Web(book, sessions, LiveCounts(store), job_log or JobLog()))
     openapi.describe(app)
+    app.add_middleware(CallerLimits, per_s=settings.max_requests_per_s, streams=settings.max_event_streams)
     app.add_middleware(AccessControl, book=book, sessions=sessions, exposed=exposed, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestLimits, limit_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s)
     app.add_middleware(RequestContext, metrics=metrics, root_path=settings.root_path)  # added last: outermost

@@ -119,6 +119,8 @@ def examples() -> Mapping[str, Example]:
         "list_jobs": Example(_json([job])),
         "read_job": Example(_json(job)),
         "cancel_job": Example(_json(job.model_copy(update={"state": JobState.CANCELLED}))),
+        "pause_job": Example(_json(job.model_copy(update={"state": JobState.PAUSED, "phase": "", "eta_s": None}))),
+        "resume_job": Example(_json(job.model_copy(update={"state": JobState.QUEUED, "phase": "", "eta_s": None}))),
         "list_tables": Example(_json([listed])),
         "read_table": Example(one_table),
         "create_validation": Example(_json(validation), {"one network of those validated": _plain(posted)}),
@@ -144,10 +146,10 @@ def _jobs(space: SearchSpace, operator: OperatorSpec) -> dict[str, JobCreate]:
 def _job(request: JobCreate, table_id: str) -> JobPublic:
     return JobPublic(
         id="0b6a1f3c5d7e4a2b",
-        state=JobState.RUNNING,
+        state=JobState.MEASURING,
         table_id=table_id,
         request=request,
-        counts=JobCounts(total=666, reused=40, measured=212),
+        counts=JobCounts(total=692, reused=40, measured=212),
         phase="round 3 of at most 6",
         fraction=0.41,
         eta_s=48.0,
@@ -179,8 +181,8 @@ def _plain(document: BaseModel) -> Any:
 COMMON = (400, 401, 403, 431)
 """What any call may answer: a head or body that is not understood, or a caller who may not make it."""
 
-ALWAYS = (500, 503)
-"""What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
+ALWAYS = (429, 500, 503)
+"""What any call under `/v1` may answer: too many requests, an unforeseen error, a database that is gone."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

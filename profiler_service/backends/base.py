@@ -40,11 +40,14 @@ class GraphArtifact:
         onnx_path: the ONNX file, for backends that read one; None for those that build from torch modules.
         reference_path: `.npy` with the torch module's output (float32) for `seeded_input(request)`; None where
             nothing is to be checked.
+        torch_export_s: seconds that `torch.onnx` took, where it exported the graph just now; None where ours did, or the file
+            was there.
     """
 
     request: GraphRequest
     onnx_path: Path | None = None
     reference_path: Path | None = None
+    torch_export_s: float | None = None
 
     def onnx_bytes(self) -> bytes:
         """What the ONNX file holds. Raises BuildError where there is none, or it cannot be read."""

@@ -93,7 +93,7 @@ class TorchBackend(CpuBackend):
 
     def _module(self, request: GraphRequest, array: Tensor) -> nn.Module:
         """What runs on that input; another backend compiles it first."""
-        module = with_norms_folded(module_of(request)).to(array.dtype)
+        module = with_norms_folded(module_of(request), request.input_shape).to(array.dtype)
         return module.to(memory_format=_LAYOUT)  # type: ignore[call-overload, no-any-return]
 
 

@@ -215,7 +215,7 @@ class TorchCudaBackend(GpuBackend):
 
     def _module(self, request: GraphRequest, array: torch.Tensor) -> nn.Module:
         """What is captured, or launched, with that input; another backend compiles it first."""
-        module = with_norms_folded(module_of(request)).to(self._device, array.dtype)
+        module = with_norms_folded(module_of(request), request.input_shape).to(self._device, array.dtype)
         return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def free_bytes(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from models.export.emitters import foldable, folded
+from models.export.torch_exporter import TorchExportError, flat
 from models.networks.module import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
@@ -24,20 +25,24 @@ def module_of(request: GraphRequest) -> nn.Module:
     return build_module(request, plan)
 
 
-def with_norms_folded(module: nn.Module) -> fx.GraphModule:
+def with_norms_folded(module: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
     """The same computation, each batch normalisation folded into the convolution before it; takes the module's layers over.
 
+    What torch.fx does not trace is exported (`torch.export`) to the operators that it runs for that shape.
+
     Raises:
-        BuildError: torch.fx does not trace the module, or a normalisation cannot be folded: both happen only to modules of
-            somebody's own.
+        BuildError: torch exports the module neither way: this happens only to modules of somebody's own.
     """
     try:
         return _folded(module)
-    except (RuntimeError, MemoryError):
-        raise
     except Exception as error:  # tracing runs the module's own code
-        why = f"{type(error).__name__}: {one_line(str(error))}"
-        raise BuildError(f"its batch normalisations cannot be folded: {why}; ONNX Runtime does not need that") from error
+        if out_of_memory(error):
+            raise
+        try:
+            return flat(module, input_shape)
+        except TorchExportError as other:
+            why = f"{type(error).__name__}: {one_line(str(error))}; {other.message}"
+            raise BuildError(f"its batch normalisations cannot be folded: {why}") from other
 
 
 def _folded(module: nn.Module) -> fx.GraphModule:

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.measurements import Budget, Flag, Status
-from models.terminal import Json, emit, people, progress
+from models.terminal import Json, Require, emit, end_unless, people, progress, warn
 from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Threads, WaitForQuiet
 from profiler_service.cli.runtime import measuring_settings, open_existing_store, open_workers
+from profiler_service.errors import EmptyDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,11 +44,25 @@ def measure_network(
     threads: Threads = None,
     core: Core = None,
     wait_for_quiet: WaitForQuiet = None,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers/--no-layers", help="Also measure each of its layers in context, as far as its graph divides."),
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Write measurement.json, layers.csv and layers.svg into this folder."
+        ),
+    ] = None,
+    require: Require = None,
     json: Json = False,
 ) -> None:
     """Measure a network of your own on this machine. A torch module's package is imported: name only code that you trust."""
+    from profiler_service.cli.layer_report import require_plotting, write_report
     from profiler_service.cli.local_jobs import Start, interrupted_by_signals
 
+    if output is not None:
+        require_plotting()
     settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
     shape = None if input_shape is None else parse_shape(input_shape)
     with TemporaryDirectory(prefix="opclock-") as directory:
@@ -56,15 +71,21 @@ def measure_network(
         with interrupted_by_signals() as interrupted:
             Start(wait_for_quiet).begin(settings, interrupted.is_set)
             settings = settings.model_copy(update={"cache_dir": folder})  # a module's graph must not outlive its code
-            found = _measure(described, onnx_path, settings, budget, interrupted.is_set)
+            found = _measure(described, onnx_path, settings, budget, interrupted.is_set, layers=layers)
         if found is None:
             people().print("interrupted before there was a value; nothing was saved")
             raise typer.Exit(128 + signal.SIGINT)
     emit(found, as_json=json, text=lambda console: _show(console, found))
-    if found.status is not Status.OK:
-        raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
-    if interrupted.is_set():
+    if output is not None:
+        write_report(found, output)
+    if found.status is Status.OK:
+        warn(found.verdict(), of=found.network.label())
+    if interrupted.is_set() and found.status is Status.OK:
         raise typer.Exit(128 + signal.SIGINT)
+    failed_layers = found.layers is not None and any(layer.status is not Status.OK for layer in found.layers.layers)
+    if found.status is not Status.OK or failed_layers:
+        raise typer.Exit(int(ExitCode.WORKLOADS_FAILED))
+    end_unless(found.verdict(), require)
 
 
 def parse_shape(text: str) -> tuple[int, int, int, int]:
@@ -104,7 +125,13 @@ def _described(network: str, shape: tuple[int, int, int, int] | None, folder: Pa
 
 
 def _measure(
-    network: OwnNetwork, onnx_path: Path | None, settings: Settings, budget: Budget, stopped: Callable[[], bool]
+    network: OwnNetwork,
+    onnx_path: Path | None,
+    settings: Settings,
+    budget: Budget,
+    stopped: Callable[[], bool],
+    *,
+    layers: bool,
 ) -> NetworkMeasurement | None:
     """The measurement, with the device held; None if it was stopped before.
 
@@ -114,8 +141,10 @@ def _measure(
     """
     from models.spec.graphs import GraphRequest
     from profiler_service.backends.base import GraphArtifact
+    from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.device_lock import device_lock
     from profiler_service.jobs.own_network import OwnNetworkJob
+    from profiler_service.jobs.runner import free_bytes
     from profiler_service.measure.stopping import BUDGETS
 
     with open_workers(settings) as workers:
@@ -145,7 +174,9 @@ def _measure(
                 artifact,
                 BUDGETS[budget],
                 reference_ms,
+                layers_folder=settings.cache_dir if layers else None,
                 stopped=stopped,
+                limits=LiveLimits(settings.live_engines, int(free_bytes(workers) * settings.memory_fraction)),
                 on_phase=lambda phase: bar.update(task, note=phase),
             )
             return job.run()
@@ -153,14 +184,20 @@ def _measure(
 
 def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
     """The sentinel unit that the tables of that target share; None if there is none."""
-    if not settings.database.exists():
+    if isinstance(settings.database, Path) and not settings.database.exists():
         return None
-    with open_existing_store(settings) as store:
+    try:
+        store = open_existing_store(settings)
+    except EmptyDatabaseError:
+        return None
+    with store:
         scales = [table.info.scale for table in store.tables() if table.info.target.id() == target.id()]
     return next((scale.reference_ms for scale in scales if scale is not None), None)
 
 
 def _show(console: Console, found: NetworkMeasurement) -> None:
+    from profiler_service.cli.layer_report import show_layers
+
     console.print(f"{found.network.label()}, on {found.target.label()}", markup=False)
     if found.value_ms is None or found.stderr_ms is None:
         console.print(f"{found.status.value}: {found.message}", style="red", markup=False)
@@ -176,6 +213,7 @@ def _show(console: Console, found: NetworkMeasurement) -> None:
         console.print(f"the output is the torch module's, within {found.output_error:.2g} (relative L2)")
     else:
         console.print("the output was not checked: an ONNX file has nothing to compare it with")
+    show_layers(console, found)
     if found.flags:
         console.print("flags: " + ", ".join(flag.value for flag in found.flags), style="yellow")
     if Flag.CONTAMINATED in found.flags:

@@ -30,9 +30,11 @@ from profiler_service.cli.runtime import describe_backend, open_runner, open_sto
 from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
-from profiler_service.jobs.queue import JobQueue, QueueLimits
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.logs import JobLog, configure_logs
 from profiler_service.settings import Settings
+from profiler_service.storage.location import make_room
 from profiler_service.storage.store import Store
 from profiler_service.storage.upkeep import require_sound, sole_use
 from profiler_service.storage.upkeep import warnings as database_warnings
@@ -68,7 +70,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
         require_certificate(settings)
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host, secure=settings.tls_certificate is not None)
-        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        make_room(settings.database)
         stack.enter_context(sole_use(settings.database))
         store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
         require_sound(settings.database)
@@ -88,6 +90,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
                 limits=QueueLimits(
                     jobs=settings.max_queued_jobs,
                     workloads=settings.max_queued_workloads,
+                    share=settings.max_queued_share,
                     kept_jobs=settings.max_kept_jobs,
                 ),
             )
@@ -154,8 +157,8 @@ def require_token(store: Store, listener: socket.socket) -> None:
     if not any(not stored.token.ended(now) for stored in store.tokens()):
         why = f"it listens on {listener.getsockname()[0]}" if not _is_loopback(listener) else "a proxy makes it known to others"
         raise ServiceStartError(
-            f"the service needs a token, since {why}, and database {store.path} has no valid one",
-            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.path}`. "
+            f"the service needs a token, since {why}, and database {store.location} has no valid one",
+            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.location}`. "
             "Or listen on 127.0.0.1 alone.",
         )
 

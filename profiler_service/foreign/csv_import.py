@@ -147,7 +147,7 @@ def match_rows(source: SourceFile, file: CsvFile, space: SearchSpace) -> tuple[P
     Args:
         source: the file, for messages and provenance.
         file: its contents.
-        space: whose operators the rows are.
+        space: whose operators the rows are. Where no row is a join, it is the space's earlier grid without them.
 
     Raises:
         TableFileError: no row matches; a row matches several operators; an operator has two different values; or all values
@@ -170,6 +170,9 @@ def match_rows(source: SourceFile, file: CsvFile, space: SearchSpace) -> tuple[P
             "Check --space, --input-size and the other options of the space.",
         )
     given = {operator.key() for operator, _ in entries}
+    earlier = space.without_joins()
+    if earlier is not None and given <= {operator.key() for operator in earlier.operators()}:
+        space, index = earlier, OperatorIndex(earlier)
     report = ImportReport(
         rows=len(file.rows),
         matched=len(entries),

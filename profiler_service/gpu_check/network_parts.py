@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.spec.architectures import ArchitectureSpec
+from models.spaces.registry import read_architecture
 from models.spec.measurements import ProtocolName
 from models.terminal import parse_size
 from profiler_service.gpu_check.bench import Bench, PartError, SkipPartError
@@ -29,7 +29,7 @@ def student(bench: Bench, backend: str, dtype: str, reference: Path) -> None:
     if not source.is_file():
         raise SkipPartError(f"no published student at {source}; --reference names the folder that holds {choices.space}/")
     tables = finished_tables(bench, backend, dtype)
-    published = ArchitectureSpec.parse_json(source.read_bytes(), source=str(source))
+    published = read_architecture(source.read_bytes(), str(source))
     network = published.model_copy(update={"input_size": parse_size(choices.input_size), "dtype": dtype})
     path = bench.folder / "student.json"
     path.write_text(network.model_dump_json(indent=2) + "\n")

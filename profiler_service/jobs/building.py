@@ -11,6 +11,7 @@ import structlog
 
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Status
+from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
@@ -50,6 +51,7 @@ class _Building:
         self._reasons: list[str] = []
         self._crashed: dict[str, GraphRequest] = {}
         self._since_s: float | None = None
+        self._told: set[str] = set()
 
     def run(self) -> dict[str, GraphArtifact]:
         job = self._job
@@ -78,9 +80,20 @@ class _Building:
                 self._failed(outcome)
             else:
                 self._made[request.key()] = outcome
+                self._tell_of_torch(outcome)
                 yield outcome
             start_s = perf_counter()
         self._job.seconds.graphs_s += perf_counter() - start_s
+
+    def _tell_of_torch(self, artifact: GraphArtifact) -> None:
+        """Say once for each kind that `torch.onnx` exports it, which takes much longer than ours."""
+        subject, seconds = artifact.request.subject, artifact.torch_export_s
+        what = f"kind {subject.kind}" if isinstance(subject, OperatorSpec) else subject.label()
+        if seconds is not None and what not in self._told:
+            self._told.add(what)
+            text = f"{what}: exported by torch.onnx, {seconds:.1f} s a graph"
+            log.info(text, job=self._job.id)
+            self._job.reporter.phase(f"building; {text}")
 
     def _checked(self, report: BuildReport) -> None:
         self._job.tracker.note_build(report)

@@ -75,6 +75,11 @@ class JobContext:
         """Of what is outstanding."""
         return self.outstanding.plan
 
+    @property
+    def padding(self) -> tuple[PlannedGraph, ...]:
+        """Of the plan."""
+        return self.plan.padding
+
     def expect_visits(self) -> None:
         """Pass on to the reporter how much timing is left."""
         expected = self.tracker.expected_rounds_left()

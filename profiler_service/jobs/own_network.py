@@ -1,32 +1,36 @@
-"""Timing one network of somebody's own, on the same clock as operators and found networks (docs/measurement.md).
+"""Timing one network of somebody's own, and its layers, on the clock of operators and found networks (docs/measurement.md).
 
-It takes turns with the sentinel, round by round, until its value is known well enough. Visits that were slow or disturbed are
-repeated. Nothing is stored: a network of no search space belongs to no table.
+They take turns with the sentinel, round by round, until their values are known well enough. Nothing is stored: a network of no
+search space belongs to no table.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import median
+from pathlib import Path
 from typing import Any
 
+from models.export.divided import divide
 from models.spec.base import Record, UtcTime
+from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest, OwnNetwork
 from models.spec.measurements import Flag, Status
 from models.spec.targets import TargetSpec
+from models.spec.verdicts import Reason, TrustLevel, Verdict, entry_reasons
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
-from profiler_service.jobs.host import HostWatch
+from profiler_service.jobs.context import LiveLimits
+from profiler_service.jobs.host import HostWatch, free_memory_bytes
+from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnContext, OwnWorkload, PhaseReporter
+from profiler_service.jobs.own_layers import LayersMeasurement, PlannedLayers
+from profiler_service.jobs.planner import PlannedGraph
+from profiler_service.jobs.round_robin import measure_round_robin
 from profiler_service.jobs.workers import Workers
-from profiler_service.measure.results import Conditions, statistics_of
-from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
-from profiler_service.measure.stopping import BudgetSettings, StoppingRule
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
+from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.throttling import ClockWatch
-from profiler_service.measure.values import RoundValue, VisitMedian, round_values
-from profiler_service.measure.visits import Visit, disturbed
-from profiler_service.worker.protocol import BuildReport, Failure, RoundRobin, TimingRequest
+from profiler_service.worker.protocol import Failure
 
 
 class NetworkMeasurement(Record):
@@ -38,6 +42,8 @@ class NetworkMeasurement(Record):
         reference_ms: the target's sentinel unit, in which values are normalised; null where no table has one yet: then all
             times are plain milliseconds.
         checked: whether the engine's output was compared with a torch module's.
+        layers: those of the network and their sum, as far as it divides; None where they were not asked for or cannot be had.
+        no_layers: why there are none; empty where there are some.
     """
 
     network: OwnNetwork
@@ -68,6 +74,17 @@ class NetworkMeasurement(Record):
     host_load: float | None = None
     measured_at: UtcTime | None = None
     flags: tuple[Flag, ...] = ()
+    layers: LayersMeasurement | None = None
+    no_layers: str = ""
+
+    def verdict(self) -> Verdict:
+        """Whether the values can be trusted, by the rules for a table's entries; failed ones do not count."""
+        scale = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
+        reasons = [] if self.reference_ms is not None else [Reason(name="scale", level=TrustLevel.UNSETTLED, text=scale)]
+        reasons += entry_reasons([self], "network")
+        if self.layers is not None and self.layers.layers:
+            reasons += entry_reasons(self.layers.layers, "layers")
+        return Verdict.of(reasons)
 
 
 @dataclass
@@ -80,7 +97,9 @@ class OwnNetworkJob:
         artifact: its graph, where there is a file already; None for a module, whose graph the workers make.
         budget: how much time to spend.
         reference_ms: the target's sentinel unit; None where it has none.
+        layers_folder: where the graphs of its layers are written; None to time the whole alone.
         stopped: asked between visits; once true, no further one is made.
+        limits: of live engines; by default half of the memory that is free.
         host: finds out what else the machine did. clock: when the device was slow.
         on_phase: called with what happens now.
     """
@@ -90,7 +109,9 @@ class OwnNetworkJob:
     artifact: GraphArtifact | None
     budget: BudgetSettings
     reference_ms: float | None
+    layers_folder: Path | None = None
     stopped: Callable[[], bool] = lambda: False
+    limits: LiveLimits = field(default_factory=lambda: LiveLimits(96, free_memory_bytes() // 2))
     host: HostWatch = field(default_factory=HostWatch)
     clock: ClockWatch = field(default_factory=ClockWatch)
     on_phase: Callable[[str], None] = lambda phase: None
@@ -109,100 +130,75 @@ class OwnNetworkJob:
         request = GraphRequest(subject=self.network)
         artifact = self.artifact or self._made(request)
         if isinstance(artifact, Failure):
-            return self._failed(artifact.status, artifact.message)
+            return self._result(Outcome(artifact.status, artifact.message))
+        layers, why = self._layers(artifact)
         checked = artifact.reference_path is not None
-        reports = {report.key: report for report in self.workers.check([sentinel, artifact])}
-        if (report := reports[sentinel.request.key()]).status is not Status.OK:
-            raise _no_sentinel(Failure(report.status, report.message, report.key))
-        report = reports[request.key()]
-        if report.status is not Status.OK:
-            return self._failed(report.status, report.message)
-        return self._timed(sentinel, artifact, report, checked=checked)
+        whole = OwnWorkload(PlannedGraph(request, 0), operators=max(len(layers.alike), 1) if layers else 1)
+        workloads = [whole, *(layers.workloads.values() if layers else ())]
+        artifacts = {sentinel.request.key(): sentinel, request.key(): artifact} | (layers.artifacts if layers else {})
+        books = OwnBooks(workloads, self.budget, self.reference_ms)
+        self._build(artifacts, books)
+        if request.key() in artifacts:
+            measure_round_robin(self._context(books), artifacts)
+        books.finalize(early=True)
+        outcome = books.outcomes.get(request.key())
+        if outcome is None:
+            return None
+        divided = None if layers is None or outcome.status is not Status.OK else layers.result(books.outcomes, outcome)
+        return self._result(outcome, checked=checked and outcome.status is Status.OK, layers=divided, no_layers=why)
 
     def _made(self, request: GraphRequest) -> GraphArtifact | Failure:
         ((_, outcome),) = self.workers.prepare([request])
         return outcome
 
-    def _timed(
-        self, sentinel: GraphArtifact, artifact: GraphArtifact, report: BuildReport, *, checked: bool
-    ) -> NetworkMeasurement | None:
-        gate = SentinelGate(repeat_share=self.budget.repeat_share, reference_ms=self.reference_ms)
-        rng = random.Random(self.network.key())  # noqa: S311 - repeatable, not secret
-        visits: list[Visit] = []
-        rounds: list[RoundValue] = []
-        while not StoppingRule.of(self.budget, rounds).done and not self.stopped():
-            self.on_phase(f"round {len(rounds) + 1} of at most {self.budget.max_rounds}")
-            visit = self._visit(sentinel, artifact, gate, rng, number=len(rounds))
-            if isinstance(visit, Failure):
-                return self._failed(visit.status, visit.message)
-            visits.append(visit)
-            rounds = round_values(map(VisitMedian.of, visits), None, self.reference_ms)
-        if len(rounds) < 2:
-            return None
-        conditions = Conditions(
-            build_s=report.build_s,
-            engine_bytes=report.engine_bytes,
-            peak_memory_bytes=report.peak_memory_bytes,
-            output_error=report.output_error,
-            host_load=median(visit.host.load for visit in visits if visit.host is not None),
+    def _layers(self, artifact: GraphArtifact) -> tuple[PlannedLayers | None, str]:
+        """The layers to time; or None, and why there are none."""
+        if self.layers_folder is None:
+            return None, "they were not asked for"
+        if artifact.onnx_path is None:
+            return None, f"backend {self.workers.description.target.backend!r} reads no ONNX graph, which is what is divided"
+        self.on_phase("dividing")
+        try:
+            division = divide(artifact.onnx_bytes())
+        except InvalidSpecError as error:
+            return None, error.message if not error.hint else f"{error.message}. {error.hint}"
+        return PlannedLayers.of(self.network, division, self.layers_folder), ""
+
+    def _build(self, artifacts: dict[str, GraphArtifact], books: OwnBooks) -> None:
+        """Build and check everything; what fails is taken out. Raises JobError if the sentinel fails."""
+        self.on_phase("building")
+        for report in self.workers.check(list(artifacts.values())):
+            if report.status is not Status.OK:
+                if report.key == SENTINEL_GRAPH.key():
+                    raise _no_sentinel(Failure(report.status, report.message, report.key))
+                del artifacts[report.key]
+            books.note_build(report)
+
+    def _context(self, books: OwnBooks) -> OwnContext:
+        return OwnContext(
+            id=self.network.key(),
+            workers=self.workers,
+            tracker=books,
+            budget=self.budget,
+            limits=self.limits,
+            reporter=PhaseReporter(self.on_phase),
+            stopped=self.stopped,
+            host=self.host,
+            clock=self.clock,
         )
-        statistics = statistics_of(
-            visits, rounds, subtracted=False, reference_ms=self.reference_ms, budget=self.budget, conditions=conditions
-        )
-        known = {name: value for name, value in statistics.items() if name in NetworkMeasurement.model_fields}
-        return self._result(checked=checked, **known)
 
-    def _visit(
-        self, sentinel: GraphArtifact, artifact: GraphArtifact, gate: SentinelGate, rng: random.Random, *, number: int
-    ) -> Visit | Failure:
-        """One visit that the gate accepts, or the best of several that it does not. Raises JobError if the sentinel fails."""
-        best: Visit | None = None
-        attempt = 0
-        while True:
-            request = TimingRequest(
-                (artifact,),
-                RoundRobin(sentinel, sentinel_every=1),
-                passes=self.budget.network_passes,
-                warmup_passes=self.budget.warmup_passes,
-                seed=rng.getrandbits(32),
-            )
-            self.host.begin()
-            outcome = self.workers.time(request)
-            host = self.host.end()
-            if isinstance(outcome, Failure):
-                if outcome.key == sentinel.request.key():
-                    raise _no_sentinel(outcome)
-                return outcome
-            if outcome.failures:
-                return outcome.failures[0]
-            times = outcome.filtered(self.clock)
-            visit = Visit(
-                graph_key=artifact.request.key(),
-                round=number,
-                visit=0,
-                samples_ms=times.samples_ms[artifact.request.key()],
-                sentinel_ms=median(times.sentinel_ms),
-                passes=self.budget.network_passes,
-                accepted=True,
-                started_at=times.started_at,
-                device=times.device,
-                host=host,
-            )
-            verdict = gate.decide(visit.sentinel_ms, attempt=attempt, disturbed=disturbed(visit.device, host))
-            if verdict is Verdict.ACCEPT:
-                return visit
-            if best is None or (visit.disturbed, visit.sentinel_ms) < (best.disturbed, best.sentinel_ms):
-                best = visit
-            if verdict is Verdict.FLAG or self.stopped():
-                return best.model_copy(update={"accepted": False})
-            attempt += 1
-
-    def _failed(self, status: Status, message: str) -> NetworkMeasurement:
-        return self._result(status=status, message=message)
-
-    def _result(self, **fields: Any) -> NetworkMeasurement:
+    def _result(self, outcome: Outcome, **fields: Any) -> NetworkMeasurement:
         target = self.workers.description.target
-        return NetworkMeasurement(network=self.network, target=target, reference_ms=self.reference_ms, **fields)
+        known = {name: value for name, value in outcome.statistics.items() if name in NetworkMeasurement.model_fields}
+        return NetworkMeasurement(
+            network=self.network,
+            target=target,
+            reference_ms=self.reference_ms,
+            status=outcome.status,
+            message=outcome.message,
+            **known,
+            **fields,
+        )
 
 
 def _no_sentinel(failure: Failure) -> JobError:

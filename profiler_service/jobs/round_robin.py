@@ -13,10 +13,10 @@ from time import perf_counter
 from models.spec.measurements import Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
-from profiler_service.jobs.context import JobContext
 from profiler_service.jobs.culprits import Division, divide, single_out
 from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.jobs.reporting import Work
+from profiler_service.jobs.round_robin_job import RoundRobinJob
 from profiler_service.measure.groups import Group, GroupLimits, Member, draw_groups
 from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
 from profiler_service.measure.statistics import median
@@ -30,7 +30,7 @@ _NETWORKS_PER_SENTINEL = 1
 """A network takes as long as tens of operators."""
 
 
-def measure_round_robin(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
+def measure_round_robin(job: RoundRobinJob, artifacts: dict[str, GraphArtifact]) -> None:
     """Add rounds until nothing of the job is pending, or it is stopped.
 
     Operators and networks have groups of their own, in the same rounds: a network would keep operators waiting for most of a
@@ -50,7 +50,7 @@ def measure_round_robin(job: JobContext, artifacts: dict[str, GraphArtifact]) ->
     operator_limits = GroupLimits(min(MIN_LIVE, limits.engines), limits.engines, limits.memory_bytes)
     network_limits = GroupLimits(0, limits.engines, limits.memory_bytes)
     units = {planned.graph.key: planned.operators for planned in tracker.pending}
-    padding = [*job.plan.padding, *(planned.graph for planned in tracker.pending if not planned.is_network)]
+    padding = [*job.padding, *(planned.graph for planned in tracker.pending if not planned.is_network)]
 
     tracker.finalize()
     while tracker.pending and not job.stopped():
@@ -127,7 +127,7 @@ class _Round:
 
     def __init__(
         self,
-        job: JobContext,
+        job: RoundRobinJob,
         artifacts: dict[str, GraphArtifact],
         units: Mapping[str, int],
         *,

@@ -139,13 +139,14 @@ _WEIGHT_COPIES = 2
 
 
 def operator_bytes(operator: OperatorSpec, *, in_context: bool) -> int:
-    """An upper bound for every kind: input, two maps of the output's size, weights twice; and in context the prefix's map."""
-    maps = (2 if in_context else 1) * prod(operator.input_shape) + 2 * prod(operator.output_shape)
-    return ENGINE_OVERHEAD_BYTES + (maps + _WEIGHT_COPIES * _weights(operator)) * DTYPE_BYTES[operator.dtype]
+    """An upper bound: inputs, output, the largest map between them, weights twice; and in context the prefixes' maps."""
+    sources = sum(map(prod, operator.source_shapes))
+    maps = (2 if in_context else 1) * sources + prod(operator.output_shape) + operator.bounds.inner
+    return ENGINE_OVERHEAD_BYTES + int(maps + _WEIGHT_COPIES * operator.bounds.weights) * DTYPE_BYTES[operator.dtype]
 
 
 def base_bytes(base: ContextBase) -> int:
-    """The prefix's map, and what the engine takes anyhow."""
+    """The prefixes' maps, and what the engine takes anyhow."""
     return ENGINE_OVERHEAD_BYTES + base.batch * base.channels * base.height * base.width * DTYPE_BYTES[base.dtype]
 
 
@@ -154,13 +155,8 @@ def network_bytes(operators: Iterable[OperatorSpec]) -> int:
     branches keep some alive.
     """
     listed = list(operators)
-    weights = sum(_WEIGHT_COPIES * _weights(operator) * DTYPE_BYTES[operator.dtype] for operator in listed)
-    largest = max((prod(op.input_shape) + 2 * prod(op.output_shape)) * DTYPE_BYTES[op.dtype] for op in listed)
+    weights = sum(_WEIGHT_COPIES * int(op.bounds.weights) * DTYPE_BYTES[op.dtype] for op in listed)
+    largest = max(
+        int(sum(map(prod, op.source_shapes)) + op.bounds.inner + prod(op.output_shape)) * DTYPE_BYTES[op.dtype] for op in listed
+    )
     return ENGINE_OVERHEAD_BYTES * (1 + len(listed) // 8) + weights + 2 * largest
-
-
-def _weights(operator: OperatorSpec) -> int:
-    """At most two convolutions."""
-    kernel, groups = int(operator.attributes.get("kernel", 3)), int(operator.attributes.get("groups", 1))
-    widest = max(operator.in_channels, operator.out_channels)
-    return 2 * kernel**2 * widest * operator.out_channels // groups

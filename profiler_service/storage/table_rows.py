@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from models.plugins import joined_versions
@@ -21,7 +20,8 @@ from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage import scale_rows
-from profiler_service.storage.schema import MeasurementRow, TableRow, among, load
+from profiler_service.storage.dialects import among, insert
+from profiler_service.storage.schema import MeasurementRow, TableRow, load
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -32,9 +32,8 @@ def ensure(session: Session, info: TableInfo) -> str:
     """
     table_id = info.id()
     stored = info.model_copy(update={"scale": None, "check": None, "created_at": info.created_at or datetime.now(UTC)})
-    session.execute(
-        insert(TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id()).on_conflict_do_nothing()
-    )
+    new = insert(session, TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id())
+    session.execute(new.on_conflict_do_nothing())
     _keep_up(session, table_id, info)
     return table_id
 
@@ -202,7 +201,7 @@ def save(session: Session, table_id: str, measurements: Sequence[Measurement]) -
     require(session, table_id)
     if not measurements:
         return
-    statement = insert(MeasurementRow)
+    statement = insert(session, MeasurementRow)
     new = statement.excluded
     session.execute(
         statement.on_conflict_do_update(

@@ -16,6 +16,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
+from models.testing.operators import needed_attributes
 from profiler_service.backends.backend_options import AllOptions, BackendOptions, GpuOptions, option_of
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact, seeded_input
 from profiler_service.backends.registry import create_backend, target_settings
@@ -32,7 +33,9 @@ SMALL = {"height": 10, "width": 14, "in_channels": 8}
 
 def _operator(kind: str, stride: int = 1, dtype: str = "float32") -> OperatorSpec:
     out_channels = 8 if kind_info(kind).keeps_channels else 12
-    return OperatorSpec.parse({"kind": kind, "stride": stride, "out_channels": out_channels, "dtype": dtype, **SMALL})
+    attributes = needed_attributes(kind, SMALL["in_channels"], (SMALL["height"], SMALL["width"]))
+    fields = {"kind": kind, "stride": stride, "out_channels": out_channels, "dtype": dtype, "attributes": attributes}
+    return OperatorSpec.parse({**fields, **SMALL})
 
 
 GRAPHS = [

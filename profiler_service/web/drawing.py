@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from models.networks.structure import INPUT, JoinStep, OperatorStep, Step
+from models.networks.structure import INPUT, OperatorStep
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 
@@ -14,6 +14,9 @@ LEFT, TOP = 44, 8
 
 KINDS = ("skip", "conv3x3", "conv3x3_x2", "zoomed_conv3x3", "zoomed_conv3x3_x2")
 """Those with a colour of their own; all others share one."""
+
+JOINS = {"add": "+", "concat": "∥"}
+"""Signs of those whose channels say little."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def draw(architecture: ArchitectureSpec) -> Drawing:
     lanes: defaultdict[int, int] = defaultdict(lambda: 1)
     at: dict[str, tuple[int, int, int]] = {}
     for step in plan.steps:
-        sources = [name for name in _sources(step) if name != INPUT]
+        sources = [name for name in step.sources if name != INPUT]
         column = columns[step.name] = max((columns[name] + 1 for name in sources), default=0)
         rate = rate_of[step.name] = _rate(step, architecture)
         lane = taken[column, rate]
@@ -74,13 +77,13 @@ def draw(architecture: ArchitectureSpec) -> Drawing:
     lines = [
         Line(place[source][0] + WIDTH, place[source][1] + HEIGHT // 2, place[step.name][0], place[step.name][1] + HEIGHT // 2)
         for step in plan.steps
-        for source in _sources(step)
+        for source in step.sources
         if source != INPUT
     ]
     boxes = [_box(step, *place[step.name]) for step in plan.steps]
-    used = {step.operator.kind for step in plan.steps if isinstance(step, OperatorStep)}
+    used = {step.operator.kind for step in plan.steps}
     kinds = {index: kind.replace("_", " ") for index, kind in enumerate(KINDS) if kind in used}
-    if used - set(KINDS) or any(isinstance(step, JoinStep) for step in plan.steps):
+    if used - set(KINDS):
         kinds[len(KINDS)] = "others"
     return Drawing(
         width=LEFT + (max(columns.values(), default=0) + 1) * COLUMN,
@@ -92,19 +95,13 @@ def draw(architecture: ArchitectureSpec) -> Drawing:
     )
 
 
-def _sources(step: Step) -> tuple[str, ...]:
-    return (step.source,) if isinstance(step, OperatorStep) else step.sources
-
-
-def _rate(step: Step, architecture: ArchitectureSpec) -> int:
+def _rate(step: OperatorStep, architecture: ArchitectureSpec) -> int:
     """By how much the step's input is smaller than the image."""
-    height = step.operator.height if isinstance(step, OperatorStep) else step.size[0]
-    return max(round(architecture.input_size[0] / height), 1)
+    return max(round(architecture.input_size[0] / step.operator.height), 1)
 
 
-def _box(step: Step, x: int, y: int) -> Box:
-    if isinstance(step, JoinStep):
-        return Box(x, y, len(KINDS), "+" if step.how == "add" else "∥", f"{step.how} of {len(step.sources)} maps")
+def _box(step: OperatorStep, x: int, y: int) -> Box:
     kind = step.operator.kind
     colour = KINDS.index(kind) if kind in KINDS else len(KINDS)
-    return Box(x, y, colour, str(step.operator.out_channels), step.operator.label())
+    text = JOINS.get(kind, str(step.operator.out_channels))
+    return Box(x, y, colour, text, step.operator.label())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from models.spec.errors import OpclockError
-from models.spec.wire import JobState
 from profiler_service.storage.job_rows import JobProgress
 from profiler_service.storage.store import Store
 from profiler_service.web import words
@@ -94,13 +93,12 @@ def shown(job: JobProgress, now: datetime) -> dict[str, str]:
     """A job's counts as a page writes them, by name."""
     counts = job.counts
     measured = counts.measured + counts.failed
-    running = job.state is JobState.RUNNING
     seconds = None if job.started_at is None else ((job.finished_at or now) - job.started_at).total_seconds()
     return {
         "state": words.words(job.state.value),
         "phase": job.phase,
         "percent": f"{100 * job.fraction:.0f} %",
-        "eta": f"about {words.duration(job.eta_s)} left" if running and job.eta_s is not None else "",
+        "eta": f"about {words.duration(job.eta_s)} left" if job.state.active and job.eta_s is not None else "",
         "finished": words.count(counts.finished),
         "total": words.count(counts.total),
         "measured": words.count(counts.measured),

@@ -6,7 +6,8 @@ Everything in the cache can be made again; files are complete or absent.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class GraphCache:
 
     def artifact(self, request: GraphRequest, *, reads_onnx: bool) -> GraphArtifact:
         """Where that graph's files are, or will be."""
-        stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", _plugins_digest(request))))
+        stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", plugins_digest(request))))
         onnx_path, reference_path = (self.directory / f"{stem}.{ending}" for ending in ("onnx", "npy"))
         return GraphArtifact(request, onnx_path=onnx_path if reads_onnx else None, reference_path=reference_path)
 
@@ -66,18 +67,19 @@ def files_of(artifact: GraphArtifact) -> list[Path]:
     return [path for path in (artifact.onnx_path, artifact.reference_path) if path is not None]
 
 
-def _plugins_digest(request: GraphRequest) -> str:
-    """Names the code of plugins that the graph is made by, so that another version makes it anew; empty for our own.
+def plugins_digest(request: GraphRequest) -> str:
+    """Names the code of plugins that the graph is made by, and torch's version, which may have exported it, so that another
+    version makes it anew; empty for our own.
 
     A network of a plugin's space may have any plugin's operators.
     """
     subject, digests = request.subject, []
     if isinstance(subject, OperatorSpec):
-        return _digest(KINDS, subject.kind)
+        digests = [_digest(KINDS, subject.kind)]
     if isinstance(subject, ArchitectureSpec) and subject.space not in SPACES.own_names():
         own = KINDS.own_names()
         digests = [_digest(SPACES, subject.space), *(_digest(KINDS, name) for name in KINDS.names() if name not in own)]
-    return digest("plugins", digests)[:8] if any(digests) else ""
+    return digest("plugins", [*digests, version("torch")])[:8] if any(digests) else ""
 
 
 def _digest(registry: Registry[Any], name: str) -> str:
@@ -125,11 +127,11 @@ class GraphWorker:
         activity.note(Phase.EXPORTING, request.key(), self.timeout_s)
         artifact = self.cache.artifact(request, reads_onnx=self.reads_onnx)
         try:
-            make_files(artifact, self.cache)
+            torch_export_s = make_files(artifact, self.cache)
         except StorageError:
             raise
         except Exception as error:  # whatever is wrong with one graph must not end the job
             status = Status.OUT_OF_MEMORY if out_of_memory(error) else Status.BUILD_ERROR
             why = str(error) if isinstance(error, InvalidSpecError) else f"{type(error).__name__}: {error}"
             return Failure(status, f"no graph could be made: {why}", request.key())
-        return artifact
+        return replace(artifact, torch_export_s=torch_export_s)

@@ -35,10 +35,25 @@ def output_problem(output: FloatArray, reference: FloatArray, dtype: Dtype, *, t
         return None, f"the output has shape {output.shape}, the torch module's {reference.shape}"
     if not np.isfinite(output).all():
         return None, "the output has NaN or infinite values, the torch module's has none"
-    size = float(np.linalg.norm(reference.ravel()))
-    error = float(np.linalg.norm((output - reference).ravel())) / max(size, float(np.finfo(np.float32).tiny))
+    error = _error(output, reference)
     limit = tolerance(dtype, tf32=tf32)
     if error > limit:
         what = f"{dtype} in TF32" if tf32 and dtype == "float32" else dtype
         return error, f"the output is off by {error:.3g} (relative L2) from the torch module's; {what} allows {limit:g}"
     return error, ""
+
+
+def change_problem(output: FloatArray, again: FloatArray, dtype: Dtype, *, tf32: bool = False) -> str:
+    """What is wrong with the output of a second run on the same input, empty if nothing is.
+
+    Sums in another order differ by less than what the dtype allows.
+    """
+    if again.shape == output.shape and np.isfinite(again).all() and _error(again, output) <= tolerance(dtype, tf32=tf32):
+        return ""
+    return "the engine gives another output each time; what it computes cannot be checked"
+
+
+def _error(output: FloatArray, reference: FloatArray) -> float:
+    """Relative L2 error, a fraction."""
+    size = float(np.linalg.norm(reference.ravel()))
+    return float(np.linalg.norm((output - reference).ravel())) / max(size, float(np.finfo(np.float32).tiny))

@@ -21,7 +21,7 @@ from profiler_service.backends.base import Backend, Engine, GraphArtifact, seede
 from profiler_service.backends.errors import one_line
 from profiler_service.backends.registry import create_backend, target_settings
 from profiler_service.errors import BackendError, BuildError, DeviceMemoryError
-from profiler_service.worker.output_check import output_problem
+from profiler_service.worker.output_check import change_problem, output_problem
 from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import (
     BackendDescription,
@@ -89,11 +89,12 @@ class TimingWorker:
         with closing(engine):
             activity.note(Phase.RUNNING, key, self.run_timeout_s)
             try:
-                output = engine.infer(seeded_input(artifact.request))
+                array, dtype = seeded_input(artifact.request), artifact.request.subject.dtype
+                tf32 = isinstance(self.options, GpuOptions) and self.options.tf32
+                output = engine.infer(array).copy()
                 if artifact.reference_path is not None:
-                    reference, dtype = np.load(artifact.reference_path), artifact.request.subject.dtype
-                    tf32 = isinstance(self.options, GpuOptions) and self.options.tf32
-                    error, problem = output_problem(output, reference, dtype, tf32=tf32)
+                    error, problem = output_problem(output, np.load(artifact.reference_path), dtype, tf32=tf32)
+                problem = problem or change_problem(output, engine.infer(array), dtype, tf32=tf32)
                 status = Status.WRONG_OUTPUT if problem else Status.OK
             except Exception as raised:
                 failure = _failure(backend, raised, key, activity)

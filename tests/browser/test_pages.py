@@ -63,7 +63,7 @@ def test_a_job_is_followed_to_its_end(page: Any, service: Service) -> None:
     page.goto(f"{service.url}/")
     page.wait_for_selector("text=Nothing is being measured")
     job_id = service.start_job()
-    page.wait_for_selector(f'[data-job="{job_id}"] >> text=running')
+    page.wait_for_selector(f'[data-job="{job_id}"] >> text=/planned|building|measuring/')
     for _ in range(3):
         service.runner.permission.release()
     page.wait_for_selector(f'[data-job="{job_id}"] [data-field=measured] >> text=/^3$/')
@@ -80,7 +80,7 @@ def test_a_job_is_followed_to_its_end(page: Any, service: Service) -> None:
 def test_a_job_is_cancelled_only_after_a_question(page: Any, service: Service) -> None:
     job_id = service.start_job()
     page.goto(f"{service.url}/ui/jobs/{job_id}")
-    page.wait_for_selector(".badge >> text=running")
+    page.wait_for_selector(".badge >> text=/planned|building|measuring/")
     page.click("text=Cancel…")
     page.click("text=Keep measuring")
     assert not service.store.job(job_id).state.final
@@ -273,7 +273,7 @@ def test_the_same_below_a_path_of_a_proxy(chromium: Any, behind_nginx: Service) 
     page = context.new_page()
     page.goto(f"{behind_nginx.url}/")
     job_id = behind_nginx.start_job()
-    page.wait_for_selector(f'[data-job="{job_id}"] >> text=running')
+    page.wait_for_selector(f'[data-job="{job_id}"] >> text=/planned|building|measuring/')
     behind_nginx.runner.permission.release()
     page.wait_for_selector(f'[data-job="{job_id}"] [data-field=measured] >> text=/^1$/')
     page.click(f'a[href$="/ui/jobs/{job_id}"]')

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
 from models.testing import SmallSpaceSuite, SpaceSuite
 from models.testing.graph_reference import Probabilities
-from tests.support.toy_space import EDGES, KINDS, ToySpace
+from tests.support.fasterseg_networks import branches_of, network, with_branches
+from tests.support.toy_space import CELLS, EDGES, KINDS, ToySpace
 
 
 class TestToy(SmallSpaceSuite):
@@ -16,18 +18,21 @@ class TestToy(SmallSpaceSuite):
 
     def architectures(self, space: ToySpace, choices: Probabilities) -> list[ArchitectureSpec]:
         kinds = tuple(KINDS[row.index(1)] for row in choices.alpha)
-        return [ArchitectureSpec(space=space.name, input_size=(16, 24), classes=5, branches=(BranchSpec(operators=kinds),))]
+        return [ArchitectureSpec(space=space.name, input_size=(16, 24), classes=5, genotype={"operators": kinds})]
 
     def charged(self, space: ToySpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
-        return list(space.architecture_operators(architecture))[: 1 + len(EDGES)]
+        return list(space.architecture_operators(architecture))[: 1 + len(EDGES) + CELLS]
 
 
 class FasterSegSuite(SpaceSuite):
     def architectures(self, space: FasterSegSpace, choices: Probabilities) -> list[ArchitectureSpec]:
         return [self._branch(space, choices, coarseness) for coarseness in range(len(SCALES))]
 
+    def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
+        return with_branches(architectures[0], [branch for one in architectures for branch in branches_of(one)])
+
     def charged(self, space: FasterSegSpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
-        stem_and_cells = 3 + len(architecture.branches[0].operators)
+        stem_and_cells = 3 + len(branches_of(architecture)[0].operators)
         return list(space.architecture_operators(architecture))[:stem_and_cells]
 
     def _branch(self, space: FasterSegSpace, choices: Probabilities, coarseness: int) -> ArchitectureSpec:
@@ -46,16 +51,15 @@ class FasterSegSuite(SpaceSuite):
             scales=tuple(SCALES[level] for level in levels),
             widths=tuple(space.parameters.widths[choices.gamma[row].index(1)] for row in gamma_rows),
         )
-        return ArchitectureSpec(
-            space=space.name,
+        return network(
+            branch,
             input_size=space.spec.input_size,
             classes=space.spec.classes,
+            batch=space.spec.batch,
+            dtype=space.spec.dtype,
             base_channels=space.parameters.base_channels,
             stem_width=space.parameters.stem_width,
             head_width=space.parameters.head_width,
-            branches=(branch,),
-            batch=space.spec.batch,
-            dtype=space.spec.dtype,
         )
 
 

@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(
         len(usable_cores()) < 2 or not hasattr(os, "sched_setaffinity"),
         reason="a neighbour needs a core of its own: run it on Linux with two cores or more",
@@ -32,6 +33,10 @@ SHARES = 28
 """Of FasterSeg's grid; two of them are measured, some twenty operators each."""
 
 ALLOWED = 0.03
+"""Within which sums of values count as alike."""
+
+EVER = 0.12
+"""Beyond which the sum is wrong however the machine drifts: a scale learned beside other work was once 39 % off."""
 
 
 def measure(database: Path, *shares: int) -> Table:
@@ -53,35 +58,40 @@ def neighbour() -> Iterator[None]:
         yield
 
 
+def scale_ms(table: Table) -> float:
+    """What the sentinel takes on the machine of that table's database."""
+    assert table.info.scale is not None
+    return table.info.scale.reference_ms
+
+
 def units(table: Table) -> float:
     """The sum of the table's values in sentinel units."""
-    assert table.info.scale is not None
-    return sum(table.values_ms().values()) / table.info.scale.reference_ms
+    return sum(table.values_ms().values()) / scale_ms(table)
 
 
 @pytest.mark.parametrize("begins_busy", [True, False])
 def test_it_ends_like_one_made_quietly_or_says_that_it_does_not(tmp_path: Path, begins_busy: bool) -> None:
-    """One share is measured beside a neighbour. Two quiet tables tell how far chance takes two apart here, and their databases
-    what scale the machine has when it is quiet: no two databases share one.
+    """One share is measured beside a neighbour. Two quiet tables, one made before and one after, tell how far the machine
+    itself takes two apart meanwhile, and their databases what scale it has when it is quiet: no two databases share one.
     """
-    quiet = [measure(tmp_path / f"quiet-{number}.sqlite", 1, 2) for number in range(2)]
-    sums, scales = [units(table) for table in quiet], [table.info.scale.reference_ms for table in quiet if table.info.scale]
-    allowed = max(ALLOWED, 2 * abs(sums[1] / sums[0] - 1))
+    before = measure(tmp_path / "before.sqlite", 1, 2)
     mixed = tmp_path / "mixed.sqlite"
     with neighbour() if begins_busy else nullcontext():
         first = measure(mixed, 1)
     with nullcontext() if begins_busy else neighbour():
         table = measure(mixed, 1, 2)
-    error = abs(2 * units(table) / sum(sums) - 1)
+    after = measure(tmp_path / "after.sqlite", 1, 2)
+    quiet = [units(before), units(after)]
+    error = abs(2 * units(table) / sum(quiet) - 1)
+    like_quiet = error <= max(ALLOWED, 2 * abs(quiet[1] / quiet[0] - 1))
+    assert error <= EVER, "whatever the machine does, the neighbour's share of the time is not in the table"
+    assert like_quiet or table_verdict(table).level is not TrustLevel.TRUSTWORTHY
     contaminated = {entry.key() for entry in table.entries if Flag.CONTAMINATED in entry.flags}
-    assert table.info.scale is not None
     if begins_busy:
         assert any(Flag.CONTAMINATED in entry.flags for entry in first.entries), "a busy machine is seen"
         assert table_verdict(first).level is not TrustLevel.TRUSTWORTHY
         assert len(contaminated) < len(first.entries) / 2, "what was measured beside the neighbour is measured again"
-        assert error <= allowed
-        assert 0.9 * min(scales) <= table.info.scale.reference_ms <= 1.1 * max(scales)
+        assert min(map(scale_ms, (before, after))) / 1.15 <= scale_ms(table) <= 1.15 * max(map(scale_ms, (before, after)))
     else:
         assert contaminated - set(first.by_key), "a busy machine is seen"
         assert len(contaminated & set(first.by_key)) < len(first.entries) / 2, "quiet values stay good"
-        assert error <= allowed or table_verdict(table).level is not TrustLevel.TRUSTWORTHY

@@ -45,7 +45,7 @@ __all__ = ["command_fixture"]
 
 TABLE = make_table()
 TABLE_ID = TABLE.info.id()
-OTHER_VERSION = says("200 OK", "Opclock-Api-Version: 2\r\n")
+OTHER_VERSION = says("200 OK", "Opclock-Api-Version: 1\r\n")
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_another_version_is_not_tried_again() -> None:
     with (
         serving(service, [OTHER_VERSION]) as url,
         Transport(url, settings()) as transport,
-        pytest.raises(IncompatibleServiceError, match="speaks version 2"),
+        pytest.raises(IncompatibleServiceError, match="speaks version 1"),
     ):
         transport.request("GET", "/v1/target")
     assert service.requests == []
@@ -321,7 +321,7 @@ def test_a_broken_post_creates_one_job(nas_client: Command) -> None:
 
     def twice(request: object, key: str) -> object:
         keys.append(key)
-        return create(request, key) if len(keys) > 1 else (503, {"Opclock-Api-Version": "1"}, b"{}")  # type: ignore[arg-type]
+        return create(request, key) if len(keys) > 1 else (503, {"Opclock-Api-Version": "2"}, b"{}")  # type: ignore[arg-type]
 
     service._create = twice  # type: ignore[method-assign, assignment]
     with serving(service) as url:
@@ -333,7 +333,7 @@ def test_a_broken_post_creates_one_job(nas_client: Command) -> None:
 
 def test_a_broken_stream_is_replaced_by_asking_and_that_is_said(nas_client: Command) -> None:
     service = FakeService()
-    service.final, service.streams = JobState.RUNNING, [[]]
+    service.final, service.streams = JobState.PLANNED, [[]]
     answered = service._job
 
     def job_at_last(job_id: str) -> object:
@@ -461,7 +461,7 @@ def test_commands_with_a_slow_service_end_with_5(nas_client: Command, command: s
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("fault", "message"), [(OTHER_VERSION, "speaks version 2"), (says("200 OK"), "is no profiler service")]
+    ("fault", "message"), [(OTHER_VERSION, "speaks version 1"), (says("200 OK"), "is no profiler service")]
 )
 def test_commands_with_another_service_end_with_5(nas_client: Command, command: str, fault: Fault, message: str) -> None:
     with serving(FakeService(), [fault]) as url:
@@ -506,6 +506,8 @@ def test_jobs_lists_them_and_cancel_ends_one(nas_client: Command) -> None:
         rows = nas_client("jobs", "--url", url).out.splitlines()
         assert [row.split()[0] for row in rows] == ["job", "job2", "job1", "job0"]
         assert "toy_dag 64×128 float32" in rows[1]
+        assert nas_client("pause", "job1", "--url", url).out.startswith("job job1 is paused; `nas-client resume job1`")
+        assert nas_client("resume", "job1", "--url", url, "--json").document["job"]["state"] == "queued"
         cancelled = nas_client("cancel", "job1", "--url", url, "--json")
         assert cancelled.document["job"]["state"] == "cancelled"
         assert nas_client("cancel", "job1", "--url", url).out == "job job1 is cancelled\n"

@@ -51,7 +51,7 @@ class ComputingRunner:
         job = self.store.job(job_id)
         workloads: tuple[Workload, ...] = job.request.workloads or create_space(job.request.space).operators()
         counts = JobCounts(total=len(workloads))
-        on_progress(self.store.update_job(job_id, state=JobState.RUNNING, counts=counts, phase="round 1"))
+        on_progress(self.store.update_job(job_id, state=JobState.PLANNED, counts=counts, phase="round 1"))
         for workload in workloads:
             value = network_ms(workload) if isinstance(workload, ArchitectureSpec) else operator_ms(workload)
             self.store.save_measurement(

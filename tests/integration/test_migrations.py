@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -13,6 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from models.spec.base import digest
+from models.spec.flat_architectures import FlatArchitecture
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Budget, Flag
 from models.spec.operators import OperatorSpec
@@ -20,8 +23,8 @@ from models.spec.scale import Scale
 from models.spec.table_files.table_io import record_text
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
-from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
+from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
 from profiler_service.tokens import Role, StoredToken, Token
@@ -109,6 +112,16 @@ def test_every_schema_has_its_database_in_the_tests() -> None:
     scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
     expected = {f"database_{script.revision}.sqlite" for script in scripts}
     assert {path.name for path in OLD_DATABASES.glob("*.sqlite")} == expected
+
+
+def test_a_job_that_was_running_is_planned_anew(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0004.sqlite", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'running' WHERE state = 'queued'")
+    with Store.open(path) as store:
+        (job,) = store.unfinished_jobs()
+        assert (job.state, job.attempt, job.request) == (JobState.PLANNED, 0, REQUEST)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in OLD_DATABASES.glob("*.sqlite")))
@@ -212,3 +225,28 @@ def test_the_example_is_what_this_release_writes(tmp_path: Path) -> None:
 def test_requests_of_earlier_databases_say_whether_to_rebuild(stored: str, expected: str) -> None:
     text = REQUEST.model_dump_json().replace('"rebuild":"auto"', f'"rebuild":{stored}')
     assert JobCreate.parse_json(text, source="job").rebuild == expected
+
+
+def test_networks_have_the_keys_of_their_genotypes_since_0005(tmp_path: Path) -> None:
+    """What names a network by its key of before is renamed: its measurement, its visits, and a check that compared it."""
+    path = tmp_path / "networks.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0004.sqlite", path)
+    document = {"space": "toy", "input_size": [64, 128], "branches": [{"operators": ["conv3x3"]}]}
+    old = FlatArchitecture.parse(document).key()
+    times = {"plain_ms": 1.0, "scaled_ms": 1.0}
+    check = {"at": "2024-05-17T09:30:15Z", "outcome": "agrees", "workloads": [{"key": old, "label": "l", **times}]}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (stored,) = connection.execute("SELECT key FROM measurements WHERE NOT is_operator").fetchone()
+        assert stored == old
+        graph = digest("graph", [False, old])
+        connection.execute("UPDATE visits SET graph_key = ? WHERE graph_key = ?", (graph, VISIT.graph_key))
+        connection.execute("UPDATE tables SET plain_check = ?", (json.dumps(check),))
+    with Store.open(path, create=False) as store:
+        (listed,) = store.tables()
+        assert store.measurements(listed.id, [old]) == {}
+        assert store.measurements(listed.id, [NETWORK.key()]) == {NETWORK.key(): NETWORK}
+        graph = GraphRequest(subject=NETWORK.workload).key()
+        assert [visit.samples_ms for visit in store.visits(listed.id, [graph])] == [VISIT.samples_ms]
+    with closing(sqlite3.connect(path)) as connection:
+        (text,) = connection.execute("SELECT plain_check FROM tables").fetchone()
+    assert json.loads(text)["workloads"] == [{"key": NETWORK.key(), "label": NETWORK.workload.label(), **times}]

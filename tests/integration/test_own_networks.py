@@ -32,4 +32,10 @@ def test_a_network_is_measured(tmp_path: Path, kind: str) -> None:
     assert found["target"]["backend"] == backend
     assert found["checked"] is (kind != "file")
     assert found["output_error"] is None if kind == "file" else found["output_error"] < 1e-4
+    if kind == "torch":
+        assert "reads no ONNX graph" in found["no_layers"]
+    else:
+        operators = [layer["operators"] for layer in found["layers"]["layers"]]
+        assert operators == ([["Mul"]] if kind == "file" else [["Conv", "Sigmoid"], ["Conv"]])
+        assert all(layer["status"] == "ok" for layer in found["layers"]["layers"])
     assert "_registration" not in ended.stderr, "the exporter's own messages are for nobody"

@@ -131,7 +131,7 @@ def test_every_step_of_the_page_works(installed: Installed) -> None:
     assert warm["options"]["warm_runs"] == "3"
     assert warm["settings"] == {"OPCLOCK_BACKEND_OPTIONS": '{"warm_runs": 3}'}
     network = json.loads((installed.folder / "network.json").read_text())
-    assert (network["space"], len(network["branches"][0]["operators"])) == ("leaf", 7)
+    assert (network["space"], len(network["genotype"]["operators"])) == ("leaf", 7)
 
 
 def read_table_there(installed: Installed, name: str) -> dict[str, object]:

@@ -154,6 +154,7 @@ def test_shares_tell_of_their_own_builds_beside_each_others(tmp_path: Path) -> N
     site.store.close()
 
 
+@pytest.mark.alone
 def test_cold_caches_make_operators_slower_than_hot_ones(tmp_path: Path) -> None:
     site = Site(tmp_path)
     if site.backend.flush_bytes is None:
@@ -183,7 +184,7 @@ def test_a_killed_job_goes_on_without_loss_or_repetition(tmp_path: Path) -> None
     assert alive == []
     kept = site.visits(job)
     assert 0 < len(kept) < len(GRID) * QUICK.min_rounds
-    assert site.store.job(job.id).state is JobState.RUNNING
+    assert site.store.job(job.id).state.active
 
     done = site.run(job)
     assert (done.state, done.counts.measured, done.counts.reused) == (JobState.DONE, len(GRID), 0)

@@ -22,6 +22,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
+from models.testing.operators import needed_attributes
 from profiler_service.backends.tensorrt.vendor import TENSORRT_RTX
 from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
@@ -38,7 +39,14 @@ VENDOR_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
 
 def _small(kind: str, stride: int, attributes: Mapping[str, Any], dtype: str) -> OperatorSpec:
     out_channels = 8 if kind_info(kind).keeps_channels else 12
-    fields = {"kind": kind, "stride": stride, "attributes": dict(attributes), "out_channels": out_channels, "dtype": dtype}
+    needed = needed_attributes(kind, SMALL["in_channels"], (SMALL["height"], SMALL["width"]))
+    fields = {
+        "kind": kind,
+        "stride": stride,
+        "attributes": {**attributes, **needed},
+        "out_channels": out_channels,
+        "dtype": dtype,
+    }
     return OperatorSpec.parse({**fields, **SMALL})
 
 

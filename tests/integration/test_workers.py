@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.measurements import Status
@@ -160,6 +160,7 @@ class TestErrors:
         [
             (Fault.NONE, Status.OK, ""),
             (Fault.NAN, Status.WRONG_OUTPUT, "NaN or infinite"),
+            (Fault.CHANGES, Status.WRONG_OUTPUT, "gives another output each time"),
             (Fault.WRONG_SHAPE, Status.WRONG_OUTPUT, r"shape (1, 13, 3, 4)"),
         ],
     )
@@ -381,8 +382,8 @@ class TestRealWorkers:
 
     def test_graphs_are_made_and_those_that_cannot_be_are_failures(self, tmp_path: Path) -> None:
         def network(space: str) -> GraphRequest:
-            branches = (BranchSpec(operators=("conv3x3",)),)
-            return GraphRequest(subject=ArchitectureSpec(space=space, input_size=(64, 64), branches=branches))
+            genotype = {"operators": ["conv3x3"]}
+            return GraphRequest(subject=ArchitectureSpec(space=space, input_size=(64, 64), genotype=genotype))
 
         unknown, killing = network("nowhere"), network(faults.KILLING_SPACE)
         settings = ONE_PROCESS.model_copy(update={"modules": (faults.KILLING_SPACE_MODULE,)})

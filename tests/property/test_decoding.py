@@ -11,15 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.networks.structure import OperatorStep
 from models.spaces.base import Probabilities
+from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.search.derivation import probabilities
+from tests.support.fasterseg_networks import branches_of, with_branches
 
 SPACES = {
     layers: FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))
@@ -56,7 +57,7 @@ def test_whatever_is_decoded_is_a_network_of_the_grid(
     layers = space.parameters.layers
     assert {operator.key() for operator in space.plan(found).operators()} <= GRIDS[layers]
     whole = space.decode(given, branches=ends, keep_skips=True, widest=widest)
-    for branch, kept, end in zip(found.branches, whole.branches, ends, strict=True):
+    for branch, kept, end in zip(branches_of(found), branches_of(whole), ends, strict=True):
         j = SCALES.index(end)
         assert branch.scales[-1] == end
         assert len(kept.operators) == layers
@@ -73,9 +74,9 @@ def _check_layers(
     space: FasterSegSpace, given: Probabilities, found: ArchitectureSpec, whole: ArchitectureSpec, *, widest: bool
 ) -> None:
     """Each cell that stayed is the one of that layer, but for a skip that took another operator."""
-    layers = space.decoded_layers(given, branches=[branch.scales[-1] for branch in found.branches], widest=widest)
+    layers = space.decoded_layers(given, branches=[branch.scales[-1] for branch in branches_of(found)], widest=widest)
     assert layers is not None
-    for cells, branch, kept in zip(layers, found.branches, whole.branches, strict=True):
+    for cells, branch, kept in zip(layers, branches_of(found), branches_of(whole), strict=True):
         assert list(cells) == sorted(set(cells))
         assert branch.scales == tuple(kept.scales[cell] for cell in cells)
         for cell, kind in zip(cells, branch.operators, strict=True):
@@ -101,7 +102,7 @@ def _check_shrunk(branch: BranchSpec, kept: BranchSpec) -> None:
 def test_no_pair_of_places_is_jointly_more_probable(space: FasterSegSpace, data: st.DataObject) -> None:
     """Places that β has a say at; with three layers it has none at 1/32."""
     given = probabilities(data.draw(logits(space)))
-    one, two = (space.decode(given, branches=(end,), keep_skips=True).branches[0].scales for end in (16, 32))
+    one, two = (branches_of(space.decode(given, branches=(end,), keep_skips=True))[0].scales for end in (16, 32))
     layers = space.parameters.layers
     finer = {2: given["beta"]["16"][:, 0], 3: given["beta"].get("32", np.empty((0, 2)))[:, 0]}
     assert finer[2][one.index(16) - 2] == pytest.approx(finer[2].max(), rel=1e-12)
@@ -130,12 +131,12 @@ def test_certain_parameters_decode_to_what_their_relaxed_latency_charges(
     graph = replace(graph, outputs=tuple(graph.outputs[SCALES.index(end)] for end in ends))
     relaxed_ms = RelaxedLatency(gather(graph, shapes, made_up_ms), dtype=torch.float64)(parameters).item()
     decoded = space.decode(probabilities(parameters), branches=ends, keep_skips=True)
-    own_ms = sum(_charged_ms(space, decoded.model_copy(update={"branches": (branch,)})) for branch in decoded.branches)
+    own_ms = sum(_charged_ms(space, with_branches(decoded, (branch,))) for branch in branches_of(decoded))
     assert relaxed_ms == pytest.approx(own_ms, rel=1e-12)
 
 
 def _charged_ms(space: FasterSegSpace, architecture: ArchitectureSpec) -> float:
-    steps = [step for step in space.plan(architecture).steps if isinstance(step, OperatorStep)]
+    steps = space.plan(architecture).steps
     return sum(made_up_ms(step.operator) for step in steps if "stem" in step.name or "cell" in step.name)
 
 
@@ -150,15 +151,15 @@ def test_an_architecture_is_decoded_from_its_own_parameters(layers: int) -> None
         sample = space.sample(np.random.default_rng(seed))
         branches = tuple(
             branch.model_copy(update={"operators": tuple(kind.replace("skip", "conv3x3") for kind in branch.operators)})
-            for branch in sample.branches
+            for branch in branches_of(sample)
         )
         choices = [_choices(space, branch) for branch in branches]
         for branch, chosen in zip(branches, choices, strict=True):
-            assert _decoded(space, chosen, (branch.scales[-1],)) == sample.model_copy(update={"branches": (branch,)})
+            assert _decoded(space, chosen, (branch.scales[-1],)) == with_branches(sample, (branch,))
         if all(choices[0].get(row, choice) == choice for row, choice in choices[1].items()):
             together += 1
             both = _decoded(space, choices[0] | choices[1], tuple(branch.scales[-1] for branch in branches))
-            assert both == sample.model_copy(update={"branches": branches})
+            assert both == with_branches(sample, branches)
     assert together > 0
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.operators.costs import operator_costs
+from models.operators.costs import operator_costs, operator_size
 from models.spec.errors import WorkloadTooLargeError
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
+from models.testing.operators import needed_attributes
 
 
 @st.composite
@@ -26,22 +29,28 @@ def operators(draw: st.DrawFn) -> OperatorSpec:
     groups = int(attributes.get("groups", 1))
     in_channels = groups * draw(st.integers(1, 600 // groups))
     out_channels = in_channels if info.keeps_channels else groups * draw(st.integers(1, 600 // groups))
+    if info.sources == "parts":
+        in_channels, out_channels = in_channels + 1, out_channels + 1
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     return OperatorSpec(
         kind=kind,
         in_channels=in_channels,
         out_channels=out_channels,
-        height=draw(st.integers(1, 40)),
-        width=draw(st.integers(1, 40)),
+        height=height,
+        width=width,
         stride=draw(st.sampled_from(info.strides)),
         batch=draw(st.integers(1, 3)),
-        attributes=attributes,
+        attributes={**attributes, **needed_attributes(kind, in_channels, (height, width))},
     )
 
 
 @settings(max_examples=100, deadline=None)
 @given(operators())
 def test_no_operator_takes_more_than_its_bound(operator: OperatorSpec) -> None:
-    assert operator_costs(operator).macs <= operator.macs_bound
+    size, bounds = operator_size(operator), operator.bounds
+    assert size.macs <= bounds.macs
+    assert size.weights <= bounds.weights
+    assert size.inner <= max(bounds.inner, prod(operator.input_shape), prod(operator.output_shape))
 
 
 def spec(kind: str, in_channels: int, out_channels: int) -> OperatorSpec:
@@ -54,7 +63,7 @@ def test_wide_heads_are_refused_by_their_first_convolution() -> None:
         spec("segmentation_head", 16_384, 1)
 
 
-@pytest.mark.parametrize("kind", ["skip", "upsample"])
+@pytest.mark.parametrize("kind", ["skip", "upsample", "add"])
 def test_what_has_no_weights_is_not_refused_for_them(kind: str) -> None:
     operator = spec(kind, 16_384, 16_384)
     assert operator_costs(operator).parameters == 0

@@ -13,6 +13,7 @@ from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.testing.supernets import certain, disturb, mixture_of
+from tests.support.fasterseg_networks import branches_of, with_branches
 
 SPACES = [
     {"layers": 3, "base_channels": 3, "widths": (4, 8, 12)},
@@ -39,7 +40,7 @@ def test_the_decoded_network_is_the_supernets_path(
         for rows in choices["gamma"].values():
             rows[:] = np.eye(rows.shape[1])[-1]
     architecture = space.decode(choices, branches=ends, keep_skips=True, widest=teacher)
-    architecture = architecture.model_copy(update={"branches": tuple(rng.permutation(np.array(architecture.branches)))})
+    architecture = with_branches(architecture, rng.permutation(np.array(branches_of(architecture))))
     network = build_network(space.plan(architecture))
     space.copy_weights(supernet, role, architecture, network)
 

@@ -27,6 +27,7 @@ from models.spec.table_files import TableFormat, table_etag, to_bytes
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.wire import (
+    API_VERSION,
     VERSION_HEADER,
     ErrorBody,
     ErrorDetail,
@@ -102,7 +103,7 @@ class FakeService:
         self.failing: set[str] = set()
         self.requests: list[str] = []
         self.created: dict[str, JobPublic] = {}
-        self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
+        self.streams: list[list[JobState]] = [[JobState.PLANNED, JobState.DONE]]
         self.final = JobState.DONE
         self.ended: set[str] = set()
         self.token = ""
@@ -153,6 +154,9 @@ class FakeService:
                 if job_id in self.ended:
                     return self._error(409, ErrorCode.CONFLICT, f"job {job_id} has ended", "")
                 return self._json(self._job(job_id).model_copy(update={"state": JobState.CANCELLED}), 202)
+            case "PUT", ["v1", "jobs", job_id, "pause" | "resume" as call] if job_id in self._jobs:
+                state = JobState.PAUSED if call == "pause" else JobState.QUEUED
+                return self._json(self._job(job_id).model_copy(update={"state": state}), 202)
             case "GET", ["v1", "jobs", job_id] if job_id in self._jobs:
                 return self._json(self._job(job_id))
             case _:
@@ -217,7 +221,7 @@ class FakeService:
         return status, self._headers(), ErrorBody(error=detail).model_dump_json().encode()
 
     def _headers(self, **more: str) -> dict[str, str]:
-        return {VERSION_HEADER: "1", "Content-Type": "application/json"} | more
+        return {VERSION_HEADER: str(API_VERSION), "Content-Type": "application/json"} | more
 
 
 def _in(job: JobPublic, state: JobState) -> JobPublic:
@@ -244,18 +248,19 @@ Fault = Callable[[socket.socket], None]
 
 def reset_mid_body(connection: socket.socket) -> None:
     """Half an answer, then a reset."""
-    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\nContent-Length: 1000\r\n\r\n{{".encode())
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
 
 def cut_short(connection: socket.socket) -> None:
     """Half an answer, then an orderly end."""
-    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\nContent-Length: 1000\r\n\r\n{{".encode())
 
 
 def cut_short_stream(connection: socket.socket) -> None:
     """Half an event, then an end in the middle of a chunk."""
-    head = f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    kind = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked"
+    head = f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\n{kind}\r\n\r\n"
     connection.sendall(f"{head}100\r\nevent: job\ndata: {{".encode())
 
 
@@ -270,7 +275,7 @@ def silent(connection: socket.socket) -> None:
 
 def trickling(connection: socket.socket) -> None:
     """A byte now and then, for as long as somebody reads."""
-    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: 1\r\nContent-Length: 100000\r\n\r\n".encode())
+    connection.sendall(f"HTTP/1.1 200 OK\r\n{VERSION_HEADER}: {API_VERSION}\r\nContent-Length: 100000\r\n\r\n".encode())
     while True:
         connection.sendall(b" ")
         time.sleep(0.02)
@@ -311,7 +316,7 @@ def serving(service: FakeService, faults: list[Fault] | None = None) -> Iterator
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - names that http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - names that http.server looks for
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

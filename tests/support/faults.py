@@ -35,6 +35,7 @@ class Fault(IntEnum):
     BUG = 15
     SILENT_EXIT_IN_BUILD = 16
     BREAKS_DEVICE_IN_RUN = 17
+    CHANGES = 18
 
 
 def faulty(fault: Fault, number: int = 0) -> GraphArtifact:

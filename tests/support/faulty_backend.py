@@ -26,7 +26,7 @@ class _FaultyEngine(Engine):
     engine_bytes = 64
 
     def __init__(self, backend: FaultyBackend, fault: Fault) -> None:
-        self._backend, self._fault, self._runs, self._open = backend, fault, 0, True
+        self._backend, self._fault, self._runs, self._looks, self._open = backend, fault, 0, 0, True
         backend.live += 1
 
     def run(self) -> None:
@@ -50,9 +50,13 @@ class _FaultyEngine(Engine):
                 raise RunError("not twice")
 
     def infer(self, array: FloatArray) -> FloatArray:
-        self.run()
+        if not self._runs:  # an output is looked at twice, and the passes come later
+            self.run()
         if self._fault is Fault.NAN:
             return np.full_like(array, np.nan)
+        if self._fault is Fault.CHANGES:
+            self._looks += 1
+            return array * np.float32(self._looks)
         return array[:, :, 1:] if self._fault is Fault.WRONG_SHAPE else array
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from models.spec import limits
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.measurements import Flag, Measurement, ProtocolName, Status, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
@@ -17,7 +17,7 @@ from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 
 A_TIME = datetime(2024, 5, 17, 9, 30, 15, 123456, tzinfo=UTC)
-SPACE = SpaceSpec(name="toy", input_size=(64, 128), parameters={"layers": 3, "widths": (4, 8)})
+SPACE = SpaceSpec(name="toy", input_size=(64, 128), parameters={"layers": 3, "widths": (4, 8)}, version=1)
 TARGET = TargetSpec(device="Some CPU", backend="onnxruntime", versions={"onnxruntime": "1.20.0"}, threads=1)
 
 
@@ -35,7 +35,9 @@ def operator(out_channels: int = 8, **changes: Any) -> OperatorSpec:
 
 def architecture(*operators: str) -> ArchitectureSpec:
     """A small architecture."""
-    return ArchitectureSpec(space="toy", input_size=(64, 128), branches=(BranchSpec(operators=operators or ("conv3x3",)),))
+    return ArchitectureSpec(
+        space="toy", input_size=(64, 128), genotype={"branches": [{"operators": operators or ("conv3x3",)}]}
+    )
 
 
 def measurement(workload: Workload | None = None, value_ms: float = 0.25, **changes: Any) -> Measurement:
@@ -62,6 +64,11 @@ def table_on_gpu() -> Table:
     state = {"power_w": 310.5, "other_processes": 1, "samples_set_aside": 12, "throttle_reasons": "power_cap, thermal"}
     good = measurement(clock_before_mhz=1980.0, clock_after_mhz=1965.0, flags=(Flag.THROTTLED,), **state)
     return Table(info=info(protocol=ProtocolName.ISOLATED_COLD, rebuild_spread=spread), entries=(good,))
+
+
+def table_of_a_network() -> Table:
+    """A table of an operator and an architecture."""
+    return Table(info=info(), entries=(measurement(), measurement(architecture("conv3x3", "skip"))))
 
 
 _finite = st.floats(allow_nan=False, allow_infinity=False)

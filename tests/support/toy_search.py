@@ -20,4 +20,4 @@ class ToySearch(SearchSpace):
         return ToySupernet(self.latency_graph(), self._head[0])
 
     def copy_weights(self, supernet: Any, role: str, architecture: ArchitectureSpec, network: Any, **_: object) -> None:
-        supernet.copy_to(architecture.branches[0].operators, network)
+        supernet.copy_to(architecture.genotype["operators"], network)

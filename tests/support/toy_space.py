@@ -6,10 +6,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.networks.structure import INPUT, NetworkPlan, OperatorStep
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes, Probabilities, unique
 from models.spaces.registry import register_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from tests.support.toy_search import ToySearch
@@ -23,7 +23,7 @@ EDGES = tuple((2 * cell + a, 2 * cell + b) for cell in range(CELLS) for a, b in 
 
 @register_space
 class ToySpace(ToySearch):
-    """Two cells at half resolution. An architecture has one branch, whose operators are those of the edges, in order."""
+    """Two cells at half resolution. The genotype holds the operators of the edges, in order."""
 
     name: ClassVar[str] = "toy_dag"
     description: ClassVar[str] = "DAG cells, for tests"
@@ -38,7 +38,7 @@ class ToySpace(ToySearch):
         return cls(spec)
 
     def operators(self) -> tuple[OperatorSpec, ...]:
-        return unique([self._stem, *(self._edge(kind) for kind in KINDS), *self._head])
+        return unique([self._stem, *(self._edge(kind) for kind in KINDS), *self._head, self._sum])
 
     def parameter_shapes(self) -> ParameterShapes:
         return {"alpha": {str(c): (len(CELL_EDGES), len(KINDS)) for c in range(CELLS)}, "beta": {}, "gamma": {}}
@@ -49,22 +49,22 @@ class ToySpace(ToySearch):
             nodes=(Node((CHANNELS,)),) * (2 * CELLS + 1),
             edges=tuple(Edge(a, b, row, None, choices) for row, (a, b) in enumerate(EDGES)),
             outputs=None,
-            fixed=(self._stem,),
+            fixed=(self._stem, *(self._sum,) * CELLS),
         )
 
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
         if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
             raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
-        steps: list[Step] = [OperatorStep("stem", self._stem, INPUT)]
+        steps = [OperatorStep("stem", self._stem, INPUT)]
         maps = {0: "stem"}
         for node in range(1, 2 * CELLS + 1):
             entering = [(edge, a) for edge, (a, b) in enumerate(EDGES) if b == node]
             for edge, source in entering:
-                steps.append(OperatorStep(f"edge{edge}", self._edge(architecture.branches[0].operators[edge]), maps[source]))
+                steps.append(OperatorStep(f"edge{edge}", self._edge(architecture.genotype["operators"][edge]), maps[source]))
             maps[node] = f"edge{entering[0][0]}"
             if len(entering) > 1:
                 maps[node] = f"sum{node}"
-                steps.append(JoinStep(maps[node], "add", tuple(f"edge{edge}" for edge, _ in entering), self._half))
+                steps.append(OperatorStep(maps[node], self._sum, [f"edge{edge}" for edge, _ in entering]))
         classifier, upsampling = self._head
         head = OperatorStep("classifier", classifier, maps[2 * CELLS]), OperatorStep("upsampling", upsampling, "classifier")
         return NetworkPlan((*steps, *head))
@@ -76,7 +76,7 @@ class ToySpace(ToySearch):
     def _decode(self, probabilities: Probabilities, *_: object, **_options: bool) -> ArchitectureSpec:
         kinds = tuple(KINDS[k] for rows in probabilities["alpha"].values() for k in rows.argmax(axis=1))
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
-        return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=kinds),), **spec)
+        return ArchitectureSpec(space=self.name, genotype={"operators": kinds}, **spec)
 
     @property
     def _half(self) -> tuple[int, int]:
@@ -88,6 +88,10 @@ class ToySpace(ToySearch):
 
     def _edge(self, kind: str) -> OperatorSpec:
         return self._make(kind, (CHANNELS, CHANNELS), self._half)
+
+    @property
+    def _sum(self) -> OperatorSpec:
+        return self._make("add", (CHANNELS, CHANNELS), self._half)
 
     @property
     def _stem(self) -> OperatorSpec:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spaces.fasterseg.genotype import BranchSpec
+from models.spec.architectures import ArchitectureSpec
 from nas_client.train.config import TrainConfig
+from tests.support.fasterseg_networks import network
 
 SIZE = (64, 64)
 
@@ -15,15 +17,8 @@ def small_architecture(*ends: int, classes: int = 19) -> ArchitectureSpec:
     """One branch of three cells for each of these ends; 8 and 32 by default."""
     scales = {8: (8, 8, 8), 16: (8, 8, 16), 32: (8, 16, 32)}
     kinds = {8: ("zoomed_conv3x3", "conv3x3", "skip"), 16: ("conv3x3",) * 3, 32: ("conv3x3", "zoomed_conv3x3", "conv3x3")}
-    return ArchitectureSpec(
-        space="fasterseg",
-        input_size=SIZE,
-        classes=classes,
-        base_channels=3,
-        stem_width=8,
-        head_width=8,
-        branches=tuple(BranchSpec(operators=kinds[end], scales=scales[end], widths=(4, 8)) for end in ends or (8, 32)),
-    )
+    branches = [BranchSpec(operators=kinds[end], scales=scales[end], widths=(4, 8)) for end in ends or (8, 32)]
+    return network(*branches, input_size=SIZE, classes=classes, base_channels=3)
 
 
 def small_config(changes: Mapping[str, Any] | None = None, **top: Any) -> TrainConfig:

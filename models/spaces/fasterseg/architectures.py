@@ -16,9 +16,10 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from models.spaces.base import Probabilities
+from models.spaces.fasterseg.genotype import BranchSpec, architecture_of
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,17 +156,7 @@ def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: n
                 widths=tuple(parameters.widths[widths[cell, level]] for cell, level in enumerate(levels) if cell),
             )
         )
-    return ArchitectureSpec(
-        space=spec.name,
-        input_size=spec.input_size,
-        classes=spec.classes,
-        base_channels=parameters.base_channels,
-        stem_width=parameters.stem_width,
-        head_width=parameters.head_width,
-        branches=tuple(branches),
-        batch=spec.batch,
-        dtype=spec.dtype,
-    )
+    return architecture_of(spec, parameters, branches)
 
 
 def _draws(rng: np.random.Generator, choices: int, layers: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
+from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, WITHOUT_JOINS, FasterSegParameters
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.kinds import AttributeValue
@@ -16,7 +16,7 @@ class Catalogue:
     """Makes the operators of one space at its input size; the same position and channels give the same object.
 
     Args:
-        spec: input size, classes, batch and dtype.
+        spec: input size, classes, batch, dtype and version of the grid.
         parameters: base channels and widths.
     """
 
@@ -53,6 +53,19 @@ class Catalogue:
         wide, narrow = channels(scale, head_width), channels(scale // 2, head_width)
         return self._operator("conv_bn_relu", scale, wide, narrow, attributes={"kernel": 1})
 
+    def enlargement(self, scale: int, head_width: int) -> OperatorSpec:
+        """The head's ×2 resize of a reduced map, from twice that scale to `scale`."""
+        narrow, (height, width) = self._parameters.channels(scale, head_width), self.size(scale)
+        return self._operator("resize", 2 * scale, narrow, narrow, attributes={"to_height": height, "to_width": width})
+
+    def skip_join(self, scale: int, head_width: int, skipped_channels: int) -> OperatorSpec:
+        """The concatenation of an enlarged map with the branch's last map at `scale`."""
+        return self._concat(scale, (self._parameters.channels(scale, head_width), skipped_channels))
+
+    def branch_join(self, branches: int, head_width: int) -> OperatorSpec:
+        """The concatenation of the branches' results."""
+        return self._concat(SCALES[0], (self._parameters.channels(SCALES[0], head_width),) * branches)
+
     def refinement(self, scale: int, head_width: int, skipped_channels: int) -> OperatorSpec:
         """The head's 3×3 convolution of a reduced map concatenated with the branch's last map at `scale`."""
         narrow = self._parameters.channels(scale, head_width)
@@ -74,7 +87,7 @@ class Catalogue:
         return self._operator("upsample", SCALES[0], classes, classes, attributes={"scale": SCALES[0]})
 
     def grid(self) -> Iterator[OperatorSpec]:
-        """Every operator that an architecture or the latency graph can contain, stem to head, repeats included."""
+        """Every operator that an architecture or the latency graph can contain, stem to head, repeats included, then joins."""
         parameters = self._parameters
         for stem_width in parameters.stem_widths:
             yield from self.stem(stem_width)
@@ -89,6 +102,18 @@ class Catalogue:
                 yield self.fusion(branches, head_width)
                 yield self.classifier(branches, head_width)
         yield self.upsampling()
+        if self._spec.version != WITHOUT_JOINS:
+            yield from self._joins()
+
+    def _joins(self) -> Iterator[OperatorSpec]:
+        parameters = self._parameters
+        for head_width in parameters.head_widths:
+            for scale in SCALES[:-1]:
+                yield self.enlargement(scale, head_width)
+                for width in parameters.entering_widths(scale):
+                    yield self.skip_join(scale, head_width, parameters.channels(scale, width))
+            for branches in range(2, MAX_BRANCHES + 1):
+                yield self.branch_join(branches, head_width)
 
     def _cells(self) -> Iterator[OperatorSpec]:
         parameters = self._parameters
@@ -103,6 +128,10 @@ class Catalogue:
                         continue
                     for width in parameters.widths:
                         yield self.cell(kind, scale, in_channels, parameters.channels(2 * scale, width), 2)
+
+    def _concat(self, scale: int, sources: tuple[int, ...]) -> OperatorSpec:
+        channels = sum(sources)
+        return self._operator("concat", scale, channels, channels, attributes={"sources": "+".join(map(str, sources))})
 
     def _operator(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+from models.networks.structure import Selection
 from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
@@ -99,7 +100,7 @@ class _GraphBuilder:
             operators=operators,
         )
 
-    def _selection(self, layer: int, scale: int, choice: int) -> tuple[int, int] | None:
+    def _selection(self, layer: int, scale: int, choice: int) -> Selection | None:
         """Where a map can come from two cells, the row and column of β that takes this one."""
         first = FIRST_LAYER["beta"].get(scale, self._last)
-        return (self._row("beta", layer, scale), choice) if first <= layer < self._last else None
+        return (self._row("beta", layer, scale), (choice,)) if first <= layer < self._last else None

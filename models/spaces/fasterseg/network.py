@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep, Step
+from models.networks.structure import INPUT, NetworkPlan, OperatorStep
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.genotype import BranchSpec, FasterSegGenotype, NetworkParameters
 from models.spaces.fasterseg.parameters import MAX_BRANCHES, OPERATORS, SCALES, FasterSegParameters
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec, foreign_architecture
 from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.operators import OperatorSpec
 
 
 @dataclass(frozen=True)
@@ -38,52 +40,41 @@ def layout(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSe
     Raises:
         InvalidSpecError: the architecture is not one of that space's; names the field, its value and what is allowed.
     """
-    _check_same(architecture, spec, parameters)
-    stem_width = _fixed_width("stem_width", architecture.stem_width, parameters.stem_width, parameters.stem_widths)
-    head_width = _fixed_width("head_width", architecture.head_width, parameters.head_width, parameters.head_widths)
-    if len(architecture.branches) > MAX_BRANCHES:
-        raise InvalidSpecError(f"branches: {len(architecture.branches)} of them; at most {MAX_BRANCHES} are possible")
+    network = _network_parameters(architecture, spec, parameters)
+    given = FasterSegGenotype.of(architecture).branches
+    if len(given) > MAX_BRANCHES:
+        raise InvalidSpecError(f"genotype.branches: {len(given)} of them; at most {MAX_BRANCHES} are possible")
     branches: dict[int, tuple[Cell, ...]] = {}
-    for index, branch in enumerate(architecture.branches):
-        where = f"branches.{index}"
+    for index, branch in enumerate(given):
+        where = f"genotype.branches.{index}"
         _check_branch(branch, where, parameters)
         if branch.scales[-1] in branches:
             raise InvalidSpecError(
                 f"{where}.scales: the branch ends at 1/{branch.scales[-1]}, where an earlier one ends; "
                 "branches must end at different scales"
             )
-        branches[branch.scales[-1]] = _cells(branch, stem_width, head_width, parameters)
-    return Layout(stem_width, head_width, tuple(branches.values()))
+        branches[branch.scales[-1]] = _cells(branch, network.stem_width, network.head_width, parameters)
+    return Layout(network.stem_width, network.head_width, tuple(branches.values()))
 
 
-def plan(layout: Layout, catalogue: Catalogue) -> NetworkPlan:
-    """The network: stem, cells (each shared one once), each branch's way back to 1/8, fusion, classes, upsampling."""
-    return _PlanBuilder(layout, catalogue).build()
+def plan(layout: Layout, catalogue: Catalogue, *, joins_charged: bool = True) -> NetworkPlan:
+    """The network: stem, cells (each shared one once), each branch's way back to 1/8, fusion, classes, upsampling.
+
+    `joins_charged`: whether the head's resizes and concatenations are terms of an estimate.
+    """
+    return _PlanBuilder(layout, catalogue, joins_charged=joins_charged).build()
 
 
-def _check_same(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
-    expected = {
-        "space": spec.name,
-        "input_size": spec.input_size,
-        "classes": spec.classes,
-        "base_channels": parameters.base_channels,
-        "batch": spec.batch,
-        "dtype": spec.dtype,
-    }
-    for name, value in expected.items():
-        given = getattr(architecture, name)
-        if given != value:
-            raise InvalidSpecError(
-                f"{name}: the architecture's is {given!r}, this search space's is {value!r}",
-                hint="Use the search space and table that belong to the architecture.",
-            )
-
-
-def _fixed_width(name: str, given: int | None, default: int, allowed: Sequence[int]) -> int:
-    width = default if given is None else given
-    if width not in allowed:
-        raise InvalidSpecError(f"{name}: {width} is not one of {_listed(allowed)}, the widths of this search space")
-    return width
+def _network_parameters(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSegParameters) -> NetworkParameters:
+    """The architecture's, which must be possible in this space."""
+    spec.require_own(architecture)
+    network = NetworkParameters.of(architecture)
+    if network.base_channels != parameters.base_channels:
+        raise foreign_architecture("base_channels", network.base_channels, parameters.base_channels)
+    for name, allowed in (("stem_width", parameters.stem_widths), ("head_width", parameters.head_widths)):
+        if (width := getattr(network, name)) not in allowed:
+            raise InvalidSpecError(f"{name}: {width} is not one of {_listed(allowed)}, the widths of this search space")
+    return network
 
 
 def _check_branch(branch: BranchSpec, where: str, parameters: FasterSegParameters) -> None:
@@ -125,10 +116,11 @@ def _cells(branch: BranchSpec, stem_width: int, head_width: int, parameters: Fas
 class _PlanBuilder:
     """Collects the steps of one network."""
 
-    def __init__(self, layout: Layout, catalogue: Catalogue) -> None:
+    def __init__(self, layout: Layout, catalogue: Catalogue, *, joins_charged: bool) -> None:
         self._layout = layout
         self._catalogue = catalogue
-        self._steps: list[Step] = []
+        self._joins_charged = joins_charged
+        self._steps: list[OperatorStep] = []
         self._shared: dict[tuple[Cell, ...], str] = {}
 
     def build(self) -> NetworkPlan:
@@ -141,15 +133,18 @@ class _PlanBuilder:
         ends = tuple(self._aggregate(index, cells, maps[index]) for index, cells in enumerate(branches))
         last = ends[0]
         if len(ends) > 1:
-            last = self._add(JoinStep("branches", "concat", ends, catalogue.size(SCALES[0])))
+            last = self._join("branches", catalogue.branch_join(len(ends), head_width), *ends)
         last = self._add(OperatorStep("fusion", catalogue.fusion(len(ends), head_width), last))
         last = self._add(OperatorStep("classifier", catalogue.classifier(len(ends), head_width), last))
         self._add(OperatorStep("upsampling", catalogue.upsampling(), last))
         return NetworkPlan(tuple(self._steps), tuple(names[-1] for names in maps))
 
-    def _add(self, step: Step) -> str:
+    def _add(self, step: OperatorStep) -> str:
         self._steps.append(step)
         return step.name
+
+    def _join(self, name: str, operator: OperatorSpec, *sources: str) -> str:
+        return self._add(OperatorStep(name, operator, sources, charged=self._joins_charged))
 
     def _branch(self, branch: int, cells: tuple[Cell, ...], stem: str) -> list[str]:
         """Adds the cells that no earlier branch has; returns the name of the map before and after each cell."""
@@ -173,6 +168,8 @@ class _PlanBuilder:
             reduction = self._catalogue.reduction(2 * scale, head_width)
             refinement = self._catalogue.refinement(scale, head_width, leaving.in_channels)
             last = self._add(OperatorStep(f"branch{branch}_reduce{scale}", reduction, last))
-            last = self._add(JoinStep(f"branch{branch}_join{scale}", "concat", (last, skipped), self._catalogue.size(scale)))
+            last = self._join(f"branch{branch}_resize{scale}", self._catalogue.enlargement(scale, head_width), last)
+            join = self._catalogue.skip_join(scale, head_width, leaving.in_channels)
+            last = self._join(f"branch{branch}_join{scale}", join, last, skipped)
             last = self._add(OperatorStep(f"branch{branch}_refine{scale}", refinement, last))
         return last

@@ -17,6 +17,9 @@ OPERATORS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_
 SCALES = (8, 16, 32)
 """Downsample rates a cell may work at; j = log2(scale / 8) in the papers' indices."""
 
+STUDENT, TEACHER = "student", "teacher"
+"""Roles of a search."""
+
 FULL_WIDTH = 12
 """Widths count twelfths of the full channel count, base channels × scale."""
 
@@ -25,6 +28,9 @@ MAX_BRANCHES = len(SCALES)
 
 MIN_LAYERS = len(SCALES)
 """A branch that ends at 1/32 needs a cell at each scale."""
+
+GRID_VERSION, WITHOUT_JOINS = 2, 1
+"""Versions of the grid: the first has no resizes and concatenations of the head, so that its sums leave them out."""
 
 Width = Annotated[StrictInt, Field(ge=1, le=64)]
 

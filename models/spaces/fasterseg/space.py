@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import LatencyGraph, ParameterShapes, Probabilities, SearchSpace
+from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
 from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
-from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
+from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, STUDENT, TEACHER, WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -41,7 +42,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     published_format: ClassVar[str] = FORMAT
     comparison_command: ClassVar[str] = "table1"
     comparison_title: ClassVar[str] = TITLE
-    grid_version: ClassVar[int] = 1
+    grid_version: ClassVar[int] = GRID_VERSION
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     default_branches: ClassVar[int] = BRANCHES
@@ -49,7 +50,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
         self.parameters = parameters
-        self._catalogue = Catalogue(spec, parameters)
+        self._catalogue = Catalogue(self.spec, parameters)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
@@ -61,9 +62,10 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
                     f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
                     hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
-        if spec.version != cls.grid_version:
+        if spec.version not in (0, WITHOUT_JOINS, GRID_VERSION):
             raise InvalidSpecError(
-                f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, this release's",
+                f"version: {spec.version} of search space {spec.name!r} is neither {WITHOUT_JOINS} nor {GRID_VERSION}, "
+                "which this release knows",
                 hint="Use the release that wrote it, or measure the table again.",
             )
         parameters = FasterSegParameters.of(spec)
@@ -75,9 +77,9 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
         """The default space, extended where the architecture is longer or has other widths."""
         defaults = FasterSegParameters()
-        used = {width for branch in architecture.branches for width in branch.widths}
-        longest = max(len(branch.operators) for branch in architecture.branches)
-        stated = {"stem_width": architecture.stem_width, "head_width": architecture.head_width}
+        branches = FasterSegGenotype.of(architecture).branches
+        used = {width for branch in branches for width in branch.widths}
+        longest = max(len(branch.operators) for branch in branches)
         return cls.from_spec(
             SpaceSpec(
                 name=architecture.space,
@@ -87,11 +89,27 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
                 dtype=architecture.dtype,
                 parameters={
                     "layers": max(defaults.layers, longest),
-                    "base_channels": architecture.base_channels,
                     "widths": tuple(sorted({*defaults.widths, *used})),
-                    **{name: width for name, width in stated.items() if width is not None},
+                    **NetworkParameters.of(architecture).model_dump(),
                 },
             )
+        )
+
+    @classmethod
+    def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        parameters, genotype = NetworkParameters.of(architecture), FasterSegGenotype.of(architecture)
+        changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
+        return ArchitectureSpec.parse(architecture.model_dump() | changes)
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
+        return FasterSegGenotype.of(architecture).ends
+
+    def choices_of(self, architecture: ArchitectureSpec) -> Choices:
+        branches = FasterSegGenotype.of(architecture).branches
+        return Choices(
+            operators=tuple(kind for branch in branches for kind in branch.operators),
+            widths=tuple(width for branch in branches for width in branch.widths),
+            size="+".join(str(len(branch.operators)) for branch in branches) + " cells",
         )
 
     def operators(self) -> tuple[OperatorSpec, ...]:
@@ -109,7 +127,13 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         return latency_graph(self.parameters, self._catalogue)
 
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
-        return plan(layout(architecture, self.spec, self.parameters), self._catalogue)
+        joins_charged = self.spec.version != WITHOUT_JOINS
+        return plan(layout(architecture, self.spec, self.parameters), self._catalogue, joins_charged=joins_charged)
+
+    def without_joins(self) -> FasterSegSpace:
+        if self.spec.version == WITHOUT_JOINS:
+            return self
+        return FasterSegSpace(self.spec.model_copy(update={"version": WITHOUT_JOINS}), self.parameters)
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
@@ -119,20 +143,13 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     ) -> ArchitectureSpec:
         parameters = self.parameters
         decoded = (decode_branch(parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in branches)
-        return ArchitectureSpec(
-            space=self.name,
-            input_size=self.spec.input_size,
-            classes=self.spec.classes,
-            base_channels=parameters.base_channels,
-            stem_width=parameters.widths[-1] if widest else parameters.stem_width,
-            head_width=parameters.widths[-1] if widest else parameters.head_width,
-            branches=tuple(decoded),
-            batch=self.spec.batch,
-            dtype=self.spec.dtype,
-        )
+        return architecture_of(self.spec, parameters, tuple(decoded), widest=widest)
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
         return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
+
+    def roles(self) -> tuple[Role, ...]:
+        return (Role(STUDENT), Role(TEACHER, searches=frozenset({"alpha", "beta"}), sees_latency=False))
 
     def supernet(self) -> Supernet:
         from models.spaces.fasterseg.supernet import build_supernet
@@ -156,7 +173,8 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
         try:
-            space = cls.from_spec(SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes))
+            spec = SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes, version=WITHOUT_JOINS)
+            space = cls.from_spec(spec)
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from models.networks.module import Network
 from models.operators.layers import ConvBnRelu
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.genotype import BranchSpec, FasterSegGenotype
 from models.spaces.fasterseg.latency import latency_graph
-from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spaces.fasterseg.parameters import SCALES, STUDENT, TEACHER, FasterSegParameters
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.base import Supernet
 from models.supernets.head import Head, key
 from models.supernets.multi_resolution import MultiResolutionSupernet
-
-STUDENT, TEACHER = "student", "teacher"
 
 
 def build_supernet(parameters: FasterSegParameters, catalogue: Catalogue, classes: int) -> MultiResolutionSupernet:
@@ -58,7 +57,8 @@ class WeightCopy:
         """Copies the stem, every cell, the ways back and, where the supernet combines these branches, the classifier."""
         for index, operator in enumerate(self._stem()):
             self._steps[f"stem{index}"].load_state_dict(operator.state_dict())
-        for index, branch in enumerate(architecture.branches):
+        genotype = FasterSegGenotype.of(architecture)
+        for index, branch in enumerate(genotype.branches):
             cells = list(range(len(branch.operators))) if layers is None else list(layers[index])
             if len(cells) != len(branch.operators) or cells[-1] != parameters.layers - 1:
                 raise InvalidSpecError(
@@ -68,7 +68,7 @@ class WeightCopy:
                 )
             self._copy_cells(index, branch, cells)
             self._copy_way_back(index, branch.scales[-1])
-        self._copy_classifier([branch.scales[-1] for branch in architecture.branches])
+        self._copy_classifier(genotype.ends)
 
     def _stem(self) -> Sequence[nn.Module]:
         return list(self._supernet.stems[self._role].children())

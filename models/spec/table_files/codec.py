@@ -20,11 +20,12 @@ from pydantic import Field
 from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, TableFileError
-from models.spec.measurements import Measurement
+from models.spec.flat_architectures import FlatArchitecture, is_flat
+from models.spec.measurements import Measurement, Workload
 from models.spec.operators import OperatorSpec
 from models.spec.tables import TableInfo
 
-FILE_VERSION = 3
+FILE_VERSION = 4
 """Raised when a column is added or comes to mean something else. Files of every earlier version stay readable."""
 
 MARK = "opclock_table"
@@ -152,12 +153,18 @@ def from_row(row: Row) -> Measurement:
     require_known(row)
     operator = _given(row, _OPERATOR)
     measurement = Measurement.parse(_given(row, _MEASUREMENT) | {"workload": row.get("architecture") or operator})
-    if measurement.key() != row.get("key"):
+    if not _is_of(measurement.workload, row):
         raise TableFileError(
             f"the key of {measurement.workload.label()} is {measurement.key()}, but the file says {row.get('key')}",
             hint="The file was edited, or written by a release that names operators otherwise; export the table again.",
         )
     return measurement
+
+
+def _is_of(workload: Workload, row: Row) -> bool:
+    """Whether the row's key is the workload's: for an architecture of a file of version 3 or earlier, its key of then."""
+    key, architecture = row.get("key"), row.get("architecture")
+    return key == workload.key() or (is_flat(architecture) and key == FlatArchitecture.parse(architecture).key())
 
 
 def from_rows(rows: Iterable[Row]) -> tuple[Measurement, ...]:

@@ -1,8 +1,8 @@
 """The rules of `OperatorSpec` and `Measurement` for whole columns: which rows certainly keep them.
 
-A row that is not certain is no wrong row. It is unusual (an architecture, an operator near the limits, an attribute left to its
-default), and the caller parses it as a record, which knows. So every rule here may be stricter than the record's, never laxer;
-tests/property/test_table_columns.py compares the two.
+A row that is not certain is no wrong row. It is unusual (an architecture, an operator of several sources or near the limits, an
+attribute left to its default), and the caller parses it as a record, which knows. So every rule here may be stricter than the
+record's, never laxer; tests/property/test_table_columns.py compares the two.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from models.spec import limits
 from models.spec.base import canonical_json
+from models.spec.bounds import Sizes
 from models.spec.kinds import kind_info
 from models.spec.measurements import Flag, Status
-from models.spec.operators import BESIDE_WEIGHTS, DTYPE_BYTES, OperatorSpec
+from models.spec.operators import DTYPE_BYTES, OperatorSpec
 from models.spec.table_files.codec import COLUMNS, ColumnType, optional
 
 if TYPE_CHECKING:
@@ -180,21 +181,35 @@ def _operators(sample: OperatorSpec, in_channels: Integers, out_channels: Intege
     np = optional("numpy")
     info = kind_info(sample.kind)
     groups, scale = int(sample.attributes.get("groups", 1)), int(sample.attributes.get("scale", 1))
-    kernel = int(sample.attributes.get("kernel", 3))
     good: Mask = (in_channels % groups == 0) & (out_channels % groups == 0)
+    good &= info.sources == "one"
     if info.keeps_channels:
         good &= in_channels == out_channels
     pixels_in = height.astype(np.float64) * width
     pixels_out = np.ceil(height * scale / sample.stride) * np.ceil(width * scale / sample.stride)
-    inner = in_channels if info.keeps_width_inside else out_channels
-    widest = np.maximum(in_channels, out_channels).astype(np.float64)
-    weights = 2 * kernel**2 * widest * inner / groups if info.has_weights else np.zeros(len(height))
-    maps = inner.astype(np.float64) + out_channels
-    activations = sample.batch * (in_channels * pixels_in + maps * pixels_out)
-    macs = sample.batch * pixels_out * (weights + BESIDE_WEIGHTS * widest)
-    good &= (activations + weights) * DTYPE_BYTES[sample.dtype] < _CLOSE * limits.MAX_WORKLOAD_BYTES
-    good &= macs < _CLOSE * limits.MAX_WORKLOAD_MACS
-    return good
+    if "to_height" in sample.attributes:
+        _, _, rows, columns = sample.output_shape
+        pixels_out = np.full(len(height), float(rows * columns))
+    sizes = Sizes(
+        in_channels=in_channels.astype(np.float64),
+        out_channels=out_channels.astype(np.float64),
+        widest=np.maximum(in_channels, out_channels).astype(np.float64),
+        in_pixels=pixels_in,
+        out_pixels=pixels_out,
+        batch=sample.batch,
+        attributes=sample.attributes,
+        keeps_width_inside=info.keeps_width_inside,
+        has_weights=info.has_weights,
+    )
+    try:
+        bounds = info.bounds(sizes)
+    except (TypeError, ValueError):  # it uses more than arithmetic: for one operator at a time
+        good[:] = False
+        return good
+    maps = sample.batch * (sizes.in_channels * pixels_in + sizes.out_channels * pixels_out) + bounds.inner
+    nbytes = (maps + bounds.weights) * DTYPE_BYTES[sample.dtype]
+    small: Mask = (nbytes < _CLOSE * limits.MAX_WORKLOAD_BYTES) & (bounds.macs < _CLOSE * limits.MAX_WORKLOAD_MACS)
+    return good & small
 
 
 def _mask(values: Any) -> Mask:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
+from models.spaces.registry import completed_workloads
 from models.spec.errors import ErrorCode
 from models.spec.table_files import TableFormat, to_bytes
 from models.spec.table_files.table_io import table_etag
@@ -92,7 +93,7 @@ def list_validations(table_id: TableId, services: ServicesDep) -> list[Validatio
 @router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))
 def lookup(wanted: LookupRequest, services: ServicesDep, request: Request) -> Response:
     """Measurements of many workloads at once; null for those the table does not hold. Nothing is measured on the way."""
-    keys = [workload.key() for workload in wanted.workloads]
+    keys = [workload.key() for workload in completed_workloads(wanted.workloads)]
     found = services.store.measurements(wanted.table_id, keys)
     answer = LookupResponse(table_id=wanted.table_id, results=tuple(found.get(key) for key in keys))
     return compressed(request, answer.model_dump_json().encode(), JSON_MEDIA_TYPE)

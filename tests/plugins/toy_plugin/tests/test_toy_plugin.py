@@ -3,7 +3,7 @@
 from toy_plugin.backend import WarmOptions
 from toy_plugin.space import KINDS
 
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.testing import OperatorSuite, SmallSpaceSuite
 from nas_client.data.base import DataSettings
 from nas_client.testing import DatasetSuite
@@ -15,7 +15,7 @@ class TestLeaf(SmallSpaceSuite):
 
     def architectures(self, space, choices):
         kinds = tuple(KINDS[row.index(1)] for row in choices.alpha)
-        return [ArchitectureSpec(space="leaf", input_size=(16, 24), classes=3, branches=(BranchSpec(operators=kinds),))]
+        return [ArchitectureSpec(space="leaf", input_size=(16, 24), classes=3, genotype={"operators": kinds})]
 
     def charged(self, space, architecture):
         return list(space.architecture_operators(architecture))[:-2]  # without the head

@@ -1,8 +1,8 @@
 """A search space: a stage at half resolution, a step down, a stage at a quarter. Every edge chooses one of four operators."""
 
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, NetworkPlan, OperatorStep
 from models.spaces.base import Edge, LatencyGraph, Node, SearchSpace, unique
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
@@ -28,7 +28,7 @@ class LeafSpace(SearchSpace):
 
     def operators(self):
         edges = (self._on_edge(kind, edge) for edge in EDGES for kind in KINDS)
-        return unique([self._stem(), *edges, *self._head()])
+        return unique([self._stem(), *edges, *self._head(), *map(self._sum, (2, 5))])
 
     def parameter_shapes(self):
         return {"alpha": {"edges": (len(EDGES), len(KINDS))}, "beta": {}, "gamma": {}}
@@ -38,12 +38,13 @@ class LeafSpace(SearchSpace):
             Edge(*edge, row, None, tuple(((self._on_edge(kind, edge),),) for kind in KINDS)) for row, edge in enumerate(EDGES)
         )
         nodes = tuple(Node((channels,)) for channels in CHANNELS)
-        return LatencyGraph(nodes=nodes, edges=tuple(edges), outputs=None, fixed=(self._stem(),))
+        fixed = (self._stem(), self._sum(2), self._sum(5))
+        return LatencyGraph(nodes=nodes, edges=tuple(edges), outputs=None, fixed=fixed)
 
     def plan(self, architecture: ArchitectureSpec):
         if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
             raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
-        kinds = architecture.branches[0].operators
+        kinds = architecture.genotype["operators"]
         steps, maps = [OperatorStep("stem", self._stem(), INPUT)], {0: "stem"}
         for node in range(1, len(CHANNELS)):
             names = [f"edge{index}" for index, (_, end) in enumerate(EDGES) if end == node]
@@ -54,7 +55,7 @@ class LeafSpace(SearchSpace):
             maps[node] = names[0]
             if len(names) > 1:
                 maps[node] = f"sum{node}"
-                steps.append(JoinStep(maps[node], "add", tuple(names), self._size(node)))
+                steps.append(OperatorStep(maps[node], self._sum(node), names))
         classifier, upsampling = self._head()
         steps += [OperatorStep("classifier", classifier, maps[node]), OperatorStep("upsampling", upsampling, "classifier")]
         return NetworkPlan(tuple(steps))
@@ -72,11 +73,11 @@ class LeafSpace(SearchSpace):
         return LeafSupernet(self.latency_graph(), self._head()[0])
 
     def copy_weights(self, supernet, role, architecture, network, *, layers=None):
-        supernet.copy_to(architecture.branches[0].operators, network)
+        supernet.copy_to(architecture.genotype["operators"], network)
 
     def _architecture(self, choices):
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
-        return ArchitectureSpec(space=self.name, branches=(BranchSpec(operators=tuple(KINDS[k] for k in choices)),), **spec)
+        return ArchitectureSpec(space=self.name, genotype={"operators": [KINDS[k] for k in choices]}, **spec)
 
     def _size(self, node):
         return tuple(side // (2 if CHANNELS[node] == 8 else 4) for side in self.spec.input_size)
@@ -89,6 +90,9 @@ class LeafSpace(SearchSpace):
         start, end = edge
         channels = CHANNELS[start], CHANNELS[end]
         return self._make(kind, channels, self._size(start), stride=1 if channels[0] == channels[1] else 2)
+
+    def _sum(self, node):
+        return self._make("add", (CHANNELS[node],) * 2, self._size(node))
 
     def _stem(self):
         return self._make("conv_bn_relu", (3, CHANNELS[0]), self.spec.input_size, stride=2)

@@ -10,9 +10,9 @@ import pytest
 
 from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
-from models.networks.structure import INPUT, JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import INPUT, NetworkPlan, OperatorStep
 from models.spaces.registry import create_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
 
@@ -36,23 +36,33 @@ def _conv(source: str, name: str, in_channels: int, out_channels: int, size: tup
     return OperatorStep(name, operator, source)
 
 
+def _join(name: str, kind: str, channels: int, given: str, size: tuple[int, int], **attributes: int | str) -> OperatorStep:
+    fields = {"in_channels": channels, "out_channels": channels, "height": size[0], "width": size[1]}
+    return OperatorStep(name, OperatorSpec.parse({"kind": kind, "attributes": attributes, **fields}), given.split())
+
+
 def test_every_way_of_joining_maps(relative_error: Any) -> None:
     plan = NetworkPlan(
         (
             _conv(INPUT, "stem", 3, 8, (14, 18), 2),
             _conv("stem", "deep", 8, 8, (7, 9), 2),  # 4×5
-            JoinStep("sum", "add", ("stem", "deep", "stem"), (7, 9)),
-            JoinStep("both", "concat", (INPUT, "sum", "deep"), (5, 6)),
-            _conv("both", "classes", 19, 4, (5, 6), 1),
+            _conv("stem", "edge", 8, 1, (7, 9), 1),
+            _join("larger", "resize", 8, "deep", (4, 5), to_height=7, to_width=9),
+            _join("sum", "add", 8, "stem larger stem", (7, 9), sources=3),
+            _join("gated", "scale", 8, "sum edge", (7, 9), gate="pixel"),
+            _join("image", "resize", 3, INPUT, (14, 18), to_height=7, to_width=9, resize="nearest"),
+            _join("both", "concat", 11, "image gated", (7, 9), sources="3+8"),
+            _conv("both", "classes", 11, 4, (7, 9), 1),
         )
     )
-    architecture = ArchitectureSpec(space="any", input_size=(14, 18), branches=(BranchSpec(operators=("conv3x3",)),))
+    architecture = ArchitectureSpec(space="any", input_size=(14, 18), genotype={"operators": ["conv3x3"]})
     module = build_module(GraphRequest(subject=architecture), plan)
     assert relative_error(module, architecture.input_shape) <= TOLERANCE
     operations = [node.op_type for node in to_onnx(module, architecture.input_shape, name="test").graph.node]
     assert operations.count("Add") == 2
     assert operations.count("Concat") == 1
-    assert operations.count("Resize") == 1 + 3, "only maps of another size are resized"
+    assert operations.count("Mul") == 1
+    assert operations.count("Resize") == 2
 
 
 def test_a_network_fits_a_file() -> None:

@@ -11,6 +11,7 @@ from models.networks.module import build_module
 from models.spec.graphs import ContextBase, GraphRequest
 from models.spec.kinds import kind_info, kind_names
 from models.spec.operators import OperatorSpec
+from models.testing.operators import needed_attributes
 
 TOLERANCE = 1e-5
 SIZES = ((1, 1), (1, 5), (2, 3), (7, 9), (16, 32))
@@ -29,6 +30,7 @@ def _specs(kind: str) -> Iterator[OperatorSpec]:
                     height=height,
                     width=width,
                     stride=stride,
+                    attributes=needed_attributes(kind, in_channels, (height, width)),
                 )
 
 
@@ -51,6 +53,14 @@ def test_attributes_of_convolutions(attributes: dict[str, int], stride: int, rel
         kind="conv_bn_relu", in_channels=8, out_channels=16, height=9, width=12, stride=stride, attributes=attributes
     )
     assert relative_error(build_module(GraphRequest(subject=spec)), spec.input_shape) <= TOLERANCE
+
+
+def test_gates_of_a_pixel_and_sums_of_many(relative_error: Any) -> None:
+    for kind, attributes in (("scale", {"gate": "pixel"}), ("add", {"sources": 5})):
+        spec = OperatorSpec(kind=kind, in_channels=6, out_channels=6, height=5, width=7, batch=2, attributes=attributes)
+        for in_context in (False, True):
+            request = GraphRequest(subject=spec, in_context=in_context)
+            assert relative_error(build_module(request), request.input_shape) <= TOLERANCE, request.label()
 
 
 @pytest.mark.parametrize("attributes", [{"align_corners": False}, {"resize": "nearest"}], ids=str)

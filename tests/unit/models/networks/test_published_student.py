@@ -7,7 +7,7 @@ import torch
 
 from models.networks.module import build_module, build_network, network_costs
 from models.operators.seeded_weights import random_input
-from models.spaces.registry import space_of
+from models.spaces.registry import read_architecture, space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 from tests.support.reference import reference_file
@@ -16,7 +16,7 @@ from tests.support.reference import reference_file
 @pytest.fixture
 def student() -> ArchitectureSpec:
     path = reference_file("fasterseg/student.json")
-    return ArchitectureSpec.parse_json(path.read_bytes(), source=str(path))
+    return read_architecture(path.read_bytes(), str(path))
 
 
 def test_costs(student: ArchitectureSpec) -> None:

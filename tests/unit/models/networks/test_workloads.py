@@ -6,14 +6,14 @@ import torch
 from models.networks.module import build_module
 from models.networks.structure import INPUT, NetworkPlan, OperatorStep
 from models.operators.seeded_weights import random_input
-from models.spec.architectures import ArchitectureSpec, BranchSpec
+from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import PREFIX_CHANNELS, ContextBase, GraphRequest
 from models.spec.operators import OperatorSpec
 
 SPEC = OperatorSpec(kind="zoomed_conv3x3", in_channels=12, out_channels=20, height=8, width=10)
 LAST = OperatorSpec(kind="upsample", in_channels=12, out_channels=12, height=8, width=10, attributes={"scale": 2})
-ARCHITECTURE = ArchitectureSpec(space="any", input_size=(8, 10), branches=(BranchSpec(operators=("conv3x3",)),))
+ARCHITECTURE = ArchitectureSpec(space="any", input_size=(8, 10), genotype={"operators": ["conv3x3"]})
 
 
 def _input(request: GraphRequest) -> torch.Tensor:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from models.operators.costs import Costs, module_costs, operator_costs
+from models.operators.costs import Costs, UncountedCostsError, module_costs, operator_costs
 from models.spec.operators import OperatorSpec
 
 
@@ -72,6 +73,44 @@ def test_layers_without_weights_count_one_per_element() -> None:
     assert module_costs(nn.Sigmoid(), (2, 3, 5)) == Costs(macs=30)
 
 
+class _Attention(nn.Module):
+    """Products said by functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(4, 6)
+        self.back = nn.Parameter(torch.empty(6, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        queries = self.project(x)
+        scores = torch.softmax(queries @ queries.transpose(1, 2), dim=-1)
+        return functional.scaled_dot_product_attention(scores @ queries, queries, queries) @ self.back
+
+
+def test_products_count_wherever_they_are_computed() -> None:
+    with torch.device("meta"):
+        costs = module_costs(_Attention(), (2, 5, 4))
+    pixels = 2 * 5
+    assert costs.convolution_macs == costs.macs == pixels * (4 * 6 + 4 * (5 * 6) + 6 * 4)
+    assert costs.parameters == 4 * 6 + 6 + 6 * 4
+
+
+def test_transposed_convolutions_and_pooling() -> None:
+    module = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, stride=2, bias=False), nn.MaxPool2d(3, 1, 1), nn.AdaptiveAvgPool2d(1))
+    costs = module_costs(module.to("meta"), (1, 4, 5, 5))
+    assert costs.convolution_macs == 25 * 4 * 6 * 4
+    assert costs.macs - costs.convolution_macs == 6 * 100 * (9 + 1)
+
+
+class _Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gain
+
+
 def test_a_layer_with_weights_that_cannot_be_counted_is_refused() -> None:
-    with torch.device("meta"), pytest.raises(TypeError, match="PReLU"):
-        module_costs(nn.PReLU(), (1, 3))
+    with torch.device("meta"), pytest.raises(UncountedCostsError, match="_Gain"):
+        module_costs(_Gain(), (1, 3))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.operators.layers import build_operator
-from models.operators.seeded_weights import POOL_SIZE, fill, random_input
+from models.operators.seeded_weights import POOL_SIZE, fill, random_input, seeded
 from models.spec.operators import OperatorSpec
 
 SPEC = OperatorSpec(kind="conv3x3", in_channels=64, out_channels=32, height=8, width=8)
@@ -67,8 +67,20 @@ def test_inputs_are_standard_normal_and_unlike_the_weights_of_the_same_key() -> 
 
 
 def test_a_layer_whose_weights_would_stay_unset_is_refused() -> None:
+    with torch.device("meta"):
+        module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.PReLU())
     with pytest.raises(TypeError, match="PReLU"):
-        fill(nn.Sequential(nn.Conv2d(3, 3, 1), nn.PReLU()), "a")
+        fill(module, "a")
+
+
+def test_a_layer_without_a_rule_keeps_the_weights_it_was_made_with() -> None:
+    made = []
+    for _ in range(2):
+        with seeded("a"):
+            made.append(fill(nn.Sequential(nn.Conv2d(3, 4, 1), nn.MultiheadAttention(4, 2)), "a"))
+    first, second = (module.state_dict() for module in made)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["1.in_proj_weight"].any()
 
 
 def test_arrays_are_not_views_of_the_pool() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spec.architectures import BranchSpec, SpaceSpec
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
+from tests.support.fasterseg_networks import branches_of
 
 FIRST_LAYERS = {"alpha": {8: 0, 16: 1, 32: 2}, "beta": {16: 2, 32: 3}, "gamma": {8: 1, 16: 1, 32: 2}}
 WIDTHS = (4, 6, 8, 10, 12)
@@ -71,7 +73,7 @@ def _skip(probability: float, second: str) -> list[float]:
 
 
 def decoded(end: int, layers: int = LAYERS, *, keep_skips: bool = False, **made: Any) -> BranchSpec:
-    (branch,) = space(layers).decode(probabilities(layers, **made), branches=(end,), keep_skips=keep_skips).branches
+    (branch,) = branches_of(space(layers).decode(probabilities(layers, **made), branches=(end,), keep_skips=keep_skips))
     return branch
 
 
@@ -123,7 +125,7 @@ def test_a_branch_downsamples_at_once_where_beta_rules_out_all_else() -> None:
 
 def test_the_shortest_space_has_one_way_to_each_end() -> None:
     found = space(3).decode({**probabilities(3), "beta": {"16": np.array([[0.1, 0.9]])}}, branches=(16, 32))
-    assert [branch.scales for branch in found.branches] == [(8, 8, 16), (8, 16, 32)]
+    assert [branch.scales for branch in branches_of(found)] == [(8, 8, 16), (8, 16, 32)]
 
 
 def test_skips_are_removed_and_cells_keep_the_width_of_their_own_output() -> None:
@@ -210,16 +212,16 @@ def test_skips_are_kept_when_asked_for_wherever_they_are() -> None:
 
 def test_a_teacher_takes_the_widest_everywhere() -> None:
     found = space().decode(probabilities(gamma={(3, 8): 4}), branches=(8, 16), widest=True)
-    assert (found.stem_width, found.head_width) == (12, 12)
-    assert [branch.widths for branch in found.branches] == [(12,) * 8, (12,) * 8]
+    assert (found.parameters["stem_width"], found.parameters["head_width"]) == (12, 12)
+    assert [branch.widths for branch in branches_of(found)] == [(12,) * 8, (12,) * 8]
     student = space().decode(probabilities(), branches=(8, 16))
-    assert (student.stem_width, student.head_width) == (8, 8)
+    assert (student.parameters["stem_width"], student.parameters["head_width"]) == (8, 8)
 
 
 @pytest.mark.parametrize("ends", [(8,), (16,), (32,), (8, 16), (32, 8), (16, 32), (32, 16, 8)])
 def test_any_branches_may_be_asked_for_and_come_from_fine_to_coarse(ends: tuple[int, ...]) -> None:
     found = space().decode(probabilities(), branches=ends)
-    assert tuple(branch.scales[-1] for branch in found.branches) == tuple(sorted(ends))
+    assert tuple(branch.scales[-1] for branch in branches_of(found)) == tuple(sorted(ends))
     space().plan(found)
 
 

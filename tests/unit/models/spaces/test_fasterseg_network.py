@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.networks.structure import JoinStep, NetworkPlan, OperatorStep
+from models.networks.structure import NetworkPlan
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -14,6 +14,7 @@ from models.spec.errors import InvalidSpecError, UnknownNameError
 from tests.support.reference import reference_file
 
 SIZE = (64, 128)
+JOINS = ("resize", "concat")
 
 
 def architecture(*branches: dict[str, Any], **fields: Any) -> ArchitectureSpec:
@@ -36,10 +37,20 @@ def step(plan: NetworkPlan, name: str) -> Any:
     return next(step for step in plan.steps if step.name == name)
 
 
-def test_the_published_student_has_28_terms_and_shares_three_cells() -> None:
+def test_the_published_student_has_28_terms_beside_its_joins_and_shares_three_cells() -> None:
     student = ArchitectureSpec.parse_json(reference_file("fasterseg/student.json").read_text())
     plan = space_of(student).plan(student)
-    operators = list(plan.operators())
+    joins = [operator for operator in plan.operators() if operator.kind in JOINS]
+    assert [operator.label() for operator in joins] == [
+        "resize 128→128 @32×64→64×128",
+        "concat 128+64→192 @64×128",
+        "resize 64→64 @64×128→128×256",
+        "concat 64+32→96 @128×256",
+        "resize 64→64 @64×128→128×256",
+        "concat 64+32→96 @128×256",
+        "concat 64+64→128 @128×256",
+    ]
+    operators = [operator for operator in plan.operators() if operator.kind not in JOINS]
     assert len(operators) == 28
     assert [operator.kind for operator in operators[:3]] == ["conv_bn_relu", "conv3x3_x2", "conv3x3_x2"]
     assert len(cells(plan)) == 16
@@ -53,7 +64,6 @@ def test_the_published_student_has_28_terms_and_shares_three_cells() -> None:
 
 def test_a_branch_at_the_finest_scale_needs_no_aggregation() -> None:
     plan = planned(branch([8, 8], [6]))
-    assert not [step for step in plan.steps if isinstance(step, JoinStep)]
     assert [operator.label() for operator in plan.operators()] == [
         "conv_bn_relu 3→32 @64×128 /2",
         "conv3x3_x2 32→64 @32×64 /2",
@@ -68,16 +78,19 @@ def test_a_branch_at_the_finest_scale_needs_no_aggregation() -> None:
 
 def test_the_way_back_concatenates_what_entered_the_cell_that_left_the_scale() -> None:
     plan = planned(branch([8, 8, 16, 16, 32], [4, 10, 12, 6]))
-    assert step(plan, "branch0_join16").sources == ("branch0_reduce16", "branch0_cell2")
+    assert step(plan, "branch0_resize16").sources == ("branch0_reduce16",)
+    assert step(plan, "branch0_resize16").operator.label() == "resize 128→128 @2×4→4×8"
+    assert step(plan, "branch0_join16").sources == ("branch0_resize16", "branch0_cell2")
+    assert step(plan, "branch0_join16").operator.label() == "concat 128+192→320 @4×8"
     assert step(plan, "branch0_refine16").operator.label() == "conv_bn_relu 320→128 @4×8 /1"  # 128 + 16 · 12
-    assert step(plan, "branch0_join8").sources == ("branch0_reduce8", "branch0_cell0")
+    assert step(plan, "branch0_join8").sources == ("branch0_resize8", "branch0_cell0")
     assert step(plan, "branch0_refine8").operator.label() == "conv_bn_relu 96→64 @8×16 /1"  # 64 + 8 · 4
-    assert step(plan, "branch0_join8").size == (8, 16)
+    assert step(plan, "branch0_join8").operator.output_shape[2:] == (8, 16)
 
 
 def test_a_branch_that_leaves_at_once_concatenates_the_stems_output() -> None:
     plan = planned(branch([8, 16], [12]))
-    assert step(plan, "branch0_join8").sources == ("branch0_reduce8", "stem2")
+    assert step(plan, "branch0_join8").sources == ("branch0_resize8", "stem2")
 
 
 def test_branches_share_cells_until_they_differ_in_any_respect() -> None:
@@ -89,7 +102,7 @@ def test_branches_share_cells_until_they_differ_in_any_respect() -> None:
         *(f"branch0_cell{i}" for i in range(4)),
         *(f"branch1_cell{i}" for i in range(1, 5)),
     ]
-    assert step(plan, "branch1_cell1").source == "branch0_cell0"
+    assert step(plan, "branch1_cell1").sources == ("branch0_cell0",)
 
 
 def test_the_cell_that_downsamples_is_not_shared_with_one_that_does_not() -> None:
@@ -104,13 +117,29 @@ def test_three_branches_share_as_a_tree() -> None:
     third = branch([8, 8, 16, 16, 32], [6, 4, 4, 4])
     plan = planned(first, second, third)
     assert [name for name in cells(plan) if name.startswith("branch2")] == ["branch2_cell3", "branch2_cell4"]
-    assert step(plan, "branch2_cell3").source == "branch1_cell2"
+    assert step(plan, "branch2_cell3").sources == ("branch1_cell2",)
 
 
 def test_the_last_cell_is_shared_only_where_both_branches_end() -> None:
     """A branch's last cell leads to the head's width, whatever follows the same cell in a longer branch."""
     plan = planned(branch([8], []), branch([8, 16], [8]))
     assert cells(plan) == ["branch0_cell0", "branch1_cell0", "branch1_cell1"]
+
+
+def test_the_first_version_of_the_grid_has_the_same_networks_and_charges_no_joins() -> None:
+    """Tables of that version stay in use, and a network's measured latency is one for both."""
+    present = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=SIZE))
+    first = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=SIZE, version=1))
+    assert present.without_joins().spec == first.spec
+    assert first.without_joins() is first
+    network = architecture(branch([8, 8, 16, 16, 32], [4, 10, 12, 6]), branch([8, 8, 8], [4, 10]))
+    here, there = present.plan(network), first.plan(network)
+    assert [(s.name, s.operator, s.sources) for s in here.steps] == [(s.name, s.operator, s.sources) for s in there.steps]
+    assert list(there.operators()) == [operator for operator in here.operators() if operator.kind not in JOINS]
+    assert set(here.operators()) <= set(present.operators())
+    assert set(there.operators()) <= set(first.operators())
+    assert "joins" in first.uncharged()
+    assert not present.uncharged()
 
 
 def test_stated_skips_stay() -> None:
@@ -183,4 +212,4 @@ def test_an_architecture_brings_the_widths_and_layers_that_it_needs() -> None:
     assert space.spec.parameters["layers"] == 20
     assert space.spec.parameters["widths"] == (3, 4, 6, 8, 10, 12)
     assert space.spec.parameters["stem_width"] == 10
-    assert len([s for s in space.plan(long).steps if isinstance(s, OperatorStep) and "cell" in s.name]) == 20
+    assert len([s for s in space.plan(long).steps if "cell" in s.name]) == 20

@@ -39,7 +39,10 @@ def test_stated_parameters_stay_and_change_the_digest() -> None:
 
 
 def test_the_grid_counts_what_the_paper_counts() -> None:
-    """5 operators × 25 width pairs × 5 places, stems and heads of student and teacher, fusion of one to three branches."""
+    """5 operators × 25 width pairs × 5 places, stems and heads of student and teacher, fusion of one to three branches.
+
+    Two branches of one width are concatenated as a branch and a skipped map of that width are.
+    """
     counts = Counter(operator.kind for operator in settled().operators())
     cells = 5 * 25
     assert counts == {
@@ -52,8 +55,16 @@ def test_the_grid_counts_what_the_paper_counts() -> None:
         "feature_fusion": 5,
         "segmentation_head": 5,
         "upsample": 1,
+        "resize": 2 * 2,
+        "concat": 2 * (2 * 5 + 2) - 2,
     }
-    assert sum(counts.values()) == 666
+    assert sum(counts.values()) == 692
+
+
+def test_the_first_version_of_the_grid_is_the_present_one_without_its_joins() -> None:
+    first = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), version=1))
+    assert first.operators() == settled().operators()[:666]
+    assert first.spec.digest() != settled().spec.digest()
 
 
 def test_a_stem_width_outside_the_widths_enters_the_first_cells_only() -> None:
@@ -109,8 +120,8 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
 
 
 def test_a_grid_of_another_release_is_refused() -> None:
-    with pytest.raises(InvalidSpecError, match=r"version: 2 .* is not 1"):
-        FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), version=2))
+    with pytest.raises(InvalidSpecError, match=r"version: 3 .* is neither 1 nor 2"):
+        FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), version=3))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +139,7 @@ def test_spaces_beyond_the_limits_of_a_workload(spec: SpaceSpec) -> None:
 
 
 def test_channels_beyond_the_limits() -> None:
-    with pytest.raises(WorkloadTooLargeError, match=r"base channels 600: .*the limit is"):
-        settled((32, 32), base_channels=600)
+    with pytest.raises(WorkloadTooLargeError, match=r"base channels 510: .*the limit is"):
+        settled((32, 32), base_channels=510)
     with pytest.raises(InvalidSpecError, match=r"base channels 16383: .*16384"):
         settled((32, 32), base_channels=16383)

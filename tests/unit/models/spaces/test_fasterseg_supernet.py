@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from models.networks.module import Network, build_network
+from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import create_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.multi_resolution import MultiResolutionSupernet
 from models.testing.supernets import disturb
+from tests.support.fasterseg_networks import network
 from tests.support.toy_space import ToySpace
 
 SIZE = (64, 96)
@@ -36,9 +38,7 @@ def supernet(space: FasterSegSpace) -> MultiResolutionSupernet:
 
 
 def _architecture(*branches: BranchSpec) -> ArchitectureSpec:
-    return ArchitectureSpec(
-        space="fasterseg", input_size=SIZE, classes=3, base_channels=3, stem_width=8, head_width=8, branches=branches
-    )
+    return network(*branches, input_size=SIZE, classes=3, base_channels=3)
 
 
 def _network(space: FasterSegSpace, architecture: ArchitectureSpec) -> Network:

@@ -45,6 +45,13 @@ class TestReading:
     def test_files_of_the_second_version_stay_readable(self, file_format: TableFormat) -> None:
         assert read_table(OLD_FILES / f"table_v2.{file_format}") == samples.table_on_gpu()
 
+    @every_format
+    def test_files_of_the_third_version_stay_readable(self, file_format: TableFormat) -> None:
+        """Their architecture has branches, and the key of then."""
+        found = read_table(OLD_FILES / f"table_v3.{file_format}")
+        assert found.entries == samples.table_of_a_network().entries
+        assert found.info == samples.table_of_a_network().info
+
     def test_reformatted_json_is_still_a_table(self) -> None:
         document = json.loads(to_bytes(samples.table(), TableFormat.JSON))
         assert from_bytes(json.dumps(document, indent=4).encode()) == samples.table()

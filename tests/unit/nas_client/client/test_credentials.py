@@ -20,7 +20,7 @@ from tests.support.fake_service import FakeService, serving
 
 URL = "http://box:1"
 SECRET = "opc_s3cret-Token"
-VERSION = {"Opclock-Api-Version": "1"}
+VERSION = {"Opclock-Api-Version": "2"}
 
 
 def answering(response: httpx.Response, **settings: object) -> tuple[Transport, list[httpx.Request]]:

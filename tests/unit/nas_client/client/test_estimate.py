@@ -185,6 +185,6 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_calibration_far_from_its_networks_says_so() -> None:
     rng = np.random.default_rng(0)
     sums = rng.uniform(3, 9, 40)
-    far = fit(Features.of(sums, np.full(40, 9)), 1.2 * sums - 2.8)
+    far = fit(Features.of(sums, np.full(40, 9)), 1.2 * sums - 3.2)
     with pytest.raises(CalibrationError, match="ms for a network"):
         estimate(NETWORK, TABLE, far)

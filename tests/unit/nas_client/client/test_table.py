@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.spaces.registry import create_space
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode, MissingEntryError, TableFileError, TableMismatchError, UnsafeTableError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
@@ -131,8 +131,7 @@ def test_another_space_is_refused_with_the_fields(table: LookupTable) -> None:
     ],
 )
 def test_an_architecture_of_another_space_is_refused(table: LookupTable, field: str, value: object, line: str) -> None:
-    branches = (BranchSpec(operators=("skip",) * 6),)
-    mine = ArchitectureSpec(space="toy_dag", input_size=(64, 128), branches=branches)
+    mine = ArchitectureSpec(space="toy_dag", input_size=(64, 128), genotype={"operators": ["skip"] * 6})
     table.require_architecture(mine)
     with pytest.raises(TableMismatchError, match=line):
         table.require_architecture(mine.model_copy(update={field: value}))

@@ -14,7 +14,7 @@ from nas_client.errors import IncompatibleServiceError, ServiceError, Unreachabl
 from nas_client.settings import ClientSettings
 from nas_client.transport import MAX_ANSWER_BYTES, Event, Transport
 
-VERSION = {"Opclock-Api-Version": "1"}
+VERSION = {"Opclock-Api-Version": "2"}
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
@@ -152,8 +152,8 @@ def test_another_kind_of_server_is_recognised(status: int) -> None:
 
 
 def test_another_version_is_refused() -> None:
-    client, _ = transport([httpx.Response(200, headers={"Opclock-Api-Version": "2"}, text="{}")])
-    with pytest.raises(IncompatibleServiceError, match="speaks version 2 of the interface; this client speaks 1"):
+    client, _ = transport([httpx.Response(200, headers={"Opclock-Api-Version": "1"}, text="{}")])
+    with pytest.raises(IncompatibleServiceError, match="speaks version 1 of the interface; this client speaks 2"):
         client.request("GET", "/v1/jobs")
 
 

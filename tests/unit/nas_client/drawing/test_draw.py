@@ -14,6 +14,7 @@ from models.spec.errors import ExitCode
 from nas_client.drawing.picture import draw_architecture
 from nas_client.plotting import inline_svg
 from tests.support.client_command import Command
+from tests.support.fasterseg_networks import branches_of
 from tests.support.toy_space import ToySpace
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
@@ -35,8 +36,9 @@ def test_every_operator_is_drawn_with_its_channels(network: ArchitectureSpec) ->
     svg = inline_svg(draw_architecture(network, title="Found"), "found", "a network")
     texts = [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert "Found" in texts
-    channels = [str(operator.out_channels) for operator in space_of(network).architecture_operators(network)]
-    layers = range(max(len(branch.operators) for branch in network.branches))
+    operators = space_of(network).architecture_operators(network)
+    channels = [str(operator.out_channels) for operator in operators if operator.kind not in ("resize", "concat")]
+    layers = range(max(len(branch.operators) for branch in branches_of(network)))
     numbers = [text for text in texts if text and text.isdigit()]
     assert sorted(numbers) == sorted([*channels, *(str(layer + 1) for layer in layers)])
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.networks.structure import OperatorStep
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, space_of
-from models.spec.architectures import ArchitectureSpec, BranchSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.drawing.placement import Place, Placement, place, sources
 from nas_client.errors import ParameterError
@@ -35,7 +34,7 @@ def branch(scales: list[int], widths: list[int], kind: str = "conv3x3") -> dict[
 
 
 def cells(placement: Placement) -> list[Place]:
-    return [p for p in placement.places.values() if isinstance(p.step, OperatorStep) and p.step.cell is not None]
+    return [p for p in placement.places.values() if p.step.cell is not None]
 
 
 def test_the_published_student_shares_its_first_three_cells() -> None:
@@ -94,7 +93,7 @@ def test_a_space_without_scales_is_refused() -> None:
 
 def test_what_is_no_architecture_of_the_space_is_refused() -> None:
     wrong = ArchitectureSpec(
-        space="fasterseg", input_size=(64, 128), branches=(BranchSpec(operators=("conv3x3",), scales=(16,)),)
+        space="fasterseg", input_size=(64, 128), genotype={"branches": [{"operators": ["conv3x3"], "scales": [16]}]}
     )
     with pytest.raises(InvalidSpecError, match=r"scales\.0: 16"):
         place(wrong)

@@ -24,6 +24,7 @@ from nas_client.train.config import TrainConfig
 from nas_client.train.folder import TrainResult
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
+from tests.support.fasterseg_networks import branches_of
 from tests.support.run_samples import SPACE, decoded, write_search, write_training
 
 TINY = ("epochs=1", "data.train_images=2", "data.val_images=1", "batch_size=2", "validation.statistics_batches=0")
@@ -78,11 +79,11 @@ def test_decoded_networks_keep_no_operator_that_a_search_would_drop(table: Looku
     decoded_, _ = latency_matched(found, table, networks=20, tolerance=0.3, seed=3, baseline="decoded")
 
     def idle(network: ArchitectureSpec) -> bool:
-        return any(kind in IDLE_KINDS for branch in network.branches for kind in branch.operators)
+        return any(kind in IDLE_KINDS for branch in branches_of(network) for kind in branch.operators)
 
     assert any(map(idle, sampled))
     assert not any(map(idle, decoded_))
-    assert len({network.branches[0].scales for network in decoded_}) > 1
+    assert len({branches_of(network)[0].scales for network in decoded_}) > 1
 
 
 def test_too_few_of_that_latency_is_said(table: LookupTable, found: ArchitectureSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,9 @@ def scalar(module: LatencyModule, parameters: ArchitectureParameters) -> Tensor:
 def ragged() -> Coefficients:
     """Three nodes of three, one and two widths, rows of unequal choices, and a node that is entered in two ways."""
 
-    def edge(source: int, destination: int, row: int, kinds: tuple[str, ...], selection: tuple[int, int] | None) -> Edge:
+    def edge(
+        source: int, destination: int, row: int, kinds: tuple[str, ...], selection: tuple[int, tuple[int, ...]] | None
+    ) -> Edge:
         operators = tuple(
             tuple(
                 tuple(OperatorSpec(kind=kind, in_channels=a, out_channels=b, height=4 + source, width=4) for b in b_channels)
@@ -56,8 +58,8 @@ def ragged() -> Coefficients:
     nodes = (Node((2, 3, 4), 0), Node((5,)), Node((6, 7), 1))
     edges = (
         edge(0, 1, 0, ("skip", "conv3x3", "conv3x3_x2"), None),
-        edge(0, 2, 1, ("skip", "conv3x3"), (0, 0)),
-        edge(1, 2, 2, ("skip", "conv3x3"), (0, 1)),
+        edge(0, 2, 1, ("skip", "conv3x3"), (0, (0,))),
+        edge(1, 2, 2, ("skip", "conv3x3"), (0, (1,))),
     )
     shapes = {"alpha": {"a": (1, 3), "b": (2, 2)}, "beta": {"c": (1, 2)}, "gamma": {"d": (1, 3), "e": (1, 2)}}
     return gather(LatencyGraph(nodes, edges, (1, 2)), shapes, made_up_ms)

@@ -27,6 +27,7 @@ from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.table import LookupTable
+from tests.support.fasterseg_networks import branches_of
 from tests.support.searches import SPACE, prepared, small, small_table
 from tests.support.toy_space import ToySpace
 
@@ -118,7 +119,7 @@ def test_the_result_names_networks_that_can_be_built(finished: tuple[Path, Searc
     assert result.chosen["student"] == best.branches
     most_accurate = max(result.candidates["teacher"], key=lambda candidate: candidate.accuracy or 0)
     assert result.chosen["teacher"] == most_accurate.branches
-    widths = {width for branch in result.architecture("teacher").branches for width in branch.widths}
+    widths = {width for branch in branches_of(result.architecture("teacher")) for width in branch.widths}
     assert widths == {8}
 
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.spec.architectures import SpaceSpec
 from nas_client.data.transforms import Batch
 from nas_client.search.learner import Learner
 from nas_client.search.progress import RngKey, Stream
-from tests.support.searches import prepared, small
+from tests.support.searches import prepared, small, small_table
+from tests.support.toy_space import ToySpace
 
 PLACE = RngKey(seed=5, phase=1)
 
@@ -120,3 +122,12 @@ def test_widths_of_the_passes() -> None:
     assert [mixture.widths for mixture in run.mixtures("teacher", PLACE)] == [(1,) * rows]
     run.start_phase("pretrain")
     assert len(list(run.mixtures("student", PLACE))) == 3
+
+
+def test_a_space_without_widths_trains_one_pass_a_step() -> None:
+    """Narrowest, widest and sampled connections would be one mixture, three times."""
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 64), classes=19)).spec
+    run = prepared(table=small_table(toy))
+    for phase in ("search", "pretrain"):
+        run.start_phase(phase)
+        assert [mixture.widths for mixture in run.mixtures("network", PLACE)] == [()]

@@ -280,7 +280,7 @@ def test_another_training_is_not_resumed(tmp_path: Path, data: TrainingData, tau
     other = small_config({"optimizer.lr": 0.01})
     with pytest.raises(CheckpointError, match=r"optimizer\.lr: 0\.01 here, 0\.05 there"):
         train(STUDENT, other, tmp_path, data=data, resume=True)
-    with pytest.raises(CheckpointError, match=r"architecture\.branches"):
+    with pytest.raises(CheckpointError, match=r"architecture\.genotype"):
         train(TEACHER, CONFIG, tmp_path, data=data, resume=True)
     with pytest.raises(CheckpointError, match=r"teacher: [0-9a-f]{16} here, None there"):
         train(STUDENT, CONFIG, tmp_path, data=data, teacher=taught, resume=True)

@@ -71,7 +71,13 @@ def statuses(client: TestClient, headers: dict[str, str]) -> dict[tuple[str, str
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 """Calls of the document that need no token. Whoever adds one has to add it here as well."""
 
-CHANGES = {("POST", "/v1/jobs"), ("DELETE", "/v1/jobs/{job_id}"), ("POST", "/v1/tables/{table_id}/validations")}
+CHANGES = {
+    ("POST", "/v1/jobs"),
+    ("DELETE", "/v1/jobs/{job_id}"),
+    ("PUT", "/v1/jobs/{job_id}/pause"),
+    ("PUT", "/v1/jobs/{job_id}/resume"),
+    ("POST", "/v1/tables/{table_id}/validations"),
+}
 """Calls of the document that a token of role `read` may not make."""
 
 

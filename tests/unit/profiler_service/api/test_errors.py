@@ -31,7 +31,7 @@ def detail(response: object) -> ErrorDetail:
     error = ErrorDetail.model_validate(body["error"])
     assert error.message
     assert error.request_id == headers["X-Request-ID"]
-    assert headers["Opclock-Api-Version"] == "1"
+    assert headers["Opclock-Api-Version"] == "2"
     return error
 
 
@@ -140,7 +140,7 @@ def test_a_workload_out_of_bounds_is_refused(
     ("change", "message"),
     [
         ({"input_size": [256, 256]}, "input"),
-        ({"branches": [{"operators": ["conv3x3"] * 3, "scales": [8, 8, 64], "widths": [4, 4]}]}, "workloads.0"),
+        ({"genotype": {"branches": [{"operators": ["conv3x3"] * 3, "scales": [8, 8, 64], "widths": [4, 4]}]}}, "workloads.0"),
         ({"space": "other"}, "other"),
     ],
 )

@@ -188,6 +188,8 @@ def test_every_call_of_the_design_is_described(document: dict[str, Any]) -> None
         "get /v1/jobs/{job_id}",
         "get /v1/jobs/{job_id}/events",
         "delete /v1/jobs/{job_id}",
+        "put /v1/jobs/{job_id}/pause",
+        "put /v1/jobs/{job_id}/resume",
         "get /v1/tables",
         "get /v1/tables/{table_id}",
         "get /v1/tables/{table_id}/validations",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,3 +98,35 @@ def test_a_backend_of_modules_takes_no_file(command: Command, use: Use, tmp_path
     assert ended.code == 3
     assert "runs torch modules, not ONNX files" in ended.err
     assert command("measure", *GIVEN).code == 0
+
+
+def test_layers_are_printed_and_written(command: Command, use: Use, tmp_path: Path) -> None:
+    path, folder = saved(tmp_path, model()), tmp_path / "out"
+    ended = command("measure", path, "--budget", "quick", "-o", folder)
+    assert ended.code == 0, ended.err
+    assert "sum of 1 layers: 1.0000 ±" in ended.out
+    assert "whole: 10.0000 ms, +9.0000 ms beside the sum, which is 10.0% of it" in ended.out
+    header, row = csv.reader((folder / "layers.csv").read_text().splitlines())
+    assert dict(zip(header, row, strict=True))["operators"] == "Mul"
+    assert float(row[header.index("value_ms")]) == pytest.approx(1)
+    assert float(row[header.index("cumulative_share")]) == 1
+    assert "Mul" in (folder / "layers.svg").read_text()
+    layers = json.loads((folder / "measurement.json").read_text())["layers"]
+    assert (layers["nodes"], layers["difference_ms"]) == (1, pytest.approx(9))
+    alone = command("measure", path, "--budget", "quick", "--no-layers", "--json").document
+    assert (alone["layers"], alone["no_layers"]) == (None, "they were not asked for")
+
+
+def test_a_verdict_that_is_worse_than_required_ends_with_6(command: Command, use: Use, tmp_path: Path) -> None:
+    """Without a scale values are on no common unit."""
+    path = saved(tmp_path, model())
+    ended = command("measure", path, "--budget", "quick", "--require", "noisy")
+    assert ended.code == 6
+    assert "verdict: unsettled" in ended.err
+    assert command("measure", path, "--budget", "quick", "--require", "unsettled").code == 0
+
+
+def test_names_from_files_are_no_formulas() -> None:
+    from profiler_service.cli.layer_report import _cell
+
+    assert _cell("=1+1") == "'=1+1"

@@ -34,10 +34,26 @@ def imported(written: Written, text: str, space: SearchSpace = TOY) -> tuple[dic
 def test_a_whole_grid_by_kind_and_shape(written: Written) -> None:
     """Of a space with hundreds of operators, every one is found again from kind, channels, size and stride."""
     space = create_space(SpaceSpec(name="fasterseg", input_size=(128, 256)))
-    rows = "".join(row_of(operator, 1 + number) for number, operator in enumerate(space.operators()))
+    present, earlier = space.operators(), space.without_joins().operators()
+    rows = "".join(row_of(operator, 1 + number) for number, operator in enumerate(earlier))
     values, report = imported(written, COLUMNS + rows, space)
-    assert values == {operator.label(): 1.0 + number for number, operator in enumerate(space.operators())}
+    assert values == {operator.label(): 1.0 + number for number, operator in enumerate(earlier)}
     assert (report.matched, report.grid, report.unmatched, report.absent) == (666, 666, (), ())
+
+    rows = "".join(f"{operator.label()},{1 + number}\n" for number, operator in enumerate(present))
+    values, report = imported(written, "label,ms\n" + rows, space)
+    assert values == {operator.label(): 1.0 + number for number, operator in enumerate(present)}
+    assert (report.matched, report.grid, report.unmatched, report.absent) == (692, 692, (), ())
+
+
+def test_a_file_without_joins_becomes_a_table_of_the_grid_without_them(written: Written) -> None:
+    """Otherwise no network could be summed from it. With one join among its rows it is a table of the present grid."""
+    space = create_space(SpaceSpec(name="fasterseg", input_size=(128, 256)))
+    join = space.operators()[-1]
+    for rows, version in ((space.operators()[:5], 1), ([*space.operators()[:5], join], 2)):
+        source = written("label,ms\n" + "".join(f"{o.label()},{n}\n" for n, o in enumerate(rows, 1)))
+        published, _ = match_rows(source, read_csv(source), space)
+        assert published.space.version == version
 
 
 @pytest.mark.parametrize("spelt", [lambda text: text, lambda text: text.upper().replace("→", "->").replace("×", "x")])

@@ -12,6 +12,7 @@ from models.spec.measurements import ProtocolName
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
 from profiler_service.jobs.planner import MIN_LIVE, JobPlan, plan_job, requested_workloads
+from profiler_service.measure.groups import operator_bytes
 from profiler_service.measure.visits import graph_key
 from tests.unit.profiler_service.jobs.conftest import SPACE
 
@@ -58,7 +59,8 @@ def test_a_network_has_no_base_and_counts_its_operators(space: SearchSpace) -> N
     assert planned.is_network
     assert planned.base is None
     assert planned.operators == len(space.architecture_operators(network)) > 5
-    assert planned.graph.memory_bytes > max(p.graph.memory_bytes for p in _grid_plan(space).workloads)
+    parts = space.architecture_operators(network)
+    assert planned.graph.memory_bytes > max(operator_bytes(operator, in_context=False) for operator in parts)
     assert plan.padding == ()
 
 

@@ -12,7 +12,7 @@ from models.spec.measurements import Status
 from models.spec.operators import Dtype, OperatorSpec
 from profiler_service.backends.backend_options import BackendOptions, TensorRtOptions
 from profiler_service.backends.base import Engine, FloatArray, GraphArtifact
-from profiler_service.worker.output_check import TOLERANCES, output_problem, tolerance
+from profiler_service.worker.output_check import TOLERANCES, change_problem, output_problem, tolerance
 from profiler_service.worker.process import ActivityFile
 from profiler_service.worker.timing import TimingWorker
 
@@ -93,3 +93,10 @@ def test_nothing_but_zeros_equals_zeros() -> None:
     zeros = np.zeros_like(REFERENCE)
     assert output_problem(zeros, zeros, "float32") == (0.0, "")
     assert output_problem(REFERENCE, zeros, "float32")[1]
+
+
+def test_a_second_run_may_add_up_in_another_order_and_no_more() -> None:
+    output = np.linspace(-1, 1, 50, dtype=np.float32).reshape(1, 2, 5, 5)
+    assert change_problem(output, output * np.float32(1 + 1e-6), "float32") == ""
+    for again in (output + 0.01, output[:, :1], output * np.float32(np.nan)):
+        assert "gives another output each time" in change_problem(output, again, "float32")

@@ -157,6 +157,7 @@ class _Cpu(CpuBackend):
         raise NotImplementedError
 
 
+@pytest.mark.alone
 def test_a_cpu_reads_from_memory_what_was_flushed() -> None:
     backend = _Cpu(BackendOptions())
     if backend.flush_bytes() is None:
