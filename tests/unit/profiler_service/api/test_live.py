@@ -52,7 +52,7 @@ def test_readers_hear_changes_once_and_go_on_where_they_were(store: Store) -> No
         waits = asyncio.ensure_future(anext(back))
         await asyncio.sleep(0.1)
         assert not waits.done(), "it has these counts already"
-        store.update_job(job.id, state=JobState.RUNNING, counts=JobCounts(total=5, measured=2))
+        store.update_job(job.id, state=JobState.PLANNED, counts=JobCounts(total=5, measured=2))
         assert json.loads((await waits).text)["jobs"][0]["shown"]["measured"] == "2"
         late = counts.follow(first.id)
         assert (await anext(late)).id != first.id

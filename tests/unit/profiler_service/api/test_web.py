@@ -43,7 +43,7 @@ def exposed(settings: Settings, store: Store, queue: IdleQueue) -> Iterator[Test
 def job(store: Store, **changes: Any) -> str:
     table_id = store.import_table(samples.table())
     created = store.create_job(JobCreate(space=samples.SPACE), table_id)
-    return store.update_job(created.id, state=JobState.RUNNING, counts=JobCounts(total=9, measured=3, failed=1), **changes).id
+    return store.update_job(created.id, state=JobState.PLANNED, counts=JobCounts(total=9, measured=3, failed=1), **changes).id
 
 
 def sign_in(client: TestClient, text: str, **form: str) -> Any:
@@ -130,7 +130,7 @@ def test_a_change_needs_session_role_and_what_only_the_page_knows(exposed: TestC
     assert exposed.post(cancel, headers={"Opclock-Csrf": "guessed"}).status_code == 403
     assert exposed.post(cancel, headers=known | {"Origin": "http://evil.example"}).status_code == 403
     assert exposed.delete(f"/v1/jobs/{job_id}").status_code == 401, "a cookie is no token of the interface"
-    assert store.job(job_id).state is JobState.RUNNING
+    assert store.job(job_id).state is JobState.PLANNED
     assert exposed.post(cancel, headers=known).headers["HX-Redirect"] == f"/ui/jobs/{job_id}"
     assert store.job(job_id).state is JobState.CANCELLED
     assert exposed.post("/ui/logout", headers=known).status_code == 204
@@ -164,7 +164,7 @@ def test_without_tokens_a_service_on_loopback_shows_everything_and_changes_nothi
     assert "read-only" in page
     assert "Cancel" not in page
     assert client.post(f"/ui/jobs/{job_id}/cancel").status_code == 401
-    assert store.job(job_id).state is JobState.RUNNING
+    assert store.job(job_id).state is JobState.PLANNED
 
 
 def test_failures_can_be_measured_again_alone(exposed: TestClient, store: Store) -> None:
