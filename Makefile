@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo demo-search test test-fast check audit docs reference format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search test test-fast fault check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,11 @@ test: $(STAMP)  ## all tests, two at a time; those that judge real times last an
 test-fast: $(STAMP)  ## tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m 'not benchmark and not slow and not alone' $(TWO_AT_A_TIME)
 
+fault: $(STAMP)  ## the fault suite at full length: 100 killed services, 300 made-up histories, a database locked for 90 s
+	$(BIN)/python -m pytest --fault-length=full tests/fault tests/integration/test_postgres.py tests/integration/test_workers.py \
+		tests/integration/test_store_processes.py tests/integration/test_runner.py tests/integration/test_attacks.py \
+		tests/integration/test_migrations.py tests/unit/profiler_service/storage tests/unit/profiler_service/jobs
+
 check: $(STAMP) docs  ## ruff, mypy --strict, import-linter, the documentation's links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +55,9 @@ reference: $(STAMP)  ## write docs/reference, docs/columns.md and docs/api.md fr
 	$(BIN)/python -m scripts.column_docs
 	$(BIN)/python -m scripts.api_docs
 	$(BIN)/python -m scripts.reference_docs
+
+web:  ## build the scripts and the style of the pages from frontend/ into profiler_service/web/static; needs node and npm
+	cd frontend && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import Measurement, Workload
 from models.spec.table_files import TableColumns
 from models.spec.tables import Table
+from models.spec.validations import ValidationCreate, ValidationPublic
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     JobCreate,
@@ -139,6 +140,11 @@ class ServiceClient:
                 raise self._unreadable("/v1/lookup", InvalidSpecError(f"results.{index} is of workload {other}, not {key}"))
         return answer.results
 
+    def post_validation(self, table_id: str, validation: ValidationCreate) -> ValidationPublic:
+        """Keep a validation beside its table, where the table's page shows it."""
+        path = f"/v1/tables/{quote(table_id, safe='')}/validations"
+        return self._parse(self._transport.request("POST", path, body=validation).body, ValidationPublic, path)
+
     def create_job(self, request: JobCreate) -> JobPublic:
         """Create a job. A retry after a broken connection does not create a second one."""
         headers = {IDEMPOTENCY_HEADER: uuid.uuid4().hex}
@@ -157,6 +163,18 @@ class ServiceClient:
         """Cancel a job. Its measurements so far stay in the table."""
         path = _job_path(job_id)
         return self._of(job_id, self._parse(self._transport.request("DELETE", path).body, JobPublic, path))
+
+    def pause(self, job_id: str) -> JobPublic:
+        """Stop a job until it is resumed. Its measurements so far stay in the table."""
+        return self._change(job_id, "pause")
+
+    def resume(self, job_id: str) -> JobPublic:
+        """Let a paused job wait for its turn again."""
+        return self._change(job_id, "resume")
+
+    def _change(self, job_id: str, call: str) -> JobPublic:
+        path = f"{_job_path(job_id)}/{call}"
+        return self._of(job_id, self._parse(self._transport.request("PUT", path).body, JobPublic, path))
 
     def follow(self, job_id: str) -> Iterator[JobPublic]:
         """Follow a job: its states as they change, the final one last.

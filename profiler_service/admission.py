@@ -44,7 +44,8 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
 
     Raises:
         InvalidSpecError: no such space, a parameter that the space does not allow, an architecture of another space, a dtype
-            or protocol that the backend does not support, or a network beyond the limit of memory; names the workload.
+            or protocol that the backend does not support, or a network beyond the limit of memory; names the workload. Or
+            all workloads together are beyond the limit of multiply-adds.
     """
     space = create_space(request.space)
     _require_protocol(request.protocol, backend)
@@ -53,6 +54,7 @@ def admit(request: JobCreate, backend: BackendDescription) -> AdmittedJob:
         request = request.model_copy(update={"workloads": completed_workloads(request.workloads)})
     for index, workload in enumerate(request.workloads or ()):
         _check(workload, space, request.protocol, backend, f"workloads.{index}")
+    _require_bounded_work(request, space)
     provenance = {"host": platform.node(), "system": platform.platform(), "opclock": service_version()}
     provenance |= cpu_bounds().provenance()
     provenance |= versions_of(_origins(space, request.workloads or (), backend))
@@ -91,6 +93,19 @@ def _check(workload: Workload, space: SearchSpace, protocol: ProtocolName, backe
         raise WorkloadTooLargeError(
             f"{where}: this network takes about {size:.3g} bytes; the limit is {limits.MAX_WORKLOAD_BYTES:.3g}",
             hint="Choose a smaller input size or batch.",
+        )
+
+
+def _require_bounded_work(request: JobCreate, space: SearchSpace) -> None:
+    """Raises WorkloadTooLargeError where one run of everything would take many hours."""
+    macs = 0
+    for workload in space.operators() if request.workloads is None else request.workloads:
+        operators = (workload,) if isinstance(workload, OperatorSpec) else space.plan(workload).operators()
+        macs += sum(int(operator.bounds.macs) for operator in operators)
+    if macs > limits.MAX_JOB_MACS:
+        raise WorkloadTooLargeError(
+            f"the workloads of this job take about {macs:.3g} multiply-adds a run; the limit is {limits.MAX_JOB_MACS:.3g}",
+            hint="Ask for fewer workloads at a time, or choose a smaller input size or batch.",
         )
 
 

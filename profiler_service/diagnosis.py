@@ -22,6 +22,7 @@ from profiler_service.backends.errors import NO_DRIVER
 from profiler_service.backends.processor import usable_cores
 from profiler_service.backends.registry import BACKENDS, backend_names, device_kinds, kind_meant
 from profiler_service.conditions import GOVERNOR, STEADY_GOVERNOR, CpuBounds, cpu_bounds, cpu_governor, look
+from profiler_service.errors import EmptyDatabaseError
 from profiler_service.jobs.host import host_load
 from profiler_service.settings import Settings, unknown_settings
 from profiler_service.storage.store import Store
@@ -174,20 +175,23 @@ def _wanted(settings: Settings) -> Choice:
 
 
 def _database(settings: Settings) -> Finding:
-    path = settings.database
-    if not path.exists():
-        return Finding(name="database", outcome=Outcome.OK, detail=f"{path} does not exist yet; the first job makes it")
+    location = settings.database
+    if isinstance(location, Path) and not location.exists():
+        return Finding(name="database", outcome=Outcome.OK, detail=f"{location} does not exist yet; the first job makes it")
     try:
-        with Store.open(path, create=False) as store:
+        with Store.open(location, create=False) as store:
             tables = store.tables()
+    except EmptyDatabaseError:
+        return Finding(name="database", outcome=Outcome.OK, detail=f"{location} has no tables yet; the first job makes them")
     except OpclockError as error:
         return Finding(name="database", outcome=Outcome.PROBLEM, detail=error.message, hint=error.hint)
     entries = sum(table.entries for table in tables)
-    return Finding(name="database", outcome=Outcome.OK, detail=f"{path}: {entries} entries in {len(tables)} tables")
+    return Finding(name="database", outcome=Outcome.OK, detail=f"{location}: {entries} entries in {len(tables)} tables")
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = next(parent for parent in settings.database.absolute().parents if parent.exists())
+    local = settings.database if isinstance(settings.database, Path) else settings.cache_path
+    folder = next(parent for parent in local.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     detail = f"{free / 2**30:.1f} GiB free at {folder}"
     if not os.access(folder, os.W_OK):

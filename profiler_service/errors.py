@@ -9,7 +9,8 @@
     │   ├── RunError                  the engine failed while running
     │   └── DeviceMemoryError         out of memory while building or running
     ├── StorageError                  the database, or the cache of graphs, cannot be read or written
-    │   ├── DatabaseError             SQLite cannot use the file; it may be able to later
+    │   ├── DatabaseError             it cannot be used; it may be later
+    │   ├── EmptyDatabaseError        it has no tables yet
     │   └── NewerDatabaseError        it was written by a later release
     ├── BusyError                     too many ask for the same at once
     ├── JobError
@@ -18,6 +19,7 @@
     │   ├── JobHeldError              another process runs the job
     │   └── QueueFullError            too much waits to be measured
     ├── TableNotFoundError
+    ├── ValidationNotFoundError
     ├── TokenNotFoundError
     ├── TokenConflictError            a token of that name exists
     ├── AccessError
@@ -67,7 +69,7 @@ class StorageError(ProfilerError):
 
 
 class DatabaseError(StorageError):
-    """The database's file cannot be used.
+    """The database's file, or its server, cannot be used.
 
     Args:
         message, hint: as of `OpclockError`.
@@ -77,6 +79,10 @@ class DatabaseError(StorageError):
     def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
+
+
+class EmptyDatabaseError(StorageError):
+    """The database on a server has no tables yet, and was opened to be read."""
 
 
 class NewerDatabaseError(StorageError):
@@ -105,6 +111,10 @@ class JobConflictError(JobError):
     code = ErrorCode.CONFLICT
 
 
+class StaleAttemptError(JobConflictError):
+    """Another process has taken the job up since: nothing of this attempt may be written any more."""
+
+
 class JobHeldError(JobError):
     """Another process runs the job."""
 
@@ -119,6 +129,12 @@ class QueueFullError(JobError):
 
 class TableNotFoundError(ProfilerError):
     """No table of that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ValidationNotFoundError(ProfilerError):
+    """No validation of that id."""
 
     code = ErrorCode.NOT_FOUND
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.plugins import VARIABLE
@@ -18,6 +18,7 @@ from models.spec import limits
 from models.spec.base import invalid_settings
 from models.spec.errors import UnknownNameError
 from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX, AllOptions, BackendOptions
+from profiler_service.storage.location import PostgresUrl, location_of
 
 _OTHERS_PREFIX = "OPCLOCK_CLIENT_"
 """Of variables that concern the client alone."""
@@ -30,6 +31,8 @@ LogForm = Literal["console", "json"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,255}$")]
 
+DatabaseLocation = Annotated[Path | InstanceOf[PostgresUrl], BeforeValidator(location_of), NoDecode]
+
 
 class Settings(AllOptions, BaseSettings):
     """The settings of one service, or of one command that measures. Times in seconds, sizes in bytes.
@@ -41,11 +44,17 @@ class Settings(AllOptions, BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # a URL may hold a password
     )
 
-    database: Path = Path("lut_data/opclock.sqlite")
-    """The SQLite file. In the working directory, so that a checkout's tables stay with the checkout."""
+    database: DatabaseLocation = Path("lut_data/opclock.sqlite")
+    """SQLite file, or URL of a PostgreSQL database, `postgresql://USER@HOST:PORT/NAME`. The file is in the working directory,
+    so that a checkout's tables stay with the checkout. A password is better off in PGPASSWORD or ~/.pgpass than in the URL."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address to listen on. Beyond loopback a token is needed: the service does not start before one is made."""
@@ -117,6 +126,9 @@ class Settings(AllOptions, BaseSettings):
     max_queued_workloads: Annotated[int, Field(ge=1)] = 200_000
     """Workloads that all waiting jobs together may list. The grid of a space counts as none."""
 
+    max_queued_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of both that the jobs of one token may take up, so that others find room."""
+
     max_kept_jobs: Annotated[int, Field(ge=1)] = 1_000
     """Ended jobs that are still listed. Older ones are deleted, a day after they ended at the earliest; what they measured
     stays."""
@@ -127,6 +139,14 @@ class Settings(AllOptions, BaseSettings):
     max_connections: Annotated[int, Field(ge=8, le=65_536)] = 256
     """Connections at once. For one more, the one that has been idle for longest is closed. Fewer where the process may open
     fewer files."""
+
+    max_event_streams: Annotated[int, Field(ge=2, le=65_536)] = 64
+    """Event streams of jobs at once, each of which holds a connection; one caller may hold half of them. Further ones get
+    status 429. Fewer than connections, so that there is always room for other requests."""
+
+    max_requests_per_s: Annotated[float, Field(gt=0, le=1e6)] = 500.0
+    """Requests per second of one token or, without one, of one address; twice as many may come at once. Further ones get status
+    429. What anybody may read is not counted."""
 
     head_timeout_s: Seconds = 10.0
     """For the head of a request to arrive, from the first byte on or from the connection on."""
@@ -168,7 +188,11 @@ class Settings(AllOptions, BaseSettings):
     @property
     def cache_path(self) -> Path:
         """Where graph files go."""
-        return self.cache_dir or self.database.with_name(f"{self.database.name}.cache")
+        if self.cache_dir is not None:
+            return self.cache_dir
+        if isinstance(self.database, PostgresUrl):
+            return Path("lut_data") / f"{self.database.name or 'postgresql'}.cache"
+        return self.database.with_name(f"{self.database.name}.cache")
 
     @property
     def options(self) -> AllOptions:

@@ -33,7 +33,7 @@ class Role(StrEnum):
     READ = "read"
     """Read tables, jobs, metrics and the target; look entries up."""
     PROFILE = "profile"
-    """Read, submit jobs and cancel them."""
+    """Read, submit jobs, pause and cancel them."""
 
     def covers(self, needed: Role) -> bool:
         """Whether this role includes the other one."""

@@ -27,7 +27,7 @@ RELEASE = "VERSION"
 LONGEST_EXAMPLE = 60
 """Lines of an example; networks have hundreds."""
 
-STATUS_WORDS = {"200": "OK", "202": "Accepted", "413": "Content too large", "422": "Unprocessable content"}
+STATUS_WORDS = {"200": "OK", "201": "Created", "202": "Accepted", "413": "Content too large", "422": "Unprocessable content"}
 """Statuses that Python, or FastAPI, calls differently from version to version."""
 
 

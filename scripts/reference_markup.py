@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
 
+from profiler_service.storage.location import PostgresUrl
+
 MADE = "Made by `python -m scripts.reference_docs`. Change {source}, not this page."
 
 WIDTH = 120
@@ -55,6 +57,7 @@ def kind(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "|".join(str(member.value) for member in annotation)
     names = {str: "text", int: "integer", float: "number", bool: "true|false", Path: "path", SecretStr: "text, never shown"}
+    names |= {PostgresUrl: "URL"}
     return names.get(annotation, str(annotation))
 
 

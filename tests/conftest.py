@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -13,10 +14,18 @@ from hypothesis import settings
 from profiler_service.backends.backend_options import ENVIRONMENT_PREFIX
 from tests.support.in_force import OptionsInForce, options_of
 
+if TYPE_CHECKING:
+    from tests.support.postgres import Server
+
 settings.register_profile("opclock", deadline=None)  # a shared machine is slow now and then; that is no failure
 settings.load_profile("opclock")
 
 _FOR_ALL_TESTS = "OPCLOCK_REFERENCE"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the tests in tests/fault take."""
+    parser.addoption("--fault-length", choices=("short", "full"), default="short", help="length of the fault suite")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,3 +56,12 @@ def denormals_stay() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for all tests that ask for one; they are skipped where its programs are missing."""
+    from tests.support.postgres import running_server
+
+    with running_server() as server:
+        yield server

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from models.spec.errors import InvalidSpecError, nearest
+from models.spec.errors import InvalidSpecError, UnshownValueError, nearest
 
 KEY_VERSION = 1
 """Raised whenever the same spec would come to mean another graph; every key and id starts from it, or from a version of its
@@ -100,7 +100,8 @@ def invalid_of(
     if first["type"] == _UNKNOWN:
         text, hint = "there is no such field", _known_fields(record, first["loc"][below:]) or hint
     field = ".".join(str(part) for part in first["loc"])
-    shown = "" if isinstance(first["input"], Mapping | BaseModel) else f" (got {_short(first['input'])})"
+    unshown = isinstance(first["input"], Mapping | BaseModel) or isinstance(cause, UnshownValueError)
+    shown = "" if unshown else f" (got {_short(first['input'])})"
     more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
     where = f"{source}: " if source else ""
     named = ".".join(filter(None, (what, field)))

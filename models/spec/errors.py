@@ -4,6 +4,7 @@
 
     SpecError
     ├── InvalidSpecError          a field of a spec is out of bounds or inconsistent
+    │   ├── UnshownValueError     one whose value may hold a secret
     │   ├── UnknownNameError      no operator kind, search space, backend … of that name
     │   │   └── MissingPluginError one that a plugin brings, which is not installed
     │   └── WorkloadTooLargeError a workload beyond the limits of memory or multiply-adds
@@ -42,6 +43,7 @@ class ErrorCode(StrEnum):
     BACKEND_UNAVAILABLE = "backend_unavailable"
     BUSY = "busy"
     QUEUE_FULL = "queue_full"
+    TOO_MANY_REQUESTS = "too_many_requests"
     TOO_LARGE = "too_large"
     UNREACHABLE = "unreachable"
     INCOMPATIBLE = "incompatible"
@@ -107,6 +109,10 @@ class InvalidSpecError(SpecError, ValueError):
     """A field of a spec is out of bounds or inconsistent with another. A ValueError, so that validators may raise it."""
 
     code = ErrorCode.INVALID_SPEC
+
+
+class UnshownValueError(InvalidSpecError):
+    """A value that may hold a secret, such as a URL with a password: messages about it do not repeat it."""
 
 
 class UnknownNameError(InvalidSpecError):

@@ -16,6 +16,7 @@ MAX_GENOTYPE_TEXT = 64
 MAX_WORKLOADS_PER_JOB = 20_000
 MAX_WORKLOADS_PER_LOOKUP = 20_000
 MAX_TABLE_ENTRIES = 200_000
+MAX_PRIORITY = 9
 MAX_REQUEST_BYTES = 32 * 2**20
 
 MAX_TABLE_BYTES = 512 * 2**20
@@ -27,6 +28,10 @@ MAX_WORKLOAD_BYTES = 4 * 2**30
 
 MAX_WORKLOAD_MACS = 2 * 10**13
 """Multiply-adds of one workload; about ten minutes on one CPU core."""
+
+MAX_JOB_MACS = 10**15
+"""Multiply-adds of all workloads of one job; one run of each takes about nine hours on one CPU core.
+FasterSeg's grid at 1024×2048 takes a four-hundredth of it."""
 
 MAX_COUNT = 2**53 - 1
 """Counts and sizes: what every reader of JSON still holds exactly."""

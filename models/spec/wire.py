@@ -30,8 +30,14 @@ class JobState(StrEnum):
 
     QUEUED = "queued"
     """The job waits for its turn."""
-    RUNNING = "running"
-    """The job is measuring."""
+    PLANNED = "planned"
+    """A process has taken the job up and knows what is to be measured. It may wait for the device."""
+    BUILDING = "building"
+    """Graphs and engines are built and checked, with the device held."""
+    MEASURING = "measuring"
+    """Engines are timed."""
+    PAUSED = "paused"
+    """A request stopped the job; another one lets it go on. Measurements until then are saved."""
     DONE = "done"
     """Every workload has a result. Single workloads may have failed."""
     FAILED = "failed"
@@ -43,6 +49,26 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """Whether the job has ended."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def active(self) -> bool:
+        """Whether a process has taken the job up."""
+        return self in (JobState.PLANNED, JobState.BUILDING, JobState.MEASURING)
+
+    def may_become(self, following: JobState) -> bool:
+        """Whether that state may follow this one. A process that goes on with a job after another one plans it anew."""
+        return following is self or following in _FOLLOWING[self]
+
+
+_ENDS = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
+_FOLLOWING = {
+    JobState.QUEUED: {JobState.PLANNED, JobState.PAUSED} | _ENDS,
+    JobState.PLANNED: {JobState.BUILDING, JobState.PAUSED} | _ENDS,
+    JobState.BUILDING: {JobState.PLANNED, JobState.MEASURING, JobState.PAUSED} | _ENDS,
+    JobState.MEASURING: {JobState.PLANNED, JobState.PAUSED} | _ENDS,
+    JobState.PAUSED: {JobState.QUEUED, JobState.CANCELLED},
+    **dict.fromkeys(_ENDS, frozenset[JobState]()),
+}
 
 
 class Rebuild(StrEnum):
@@ -71,6 +97,9 @@ class JobCreate(Record):
         remeasure: whether workloads that have an entry are measured again.
         rebuild: whether the job ends with measuring build-to-build variance: 5 % of the requested operators are built three
             times from scratch.
+        retry_failed: whether entries are tried again whose engines have crashed twice. Other failures are tried again by
+            every job.
+        priority: jobs of a higher priority are measured before others that wait. A job that is under way is not interrupted.
     """
 
     space: SpaceSpec
@@ -81,6 +110,8 @@ class JobCreate(Record):
     budget: Budget = Budget.NORMAL
     remeasure: bool = False
     rebuild: Rebuild = Rebuild.AUTO
+    retry_failed: bool = False
+    priority: Annotated[int, Field(ge=-limits.MAX_PRIORITY, le=limits.MAX_PRIORITY)] = 0
 
     @field_validator("rebuild", mode="before")
     @classmethod
@@ -129,6 +160,8 @@ class JobPublic(Record):
         message: reason of a failure; empty otherwise.
         created_at, started_at, finished_at: times in UTC; null for what has not happened yet.
         verdict: verdict on the table at the end of the job; null before.
+        attempt: how often a process has taken the job up. Only the latest one may write.
+        submitted_by: name of the token that the job came with; empty without one.
     """
 
     id: str
@@ -144,6 +177,8 @@ class JobPublic(Record):
     started_at: UtcTime | None = None
     finished_at: UtcTime | None = None
     verdict: Verdict | None = None
+    attempt: int = Field(default=0, ge=0)
+    submitted_by: str = ""
 
 
 class TablePublic(Record):

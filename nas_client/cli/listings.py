@@ -1,4 +1,4 @@
-"""`jobs`, `cancel` and `tables`: what a service does and holds, without measuring or copying anything."""
+"""`jobs`, `pause`, `resume`, `cancel` and `tables`: what a service does and holds, without measuring or copying anything."""
 
 from __future__ import annotations
 
@@ -68,6 +68,22 @@ def cancel(url: Url, job: JobArgument, json: Json = False) -> None:
         found = service.cancel(job)
     state = f"job {found.id} is {found.state.value}"
     sentence = state if found.state.final else f"{state}; it ends as soon as the current measurement does"
+    emit({"job": found.model_dump(mode="json")}, as_json=json, text=lambda console: console.print(sentence))
+
+
+def pause(url: Url, job: JobArgument, json: Json = False) -> None:
+    """Pause a job, so that others are measured. What it has measured stays in the table, and `resume` lets it go on."""
+    with connect(url) as service:
+        found = service.pause(job)
+    sentence = f"job {found.id} is {found.state.value}; `nas-client resume {found.id}` lets it go on"
+    emit({"job": found.model_dump(mode="json")}, as_json=json, text=lambda console: console.print(sentence))
+
+
+def resume(url: Url, job: JobArgument, json: Json = False) -> None:
+    """Resume a paused job. It waits for its turn again, and goes on where it stopped."""
+    with connect(url) as service:
+        found = service.resume(job)
+    sentence = f"job {found.id} is {found.state.value}"
     emit({"job": found.model_dump(mode="json")}, as_json=json, text=lambda console: console.print(sentence))
 
 

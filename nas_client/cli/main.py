@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 app.command("profile")(profile.profile)
 app.command("jobs")(listings.jobs)
+app.command("pause")(listings.pause)
+app.command("resume")(listings.resume)
 app.command("cancel")(listings.cancel)
 app.command("tables")(listings.tables)
 app.command("pull")(profile.pull)

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, UnknownNameError
+from models.spec.limits import MAX_PRIORITY
 from models.spec.measurements import Budget, Measurement, ProtocolName, Status
 from models.spec.table_files import TableFormat
 from models.spec.wire import JobCreate, JobPublic, Rebuild
@@ -38,6 +39,15 @@ def profile(
             "budget is quick."
         ),
     ] = Rebuild.AUTO,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try again the operators whose engines have crashed twice.")
+    ] = False,
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=-MAX_PRIORITY, max=MAX_PRIORITY, help="Jobs of a higher priority are measured before others that wait."
+        ),
+    ] = 0,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Only create the job, and end. `nas-client jobs` shows how far it is.")
     ] = False,
@@ -51,7 +61,15 @@ def profile(
         raise typer.BadParameter("--require is about the job's result, and --no-wait does not wait for it; give one of the two")
     parameters = dict(map(parse_parameter, parameter or ()))
     wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
-    request = JobCreate(space=wanted, budget=budget, protocol=protocol, remeasure=remeasure, rebuild=rebuild)
+    request = JobCreate(
+        space=wanted,
+        budget=budget,
+        protocol=protocol,
+        remeasure=remeasure,
+        rebuild=rebuild,
+        retry_failed=retry_failed,
+        priority=priority,
+    )
     with connect(url) as service:
         if no_wait:
             created = service.create_job(request)
@@ -92,6 +110,8 @@ def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement])
     console.print(f"table {job.table_id}: {counts.measured} operators measured, {counts.reused} reused, {counts.failed} failed")
     for entry in failures:
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
+    if any(entry.status is Status.CRASHED for entry in failures):
+        console.print("operators that crashed are left alone by later jobs; --retry-failed tries them again")
 
 
 def pull(

@@ -51,6 +51,9 @@ def validate(
     budget: BudgetOption = Budget.NORMAL,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random networks and of the halves of the fit.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")] = None,
+    post: Annotated[
+        bool, typer.Option("--post", help="Also post the result to the service, whose page of the table shows it.")
+    ] = False,
     require: Require = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +62,7 @@ def validate(
         raise typer.BadParameter("choose tables by --table or by --protocol, not by both")
     from models.spaces.registry import read_architecture
     from nas_client.runs.manifest import begin_run
-    from nas_client.validation.report import write_report
+    from nas_client.validation.report import to_post, write_report
     from nas_client.validation.run import validate as run_validation
 
     named = [read_architecture(path.read_bytes(), str(path)) for path in architecture or ()]
@@ -71,6 +74,8 @@ def validate(
             run = run_validation(
                 service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch, named=named
             )
+        if post:
+            service.post_validation(run.tables[0].info.id(), to_post(run))
     if output is not None:
         write_report(run, output)
     validation = run.scores[0].validation

@@ -15,6 +15,7 @@ from models.spec.base import Record, canonical_json
 from models.spec.errors import InvalidSpecError, TableMismatchError
 from models.spec.measurements import ProtocolName
 from models.spec.table_cards import CARD_SUFFIX, TableCard
+from models.spec.validations import ValidationCreate, ValidationPoint
 from nas_client.local_tables import may_be_name, named_table
 from nas_client.runs.manifest import begin_run
 from nas_client.settings import ClientSettings
@@ -90,6 +91,24 @@ def comparison_table(scores: dict[str, TableScore]) -> str:
     lines += [_row(name, estimate, score) for name, score in scores.items() for estimate in ("raw", "calibrated")]
     lines.append(_row("none", "macs", next(iter(scores.values()))))
     return "\n".join(lines) + "\n"
+
+
+def to_post(run: ValidationRun) -> ValidationCreate:
+    """The first table's validation as a service keeps it (`ServiceClient.post_validation`)."""
+    score = run.scores[0]
+    points = tuple(
+        ValidationPoint(
+            architecture=network.architecture,
+            measured_ms=measurement.value_ms or 0.0,
+            stderr_ms=measurement.stderr_ms,
+            sum_ms=score.sums[index].ms,
+            calibrated_ms=float(score.calibrated.prediction.ms[index]),
+            macs_ms=float(score.macs.prediction.ms[index]),
+            multiply_adds=network.macs,
+        )
+        for index, (network, measurement) in enumerate(zip(run.networks, run.measurements, strict=True))
+    )
+    return ValidationCreate(summary=score.validation.model_dump(mode="json"), points=points)
 
 
 def write_points(run: ValidationRun, path: Path) -> None:

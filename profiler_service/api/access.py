@@ -7,11 +7,13 @@ machine can reach is open.
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import re
 import threading
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,11 +22,13 @@ from urllib.parse import quote, urlsplit
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.spec.errors import OpclockError
+from models.spec.errors import ErrorCode, OpclockError
 from profiler_service.api.bodies import require_fitting_body
 from profiler_service.api.errors import STATUS, RequestError, answer_to, respond
+from profiler_service.api.sessions import CSRF_HEADER, SessionBook, cookie_of
 from profiler_service.errors import AccessError, ForbiddenError, UnauthenticatedError
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, StoredToken, id_of, matches
@@ -36,8 +40,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
 """What anybody may read: whether the service lives, and the description of its calls, which is the same everywhere."""
 
-PUBLIC_ASSETS = "/docs/assets/"
-READING_CALLS = frozenset({("POST", "/v1/lookup")})
+PUBLIC_ASSETS = ("/docs/assets/", "/ui/static/")
+PAGES = "/ui/"
+"""Below it are the pages, and what they alone may ask for: changes there need a session."""
+
+LOGIN, LOGOUT = "/ui/login", "/ui/logout"
+PUBLIC_CALLS = frozenset({("GET", LOGIN), ("HEAD", LOGIN), ("POST", LOGIN)})
+READING_CALLS = frozenset({("POST", "/v1/lookup"), ("POST", LOGOUT)})
 """Calls that change nothing although their method might."""
 
 _HOST = re.compile(r"(?:\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
@@ -53,10 +62,12 @@ class Caller:
     Attributes:
         name: of the token; `anonymous` without one.
         role: what the caller may do; None for nothing that is not public.
+        csrf: of the browser's session; empty where the caller has none.
     """
 
     name: str
     role: Role | None
+    csrf: str = ""
 
 
 ANONYMOUS = "anonymous"
@@ -73,6 +84,8 @@ def route_path(scope: Scope) -> str:
 
 def is_public(method: str, path: str) -> bool:
     """Whether anybody may make that call."""
+    if (method, path) in PUBLIC_CALLS:
+        return True
     return method in ("GET", "HEAD") and (path in PUBLIC_PATHS or path.startswith(PUBLIC_ASSETS))
 
 
@@ -123,13 +136,28 @@ class TokenBook:
         scheme, _, text = next(iter(authorization)).partition(" ")
         if len(authorization) > 1 or scheme.lower() != "bearer":
             raise UnauthenticatedError("the Authorization header is not understood", hint=_SEND)
-        text = text.strip()
-        stored = tokens.get(id_of(text) or "")
-        if stored is None or not matches(text, stored):
-            raise UnauthenticatedError("there is no such token here", hint=f"It may be another service's. {_MAKE}")
-        if ended := stored.token.ended(datetime.now(UTC)):
-            raise UnauthenticatedError(f"token {stored.token.name!r} {ended}", hint=_MAKE)
+        stored = valid_token(tokens, text.strip())
         return Caller(stored.token.name, stored.token.role)
+
+    async def holder(self, token_id: str, csrf: str) -> Caller | None:
+        """Who signed in with that token; None once it is no longer valid. Raises StorageError."""
+        tokens = self.fresh()
+        if tokens is None:
+            tokens = await run_in_threadpool(self.read)
+        stored = tokens.get(token_id)
+        if stored is None or stored.token.ended(datetime.now(UTC)):
+            return None
+        return Caller(stored.token.name, stored.token.role, csrf)
+
+
+def valid_token(tokens: Mapping[str, StoredToken], text: str) -> StoredToken:
+    """The one of the tokens that this is. Raises UnauthenticatedError where it is none, or no longer valid."""
+    stored = tokens.get(id_of(text) or "")
+    if stored is None or not matches(text, stored):
+        raise UnauthenticatedError("there is no such token here", hint=f"It may be another service's. {_MAKE}")
+    if ended := stored.token.ended(datetime.now(UTC)):
+        raise UnauthenticatedError(f"token {stored.token.name!r} {ended}", hint=_MAKE)
+    return stored
 
 
 _MAKE = "Whoever runs the service makes one with `profiler-service token create NAME --role read`."
@@ -142,13 +170,16 @@ class AccessControl:
     Args:
         app: is called with `state.caller` for what passes.
         book: the tokens.
+        sessions: of browsers.
         exposed: whether others than this machine may reach the service, so that it is never open.
         allowed_hosts: names of the service besides loopback and the address that a connection came in on.
     """
 
-    def __init__(self, app: ASGIApp, *, book: TokenBook, exposed: bool, allowed_hosts: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, book: TokenBook, sessions: SessionBook, exposed: bool, allowed_hosts: Collection[str]
+    ) -> None:
         self._app = app
-        self._book = book
+        self._book, self._sessions = book, sessions
         self._exposed = exposed
         self._names = LOOPBACK_NAMES | {_host_of(name) for name in allowed_hosts}
 
@@ -163,10 +194,15 @@ class AccessControl:
             self._require_own_name(scope, headers)
             if method not in SAFE_METHODS:
                 _require_own_page(headers)
-            caller = await self._caller(method, path, headers)
+            caller = await self._caller(scope, method, path, headers)
             _require_role(caller, method, path)
-            require_fitting_body(method, headers)
+            if method not in SAFE_METHODS and path.startswith(PAGES) and path != LOGIN:
+                _require_session(caller, headers)
+            require_fitting_body(method, headers, form=path.startswith(PAGES))
         except AccessError as error:
+            if error.code is ErrorCode.UNAUTHENTICATED and method == "GET" and path.startswith(PAGES) and _is_page(headers):
+                await _to_login(scope, receive, send)
+                return
             _audit(scope, method, path, caller, STATUS[error.code], reason=error.message)
             await _refuse(scope, receive, send, error, role_for(method, path))
             return
@@ -187,8 +223,13 @@ class AccessControl:
 
         await self._app(scope, receive, audited)
 
-    async def _caller(self, method: str, path: str, headers: Headers) -> Caller:
+    async def _caller(self, scope: Scope, method: str, path: str, headers: Headers) -> Caller:
         authorization = headers.getlist("Authorization")
+        if not authorization and (method in SAFE_METHODS or path.startswith(PAGES)):
+            session = self._sessions.find(cookie) if (cookie := cookie_of(scope)) else None
+            with suppress(OpclockError):  # whether the tokens can be read is found out below
+                if session is not None and (holder := await self._book.holder(session.token_id, session.csrf)) is not None:
+                    return holder
         if is_public(method, path) and not authorization:
             try:
                 return await self._book.caller((), open_without=not self._exposed)
@@ -229,6 +270,25 @@ def _require_own_page(headers: Headers) -> None:
             f"a page of {(foreign or [site])[0][:100]!r} may change nothing here",
             hint="Send the request from a program, or from the service's own /docs.",
         )
+
+
+def _require_session(caller: Caller, headers: Headers) -> None:
+    """Raises UnauthenticatedError, ForbiddenError: a page changes nothing without a session, and what its own pages know."""
+    if not caller.csrf:
+        raise UnauthenticatedError("this needs a session", hint="Sign in with a token of role profile.")
+    if not hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), caller.csrf.encode()):
+        raise ForbiddenError("the page is of an earlier session", hint="Reload the page and try again.")
+
+
+def _is_page(headers: Headers) -> bool:
+    """Whether a browser asks for a page to show, and not a script for a part of one."""
+    return "text/html" in headers.get("Accept", "") and "HX-Request" not in headers
+
+
+async def _to_login(scope: Scope, receive: Receive, send: Send) -> None:
+    path = f"{route_path(scope)}?{scope['query_string'].decode('ascii', 'replace')}".rstrip("?")
+    target = f"{scope.get('root_path', '')}{LOGIN}?next={quote(path, safe='')}"
+    await RedirectResponse(target, HTTPStatus.SEE_OTHER)(scope, receive, send)
 
 
 def _require_role(caller: Caller, method: str, path: str) -> None:

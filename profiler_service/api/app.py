@@ -11,12 +11,18 @@ from profiler_service.api.access import AccessControl, TokenBook
 from profiler_service.api.dependencies import Services
 from profiler_service.api.metrics import Metrics
 from profiler_service.api.middleware import RequestContext, RequestLimits
+from profiler_service.api.rates import CallerLimits
 from profiler_service.api.routes import jobs, tables
 from profiler_service.api.routes.service import health_router, target_router
+from profiler_service.api.sessions import SessionBook
 from profiler_service.jobs.queue import JobQueue
+from profiler_service.logs import JobLog
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.version import service_version
+from profiler_service.web.install import install as install_web
+from profiler_service.web.live import LiveCounts
+from profiler_service.web.parts import Web
 from profiler_service.worker.protocol import BackendDescription
 
 DESCRIPTION = """Measures operators and networks of neural architecture search spaces on this machine's device, and serves
@@ -30,6 +36,7 @@ def create_app(
     queue: JobQueue,
     backend: BackendDescription,
     exposed: bool = False,
+    job_log: JobLog | None = None,
 ) -> FastAPI:
     """The service of one device.
 
@@ -40,6 +47,7 @@ def create_app(
         backend: what a worker process found out about the runtime and its device.
         exposed: whether others than this machine may reach the service. It then answers nobody without a token;
             otherwise it is open until the first token is made.
+        job_log: has the lines of the log that pages show; None where nobody keeps them.
     """
     metrics = Metrics(store)
     app = FastAPI(
@@ -60,9 +68,12 @@ def create_app(
         v1.include_router(router)
     app.include_router(v1)
     pages.install(app)
+    book, sessions = TokenBook(store), SessionBook()
+    install_web(app, Web(book, sessions, LiveCounts(store), job_log or JobLog()))
     errors.install(app)
     openapi.describe(app)
-    app.add_middleware(AccessControl, book=TokenBook(store), exposed=exposed, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(CallerLimits, per_s=settings.max_requests_per_s, streams=settings.max_event_streams)
+    app.add_middleware(AccessControl, book=book, sessions=sessions, exposed=exposed, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestLimits, limit_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s)
     app.add_middleware(RequestContext, metrics=metrics, root_path=settings.root_path)  # added last: outermost
     return app

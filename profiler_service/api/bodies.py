@@ -49,26 +49,35 @@ def has_body(headers: Headers) -> bool:
     return headers.get("Content-Length", "0").strip("0 ") != "" or "Transfer-Encoding" in headers
 
 
-def require_fitting_body(method: str, headers: Headers) -> None:
+FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
+
+
+def require_fitting_body(method: str, headers: Headers, *, form: bool = False) -> None:
     """Raises RequestError for a body where none belongs, and for one that does not call itself JSON.
 
     Nothing else is read here, pickles and ONNX files least of all. A form of another site's page cannot be JSON.
+
+    Args:
+        method: of the request.
+        headers: of the request.
+        form: whether a form, or nothing, belongs there instead of JSON.
     """
+    wanted = FORM_MEDIA_TYPE if form else JSON_MEDIA_TYPE
     if method not in _WITH_BODY:
         if has_body(headers):
             raise RequestError(
                 HTTPStatus.BAD_REQUEST, ErrorCode.INVALID_REQUEST, f"{method} takes no body", hint="Send it without one."
             )
         return
-    if not has_body(headers) and method != "POST":
+    if not has_body(headers) and (form or method != "POST"):
         return
     content_type = headers.get("Content-Type", "")
-    if content_type.partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
+    if content_type.partition(";")[0].strip().lower() != wanted:
         raise RequestError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             ErrorCode.INVALID_REQUEST,
             f"a body of type {content_type[:100] or 'unknown'!r} is not read here",
-            hint=f"Send a JSON document as {JSON_MEDIA_TYPE}.",
+            hint="Send a form." if form else f"Send a JSON document as {JSON_MEDIA_TYPE}.",
         )
 
 

@@ -53,8 +53,8 @@ class _StoreCollector(Collector):
             entries.add_metric((table_id, "ok"), ok)
             entries.add_metric((table_id, "failed"), failed)
         yield entries
-        jobs = GaugeMetricFamily("opclock_jobs_unfinished", "Jobs queued or running.", labels=("state",))
+        jobs = GaugeMetricFamily("opclock_jobs_unfinished", "Jobs that have not ended.", labels=("state",))
         counts = self._store.job_counts()
-        for state in (JobState.QUEUED, JobState.RUNNING):
+        for state in (state for state in JobState if not state.final):
             jobs.add_metric((state.value,), counts.get(state, 0))
         yield jobs

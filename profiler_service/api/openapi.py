@@ -25,6 +25,7 @@ from models.spec.operators import OperatorSpec
 from models.spec.table_files import TableFormat, to_bytes
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
+from models.spec.validations import ValidationCreate, ValidationPoint, ValidationPublic
 from models.spec.wire import (
     CSV_MEDIA_TYPE,
     JSON_MEDIA_TYPE,
@@ -104,6 +105,10 @@ def examples() -> Mapping[str, Example]:
     }
     wanted = LookupRequest(table_id=table_id, workloads=(operator, operator.model_copy(update={"out_channels": 128})))
     found = LookupResponse(table_id=table_id, results=(measurement, None))
+    posted = _validation(space)
+    validation = ValidationPublic(
+        id="5d1c9b7e3f204a68", table_id=table_id, created_at=_WHEN, networks=1, summary=posted.summary
+    )
     listed = TablePublic(id=table_id, info=table.info, entries=1, failed=0, etag="9f2c4b7d1e6a8035")
     return {
         "healthz": Example(_json(health)),
@@ -114,8 +119,12 @@ def examples() -> Mapping[str, Example]:
         "list_jobs": Example(_json([job])),
         "read_job": Example(_json(job)),
         "cancel_job": Example(_json(job.model_copy(update={"state": JobState.CANCELLED}))),
+        "pause_job": Example(_json(job.model_copy(update={"state": JobState.PAUSED, "phase": "", "eta_s": None}))),
+        "resume_job": Example(_json(job.model_copy(update={"state": JobState.QUEUED, "phase": "", "eta_s": None}))),
         "list_tables": Example(_json([listed])),
         "read_table": Example(one_table),
+        "create_validation": Example(_json(validation), {"one network of those validated": _plain(posted)}),
+        "list_validations": Example(_json([validation])),
         "lookup": Example(_json(found), {"two operators, one of them unknown": _plain(wanted)}),
     }
 
@@ -137,7 +146,7 @@ def _jobs(space: SearchSpace, operator: OperatorSpec) -> dict[str, JobCreate]:
 def _job(request: JobCreate, table_id: str) -> JobPublic:
     return JobPublic(
         id="0b6a1f3c5d7e4a2b",
-        state=JobState.RUNNING,
+        state=JobState.MEASURING,
         table_id=table_id,
         request=request,
         counts=JobCounts(total=692, reused=40, measured=212),
@@ -147,6 +156,17 @@ def _job(request: JobCreate, table_id: str) -> JobPublic:
         created_at=_WHEN,
         started_at=_WHEN + timedelta(seconds=2),
     )
+
+
+def _validation(space: SearchSpace) -> ValidationCreate:
+    point = ValidationPoint(
+        architecture=space.sample(np.random.default_rng(0)),
+        measured_ms=31.2,
+        stderr_ms=0.2,
+        sum_ms=30.9,
+        multiply_adds=2 * 10**9,
+    )
+    return ValidationCreate(summary={"architectures": 1, "raw": {"mape": 0.0096}}, points=(point,))
 
 
 def _json(document: BaseModel | list[Any]) -> dict[str, Any]:
@@ -161,8 +181,8 @@ def _plain(document: BaseModel) -> Any:
 COMMON = (400, 401, 403, 431)
 """What any call may answer: a head or body that is not understood, or a caller who may not make it."""
 
-ALWAYS = (500, 503)
-"""What any call under `/v1` may answer: an unforeseen error, a database that is gone."""
+ALWAYS = (429, 500, 503)
+"""What any call under `/v1` may answer: too many requests, an unforeseen error, a database that is gone."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

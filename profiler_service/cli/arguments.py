@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.spec.errors import InvalidSpecError
+from models.spec.limits import MAX_PRIORITY
 from models.spec.measurements import Budget
 from models.spec.table_files import read_table
 from models.spec.tables import Table
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
 
 Database = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="SQLite file that holds tables and jobs.", show_default="lut_data/opclock.sqlite"),
+    str | None,
+    typer.Option(
+        metavar="FILE|URL",
+        help="SQLite file, or postgresql:// URL, that holds tables and jobs.",
+        show_default="lut_data/opclock.sqlite",
+    ),
 ]
 Backend = Annotated[
     str | None, typer.Option(metavar="NAME", help="Runtime that builds and runs the engines.", show_default="onnxruntime")
@@ -51,6 +56,16 @@ WaitForQuiet = Annotated[
     ),
 ]
 Remeasure = Annotated[bool, typer.Option("--remeasure", help="Measure entries again that the table already has.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also try entries again whose engines have crashed twice.")]
+Priority = Annotated[
+    int,
+    typer.Option(
+        "--priority",
+        min=-MAX_PRIORITY,
+        max=MAX_PRIORITY,
+        help="Place among waiting jobs, if a service goes on with this job after an interruption.",
+    ),
+]
 Fdr = Annotated[
     str, typer.Option(metavar="RATE", help="False-discovery rate: expected share of false positives among significant results.")
 ]

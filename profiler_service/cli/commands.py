@@ -62,9 +62,10 @@ def serve(
     url_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the address to this file while the service answers.")
     ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
     json: Json = False,
 ) -> None:
-    """Serve tables and jobs over HTTP. With --json, print the address once the service answers.
+    """Serve tables and jobs over HTTP, and pages that show them. With --json, print the address once the service answers.
 
     Beyond this machine a token is needed: see `token`.
     """
@@ -81,7 +82,7 @@ def serve(
         tls_certificate=tls_certificate,
         tls_key=tls_key,
     )
-    run_service(settings, url_file=url_file, as_json=json)
+    run_service(settings, url_file=url_file, as_json=json, open_page=open_page)
 
 
 app.command("serve")(serve)

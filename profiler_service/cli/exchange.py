@@ -73,7 +73,7 @@ def import_table(
 
 def save(
     table: Table,
-    database: Path | None,
+    database: str | None,
     *,
     as_json: bool,
     details: Mapping[str, Any] | None = None,

@@ -16,6 +16,7 @@ from models.spec.measurements import Budget, Flag, Status
 from models.terminal import Json, Require, emit, end_unless, people, progress, warn
 from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Threads, WaitForQuiet
 from profiler_service.cli.runtime import measuring_settings, open_existing_store, open_workers
+from profiler_service.errors import EmptyDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,9 +184,13 @@ def _measure(
 
 def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
     """The sentinel unit that the tables of that target share; None if there is none."""
-    if not settings.database.exists():
+    if isinstance(settings.database, Path) and not settings.database.exists():
         return None
-    with open_existing_store(settings) as store:
+    try:
+        store = open_existing_store(settings)
+    except EmptyDatabaseError:
+        return None
+    with store:
         scales = [table.info.scale for table in store.tables() if table.info.target.id() == target.id()]
     return next((scale.reference_ms for scale in scales if scale is not None), None)
 

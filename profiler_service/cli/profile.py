@@ -26,8 +26,10 @@ from profiler_service.cli.arguments import (
     BudgetOption,
     Core,
     Database,
+    Priority,
     RebuildOption,
     Remeasure,
+    RetryFailed,
     Threads,
     WaitForQuiet,
 )
@@ -70,6 +72,8 @@ def profile(
     ] = None,
     remeasure: Remeasure = False,
     rebuild: RebuildOption = Rebuild.AUTO,
+    retry_failed: RetryFailed = False,
+    priority: Priority = 0,
     wait_for_quiet: WaitForQuiet = None,
     require: Require = None,
     json: Json = False,
@@ -96,6 +100,8 @@ def profile(
         budget=budget,
         remeasure=remeasure,
         rebuild=rebuild,
+        retry_failed=retry_failed,
+        priority=priority,
     )
     measured = measure(request, settings, start=Start(wait_for_quiet))
     job, table = measured.job, measured.table
@@ -175,5 +181,7 @@ def _summarise(console: Console, job: JobPublic, table: Table, verdict: Verdict,
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
     if len(failures) > FAILURES_SHOWN:
         console.print(f"… and {len(failures) - FAILURES_SHOWN} more; --json lists them all")
+    if any(entry.status is Status.CRASHED for entry in failures):
+        console.print("entries that crashed are left alone by later jobs; --retry-failed tries them again")
     if job.state is JobState.DONE:
         console.print(f"next: profiler-service serve --database {settings.database}", style="dim", soft_wrap=True)

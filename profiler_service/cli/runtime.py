@@ -41,7 +41,7 @@ def measuring_settings(**chosen: object) -> Settings:
 
 
 def open_store(settings: Settings, *, busy_timeout_s: float | None = None) -> Store:
-    """The database. It and its directory are created if missing.
+    """The database. A file and its directory are made if missing, and so are the tables of a database on a server.
 
     Args:
         settings: say where.
@@ -50,12 +50,12 @@ def open_store(settings: Settings, *, busy_timeout_s: float | None = None) -> St
     Raises:
         StorageError, OSError: it cannot be opened.
     """
-    from profiler_service.storage.database import PRAGMAS
+    from profiler_service.storage.database import BUSY_TIMEOUT_S
+    from profiler_service.storage.location import make_room
     from profiler_service.storage.store import Store
 
-    settings.database.parent.mkdir(parents=True, exist_ok=True)
-    timeout = {} if busy_timeout_s is None else {"busy_timeout": str(int(1e3 * busy_timeout_s))}
-    return Store.open(settings.database, pragmas={**PRAGMAS, **timeout})
+    make_room(settings.database)
+    return Store.open(settings.database, busy_timeout_s=BUSY_TIMEOUT_S if busy_timeout_s is None else busy_timeout_s)
 
 
 def open_existing_store(settings: Settings) -> Store:

@@ -9,6 +9,8 @@ import signal
 import socket
 import ssl
 import sys
+import threading
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -28,9 +30,11 @@ from profiler_service.cli.runtime import describe_backend, open_runner, open_sto
 from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
-from profiler_service.jobs.queue import JobQueue, QueueLimits
-from profiler_service.logs import configure_logs
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.waiting import QueueLimits
+from profiler_service.logs import JobLog, configure_logs
 from profiler_service.settings import Settings
+from profiler_service.storage.location import make_room
 from profiler_service.storage.store import Store
 from profiler_service.storage.upkeep import require_sound, sole_use
 from profiler_service.storage.upkeep import warnings as database_warnings
@@ -46,25 +50,27 @@ BUSY_TIMEOUT_S = 5.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> None:
+def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, open_page: bool = False) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: where, and what measures.
         url_file: holds the address while the service answers.
         as_json: whether the address is printed as JSON.
+        open_page: whether the page is opened in this machine's browser once the service answers.
 
     Raises:
         ServiceStartError: see `listen`, `require_token`, `require_certificate` and `connection_limit`.
         OpclockError: what `open_store` or `describe_backend` raises.
     """
-    configure_logs(settings.log_level, settings.log_format)
+    job_log = JobLog()
+    configure_logs(settings.log_level, settings.log_format, keep=job_log)
     with ExitStack() as stack:
         stack.enter_context(_exiting_on_signals())
         require_certificate(settings)
         listener = stack.enter_context(listen(settings.host, settings.port))
         url = url_of(listener, settings.host, secure=settings.tls_certificate is not None)
-        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        make_room(settings.database)
         stack.enter_context(sole_use(settings.database))
         store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
         require_sound(settings.database)
@@ -84,13 +90,14 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 limits=QueueLimits(
                     jobs=settings.max_queued_jobs,
                     workloads=settings.max_queued_workloads,
+                    share=settings.max_queued_share,
                     kept_jobs=settings.max_kept_jobs,
                 ),
             )
         )
         warn_of_machine(settings)
         warn_of_clear_text(listener, settings)
-        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed)
+        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed, job_log=job_log)
 
         def announce() -> None:
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())
@@ -103,6 +110,8 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
                 as_json=as_json,
                 text=lambda console: console.print(f"{url} measures on {found.target.label()}; Ctrl-C ends it"),
             )
+            if open_page:  # in a thread of its own: a browser that is not running yet takes seconds
+                threading.Thread(target=show_page, args=(f"{url}{settings.root_path}/",), daemon=True).start()
 
         limit = connection_limit(settings.max_connections)
         listener.limit = limit + HANDSHAKES
@@ -118,6 +127,12 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool) -> 
             signal.signal(number, signal.SIG_IGN)
         server.run(sockets=[listener])
     log.info("stopped; unfinished jobs continue when the service starts again")
+
+
+def show_page(url: str) -> None:
+    """Open the page in this machine's browser; a warning where there is none."""
+    if not webbrowser.open(url):
+        log.warning("no browser could be opened; open the page yourself", url=url)
 
 
 def warn_of_machine(settings: Settings) -> None:
@@ -142,8 +157,8 @@ def require_token(store: Store, listener: socket.socket) -> None:
     if not any(not stored.token.ended(now) for stored in store.tokens()):
         why = f"it listens on {listener.getsockname()[0]}" if not _is_loopback(listener) else "a proxy makes it known to others"
         raise ServiceStartError(
-            f"the service needs a token, since {why}, and database {store.path} has no valid one",
-            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.path}`. "
+            f"the service needs a token, since {why}, and database {store.location} has no valid one",
+            hint=f"Make one: `profiler-service token create NAME --role profile --database {store.location}`. "
             "Or listen on 127.0.0.1 alone.",
         )
 

@@ -35,8 +35,9 @@ _NO_NUMBER = frozenset(
     {
         *("replay_builds", "plain_check", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
         *("allowed_hosts", "root_path", "tls_certificate", "tls_key"),
-        *("max_request_bytes", "max_connections", "head_timeout_s", "body_timeout_s"),
-        *("max_queued_jobs", "max_queued_workloads", "max_kept_jobs", "cache_max_bytes"),
+        *("max_request_bytes", "head_timeout_s", "body_timeout_s"),
+        *("max_connections", "max_event_streams", "max_requests_per_s"),
+        *("max_queued_jobs", "max_queued_workloads", "max_queued_share", "max_kept_jobs", "cache_max_bytes"),
         *("cancel_timeout_s", "database_patience_s"),
         *("heartbeat_s", "shutdown_timeout_s", "log_level", "log_format"),
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from threading import Lock
 from time import monotonic
+from weakref import WeakSet
 
 from models.spec.errors import OpclockError
 from models.spec.wire import JobPublic
@@ -90,3 +92,41 @@ class JobEvents:
             self._latest = job
             for changed in self._readers:
                 changed.set()
+
+
+class Followers:
+    """Whoever follows jobs, in any number of event loops. `tell` may be called from any thread.
+
+    Args:
+        look: finds a job's present state, in a thread.
+    """
+
+    def __init__(self, look: Callable[[str], JobPublic]) -> None:
+        self._look = look
+        self._lock = Lock()
+        self._followed: WeakSet[JobEvents] = WeakSet()
+
+    async def events(self, job_id: str) -> JobEvents:
+        """The job's states, the same for all who follow it in this loop. Raises what `look` raises."""
+        loop = asyncio.get_running_loop()
+        if (known := self._of(job_id, loop)) is not None:
+            return known
+        job = await asyncio.to_thread(self._look, job_id)
+        if (known := self._of(job_id, loop)) is not None:  # others may have asked meanwhile
+            return known
+        followed = JobEvents(job, lambda: self._look(job_id))
+        with self._lock:
+            self._followed.add(followed)
+        await followed.look()  # it may have changed before there was somebody to tell
+        return followed
+
+    def tell(self, job: JobPublic) -> None:
+        """All who follow the job learn that state."""
+        with self._lock:
+            followers = [events for events in self._followed if events.job_id == job.id]
+        for events in followers:
+            events.put(job)
+
+    def _of(self, job_id: str, loop: asyncio.AbstractEventLoop) -> JobEvents | None:
+        with self._lock:
+            return next((events for events in self._followed if events.job_id == job_id and events.loop is loop), None)

@@ -240,10 +240,12 @@ def _to_improve(entries: Iterable[Measurement], since: datetime, is_quiet: Calla
 
 def _is_replaced(entry: Measurement, job: JobPublic, since: datetime) -> bool:
     """Whether an entry is to be replaced: a failure from before the job; a value if the job measures again, where it is from
-    before `since`.
+    before `since`. An engine that has crashed twice is not tried again unless the job asks for that.
     """
     if entry.status is Status.OK:
         return job.request.remeasure and _is_before(entry, since)
+    if entry.status is Status.CRASHED and not job.request.retry_failed:
+        return False
     return _is_before(entry, job.created_at)
 
 

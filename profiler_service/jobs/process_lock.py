@@ -2,7 +2,7 @@
 
 A lock is on an open file. On Linux a socket that has a name and no file guards it as well, so that deleting the file lets
 nobody else in. A process that is stopped (SIGSTOP) or slow keeps its locks, whatever the clock says: nobody takes over what it
-may still write to.
+may still write to. Jobs of a database on a server are locked there (`profiler_service.storage.advisory_lock`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ import hashlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from profiler_service.errors import JobHeldError
+from profiler_service.errors import JobConflictError, JobHeldError
+from profiler_service.storage.location import Location, PostgresUrl
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from profiler_service.storage.advisory_lock import AdvisoryLock
 
 DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 """Of this process, and of the system: errors that pass."""
@@ -89,25 +97,61 @@ class ProcessLock:
             self._holder.chmod(0o666)
 
 
-def run_lock(database: Path, job_id: str) -> ProcessLock:
-    """What the process holds that runs the job. Its file is beside the database."""
-    return ProcessLock(database.with_name(f"{database.name}.{job_id[:16]}.lock"))
+def run_lock(location: Location, job_id: str) -> ProcessLock | AdvisoryLock:
+    """What the process holds that runs the job: a file beside the database, or a lock that its server keeps."""
+    if isinstance(location, PostgresUrl):
+        from profiler_service.storage.advisory_lock import AdvisoryLock
+
+        return AdvisoryLock(location, f"job {job_id}")
+    return ProcessLock(location.with_name(f"{location.name}.{job_id[:16]}.lock"))
+
+
+def is_run(location: Location, job_id: str) -> bool:
+    """Whether a process runs the job. Raises OSError or DatabaseError where its lock cannot be tried."""
+    lock = run_lock(location, job_id)
+    if not lock.acquire():
+        return True
+    lock.release()
+    return False
 
 
 @contextmanager
-def sole_run(database: Path, job_id: str) -> Iterator[None]:
+def sole_run(location: Location, job_id: str) -> Iterator[Callable[[Session], None] | None]:
     """Keep other processes from running the job for the length of a `with` block.
 
+    Yields:
+        What each write has to call first, since a server's lock can be lost while its holder lives: it raises JobHeldError
+        where another process runs the job meanwhile, and JobConflictError where one has ended it. None for a file, whose
+        lock cannot be lost.
+
     Raises:
-        JobHeldError: one of them does.
+        JobHeldError: another process runs it.
+        DatabaseError: the server cannot be asked.
         OSError: the lock's file, beside the database, cannot be made.
     """
-    lock = run_lock(database, job_id)
+    lock = run_lock(location, job_id)
     if not lock.acquire():
-        raise JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")
+        raise _held(lock, job_id)
     try:
-        yield
+        yield None if isinstance(lock, ProcessLock) else partial(_require_held, lock, job_id)
     finally:
-        with suppress(OSError):
-            lock.path.unlink(missing_ok=True)
+        if isinstance(lock, ProcessLock):
+            with suppress(OSError):
+                lock.path.unlink(missing_ok=True)
         lock.release()
+
+
+def _require_held(lock: AdvisoryLock, job_id: str, session: Session) -> None:
+    if lock.held_in(session):
+        return
+    if not lock.acquire():
+        raise _held(lock, job_id)
+    from profiler_service.storage import job_rows
+
+    job = job_rows.get(session, job_id)
+    if job.state.final:
+        raise JobConflictError(f"job {job_id} was ended by another process while the server's lock on it was lost: {job.state}")
+
+
+def _held(lock: ProcessLock | AdvisoryLock, job_id: str) -> JobHeldError:
+    return JobHeldError(f"{lock.holder()} runs job {job_id}", hint="It ends there, or goes on here when that process ends.")

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Condition, Event, Thread, Timer
 from time import monotonic
 from types import TracebackType
 from typing import Self
-from weakref import WeakSet
 
 import structlog
 
 from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
-from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, QueueFullError, StorageError
-from profiler_service.jobs.following import JobEvents
-from profiler_service.jobs.process_lock import run_lock
+from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, StorageError
+from profiler_service.jobs.following import Followers, JobEvents
+from profiler_service.jobs.process_lock import is_run
 from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
+from profiler_service.jobs.waiting import QueueLimits, WaitingJobs
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -33,25 +30,8 @@ _LOOK_AGAIN_S = 1.0
 """After which a job that another process runs is looked at again."""
 
 
-@dataclass(frozen=True)
-class QueueLimits:
-    """What may wait, and what is kept of what has ended.
-
-    Attributes:
-        jobs: that may wait.
-        workloads: that all waiting jobs together may list; the grid of a space counts as none.
-        kept_jobs: that have ended and are still listed; of older ones only their measurements stay.
-        kept_bytes: of the requests of those.
-    """
-
-    jobs: int = 100
-    workloads: int = 200_000
-    kept_jobs: int = 1_000
-    kept_bytes: int = 256 * 2**20
-
-
 class JobQueue:
-    """One thread that runs jobs in the order in which they came; started and stopped by a `with` block.
+    """One thread that runs jobs, by priority and then in the order in which they came; started and stopped by a `with` block.
 
     At the start it takes up what an earlier process left unfinished. A job whose state cannot be stored stays first in the
     queue, and is tried again until it can. All methods may be called from any thread, but not from an event loop, since they
@@ -84,8 +64,7 @@ class JobQueue:
         self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
         self._thread = Thread(target=self._work, name="jobs", daemon=True)
         self._changed = Condition()
-        self._waiting: deque[str] = deque()
-        self._workloads: dict[str, int] = {}
+        self._waiting = WaitingJobs(self._limits)
         self._running_id: str | None = None
         self._held_up: JobPublic | None = None
         self._trouble = ""
@@ -93,8 +72,9 @@ class JobQueue:
         self._to_cancel: set[str] = set()
         self._cutting_off: Timer | None = None
         self._stopping = Event()
+        self._leaving = Event()
         self._stop_at_s: float | None = None
-        self._followed: WeakSet[JobEvents] = WeakSet()
+        self._followers = Followers(lambda job_id: self.job(job_id))
 
     @property
     def alive(self) -> bool:
@@ -109,13 +89,13 @@ class JobQueue:
     def start(self) -> None:
         """Take up unfinished jobs, then wait for others. Raises StorageError."""
         for job in self._store.unfinished_jobs():
-            self._waiting.append(job.id)
-            self._workloads[job.id] = _size(job.request)
+            self._waiting.add(job)
         self._thread.start()
 
     def begin_to_stop(self) -> None:
         """Start no further job, and stop the running one after its present visit. Returns at once, so signals may call it."""
         self._stopping.set()
+        self._leaving.set()
         if self._stop_at_s is None:
             self._stop_at_s = monotonic() + self._stop_timeout_s
 
@@ -141,28 +121,32 @@ class JobQueue:
         """Stop it."""
         self.stop()
 
-    def submit(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
+    def submit(
+        self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None, submitted_by: str = ""
+    ) -> JobPublic:
         """Queue a job; a key that was used for the same request before gives the job it made then.
 
         Args:
             request: checked before (`profiler_service.admission`).
             table_id: of the table that the results go to.
             idempotency_key: chosen by who asks.
+            submitted_by: name of the token of who asks; empty without one.
 
         Raises:
             QueueFullError: too much waits already.
             JobConflictError: the key was used for another request.
             StorageError: the job cannot be stored.
         """
-        size = _size(request)
+
+        def require_room() -> None:
+            with self._changed:
+                self._waiting.require_room(request, submitted_by)
+
         job = self._store.create_job(
-            request, table_id, idempotency_key=idempotency_key, before_adding=lambda: self._require_room(size)
+            request, table_id, idempotency_key=idempotency_key, before_adding=require_room, submitted_by=submitted_by
         )
-        with self._changed:
-            if job.state is JobState.QUEUED and job.id not in (*self._waiting, self._running_id):
-                self._waiting.append(job.id)
-                self._workloads[job.id] = size
-                self._changed.notify_all()
+        if job.state is JobState.QUEUED:
+            self._line_up(job)
         return job
 
     def job(self, job_id: str) -> JobPublic:
@@ -188,54 +172,67 @@ class JobQueue:
         job = self.job(job_id)
         if job.state.final:
             raise JobConflictError(f"job {job_id} is {job.state} already", hint="Only unfinished jobs can be cancelled.")
-        if self._cancel_running(job_id):
+        if self._stop_running(job_id, cancel=True):
             return job
         job = self._store.update_job(job_id, state=JobState.CANCELLED, phase="")
-        with self._changed:
-            if job_id in self._waiting:
-                self._waiting.remove(job_id)
-                self._workloads.pop(job_id, None)
-        self._cancel_running(job_id)  # it may have begun meanwhile
+        self._leave_line(job)
+        self._stop_running(job_id, cancel=True)  # it may have begun meanwhile
+        return job
+
+    def pause(self, job_id: str) -> JobPublic:
+        """Stop a job until it is resumed; what it has measured stays. One that runs here stops as `cancel` says.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it has ended, or is paused already.
+            StorageError: that cannot be stored.
+        """
+        job = self._store.update_job(job_id, state=JobState.PAUSED, phase="", eta_s=None)
+        self._leave_line(job)
+        self._stop_running(job_id, cancel=False)
+        return job
+
+    def resume(self, job_id: str) -> JobPublic:
+        """Let a paused job wait for its turn again.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it is not paused.
+            StorageError: that cannot be stored.
+        """
+        job = self.job(job_id)
+        if job.state is not JobState.PAUSED:
+            raise JobConflictError(f"job {job_id} is {job.state}, not paused", hint="Only paused jobs can be resumed.")
+        job = self._store.update_job(job_id, state=JobState.QUEUED)
+        self._line_up(job)
         self._publish(job)
         return job
 
     async def events(self, job_id: str) -> JobEvents:
         """Follow a job, from a running event loop, until it ends. Raises JobNotFoundError, StorageError."""
-        loop = asyncio.get_running_loop()
-        if (known := self._events_of(job_id, loop)) is not None:
-            return known
-        job = await asyncio.to_thread(self.job, job_id)
-        if (known := self._events_of(job_id, loop)) is not None:  # others may have asked meanwhile
-            return known
-        followed = JobEvents(job, lambda: self.job(job_id))
-        with self._changed:
-            self._followed.add(followed)
-        await followed.look()  # it may have changed before there was somebody to tell
-        return followed
+        return await self._followers.events(job_id)
 
-    def _events_of(self, job_id: str, loop: asyncio.AbstractEventLoop) -> JobEvents | None:
+    def _line_up(self, job: JobPublic) -> None:
         with self._changed:
-            return next((events for events in self._followed if events.job_id == job_id and events.loop is loop), None)
+            if job.id != self._running_id or self._leaving.is_set():
+                self._waiting.add(job)
+                self._changed.notify_all()
 
-    def _require_room(self, size: int) -> None:
+    def _leave_line(self, job: JobPublic) -> None:
         with self._changed:
-            jobs, workloads = len(self._waiting), sum(self._workloads.values())
-        if jobs >= self._limits.jobs:
-            raise QueueFullError(f"{jobs} jobs wait already, as many as may", hint="Submit it again when some have ended.")
-        if jobs and workloads + size > self._limits.workloads:
-            most = self._limits.workloads
-            raise QueueFullError(
-                f"{workloads} workloads wait already; with the {size} of this job they would be more than {most}",
-                hint="Submit it again when some jobs have ended, or ask for fewer workloads.",
-            )
+            self._waiting.remove(job.id)
+        self._publish(job)
 
-    def _cancel_running(self, job_id: str) -> bool:
-        """Whether that job is running here, and hence told to end."""
+    def _stop_running(self, job_id: str, *, cancel: bool) -> bool:
+        """Whether that job is running here, and hence told to end, or to be left as it is."""
         with self._changed:
             if job_id != self._running_id:
                 return False
-            self._cancelled.set()
-            self._to_cancel.add(job_id)
+            if cancel:
+                self._cancelled.set()
+                self._to_cancel.add(job_id)
+            else:
+                self._leaving.set()
             if self._cutting_off is None:
                 self._cutting_off = Timer(self._cancel_timeout_s, self._runner.abort, (job_id,))
                 self._cutting_off.daemon = True
@@ -245,7 +242,7 @@ class JobQueue:
     def _work(self) -> None:
         while (job_id := self._take()) is not None:
             try:
-                self._runner.run(job_id, self._publish, self._cancelled, self._stopping)
+                self._runner.run(job_id, self._publish, self._cancelled, self._leaving)
             except JobHeldError as error:
                 log.info("job is run by another process", job=job_id, reason=error.message)
                 self._put_off(job_id)
@@ -263,12 +260,14 @@ class JobQueue:
         with self._changed:
             if self._stopping.is_set():
                 return None
-            self._running_id = self._waiting.popleft()
+            self._running_id = self._waiting.take()
+            self._leaving = Event()
+            if self._stopping.is_set():  # `begin_to_stop`, which a signal may call, takes no lock
+                self._leaving.set()
             if self._running_id in self._to_cancel:  # that it was cancelled could not be stored yet
                 self._cancelled.set()
             else:
                 self._cancelled.clear()
-            self._workloads.pop(self._running_id, None)
             return self._running_id
 
     def _wait(self) -> bool:
@@ -279,7 +278,8 @@ class JobQueue:
     def _adopt(self) -> None:
         """Take up jobs that another process ran and has left: without it they would be `running` for ever."""
         try:
-            left = [job for job in self._store.unfinished_jobs() if job.state is JobState.RUNNING and self._is_left(job.id)]
+            active = [job for job in self._store.unfinished_jobs() if job.state.active]
+            left = [job for job in active if not is_run(self._store.location, job.id)]
         except (StorageError, OSError) as error:
             log.warning("cannot look for jobs that were left", reason=str(error))
             return
@@ -287,20 +287,13 @@ class JobQueue:
             for job in left:
                 if job.id not in self._waiting:
                     log.info("taking up a job that another process left", job=job.id)
-                    self._waiting.append(job.id)
-
-    def _is_left(self, job_id: str) -> bool:
-        lock = run_lock(self._store.path, job_id)
-        if not lock.acquire():
-            return False
-        lock.release()
-        return True
+                    self._waiting.add(job)
 
     def _put_off(self, job_id: str) -> None:
         """Let the other jobs go first."""
         with self._changed:
             self._running_id = None
-            self._waiting.append(job_id)
+            self._waiting.put_last(job_id)
         self._stopping.wait(min(self._retry_s, _LOOK_AGAIN_S))
 
     def _settle(self, job_id: str) -> None:
@@ -315,7 +308,7 @@ class JobQueue:
                 self._held_up, self._trouble = None, ""
                 self._to_cancel.discard(job_id)
             elif not self._stopping.is_set():
-                self._waiting.appendleft(job_id)
+                self._waiting.put_first(job_id)
                 self._trouble = problem
         if problem:
             self._stopping.wait(self._retry_s)
@@ -324,14 +317,18 @@ class JobQueue:
             self._store.forget_jobs(keep=self._limits.kept_jobs, keep_bytes=self._limits.kept_bytes)
 
     def _problem_of(self, job_id: str) -> str:
-        """Why a job that was run has not ended; empty if it has."""
+        """Why a job that was run has neither ended nor been paused; empty if it has."""
         try:
             job = self._store.job(job_id)
         except JobNotFoundError:
             return ""
         except StorageError as error:
             return error.message
-        return "" if job.state.final else self._trouble or f"job {job_id} has not ended; the log says why"
+        with self._changed:
+            waits = job_id in self._waiting  # it was paused, and resumed at once
+        if job.state.final or job.state is JobState.PAUSED or waits:
+            return ""
+        return self._trouble or f"job {job_id} has not ended; the log says why"
 
     def _publish(self, job: JobPublic) -> None:
         with self._changed:
@@ -339,10 +336,4 @@ class JobQueue:
             if held_up or job.id == self._running_id:
                 self._held_up = job if held_up else None
                 self._trouble = f"job {job.id} is {job.phase}" if held_up else ""
-            followers = [events for events in self._followed if events.job_id == job.id]
-        for events in followers:
-            events.put(job)
-
-
-def _size(request: JobCreate) -> int:
-    return len(request.workloads or ())
+        self._followers.tell(job)

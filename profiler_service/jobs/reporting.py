@@ -10,7 +10,7 @@ from time import monotonic
 
 import structlog
 
-from models.spec.wire import JobCounts, JobPublic
+from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import TimingResult
 
@@ -156,6 +156,10 @@ class Reporter:
     def phase(self, text: str) -> None:
         """Report what is done from now on: `building`, `round 3 of at most 6` …"""
         self._report(phase=text)
+
+    def begin(self, state: JobState) -> None:
+        """Report what the job does from now on."""
+        self._report(state=state)
 
     def tick(self) -> None:
         """Report how far the job is, unless that was reported just now."""

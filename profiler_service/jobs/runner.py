@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock
 from time import perf_counter
@@ -16,22 +16,17 @@ from models.spec.errors import OpclockError, TableMismatchError
 from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.backends.base import GraphArtifact
-from profiler_service.errors import DatabaseError, JobConflictError, JobError, StorageError
-from profiler_service.jobs.building import build_graphs
+from profiler_service.errors import DatabaseError, JobConflictError, JobError, JobHeldError, StorageError
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
-from profiler_service.jobs.isolated import measure_isolated, warm_up
-from profiler_service.jobs.plain_check import confirm_scale
+from profiler_service.jobs.measuring import measure_outstanding
 from profiler_service.jobs.planner import Outstanding, outstanding_of
 from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, sole_run
-from profiler_service.jobs.rebuilding import measure_rebuilds
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter, Waits
-from profiler_service.jobs.round_robin import measure_round_robin
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.workers import Workers
-from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
+from profiler_service.measure.sentinel import SLOW
 from profiler_service.measure.stopping import BUDGETS
 from profiler_service.settings import Settings
 from profiler_service.storage.database import Patience
@@ -89,7 +84,8 @@ class JobRunner:
         """Run a job until it is done, or go on with one that was interrupted.
 
         Visits are saved as each group ends and measurements as each workload is finished: nothing is measured twice,
-        whenever and however this ends. A job that somebody else has ended meanwhile is left alone.
+        whenever and however this ends. A job that somebody else has ended, paused or taken up meanwhile is left alone: of this
+        attempt nothing more is stored.
 
         Args:
             job_id: of a job that is queued, or was running when its process ended.
@@ -116,7 +112,7 @@ class JobRunner:
         with self._lock:
             self._running_id = job_id
         try:
-            with sole_run(self._store.path, job_id), self._store.patient(patience) as store:
+            with sole_run(self._store.location, job_id) as guard, self._store.patient(patience, guard) as store:
                 return self._run_once(job_id, _Run(store, waits, cancelled, interrupted))
         finally:
             with self._lock:
@@ -139,18 +135,19 @@ class JobRunner:
         job = run.store.job(job_id)
         run.waits.job = job
         try:
-            if not job.state.final:
+            if not job.state.final and job.state is not JobState.PAUSED:
+                run = replace(run, store=run.store.attempt(job_id, run.store.begin_attempt(job_id)))
                 self._run(job, run)
         except JobConflictError as error:
-            log.info("job was ended by somebody else", job=job_id, reason=error.message)
+            log.info("job was ended, paused or taken over by somebody else", job=job_id, reason=error.message)
         except Exception as error:
             if run.interrupted.is_set():
                 log.info("job was interrupted", job=job_id, reason=str(error))
             elif run.cancelled.is_set() and not isinstance(error, DatabaseError):
                 log.info("job was cut off", job=job_id, reason=str(error))
                 self._cancel(job, run)
-            elif isinstance(error, DatabaseError) and error.passing:
-                raise  # the job has not failed: it goes on when the database can be used again
+            elif isinstance(error, JobHeldError) or (isinstance(error, DatabaseError) and error.passing):
+                raise  # the job has not failed: it goes on there, or when the database can be used again
             else:
                 self._fail(job_id, error, run)
                 raise
@@ -176,6 +173,7 @@ class JobRunner:
     def _attempt(self, job: JobPublic, run: _Run) -> None:
         """Plan the job, hold the device, measure what is left, conclude."""
         outstanding = outstanding_of(job, run.store, self._is_quiet)
+        self._update(job.id, run, state=JobState.PLANNED, counts=outstanding.counts)
         with self._device(outstanding, run) as left:
             done = left is not None and self._measure(left, run)
         if done:
@@ -210,11 +208,11 @@ class JobRunner:
     def _measure(self, outstanding: Outstanding, run: _Run) -> bool:
         """Measure what is outstanding, with the device held; whether nothing is left then."""
         job = outstanding.job
-        self._update(job.id, run, state=JobState.RUNNING, counts=outstanding.counts)
         if not outstanding.any:
+            self._update(job.id, run, counts=outstanding.counts)
             return True
         with self._open_workers() as workers, self._abortable(workers, run):
-            self._update(job.id, run, phase="starting")
+            self._update(job.id, run, state=JobState.BUILDING, counts=outstanding.counts, phase="starting")
             _require_target(run.store.table_info(job.table_id), workers)
             self._forget_visits(outstanding, run.store)
             return measure_outstanding(self._context(outstanding, workers, run), plain_check=self._settings.plain_check)
@@ -298,39 +296,6 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
-
-
-def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:
-    """Build, time, confirm the scale, rebuild; whether nothing is left of the job then.
-
-    Args:
-        job: its device is held, and its workers measure on its table's target.
-        plain_check: whether some engines are timed by the wall clock too.
-
-    Raises:
-        JobError: the sentinel cannot be built or timed.
-    """
-    job.expect_visits()
-    artifacts = build_graphs(job, [graph.request for graph in job.plan.graphs])
-    _time(job, artifacts)
-    done = not job.tracker.pending
-    if job.request.protocol is ProtocolName.IN_CONTEXT:
-        confirm_scale(job, artifacts, plain_check=plain_check)
-    if done and job.outstanding.rebuild:
-        done = measure_rebuilds(job, artifacts)
-    job.reporter.finish()
-    return done
-
-
-def _time(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
-    """Make the device steady, then measure what is pending."""
-    if (job.tracker.pending or job.outstanding.rebuild) and not job.stopped():
-        warm_up(job, artifacts[SENTINEL_GRAPH.key()])
-    if job.tracker.pending and not job.stopped():
-        if job.request.protocol is ProtocolName.IN_CONTEXT:
-            measure_round_robin(job, artifacts)
-        else:
-            measure_isolated(job, artifacts)
 
 
 def free_bytes(workers: Workers) -> int:

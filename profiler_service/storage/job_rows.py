@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from models.spec.base import invalid_from
 from models.spec.table_files.table_io import record_text
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
-from profiler_service.errors import JobConflictError, JobNotFoundError
+from profiler_service.errors import JobConflictError, JobNotFoundError, StaleAttemptError
 from profiler_service.storage.schema import JobRow, load
 from profiler_service.storage.table_rows import require as require_table
 
@@ -26,12 +27,56 @@ ATTEMPTS_COUNT_FOR = timedelta(days=1)
 """How far back results count of attempts that did not come to their end: who asks after that wants to begin anew."""
 
 
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is, without its request, which may have megabytes. See `JobPublic`."""
+
+    id: str
+    table_id: str
+    state: JobState
+    counts: JobCounts
+    phase: str
+    fraction: float
+    eta_s: float | None
+    message: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def progress(session: Session, limit: int) -> list[JobProgress]:
+    """The newest jobs, unfinished ones first in the order in which they came, then the others, newest first."""
+    ended = JobRow.state.in_([state.value for state in JobState if state.final])
+    columns = [column for name, column in JobRow.__table__.columns.items() if name not in ("request", "verdict")]
+    rows = [
+        *session.execute(select(*columns).where(~ended).order_by(JobRow.number).limit(limit)),
+        *session.execute(select(*columns).where(ended).order_by(JobRow.number.desc()).limit(limit)),
+    ]
+    return [
+        JobProgress(
+            id=row.id,
+            table_id=row.table_id,
+            state=JobState(row.state),
+            counts=JobCounts(total=row.total, reused=row.reused, measured=row.measured, failed=row.failed),
+            phase=row.phase,
+            fraction=row.fraction,
+            eta_s=row.eta_s,
+            message=row.message,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows[:limit]
+    ]
+
+
 def create(
     session: Session,
     request: JobCreate,
     table_id: str,
     idempotency_key: str | None,
     before_adding: Callable[[], None],
+    submitted_by: str = "",
 ) -> JobPublic:
     """A queued job, or the one that the same key made before.
 
@@ -40,11 +85,11 @@ def create(
         TableNotFoundError: no such table.
     """
     require_table(session, table_id)
-    text = record_text(request)
+    text = _text(request)
     if idempotency_key is not None:
         earlier = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
         if earlier is not None:
-            if earlier.request != text or earlier.table_id != table_id:
+            if (earlier.request, earlier.priority, earlier.table_id) != (text, request.priority, table_id):
                 raise JobConflictError(
                     f"the idempotency key {idempotency_key!r} was used for another request, which became job {earlier.id}",
                     hint="Use a new key for a new request.",
@@ -65,6 +110,9 @@ def create(
         fraction=0.0,
         message="",
         created_at=datetime.now(UTC),
+        attempt=0,
+        priority=request.priority,
+        submitted_by=submitted_by,
     )
     session.add(row)
     return _public(row)
@@ -107,9 +155,30 @@ def forget(session: Session, keep: int, keep_bytes: int) -> int:
 
 
 def unfinished(session: Session) -> list[JobPublic]:
-    """Queued and running jobs, oldest first."""
-    states = [state.value for state in JobState if not state.final]
-    return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.number))]
+    """Jobs that have not ended and are not paused: those of high priority first, of equals the oldest."""
+    states = [state.value for state in JobState if not state.final and state is not JobState.PAUSED]
+    order = JobRow.priority.desc(), JobRow.number
+    return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(*order))]
+
+
+def begin_attempt(session: Session, job_id: str) -> int:
+    """The number of a new attempt at the job; see `Store.begin_attempt`. Raises JobNotFoundError, JobConflictError."""
+    row = _require(session, job_id)
+    _require_going_on(_public(row))
+    row.attempt += 1
+    return row.attempt
+
+
+def require_attempt(session: Session, job_id: str, number: int) -> None:
+    """Raises StaleAttemptError where a later attempt at the job has begun, JobNotFoundError where there is no such job.
+
+    No other one begins before this transaction has ended.
+    """
+    latest = session.scalar(select(JobRow.attempt).where(JobRow.id == job_id).with_for_update(read=True))
+    if latest is None:
+        raise _unknown(job_id)
+    if latest != number:
+        raise StaleAttemptError(f"another process has taken up job {job_id}: its attempt {latest} has begun, this is {number}")
 
 
 def attempted_since(session: Session, job_id: str) -> datetime:
@@ -135,8 +204,11 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
         raise TypeError(f"a job's {', '.join(sorted(unknown))} cannot be changed")
     row = _require(session, job_id)
     before = _public(row)
-    if before.state.final:
-        raise JobConflictError(f"job {job_id} is {before.state} already; nothing about it changes any more")
+    following = JobState(str(changes.get("state", before.state)))
+    if following is before.state or before.state.final:
+        _require_going_on(before)
+    elif not before.state.may_become(following):
+        raise JobConflictError(f"job {job_id} is {before.state} and cannot become {following}")
     try:
         after = JobPublic.model_validate(dict(before) | dict(changes))
     except ValidationError as error:
@@ -146,7 +218,8 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
     row.total, row.reused = after.counts.total, after.counts.reused
     row.measured, row.failed = after.counts.measured, after.counts.failed
     row.phase, row.fraction, row.eta_s, row.message = after.phase, after.fraction, after.eta_s, after.message
-    row.started_at = after.started_at or (now if after.state is JobState.RUNNING else None)
+    begun = after.state in (JobState.BUILDING, JobState.MEASURING, JobState.DONE)
+    row.started_at = after.started_at or (now if begun else None)
     row.finished_at = after.finished_at or (now if after.state.final else None)
     row.verdict = None if after.verdict is None else record_text(after.verdict)
     return _public(row)
@@ -155,8 +228,25 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
 def _require(session: Session, job_id: str) -> JobRow:
     row = session.scalar(select(JobRow).where(JobRow.id == job_id))
     if row is None:
-        raise JobNotFoundError(f"no job {job_id!r}", hint="List the jobs with GET /v1/jobs.")
+        raise _unknown(job_id)
     return row
+
+
+def _unknown(job_id: str) -> JobNotFoundError:
+    return JobNotFoundError(f"no job {job_id!r}", hint="List the jobs with GET /v1/jobs.")
+
+
+def _require_going_on(job: JobPublic) -> None:
+    """Raises JobConflictError for a job that has ended or is paused."""
+    if job.state.final:
+        raise JobConflictError(f"job {job.id} is {job.state} already; nothing about it changes any more")
+    if job.state is JobState.PAUSED:
+        raise JobConflictError(f"job {job.id} is {job.state}", hint="Resume it first.")
+
+
+def _text(request: JobCreate) -> str:
+    """The request as it is stored and compared: what is measured is the same at any priority."""
+    return record_text(request.model_copy(update={"priority": 0}))
 
 
 def _public(row: JobRow) -> JobPublic:
@@ -164,7 +254,7 @@ def _public(row: JobRow) -> JobPublic:
         id=row.id,
         state=JobState(row.state),
         table_id=row.table_id,
-        request=_request(row.request, row.id),
+        request=_request(row.request, row.id, row.priority),
         counts=JobCounts(total=row.total, reused=row.reused, measured=row.measured, failed=row.failed),
         phase=row.phase,
         fraction=row.fraction,
@@ -174,10 +264,12 @@ def _public(row: JobRow) -> JobPublic:
         started_at=row.started_at,
         finished_at=row.finished_at,
         verdict=None if row.verdict is None else load(Verdict, row.verdict, f"job {row.id}"),
+        attempt=row.attempt,
+        submitted_by=row.submitted_by,
     )
 
 
 @lru_cache(maxsize=16)
-def _request(text: str, job_id: str) -> JobCreate:
+def _request(text: str, job_id: str, priority: int) -> JobCreate:
     """Requests may list thousands of workloads, and jobs are read and updated many times while they run."""
-    return load(JobCreate, text, f"job {job_id}")
+    return load(JobCreate, text, f"job {job_id}").model_copy(update={"priority": priority})

@@ -7,13 +7,10 @@ one of them needs no migration. Columns beside them are what queries select and 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import (
-    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -23,10 +20,8 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
-    func,
-    select,
 )
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
@@ -34,7 +29,7 @@ from profiler_service.errors import StorageError
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Instants, aware in Python; SQLite has no time zones, so the file holds UTC."""
+    """Instants, aware in Python; SQLite has no time zones, so the database holds UTC."""
 
     impl = DateTime
     cache_ok = True
@@ -125,7 +120,11 @@ class VisitRow(Base):
 
 
 class JobRow(Base):
-    """A job as it stands. `number` gives the order of creation, which no clock decides."""
+    """A job as it stands. `number` gives the order of creation, which no clock decides.
+
+    `request` is the `JobCreate` without its priority. `attempt` counts how often a process has taken the job up, and fences off
+    all but the latest one (`profiler_service.storage.job_rows.require_attempt`).
+    """
 
     __tablename__ = "jobs"
 
@@ -147,6 +146,9 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     verdict: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    priority: Mapped[int] = mapped_column(server_default="0")
+    submitted_by: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class TokenRow(Base):
@@ -163,6 +165,20 @@ class TokenRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class ValidationRow(Base):
+    """A validation of one table. `summary` is its `validation.json`, `points` the whole `ValidationCreate`, zlib-compressed."""
+
+    __tablename__ = "validations"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(16), unique=True)
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), index=True)
+    created_at: Mapped[datetime]
+    networks: Mapped[int]
+    summary: Mapped[str]
+    points: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 R = TypeVar("R", bound=Record)
 
 
@@ -175,9 +191,3 @@ def load(cls: type[R], text: str, where: str) -> R:
             f"the database holds something this release cannot read: {error}",
             hint="Restore the database from a copy, or measure into a new one with --database.",
         ) from error
-
-
-def among(column: InstrumentedAttribute[str], keys: Iterable[str]) -> ColumnElement[bool]:
-    """Whether the column is one of the keys. They travel as one parameter, since SQLite limits how many there may be."""
-    values = func.json_each(json.dumps(list(keys))).table_valued("value")
-    return column.in_(select(values.c.value))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.orm import Session
 
-from models.spec.measurements import Measurement
+from models.spec.measurements import Measurement, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
 from models.spec.tables import Table, TableInfo
+from models.spec.validations import ValidationCreate, ValidationPoint, ValidationPublic
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCreate, JobPublic, JobState, TablePublic
-from profiler_service.errors import StorageError
 from profiler_service.measure.visits import Visit
-from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, visit_rows
-from profiler_service.storage.database import PRAGMAS, Database, Patience
+from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, validation_rows, visit_rows
+from profiler_service.storage.database import BUSY_TIMEOUT_S, Database, Patience
+from profiler_service.storage.job_rows import JobProgress
+from profiler_service.storage.location import Location
+from profiler_service.storage.opening import open_database
 from profiler_service.storage.places import Places
-from profiler_service.storage.upgrade import upgrade
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.tokens import StoredToken, Token
 
 TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
@@ -29,13 +31,14 @@ TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
 
 
 class Store:
-    """One SQLite file, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
+    """One database, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
 
     Every method is one transaction: it happens completely or not at all, and what it wrote when it returned outlives the
     process, however that ends. Methods return frozen records, never rows that are tied to the database.
 
     Raises (from every method, besides what it names itself):
-        StorageError: the disk is full, the file is read-only, locked for long, or damaged. What was committed stays.
+        StorageError: the disk is full, the database is read-only, locked for long, damaged, or cannot be reached. What was
+            committed stays.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,45 +46,39 @@ class Store:
         self._table_places = Places("tables are being read", inside=TABLES_AT_ONCE, waiting=TABLES_WAITING, wait_s=TABLE_WAIT_S)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True, pragmas: Mapping[str, str] = PRAGMAS) -> Self:
+    def open(
+        cls,
+        location: Location,
+        *,
+        create: bool = True,
+        pragmas: Mapping[str, str] = PRAGMAS,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> Self:
         """Open a database, bringing it to this release's schema.
 
         Args:
-            path: the file; its directory must exist.
-            create: whether a missing file is made.
+            location: a file, whose directory must exist, or the URL of a database on a server, which must exist.
+            create: whether a missing file is made, and an empty database gets its tables.
             pragmas: SQLite settings of every connection.
+            busy_timeout_s: how long a transaction waits for another writer.
 
         Raises:
             NewerDatabaseError: a later release wrote it.
-            StorageError: it cannot be opened or written, or is no database of ours. The file is left as it was.
+            StorageError: it cannot be opened or written, or is no database of ours. It is left as it was.
         """
-        if path.is_dir():
-            raise StorageError(f"database {path}: it is a directory", hint="Name a file in it with --database.")
-        if not path.parent.is_dir():
-            raise StorageError(
-                f"database {path}: the directory {path.parent} does not exist",
-                hint="Make that directory, or name another file with --database.",
-            )
-        if not create and not path.exists():
-            raise StorageError(
-                f"database {path}: there is no such file",
-                hint="Name another file with --database, or measure into this one with `profiler-service profile`.",
-            )
-        upgrade(path)
-        store = cls(Database(path, pragmas=pragmas))
-        try:
-            store.check()
-        except StorageError:
-            store.close()
-            raise
-        return store
+        return cls(open_database(location, create=create, pragmas=pragmas, busy_timeout_s=busy_timeout_s))
 
-    def patient(self, patience: Patience) -> Store:
-        """The same file by connections of its own: nobody else can use them up, and they wait as told. To be closed too."""
-        return Store(self._database.patient(patience))
+    def patient(self, patience: Patience, guard: Callable[[Session], None] | None = None) -> Store:
+        """The same database by connections of its own: nobody else can use them up, and they wait as told. To be closed too.
+
+        Args:
+            patience: how they wait.
+            guard: called in each transaction that writes, at its beginning; what it raises is raised, and nothing is written.
+        """
+        return Store(self._database.patient(patience, guard))
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Close its connections. Safe to call twice."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -89,16 +86,16 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close the file."""
+        """Close its connections."""
         self.close()
 
     @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._database.path
+    def location(self) -> Location:
+        """The database's file or URL."""
+        return self._database.location
 
     def check(self) -> None:
-        """Raises DatabaseError unless the file is still there, is the one that was opened, and can be written."""
+        """Raises DatabaseError unless the database is there, is the one that was opened, and can be written."""
         self._database.check()
 
     def ensure_table(self, info: TableInfo) -> str:
@@ -204,6 +201,18 @@ class Store:
         """
         return self._database.write(lambda session: table_rows.import_table(session, table))
 
+    def add_validation(self, table_id: str, validation: ValidationCreate) -> ValidationPublic:
+        """Keep a validation beside its table, the oldest making room for it. Raises TableNotFoundError."""
+        return self._database.write(lambda session: validation_rows.add(session, table_id, validation))
+
+    def validations(self, table_id: str) -> list[ValidationPublic]:
+        """The validations of a table, newest first. Raises TableNotFoundError."""
+        return self._database.read(lambda session: validation_rows.of_table(session, table_id))
+
+    def validation(self, validation_id: str) -> tuple[ValidationPublic, tuple[ValidationPoint, ...]]:
+        """One validation with its points. Raises ValidationNotFoundError."""
+        return self._database.read(lambda session: validation_rows.get(session, validation_id))
+
     def save_visits(self, table_id: str, visits: Sequence[Visit]) -> None:
         """Keep visits, in place of earlier ones of the same graph, round and group. Raises TableNotFoundError."""
         self._database.write(lambda session: visit_rows.save(session, table_id, visits))
@@ -242,6 +251,7 @@ class Store:
         *,
         idempotency_key: str | None = None,
         before_adding: Callable[[], None] = lambda: None,
+        submitted_by: str = "",
     ) -> JobPublic:
         """A queued job, or, where the key was used for the same request before, the job that it made then.
 
@@ -250,12 +260,15 @@ class Store:
             table_id: of the table that the results go to.
             idempotency_key: chosen by who asks.
             before_adding: called before a new job is added; what it raises is raised here, and none is.
+            submitted_by: name of who asks; may be empty.
 
         Raises:
             JobConflictError: the key was used for another request.
             TableNotFoundError: no such table.
         """
-        return self._database.write(lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding))
+        return self._database.write(
+            lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding, submitted_by)
+        )
 
     def job(self, job_id: str) -> JobPublic:
         """The job of that id. Raises JobNotFoundError."""
@@ -264,6 +277,18 @@ class Store:
     def jobs(self, limit: int = 100) -> list[JobPublic]:
         """The newest jobs, newest first."""
         return self._database.read(lambda session: job_rows.latest(session, limit))
+
+    def progress(self, limit: int) -> tuple[list[JobProgress], int]:
+        """How far that many jobs are, unfinished ones first, and how many tables there are; cheap, since no request is read."""
+        return self._database.read(lambda session: (job_rows.progress(session, limit), table_rows.number(session)))
+
+    def failures(self, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
+        """How many operators and networks failed in each way, and the first of them. Raises TableNotFoundError."""
+        return self._database.read(lambda session: table_rows.failures(session, table_id, limit))
+
+    def table_briefs(self) -> list[tuple[str, TableInfo, Verdict | None]]:
+        """Id, identity and verdict of every table, newest first; cheap, since no measurement is read."""
+        return self._database.read(table_rows.briefs)
 
     def job_counts(self) -> dict[JobState, int]:
         """How many jobs are in each state that any is in; cheap, since no request is read."""
@@ -284,7 +309,10 @@ class Store:
         return self._database.write(lambda session: job_rows.forget(session, keep, keep_bytes))
 
     def unfinished_jobs(self) -> list[JobPublic]:
-        """Queued and running jobs, oldest first: what a service that starts has to take up."""
+        """Jobs that have not ended and are not paused: what a service that starts has to take up, in that order.
+
+        Those of high priority come first, of equals the oldest.
+        """
         return self._database.read(job_rows.unfinished)
 
     def attempted_since(self, job_id: str) -> datetime:
@@ -302,14 +330,28 @@ class Store:
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at, verdict`.
 
-        A job that starts running gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
+        A job that begins to build gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
 
         Raises:
             JobNotFoundError: no such job.
-            JobConflictError: the job is final, so that nothing about it changes any more.
+            JobConflictError: the job is final or paused, so that nothing about it changes; or that state cannot follow its
+                present one (`JobState.may_become`).
             InvalidSpecError: a value is out of bounds.
         """
         return self._database.write(lambda session: job_rows.update(session, job_id, changes))
+
+    def begin_attempt(self, job_id: str) -> int:
+        """Number a new attempt at a job: from now on nothing is written for an earlier one (`attempt`).
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it is final or paused.
+        """
+        return self._database.write(lambda session: job_rows.begin_attempt(session, job_id))
+
+    def attempt(self, job_id: str, number: int) -> Store:
+        """The same database for one attempt at a job: what writes raises StaleAttemptError once a later one has begun."""
+        return Store(self._database.guarded(lambda session: job_rows.require_attempt(session, job_id, number)))
 
     def add_token(self, stored: StoredToken) -> None:
         """Keep a token. Raises TokenConflictError if there is one of that name."""

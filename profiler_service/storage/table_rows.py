@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from models.plugins import joined_versions
@@ -21,7 +20,8 @@ from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 from models.spec.wire import TablePublic
 from profiler_service.errors import TableNotFoundError
 from profiler_service.storage import scale_rows
-from profiler_service.storage.schema import MeasurementRow, TableRow, among, load
+from profiler_service.storage.dialects import among, insert
+from profiler_service.storage.schema import MeasurementRow, TableRow, load
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -32,9 +32,8 @@ def ensure(session: Session, info: TableInfo) -> str:
     """
     table_id = info.id()
     stored = info.model_copy(update={"scale": None, "check": None, "created_at": info.created_at or datetime.now(UTC)})
-    session.execute(
-        insert(TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id()).on_conflict_do_nothing()
-    )
+    new = insert(session, TableRow).values(id=table_id, info=record_text(stored), target_id=info.target.id())
+    session.execute(new.on_conflict_do_nothing())
     _keep_up(session, table_id, info)
     return table_id
 
@@ -127,6 +126,11 @@ def summaries(session: Session) -> list[TablePublic]:
     return sorted(found, key=lambda table: (table.info.created_at or _LONG_AGO, table.id))
 
 
+def number(session: Session) -> int:
+    """How many tables there are."""
+    return session.scalar(select(func.count()).select_from(TableRow)) or 0
+
+
 def counts(session: Session) -> dict[str, tuple[int, int]]:
     """Table id to its numbers of values and of failures."""
     good = func.count().filter(MeasurementRow.status == Status.OK)
@@ -164,6 +168,25 @@ def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[s
     return {row.key: load(Measurement, row.record, f"table {table_id}, key {row.key}") for row in rows}
 
 
+def failures(session: Session, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
+    """How many operators and networks failed in each way, and the first of them by key. Raises TableNotFoundError."""
+    require(session, table_id)
+    failed = (MeasurementRow.table_id == table_id) & (MeasurementRow.status != Status.OK.value)
+    numbers = session.execute(select(MeasurementRow.status, func.count()).where(failed).group_by(MeasurementRow.status))
+    texts = session.scalars(select(MeasurementRow.record).where(failed).order_by(MeasurementRow.key).limit(limit))
+    return (
+        {Status(status): number for status, number in numbers},
+        [load(Measurement, text, f"table {table_id}") for text in texts],
+    )
+
+
+def briefs(session: Session) -> list[tuple[str, TableInfo, Verdict | None]]:
+    """Id, identity and verdict of every table, newest first."""
+    known = ((row, info(session, row.id)) for row in session.scalars(select(TableRow)))
+    found = [(row.id, identity, _verdict(row, identity)) for row, identity in known]
+    return sorted(found, key=lambda brief: (brief[1].created_at or _LONG_AGO, brief[0]), reverse=True)
+
+
 def keys(session: Session, table_id: str, prefix: str) -> list[str]:
     """Keys of the workloads with a measurement that begin so, sorted. Raises TableNotFoundError."""
     require(session, table_id)
@@ -178,7 +201,7 @@ def save(session: Session, table_id: str, measurements: Sequence[Measurement]) -
     require(session, table_id)
     if not measurements:
         return
-    statement = insert(MeasurementRow)
+    statement = insert(session, MeasurementRow)
     new = statement.excluded
     session.execute(
         statement.on_conflict_do_update(

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from profiler_service.errors import DatabaseError, ServiceStartError, StorageError
-from profiler_service.storage.database import translated
+from profiler_service.storage import server_upkeep
+from profiler_service.storage.location import Location, PostgresUrl
+from profiler_service.storage.sqlite_database import translated
 
 _PAGES_PER_STEP = 1_024
 """Pages that are copied at once; between two such steps others may write."""
@@ -42,19 +44,21 @@ _WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
 """Source: https://sqlite.org/wal.html#walresetbug. Releases of those two lines have the correction from these on."""
 
 
-def backup(path: Path, copy: Path) -> int:
+def backup(path: Location, copy: Path) -> int:
     """Copy a database that may be in use, to one consistent state.
 
     Args:
-        path: the database.
+        path: the database's file.
         copy: the new file; it appears when it is complete.
 
     Returns:
         Its size in bytes.
 
     Raises:
-        StorageError: there is such a file already, or one of the two cannot be used.
+        StorageError: there is such a file already, one of the two cannot be used, or the database is on a server.
     """
+    if isinstance(path, PostgresUrl):
+        raise server_upkeep.refuse_backup(path, copy)
     if copy.exists():
         raise StorageError(f"{copy} exists already", hint="Name a new file: backups are never overwritten.")
     _require_file(path)
@@ -74,20 +78,22 @@ def backup(path: Path, copy: Path) -> int:
     return copy.stat().st_size
 
 
-def restore(copy: Path, path: Path) -> Path | None:
+def restore(copy: Path, path: Location) -> Path | None:
     """Put a copy in the database's place. What was there is kept beside it.
 
     Args:
         copy: made by `backup`.
-        path: the database; no service may be using it.
+        path: the database's file; no service may be using it.
 
     Returns:
         Where the former database is now; None where there was none.
 
     Raises:
         ServiceStartError: a service uses it.
-        StorageError: the copy is damaged, or one of the files cannot be used.
+        StorageError: the copy is damaged, one of the files cannot be used, or the database is on a server.
     """
+    if isinstance(path, PostgresUrl):
+        raise server_upkeep.refuse_restore(path, copy)
     _require_file(copy)
     require_sound(copy)
     with sole_use(path) if path.exists() else _nothing():
@@ -105,8 +111,11 @@ def restore(copy: Path, path: Path) -> Path | None:
     return former
 
 
-def require_sound(path: Path) -> None:
-    """Raises DatabaseError where SQLite finds the file damaged, and says how. Reads all of it."""
+def require_sound(path: Location) -> None:
+    """Raises DatabaseError where the file is damaged, or a server cannot read a row, and says how. Reads all of it."""
+    if isinstance(path, PostgresUrl):
+        server_upkeep.require_sound(path)
+        return
     with translated(path), closing(_connected(path)) as connection:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
@@ -117,15 +126,19 @@ def require_sound(path: Path) -> None:
 
 
 @contextmanager
-def sole_use(path: Path) -> Iterator[None]:
+def sole_use(path: Location) -> Iterator[None]:
     """Keep other services off a database for the length of a `with` block, in which it is opened and closed.
 
-    The lock is on the database itself, so that nothing can be deleted to get round it. Not on network file systems, where it
-    would keep SQLite out too.
+    The lock is on the file itself, so that nothing can be deleted to get round it. Not on network file systems, where it would
+    keep SQLite out too. For a database on a server, the server keeps it.
 
     Raises:
         ServiceStartError: another service has it.
     """
+    if isinstance(path, PostgresUrl):
+        with server_upkeep.sole_use(path):
+            yield
+        return
     if network_file_system(path) is not None:
         yield
         return
@@ -172,8 +185,10 @@ def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     return _WAL_RESET_FROM <= version < _WAL_RESET_FIXED and not corrected
 
 
-def warnings(path: Path, version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> list[str]:
+def warnings(path: Location, version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> list[str]:
     """What its owner should know about the database, for people; empty where there is nothing."""
+    if isinstance(path, PostgresUrl):
+        return server_upkeep.warnings(path)
     found = []
     if (kind := network_file_system(path)) is not None:
         found.append(

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, delete, func, or_, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from models.spec.table_files.table_io import record_text
 from profiler_service.errors import StorageError
 from profiler_service.measure.visits import DeviceState, HostState, Visit
-from profiler_service.storage.schema import VisitRow, among
+from profiler_service.storage.dialects import among, insert
+from profiler_service.storage.schema import VisitRow
 from profiler_service.storage.schema import load as load_record
 from profiler_service.storage.table_rows import require
 
@@ -25,7 +25,7 @@ def save(session: Session, table_id: str, visits: Sequence[Visit]) -> None:
     require(session, table_id)
     if not visits:
         return
-    statement = insert(VisitRow)
+    statement = insert(session, VisitRow)
     new = statement.excluded
     changed = ("samples", "sentinel_ms", "passes", "accepted", "started_at", "device", "host")
     session.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from itertools import count
@@ -21,19 +21,31 @@ from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import (
     JobConflictError,
     JobNotFoundError,
+    StaleAttemptError,
     TableNotFoundError,
     TokenConflictError,
     TokenNotFoundError,
 )
 from profiler_service.measure.visits import HostState, Visit
+from profiler_service.storage.location import Location
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
 from tests.support import table_samples as samples
+from tests.support.postgres import Server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return tmp_path / "opclock.sqlite"
+    server: Server = request.getfixturevalue("postgres")
+    return server.emptied_database()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "opclock.sqlite") as opened:
+def store(location: Location) -> Iterator[Store]:
+    with Store.open(location) as opened:
         yield opened
 
 
@@ -301,6 +313,12 @@ class TestVisits:
         assert store.visits(table_id, []) == []
 
 
+def begun(store: Store, job_id: str, **changes: object) -> JobPublic:
+    """The job, taken up, and building."""
+    store.update_job(job_id, state=JobState.PLANNED)
+    return store.update_job(job_id, state=JobState.BUILDING, **changes)
+
+
 class TestJobs:
     request = JobCreate(space=samples.SPACE, workloads=(samples.operator(), samples.architecture()), budget=Budget.QUICK)
 
@@ -349,7 +367,7 @@ class TestJobs:
 
     def test_progress(self, store: Store, table_id: str) -> None:
         job = store.create_job(self.request, table_id)
-        running = store.update_job(job.id, state=JobState.RUNNING, counts=JobCounts(total=2), phase="building", eta_s=9.5)
+        running = begun(store, job.id, counts=JobCounts(total=2), phase="building", eta_s=9.5)
         assert running.started_at is not None
         later = store.update_job(job.id, counts=JobCounts(total=2, measured=1), fraction=0.5)
         assert (later.phase, later.eta_s, later.started_at) == ("building", 9.5, running.started_at)
@@ -365,8 +383,62 @@ class TestJobs:
         for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
             final = store.update_job(store.create_job(self.request, table_id).id, state=state)
             with pytest.raises(JobConflictError, match=state.value):
-                store.update_job(final.id, state=JobState.RUNNING)
+                store.update_job(final.id, state=JobState.PLANNED)
             assert store.job(final.id) == final
+
+    def test_a_state_follows_only_where_it_may(self, store: Store, table_id: str) -> None:
+        job = store.create_job(self.request, table_id)
+        with pytest.raises(JobConflictError, match="is queued and cannot become measuring"):
+            store.update_job(job.id, state=JobState.MEASURING)
+        begun(store, job.id)
+        paused = store.update_job(job.id, state=JobState.PAUSED)
+        assert store.unfinished_jobs() == []
+        for change in ({"fraction": 0.5}, {"state": JobState.MEASURING}, {"state": JobState.PAUSED}):
+            with pytest.raises(JobConflictError, match="paused"):
+                store.update_job(job.id, **change)
+        with pytest.raises(JobConflictError, match="paused"):
+            store.begin_attempt(job.id)
+        assert store.job(job.id) == paused
+        assert store.update_job(job.id, state=JobState.QUEUED).started_at == paused.started_at
+
+    def test_an_attempt_that_another_one_followed_writes_nothing(self, store: Store, table_id: str) -> None:
+        """As a process that was stopped for an hour while another one took its job over, and then goes on."""
+        job = store.create_job(self.request, table_id)
+        stale = store.attempt(job.id, store.begin_attempt(job.id))
+        stale.save_measurement(table_id, samples.measurement())
+        latest = store.attempt(job.id, store.begin_attempt(job.id))
+        before = (store.tables(), store.job(job.id))
+        assert store.job(job.id).attempt == 2
+        writes: list[Callable[[], object]] = [
+            lambda: stale.update_job(job.id, state=JobState.PLANNED),
+            lambda: stale.save_measurement(table_id, samples.measurement(samples.architecture())),
+            lambda: stale.save_visits(table_id, [visit()]),
+            lambda: stale.forget_visits(table_id, ["0" * 16], before=samples.A_TIME),
+            lambda: stale.learn_scale(table_id),
+            lambda: stale.set_scale(table_id, Scale(reference_ms=9.0)),
+            lambda: stale.update_verdict(table_id),
+        ]
+        for write in writes:
+            with pytest.raises(StaleAttemptError, match="its attempt 2 has begun, this is 1"):
+                write()
+        assert (store.tables(), store.job(job.id)) == before
+        assert latest.update_job(job.id, state=JobState.PLANNED).state is JobState.PLANNED
+        assert stale.job(job.id).state is JobState.PLANNED, "it may still read"
+
+    def test_jobs_of_high_priority_come_first(self, store: Store, table_id: str) -> None:
+        low, first, second, high = (self.submit(store, table_id, priority=priority) for priority in (-1, 0, 0, 9))
+        assert store.unfinished_jobs() == [high, first, second, low]
+        assert high.request.priority == 9
+
+    def test_a_priority_makes_no_other_work(self, store: Store, table_id: str) -> None:
+        """What an attempt at a low priority has measured counts for one at a high priority."""
+        failed = self.submit(store, table_id, JobState.FAILED, priority=-1)
+        assert store.attempted_since(self.submit(store, table_id, priority=5).id) == failed.started_at
+        key = {"idempotency_key": "k"}
+        job = store.create_job(self.request, table_id, **key)
+        with pytest.raises(JobConflictError, match="another request"):
+            store.create_job(self.request.model_copy(update={"priority": 1}), table_id, **key)
+        assert store.create_job(self.request, table_id, **key) == job
 
     def test_a_bad_change_changes_nothing(self, store: Store, table_id: str) -> None:
         job = store.create_job(self.request, table_id)
@@ -378,7 +450,7 @@ class TestJobs:
 
     def test_lists(self, store: Store, table_id: str) -> None:
         first, second, third, fourth = (store.create_job(self.request, table_id) for _ in range(4))
-        first = store.update_job(first.id, state=JobState.RUNNING)
+        first = begun(store, first.id)
         second = store.update_job(second.id, state=JobState.CANCELLED)
         assert store.jobs() == [fourth, third, second, first]
         assert store.jobs(limit=2) == [fourth, third]
@@ -389,8 +461,8 @@ class TestJobs:
         job = store.create_job(self.request.model_copy(update=changes), table_id)
         if state is None:
             return job
-        job = store.update_job(job.id, state=JobState.RUNNING)
-        return job if state is JobState.RUNNING else store.update_job(job.id, state=state)
+        job = begun(store, job.id)
+        return job if state is JobState.BUILDING else store.update_job(job.id, state=state)
 
     def test_a_request_is_attempted_since_the_first_start_that_no_finished_job_followed(
         self, store: Store, table_id: str
@@ -400,20 +472,20 @@ class TestJobs:
         cancelled = submit(JobState.CANCELLED)
         submit(JobState.CANCELLED, budget=Budget.NORMAL)
         self.submit(store, other_table(store), JobState.DONE)
-        failed, killed, last = submit(JobState.FAILED), submit(JobState.RUNNING), submit()
+        failed, killed, last = submit(JobState.FAILED), submit(JobState.BUILDING), submit()
         since = [store.attempted_since(job.id) for job in (cancelled, failed, killed, last)]
         assert since == [cancelled.started_at] * 4
         store.update_job(killed.id, state=JobState.DONE)
         assert store.attempted_since(killed.id) == cancelled.started_at, "by its own end nothing changes"
         assert store.attempted_since(last.id) > killed.created_at
-        last = store.update_job(last.id, state=JobState.RUNNING)
+        last = begun(store, last.id)
         assert store.attempted_since(last.id) == last.started_at
 
     def test_another_request_that_was_done_ends_the_line_of_attempts(self, store: Store, table_id: str) -> None:
         submit = partial(self.submit, store, table_id)
         submit(JobState.CANCELLED)
         submit(JobState.DONE, budget=Budget.NORMAL)
-        job = submit(JobState.RUNNING)
+        job = submit(JobState.BUILDING)
         assert store.attempted_since(job.id) == job.started_at
 
     def test_what_never_started_is_no_attempt(self, store: Store, table_id: str) -> None:
@@ -422,14 +494,14 @@ class TestJobs:
         waiting = self.submit(store, table_id)
         before = datetime.now(UTC)
         assert before <= store.attempted_since(waiting.id) <= datetime.now(UTC)
-        job = self.submit(store, table_id, JobState.RUNNING)
+        job = self.submit(store, table_id, JobState.BUILDING)
         assert store.attempted_since(job.id) == job.started_at
 
     @pytest.mark.parametrize("age", [timedelta(hours=23), timedelta(hours=25)])
     def test_attempts_count_for_a_day(self, store: Store, table_id: str, age: timedelta) -> None:
         first = store.create_job(self.request, table_id)
-        store.update_job(first.id, state=JobState.RUNNING, started_at=first.created_at - age)
-        job = self.submit(store, table_id, JobState.RUNNING)
+        begun(store, first.id, started_at=first.created_at - age)
+        job = self.submit(store, table_id, JobState.BUILDING)
         at_most = job.created_at - timedelta(days=1)
         assert store.attempted_since(job.id) == max(first.created_at - age, at_most)
 
@@ -558,7 +630,7 @@ class TestThreads:
 
         def tell(name: str) -> None:
             try:
-                with Store.open(store.path) as own:
+                with Store.open(store.location) as own:
                     for number in range(10):
                         own.add_rebuild_spread(table_id, rebuilt(f"{name} {number}"))
             except BaseException as problem:
@@ -575,13 +647,12 @@ class TestThreads:
         assert found.known_keys() == {f"{name} {number}" for name in "abcd" for number in range(10)}
 
 
-def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
-    path = tmp_path / "opclock.sqlite"
-    with Store.open(path) as store:
+def test_everything_is_there_again_after_reopening(location: Location) -> None:
+    with Store.open(location) as store:
         table_id = store.import_table(samples.table(scale=Scale(reference_ms=0.3)))
         store.save_visits(table_id, [visit()])
         job = store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k")
-    with Store.open(path, create=False) as store:
+    with Store.open(location, create=False) as store:
         assert store.table(table_id) == samples.table(scale=Scale(reference_ms=0.3))
         assert store.visits(table_id, [visit().graph_key]) == [visit()]
         assert store.create_job(JobCreate(space=samples.SPACE), table_id, idempotency_key="k") == job

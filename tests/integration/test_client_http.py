@@ -333,7 +333,7 @@ def test_a_broken_post_creates_one_job(nas_client: Command) -> None:
 
 def test_a_broken_stream_is_replaced_by_asking_and_that_is_said(nas_client: Command) -> None:
     service = FakeService()
-    service.final, service.streams = JobState.RUNNING, [[]]
+    service.final, service.streams = JobState.PLANNED, [[]]
     answered = service._job
 
     def job_at_last(job_id: str) -> object:
@@ -506,6 +506,8 @@ def test_jobs_lists_them_and_cancel_ends_one(nas_client: Command) -> None:
         rows = nas_client("jobs", "--url", url).out.splitlines()
         assert [row.split()[0] for row in rows] == ["job", "job2", "job1", "job0"]
         assert "toy_dag 64×128 float32" in rows[1]
+        assert nas_client("pause", "job1", "--url", url).out.startswith("job job1 is paused; `nas-client resume job1`")
+        assert nas_client("resume", "job1", "--url", url, "--json").document["job"]["state"] == "queued"
         cancelled = nas_client("cancel", "job1", "--url", url, "--json")
         assert cancelled.document["job"]["state"] == "cancelled"
         assert nas_client("cancel", "job1", "--url", url).out == "job job1 is cancelled\n"

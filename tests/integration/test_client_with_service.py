@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import structlog.testing
 
@@ -50,7 +51,7 @@ class ComputingRunner:
         job = self.store.job(job_id)
         workloads: tuple[Workload, ...] = job.request.workloads or create_space(job.request.space).operators()
         counts = JobCounts(total=len(workloads))
-        on_progress(self.store.update_job(job_id, state=JobState.RUNNING, counts=counts, phase="round 1"))
+        on_progress(self.store.update_job(job_id, state=JobState.PLANNED, counts=counts, phase="round 1"))
         for workload in workloads:
             value = network_ms(workload) if isinstance(workload, ArchitectureSpec) else operator_ms(workload)
             self.store.save_measurement(
@@ -89,10 +90,14 @@ def test_the_whole_way_from_measuring_to_an_estimate(nas_client: Command, url: s
     assert (found.info.space, found.info.target) == (SPACE, TARGET)
     assert found.values_ms() == {operator.key(): operator_ms(operator) for operator in create_space(SPACE).operators()}
 
-    validated = nas_client("validate", "--url", url, "--space", "toy_dag", "-o", report, "--json")
+    validated = nas_client("validate", "--url", url, "--space", "toy_dag", "-o", report, "--post", "--json")
     assert validated.code == ExitCode.DONE
     assert validated.document["calibrated"]["mape"] < validated.document["raw"]["mape"] < 0.1
     assert validated.document["repeatability"] == pytest.approx(0.01)
+
+    (posted,) = httpx.get(f"{url}/v1/tables/{profiled.document['table_id']}/validations").json()
+    assert posted["networks"] == validated.document["architectures"]
+    assert posted["summary"] == validated.document
 
     with (report / "points.csv").open(encoding="utf-8") as file:
         row = next(csv.DictReader(file))

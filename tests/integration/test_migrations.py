@@ -23,8 +23,8 @@ from models.spec.scale import Scale
 from models.spec.table_files.table_io import record_text
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
-from profiler_service.storage.database import sqlite_engine
 from profiler_service.storage.schema import Base
+from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
 from profiler_service.tokens import Role, StoredToken, Token
@@ -112,6 +112,16 @@ def test_every_schema_has_its_database_in_the_tests() -> None:
     scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
     expected = {f"database_{script.revision}.sqlite" for script in scripts}
     assert {path.name for path in OLD_DATABASES.glob("*.sqlite")} == expected
+
+
+def test_a_job_that_was_running_is_planned_anew(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    shutil.copy(OLD_DATABASES / "database_0004.sqlite", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'running' WHERE state = 'queued'")
+    with Store.open(path) as store:
+        (job,) = store.unfinished_jobs()
+        assert (job.state, job.attempt, job.request) == (JobState.PLANNED, 0, REQUEST)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in OLD_DATABASES.glob("*.sqlite")))

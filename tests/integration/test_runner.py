@@ -184,7 +184,7 @@ def test_a_killed_job_goes_on_without_loss_or_repetition(tmp_path: Path) -> None
     assert alive == []
     kept = site.visits(job)
     assert 0 < len(kept) < len(GRID) * QUICK.min_rounds
-    assert site.store.job(job.id).state is JobState.RUNNING
+    assert site.store.job(job.id).state.active
 
     done = site.run(job)
     assert (done.state, done.counts.measured, done.counts.reused) == (JobState.DONE, len(GRID), 0)

@@ -17,6 +17,7 @@ import httpx_sse
 import pytest
 
 from models.spec.table_files import read_table
+from models.spec.wire import JobState
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
 from tests.support.local_service import PROFILER_SERVICE, serving, wait_until
@@ -84,7 +85,7 @@ def test_open_event_streams_do_not_keep_the_service_alive(tmp_path: Path) -> Non
             assert json.loads(next(events).data)["id"] == job_id
             service.process.send_signal(signal.SIGTERM)
             rest = [json.loads(event.data)["state"] for event in events if event.data]  # ends, and not by an error
-        assert set(rest) <= {"queued", "running"}
+        assert set(rest) <= {"queued", "planned", "building", "measuring"}
         assert service.process.wait(60) == 0
     with Store.open(tmp_path / "opclock.sqlite") as store:
         assert [job.id for job in store.unfinished_jobs()] == [job_id]
@@ -99,7 +100,7 @@ def test_a_job_goes_on_in_the_next_service(tmp_path: Path, number: signal.Signal
         wait_until(lambda: job_of(service.url, job["id"])["phase"].startswith("round"), timeout_s=180)
         service.stop(number)
     with serving(database) as service:
-        wait_until(lambda: job_of(service.url, job["id"])["state"] not in ("queued", "running"), timeout_s=180)
+        wait_until(lambda: JobState(job_of(service.url, job["id"])["state"]).final, timeout_s=180)
         ended = job_of(service.url, job["id"])
         entries = httpx.get(f"{service.url}/v1/tables").json()[0]["entries"]
 

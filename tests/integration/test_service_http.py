@@ -23,9 +23,10 @@ from models.spec.wire import ARROW_MEDIA_TYPE, JobCounts, JobCreate, JobPublic, 
 from profiler_service.admission import admit
 from profiler_service.api.app import create_app
 from profiler_service.errors import StorageError
-from profiler_service.jobs.queue import JobQueue, QueueLimits
+from profiler_service.jobs.queue import JobQueue
+from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.settings import Settings
-from profiler_service.storage.database import PRAGMAS
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BackendDescription
 from tests.support.local_service import running, wait_until
@@ -59,7 +60,7 @@ class PaperRunner:
         interrupted: threading.Event,
     ) -> None:
         table_id = self.store.job(job_id).table_id
-        on_progress(self.store.update_job(job_id, state=JobState.RUNNING, counts=JobCounts(total=ENTRIES)))
+        on_progress(self.store.update_job(job_id, state=JobState.PLANNED, counts=JobCounts(total=ENTRIES)))
         for done in range(1, ENTRIES + 1):
             while not self.permission.acquire(timeout=0.02):
                 if interrupted.is_set():

@@ -81,6 +81,7 @@ def test_everything_that_the_packages_hold_is_in_the_wheel(wheel: Path) -> None:
         "nas_client/py.typed",
         "nas_client/report/templates/report.html",
         "profiler_service/storage/migrations/script.py.mako",
+        "profiler_service/web/static/licences.txt",
     } <= held
     assert held - names == set()
     assert {name for name in names - held if ".dist-info/" not in name} == set()

@@ -103,7 +103,7 @@ class FakeService:
         self.failing: set[str] = set()
         self.requests: list[str] = []
         self.created: dict[str, JobPublic] = {}
-        self.streams: list[list[JobState]] = [[JobState.RUNNING, JobState.DONE]]
+        self.streams: list[list[JobState]] = [[JobState.PLANNED, JobState.DONE]]
         self.final = JobState.DONE
         self.ended: set[str] = set()
         self.token = ""
@@ -154,6 +154,9 @@ class FakeService:
                 if job_id in self.ended:
                     return self._error(409, ErrorCode.CONFLICT, f"job {job_id} has ended", "")
                 return self._json(self._job(job_id).model_copy(update={"state": JobState.CANCELLED}), 202)
+            case "PUT", ["v1", "jobs", job_id, "pause" | "resume" as call] if job_id in self._jobs:
+                state = JobState.PAUSED if call == "pause" else JobState.QUEUED
+                return self._json(self._job(job_id).model_copy(update={"state": state}), 202)
             case "GET", ["v1", "jobs", job_id] if job_id in self._jobs:
                 return self._json(self._job(job_id))
             case _:
@@ -313,7 +316,7 @@ def serving(service: FakeService, faults: list[Fault] | None = None) -> Iterator
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - names that http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - names that http.server looks for
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

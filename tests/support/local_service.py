@@ -64,10 +64,16 @@ class ServiceProcess:
 
 
 @contextmanager
-def serving(database: Path, *options: object) -> Iterator[ServiceProcess]:
-    """The command, once it has announced its address; killed at the end if it still runs."""
-    arguments = [PROFILER_SERVICE, "serve", "--port", "0", "--database", database, "--json", *options]
-    log = database.with_suffix(".log")
+def serving(file: Path, *options: object, database: str = "") -> Iterator[ServiceProcess]:
+    """The command, once it has announced its address; killed at the end if it still runs.
+
+    Args:
+        file: the database, beside which it logs.
+        options: of the command.
+        database: a URL in the file's place.
+    """
+    arguments = [PROFILER_SERVICE, "serve", "--port", "0", "--database", database or file, "--json", *options]
+    log = file.with_suffix(".log")
     with log.open("ab") as errors:
         process = subprocess.Popen(
             [str(argument) for argument in arguments],

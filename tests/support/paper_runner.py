@@ -43,7 +43,7 @@ class PaperRunner:
         job = self.store.job(job_id)
         operators = requested_workloads(job.request, create_space(job.request.space))
         failed = 0
-        self.store.update_job(job_id, state=JobState.RUNNING)
+        self.store.update_job(job_id, state=JobState.PLANNED)
         for number, operator in enumerate(operators):
             crashes = self.failing is not None and number % self.failing == 0
             outcome = CRASHED if crashes else {"value_ms": 0.5, "flags": (Flag.UNCONVERGED,)}

@@ -1,11 +1,11 @@
-"""Jobs: ask for measurements, follow them, cancel them."""
+"""Jobs: ask for measurements, follow them, pause them, cancel them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
@@ -13,6 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from models.spec.wire import JobCreate, JobPublic
 from profiler_service.admission import admit
+from profiler_service.api.access import ANONYMOUS
 from profiler_service.api.bodies import ParsedRoute
 from profiler_service.api.dependencies import IdempotencyKey, JobId, ServicesDep
 from profiler_service.api.openapi import problems
@@ -31,13 +32,16 @@ def event_stream(states: AsyncIterable[JobPublic], settings: Settings, texts: Jo
     stopping = anyio.Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        async for job in _until(stopping, states):
+        async for job in until(stopping, states):
             yield ServerSentEvent(texts.of(job), event=JOB_EVENT)
 
     return EventSourceResponse(events(), ping=settings.heartbeat_s, shutdown_event=stopping, shutdown_grace_period=FAREWELL_S)
 
 
-async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> AsyncIterator[JobPublic]:
+T = TypeVar("T")
+
+
+async def until(stopping: anyio.Event, states: AsyncIterable[T]) -> AsyncIterator[T]:
     """The states until the event is set, even while the next one is waited for."""
     iterator = aiter(states)
     stop = asyncio.ensure_future(stopping.wait())
@@ -46,12 +50,12 @@ async def _until(stopping: anyio.Event, states: AsyncIterable[JobPublic]) -> Asy
             step = asyncio.ensure_future(anext(iterator, None))
             try:
                 await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
-                job = step.result() if step.done() else None
+                state = step.result() if step.done() else None
             finally:
                 step.cancel()  # without effect if it is done
-            if job is None:
+            if state is None:
                 return
-            yield job
+            yield state
     finally:
         stop.cancel()
 
@@ -68,7 +72,9 @@ def create_job(
     """Queue the measurement of a space, or of listed workloads. What the table already holds is not measured again."""
     admitted = admit(job, services.backend)
     table_id = services.store.ensure_table(admitted.info)
-    created = services.queue.submit(admitted.request, table_id, idempotency_key=idempotency_key)
+    caller = request.state.caller
+    submitted_by = "" if caller.name == ANONYMOUS else caller.name
+    created = services.queue.submit(admitted.request, table_id, idempotency_key=idempotency_key, submitted_by=submitted_by)
     response.headers["Location"] = request.url_for("read_job", job_id=created.id).path
     return created
 
@@ -105,3 +111,15 @@ async def job_events(job_id: JobId, services: ServicesDep) -> EventSourceRespons
 def cancel_job(job_id: JobId, services: ServicesDep) -> JobPublic:
     """Ask a job to end. What it has measured stays."""
     return services.queue.cancel(job_id)
+
+
+@router.put("/{job_id}/pause", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))
+def pause_job(job_id: JobId, services: ServicesDep) -> JobPublic:
+    """Stop a job after its present measurement, until it is resumed. What it has measured stays."""
+    return services.queue.pause(job_id)
+
+
+@router.put("/{job_id}/resume", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 422))
+def resume_job(job_id: JobId, services: ServicesDep) -> JobPublic:
+    """Let a paused job wait for its turn again."""
+    return services.queue.resume(job_id)

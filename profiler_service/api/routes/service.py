@@ -6,7 +6,6 @@ from contextlib import suppress
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 
 from models.plugins import PluginError
 from models.spaces.base import SearchSpace
@@ -51,12 +50,6 @@ def _database(services: Services) -> str:
     except OpclockError as error:
         return error.message
     return OK
-
-
-@health_router.get("/", include_in_schema=False)
-def front_page(request: Request) -> RedirectResponse:
-    """The description of every call."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @health_router.get("/healthz")

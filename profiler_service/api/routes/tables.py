@@ -10,6 +10,7 @@ from models.spaces.registry import completed_workloads
 from models.spec.errors import ErrorCode
 from models.spec.table_files import TableFormat, to_bytes
 from models.spec.table_files.table_io import table_etag
+from models.spec.validations import ValidationCreate, ValidationPublic
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
     CSV_MEDIA_TYPE,
@@ -75,6 +76,18 @@ def read_table(table_id: TableId, services: ServicesDep, request: Request) -> Re
         return services.renditions.get((table_id, media_type), held, take)
 
     return cached(request, media_type, version=held, take=taken)
+
+
+@router.post("/tables/{table_id}/validations", status_code=HTTPStatus.CREATED, responses=problems(404, 408, 413, 415, 422))
+def create_validation(table_id: TableId, validation: ValidationCreate, services: ServicesDep) -> ValidationPublic:
+    """Keep a validation beside its table, where its page shows it. Of one table the newest 50 are kept."""
+    return services.store.add_validation(table_id, validation)
+
+
+@router.get("/tables/{table_id}/validations", responses=problems(404, 422))
+def list_validations(table_id: TableId, services: ServicesDep) -> list[ValidationPublic]:
+    """The validations of a table, newest first, without their networks."""
+    return services.store.validations(table_id)
 
 
 @router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alembic import command
 
-from profiler_service.storage.database import sqlite_engine
+from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.upgrade import alembic_config, upgrade
 
 

@@ -156,17 +156,17 @@ def follow(service: FakeService, folder: Path, **settings: object) -> tuple[list
 def test_a_job_is_followed_by_its_events(tmp_path: Path) -> None:
     service = FakeService()
     states, client = follow(service, tmp_path)
-    assert states == [JobState.RUNNING, JobState.DONE]
+    assert states == [JobState.PLANNED, JobState.DONE]
     assert service.requests == ["POST /v1/jobs", "GET /v1/jobs/job0/events"]
     assert client.notices == []
 
 
 def test_a_stream_that_ends_early_is_opened_again(tmp_path: Path) -> None:
     service = FakeService()
-    service.final = JobState.RUNNING
-    service.streams = [[JobState.RUNNING], [JobState.RUNNING, JobState.DONE]]
+    service.final = JobState.PLANNED
+    service.streams = [[JobState.PLANNED], [JobState.PLANNED, JobState.DONE]]
     states, client = follow(service, tmp_path)
-    assert states == [JobState.RUNNING] * 3 + [JobState.DONE]  # the second of them was asked for in between
+    assert states == [JobState.PLANNED] * 3 + [JobState.DONE]  # the second of them was asked for in between
     assert client.notices == []
 
 
@@ -176,24 +176,24 @@ def test_streams_cut_after_their_first_event_are_not_opened_without_pause(
     waits: list[float] = []
     monkeypatch.setattr("nas_client.service.time.sleep", waits.append)
     service = FakeService()
-    service.final = JobState.RUNNING
-    service.streams = [*([[JobState.RUNNING]] * 9), [JobState.DONE]]
+    service.final = JobState.PLANNED
+    service.streams = [*([[JobState.PLANNED]] * 9), [JobState.DONE]]
     states, client = follow(service, tmp_path, poll_s=0.5)
-    assert states == [JobState.RUNNING] * 18 + [JobState.DONE]
+    assert states == [JobState.PLANNED] * 18 + [JobState.DONE]
     assert waits == [0.5] * 9
     assert client.notices == []
 
 
 def test_a_job_that_ended_during_a_break_is_noticed(tmp_path: Path) -> None:
     service = FakeService()
-    service.streams = [[JobState.RUNNING], [JobState.RUNNING]]
+    service.streams = [[JobState.PLANNED], [JobState.PLANNED]]
     states, _ = follow(service, tmp_path)
-    assert states == [JobState.RUNNING, JobState.DONE]
+    assert states == [JobState.PLANNED, JobState.DONE]
 
 
 def test_streams_that_keep_breaking_are_given_up_and_that_is_said(tmp_path: Path) -> None:
     service = FakeService()
-    service.final = JobState.RUNNING
+    service.final = JobState.PLANNED
     service.streams = [[]]
     client = Client(transport(service), tmp_path, event_reconnects=2)
     job = client.create_job(REQUEST)
@@ -203,7 +203,7 @@ def test_streams_that_keep_breaking_are_given_up_and_that_is_said(tmp_path: Path
         if len(states) == 8:
             key = next(iter(service.created))
             service.created[key] = service.created[key].model_copy(update={"state": JobState.CANCELLED})
-    assert states == [JobState.RUNNING] * 8 + [JobState.CANCELLED]
+    assert states == [JobState.PLANNED] * 8 + [JobState.CANCELLED]
     assert service.requests.count("GET /v1/jobs/job0/events") == 3
     (notice,) = client.notices
     assert notice == "the event stream of job job0 keeps breaking (it ended before the job did); asking every 0.001 s instead"

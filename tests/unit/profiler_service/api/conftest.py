@@ -37,11 +37,19 @@ class IdleQueue:
         self.trouble = ""
         self.script: list[JobPublic] = []
 
-    def submit(self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None) -> JobPublic:
-        return self.store.create_job(request, table_id, idempotency_key=idempotency_key)
+    def submit(
+        self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None, submitted_by: str = ""
+    ) -> JobPublic:
+        return self.store.create_job(request, table_id, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
     def cancel(self, job_id: str) -> JobPublic:
         return self.store.update_job(job_id, state=JobState.CANCELLED)
+
+    def pause(self, job_id: str) -> JobPublic:
+        return self.store.update_job(job_id, state=JobState.PAUSED)
+
+    def resume(self, job_id: str) -> JobPublic:
+        return self.store.update_job(job_id, state=JobState.QUEUED)
 
     def job(self, job_id: str) -> JobPublic:
         return self.store.job(job_id)

@@ -97,9 +97,18 @@ def test_a_job_can_be_called_off_once(client: TestClient) -> None:
     assert client.delete("/v1/jobs/nope").status_code == 404
 
 
+def test_a_job_can_be_paused_and_resumed(client: TestClient) -> None:
+    path = f"/v1/jobs/{client.post('/v1/jobs', json=JOB).json()['id']}"
+    assert client.put(f"{path}/pause").json()["state"] == "paused"
+    again = client.put(f"{path}/pause")
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+    assert client.put(f"{path}/resume").json()["state"] == "queued"
+    assert client.put("/v1/jobs/nonesuch/pause").status_code == 404
+
+
 def test_events_are_the_jobs_states_and_end_with_it(client: TestClient, queue: IdleQueue) -> None:
     job = JobPublic.parse_json(client.post("/v1/jobs", json=JOB).content)
-    queue.script = [job.model_copy(update={"state": state}) for state in (JobState.QUEUED, JobState.RUNNING, JobState.DONE)]
+    queue.script = [job.model_copy(update={"state": state}) for state in (JobState.QUEUED, JobState.PLANNED, JobState.DONE)]
 
     response = client.get(f"/v1/jobs/{job.id}/events")
 
@@ -108,4 +117,4 @@ def test_events_are_the_jobs_states_and_end_with_it(client: TestClient, queue: I
     events = [block.splitlines() for block in response.text.split("\r\n\r\n") if block]
     assert {event[0] for event in events} == {"event: job"}
     states = [JobPublic.model_validate(json.loads(event[1].removeprefix("data: "))).state for event in events]
-    assert states == [JobState.QUEUED, JobState.RUNNING, JobState.DONE]
+    assert states == [JobState.QUEUED, JobState.PLANNED, JobState.DONE]

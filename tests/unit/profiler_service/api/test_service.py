@@ -131,10 +131,6 @@ def test_a_table_records_its_plugins_and_every_version_of_them(
     assert not [name for name in table.info.provenance if name.startswith("plugin") and "wider" not in name]
 
 
-def test_the_front_page_leads_to_the_description(client: TestClient) -> None:
-    assert client.get("/").url.path == "/docs"
-
-
 def samples(client: TestClient, name: str) -> dict[frozenset[tuple[str, str]], float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {
@@ -192,8 +188,12 @@ def test_every_call_of_the_design_is_described(document: dict[str, Any]) -> None
         "get /v1/jobs/{job_id}",
         "get /v1/jobs/{job_id}/events",
         "delete /v1/jobs/{job_id}",
+        "put /v1/jobs/{job_id}/pause",
+        "put /v1/jobs/{job_id}/resume",
         "get /v1/tables",
         "get /v1/tables/{table_id}",
+        "get /v1/tables/{table_id}/validations",
+        "post /v1/tables/{table_id}/validations",
         "post /v1/lookup",
     }
 

@@ -86,7 +86,8 @@ def test_an_interrupted_job_tells_what_it_leaves(
     failing(None)
 
     def run(runner: PaperRunner, job_id: str, _: object, interrupted: threading.Event) -> PhaseSeconds:
-        job = runner.store.update_job(job_id, state=JobState.RUNNING)
+        runner.store.update_job(job_id, state=JobState.PLANNED)
+        job = runner.store.update_job(job_id, state=JobState.BUILDING)
         assert job.started_at is not None
         at = [job.started_at - timedelta(seconds=1), *[job.started_at] * visits]
         runner.store.save_visits(job.table_id, [visit(number, started_at) for number, started_at in enumerate(at)])

@@ -49,7 +49,7 @@ def test_an_exposed_service_needs_a_valid_token(store: Store) -> None:
         store.revoke_token("lost")
         with pytest.raises(ServiceStartError, match=r"needs a token, since it listens on 0\.0\.0\.0") as caught:
             require_token(store, listener)
-        assert f"profiler-service token create NAME --role profile --database {store.path}" in caught.value.hint
+        assert f"profiler-service token create NAME --role profile --database {store.location}" in caught.value.hint
         store.add_token(make_token("ci", Role.READ, expires_at=None)[1])
         require_token(store, listener)
 

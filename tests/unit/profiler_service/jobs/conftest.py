@@ -39,7 +39,7 @@ class Bench:
 
     def configure(self, **settings: Any) -> None:
         """Run the jobs to come with such settings."""
-        chosen = Settings.load(database=self.store.path, **({"plain_check": False} | settings))
+        chosen = Settings.load(database=self.store.location, **({"plain_check": False} | settings))
         self.runner = JobRunner(
             self.store,
             chosen,

@@ -15,7 +15,7 @@ import pytest
 from models.spec.wire import JobPublic, JobState
 from profiler_service.errors import DatabaseError, JobError
 from profiler_service.jobs.queue import JobQueue
-from profiler_service.storage.database import PRAGMAS
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import FakeWorkers
 from tests.unit.profiler_service.jobs.conftest import Bench
@@ -83,7 +83,7 @@ def test_a_job_that_has_waited_too_long_has_not_failed(bench: Bench, other: sqli
     job = bench.submit()
     with pytest.raises(DatabaseError, match="another process keeps it locked"):
         bench.run(job)
-    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert bench.store.job(job.id).state.active
     other.execute("ROLLBACK")
     bench.workers.on_group = lambda group: None
     bench.run(job)
@@ -122,7 +122,7 @@ def test_a_database_that_was_moved_away_is_noticed_and_its_job_is_not_done(bench
     else:
         with pytest.raises(DatabaseError, match="removed or moved"):
             bench.run(job)
-    assert bench.states[-1].state is (JobState.DONE if put_back else JobState.RUNNING)
+    assert bench.states[-1].state is (JobState.DONE if put_back else JobState.MEASURING)
 
 
 def test_another_file_in_the_databases_place_is_noticed(bench: Bench, path: Path, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_job_that_was_stopped_before_its_processes_were_there_measures_nothing
     workers = bench.workers = StuckWorkers()
 
     def cancel(state: JobPublic) -> None:
-        if state.state is JobState.RUNNING:
+        if state.state is JobState.PLANNED:
             cancelled.set()
 
     job = bench.submit()

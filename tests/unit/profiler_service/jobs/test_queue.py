@@ -15,8 +15,9 @@ from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobConflictError, JobError, JobHeldError, JobNotFoundError, QueueFullError
 from profiler_service.jobs.process_lock import run_lock
-from profiler_service.jobs.queue import JobQueue, QueueLimits
+from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
+from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
 from tests.unit.profiler_service.jobs.conftest import SPACE
@@ -43,7 +44,7 @@ class ScriptedRunner:
         if job_id in self.held:
             raise JobHeldError("another process runs it")
         self.started.append(job_id)
-        on_progress(self.store.update_job(job_id, state=JobState.RUNNING))
+        on_progress(self.store.update_job(job_id, state=JobState.PLANNED))
         self.begun.set()
         while not self.go.wait(0.005):
             if self.aborted.is_set() or (interrupted.is_set() and not self.hangs):
@@ -109,7 +110,7 @@ def test_unfinished_jobs_are_taken_up_at_the_start(store: Store, runner: Scripte
     admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
     table_id = store.ensure_table(admitted.info)
     running, waiting, done = (store.create_job(admitted.request, table_id) for _ in range(3))
-    store.update_job(running.id, state=JobState.RUNNING)
+    store.update_job(running.id, state=JobState.PLANNED)
     store.update_job(done.id, state=JobState.CANCELLED)
     runner.go.set()
     with JobQueue(store, runner):  # type: ignore[arg-type]
@@ -166,6 +167,65 @@ def test_a_waiting_job_that_is_cancelled_never_runs(
     assert runner.started == [first.id, third.id]
 
 
+def test_a_running_job_pauses_and_goes_on_when_resumed(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    first, second = submit(), submit()
+    assert runner.begun.wait(PATIENCE_S)
+    assert queue.pause(first.id).state is JobState.PAUSED
+    wait_until(lambda: runner.started == [first.id, second.id])
+    assert store.job(first.id).state is JobState.PAUSED
+    with pytest.raises(JobConflictError, match="is paused"):
+        queue.pause(first.id)
+    assert queue.resume(first.id).state is JobState.QUEUED
+    with pytest.raises(JobConflictError, match="queued, not paused"):
+        queue.resume(first.id)
+    runner.go.set()
+    wait_until(final(store, first))
+    assert runner.started == [first.id, second.id, first.id]
+    assert queue.trouble == ""
+
+
+def test_a_job_that_is_paused_and_resumed_at_once_runs_on(
+    store: Store, queue: JobQueue, runner: ScriptedRunner, submit: Callable[..., JobPublic]
+) -> None:
+    job = submit()
+    assert runner.begun.wait(PATIENCE_S)
+    queue.pause(job.id)
+    queue.resume(job.id)
+    wait_until(lambda: len(runner.started) == 2)
+    runner.go.set()
+    wait_until(final(store, job))
+    assert store.job(job.id).state is JobState.DONE
+
+
+def test_a_paused_job_stays_so_over_a_restart_and_can_be_cancelled(store: Store, runner: ScriptedRunner) -> None:
+    admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+    table_id = store.ensure_table(admitted.info)
+    paused, waiting = (store.create_job(admitted.request, table_id) for _ in range(2))
+    store.update_job(paused.id, state=JobState.PAUSED)
+    runner.go.set()
+    with JobQueue(store, runner) as queue:  # type: ignore[arg-type]
+        wait_until(final(store, waiting))
+        assert store.job(paused.id).state is JobState.PAUSED
+        assert queue.cancel(paused.id).state is JobState.CANCELLED
+    assert runner.started == [waiting.id]
+
+
+def test_a_job_of_high_priority_goes_first(store: Store, queue: JobQueue, runner: ScriptedRunner) -> None:
+    admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+    table_id = store.ensure_table(admitted.info)
+    jobs = {}
+    for priority in (0, -1, 0, 9):
+        request = admitted.request.model_copy(update={"priority": priority})
+        jobs[len(jobs)] = queue.submit(request, table_id).id
+        if len(jobs) == 1:
+            assert runner.begun.wait(PATIENCE_S)  # it runs, and is not interrupted
+    runner.go.set()
+    wait_until(lambda: len(runner.started) == 4)
+    assert runner.started == [jobs[0], jobs[3], jobs[2], jobs[1]]
+
+
 def test_an_unknown_job_can_neither_be_cancelled_nor_followed(queue: JobQueue) -> None:
     with pytest.raises(JobNotFoundError):
         queue.cancel("nope")
@@ -213,7 +273,7 @@ def test_events_begin_with_the_present_state_and_end_with_the_last(
         return states
 
     states = asyncio.run(asyncio.wait_for(follow(), PATIENCE_S))
-    assert states[0].state is JobState.RUNNING
+    assert states[0].state is JobState.PLANNED
     assert states[-1].state is JobState.DONE
     assert len({(state.state, state.fraction) for state in states}) == len(states)
 
@@ -315,7 +375,7 @@ def test_a_locked_database_holds_up_neither_the_event_loop_nor_other_callers(
             return state.state
         raise AssertionError("no state")
 
-    assert asyncio.run(asyncio.wait_for(first_state(), PATIENCE_S)) is JobState.RUNNING
+    assert asyncio.run(asyncio.wait_for(first_state(), PATIENCE_S)) is JobState.PLANNED
     assert submit().state is JobState.QUEUED
     go_on.set()
     canceller.join()
@@ -323,11 +383,14 @@ def test_a_locked_database_holds_up_neither_the_event_loop_nor_other_callers(
 
 
 class TestLimits:
-    def submit(self, queue: JobQueue, store: Store, workloads: int | None = None, key: str | None = None) -> JobPublic:
+    def submit(
+        self, queue: JobQueue, store: Store, workloads: int | None = None, key: str | None = None, submitted_by: str = ""
+    ) -> JobPublic:
         space = create_space(SPACE)
         listed = None if workloads is None else space.operators()[:workloads]
         admitted = admit(JobCreate(space=SPACE, workloads=listed), DESCRIPTION)
-        return queue.submit(admitted.request, store.ensure_table(admitted.info), idempotency_key=key)
+        table_id = store.ensure_table(admitted.info)
+        return queue.submit(admitted.request, table_id, idempotency_key=key, submitted_by=submitted_by)
 
     def test_so_many_jobs_may_wait(self, store: Store, runner: ScriptedRunner) -> None:
         with JobQueue(store, runner, limits=QueueLimits(jobs=2)) as queue:  # type: ignore[arg-type]
@@ -340,6 +403,16 @@ class TestLimits:
             assert len(store.jobs()) == 3
             queue.cancel(last.id)
             self.submit(queue, store)
+
+    def test_one_token_may_not_take_up_the_queue(self, store: Store, runner: ScriptedRunner) -> None:
+        with JobQueue(store, runner, limits=QueueLimits(jobs=4, share=0.5)) as queue:  # type: ignore[arg-type]
+            self.submit(queue, store)
+            assert runner.begun.wait(PATIENCE_S)
+            for _ in range(2):
+                self.submit(queue, store, submitted_by="ci")
+            with pytest.raises(QueueFullError, match="2 jobs of token 'ci' wait already"):
+                self.submit(queue, store, submitted_by="ci")
+            assert self.submit(queue, store, submitted_by="search").submitted_by == "search"
 
     def test_so_many_workloads_may_wait(self, store: Store, runner: ScriptedRunner) -> None:
         with JobQueue(store, runner, limits=QueueLimits(workloads=5)) as queue:  # type: ignore[arg-type]
@@ -361,7 +434,7 @@ class TestOtherProcesses:
     def running(self, store: Store) -> JobPublic:
         admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
         job = store.create_job(admitted.request, store.ensure_table(admitted.info))
-        return store.update_job(job.id, state=JobState.RUNNING)
+        return store.update_job(job.id, state=JobState.PLANNED)
 
     def test_a_job_that_one_has_left_is_taken_up(self, store: Store, runner: ScriptedRunner) -> None:
         """It would be `running` for ever, with nobody who runs it."""
@@ -376,11 +449,11 @@ class TestOtherProcesses:
         with JobQueue(store, runner, adopt_s=0.01):  # type: ignore[arg-type]
             admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
             held = store.create_job(admitted.request, store.ensure_table(admitted.info))  # as a command does
-            lock = run_lock(store.path, held.id)
+            lock = run_lock(store.location, held.id)
             assert lock.acquire()
-            store.update_job(held.id, state=JobState.RUNNING)
+            store.update_job(held.id, state=JobState.PLANNED)
             wait_until(final(store, self.running(store)))
-            assert store.job(held.id).state is JobState.RUNNING
+            assert store.job(held.id).state is JobState.PLANNED
             lock.release()
             wait_until(final(store, held))
 

@@ -266,7 +266,7 @@ def test_a_job_that_is_stopped_between_the_parts_of_a_group_goes_on_with_the_res
     interrupted = Event()
     job = bench.submit(rebuild="always")
     bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
-    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert bench.store.job(job.id).state.active
     assert len(told(bench, job).entries) == len(chosen) - 1
     bench.run(job)
     assert (bench.store.job(job.id).state, len(told(bench, job).entries)) == (JobState.DONE, len(chosen))
@@ -303,7 +303,7 @@ def test_a_job_that_is_interrupted_meanwhile_goes_on_with_that_alone(bench: Benc
     bench.run(
         job, on_progress=lambda state: interrupted.set() if state.phase.endswith("times") else None, interrupted=interrupted
     )
-    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert bench.store.job(job.id).state.active
     assert spread(bench, job) is None
     before = len(bench.workers.groups)
     bench.run(job)
@@ -413,7 +413,7 @@ def test_an_interrupted_job_builds_nothing_a_second_time(bench: Bench) -> None:
     interrupted = Event()
     job = bench.submit(rebuild="always")
     bench.run(job, on_progress=stop_before_the_last(interrupted), interrupted=interrupted)
-    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert bench.store.job(job.id).state.active
     kept = told(bench, job)
     assert len(kept.entries) == len(builds(bench)) == TWENTIETH - 1
     bench.run(job)
@@ -438,7 +438,7 @@ def test_a_group_whose_processes_are_ended_is_no_failure_and_is_built_again(benc
     bench.workers.on_group = end
     job = bench.submit(rebuild="always")
     bench.run(job, interrupted=interrupted)
-    assert bench.store.job(job.id).state is JobState.RUNNING
+    assert bench.store.job(job.id).state.active
     assert (len(told(bench, job).entries), told(bench, job).failed) == (1, 0)
     bench.workers.on_group = lambda number: None
     bench.run(job)

@@ -441,7 +441,7 @@ class TestSmallJobs:
         bench.workers.on_group = lambda number: None
         bench.workers.crashing.clear()
         bench.workers.groups.clear()
-        job = bench.submit(workloads=GRID[:5])
+        job = bench.submit(workloads=GRID[:5], retry_failed=True)
         bench.run(job)
         assert visits(bench, job)[GRID[0].key()] == len(bench.workers.groups) == QUICK.min_rounds
 
@@ -572,12 +572,26 @@ class TestFailures:
         assert bench.store.job(job.id).state is JobState.DONE
 
     def test_failures_are_tried_again_by_the_next_job(self, bench: Bench) -> None:
-        bench.workers.crashing.add(IN_CONTEXT[GRID[7].key()])
+        bench.workers.broken[IN_CONTEXT[GRID[7].key()]] = Status.BUILD_ERROR
         bench.run(bench.submit())
-        bench.workers.crashing.clear()
+        bench.workers.broken.clear()
         job = bench.submit()
         bench.run(job)
         assert entries(bench, job)[GRID[7].key()].status is Status.OK
+        counts = bench.store.job(job.id).counts
+        assert (counts.reused, counts.measured, counts.failed) == (len(GRID) - 1, 1, 0)
+
+    def test_what_has_crashed_twice_is_left_alone_until_a_job_asks_for_it(self, bench: Bench) -> None:
+        bench.workers.crashing.add(IN_CONTEXT[GRID[7].key()])
+        bench.run(bench.submit())
+        bench.workers.crashing.clear()
+        bench.workers.groups.clear()
+        for changes in ({}, {"remeasure": False, "workloads": GRID[5:9]}):
+            bench.run(job := bench.submit(**changes))
+            counts = bench.store.job(job.id).counts
+            assert (counts.measured, counts.failed, bench.workers.groups) == (0, 1, [])
+            assert entries(bench, job)[GRID[7].key()].status is Status.CRASHED
+        bench.run(job := bench.submit(retry_failed=True))
         counts = bench.store.job(job.id).counts
         assert (counts.reused, counts.measured, counts.failed) == (len(GRID) - 1, 1, 0)
 
@@ -673,7 +687,7 @@ class TestStopping:
         job = bench.submit(remeasure=remeasure)
         with pytest.raises(KilledError):
             bench.run(job)
-        assert bench.store.job(job.id).state is JobState.RUNNING
+        assert bench.store.job(job.id).state.active
         bench.workers.on_group = lambda number: None
         bench.run(job)
         done = bench.store.job(job.id)
@@ -736,7 +750,7 @@ class TestDevice:
                 held.__exit__(None, None, None)
 
         seconds = bench.run(job, on_progress=release)
-        assert f"waiting for the device, which process {os.getpid()} (" in bench.states[0].phase
+        assert f"waiting for the device, which process {os.getpid()} (" in bench.states[1].phase
         assert bench.store.job(job.id).state is JobState.DONE
         assert seconds.waiting_s > 0
 
@@ -751,7 +765,7 @@ class TestDevice:
 class TestSoleRun:
     def test_a_job_that_another_process_runs_is_left_alone(self, bench: Bench) -> None:
         job = bench.submit()
-        path = bench.store.path
+        path = bench.store.location
         lock = ProcessLock(path.with_name(f"{path.name}.{job.id[:16]}.lock"))
         assert lock.acquire()
         with pytest.raises(JobHeldError, match=rf"process {os.getpid()} \(.* runs job {job.id}"):

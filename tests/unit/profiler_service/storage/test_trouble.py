@@ -18,7 +18,7 @@ from models.spec.measurements import Measurement
 from models.spec.tables import Table
 from models.spec.wire import JobCreate
 from profiler_service.errors import NewerDatabaseError, StorageError
-from profiler_service.storage.database import PRAGMAS
+from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
 from profiler_service.storage.visit_rows import unpack
 from tests.support import table_samples as samples
