@@ -72,10 +72,15 @@ def graph_plan(
         InvalidSpecError: several maps meet at a node that has no operator to join them.
     """
     steps: list[OperatorStep] = []
+    depth: dict[str, int] = {}  # of the graph's own steps, which are the cells of a drawing
 
-    def follow(name: str, operator: OperatorSpec, *sources: str) -> str:
-        steps.append(OperatorStep(name, operator, sources))
+    def follow(name: str, operator: OperatorSpec, *sources: str, cell: int | None = None) -> str:
+        steps.append(OperatorStep(name, operator, sources, cell))
         return name
+
+    def within(name: str, operator: OperatorSpec, *sources: str) -> str:
+        depth[name] = 1 + max(depth.get(source, -1) for source in sources)
+        return follow(name, operator, *sources, cell=depth[name])
 
     source = INPUT
     for index, operator in enumerate(graph.fixed):
@@ -88,12 +93,12 @@ def graph_plan(
         for index in graph.taken(node, None if row is None else choices.beta[row]):
             name = maps[graph.edges[index].source]
             for place, operator in enumerate(choices.operators(graph, graph.edges[index])):
-                name = follow(edge_step(index, place), operator, name)
+                name = within(edge_step(index, place), operator, name)
             entering.append(name)
         width = choices.width(graph, node)
         own = [o.by_width[width] for o in graph.nodes[node].operators if choices.selects(o.selection)]
         for place, operator in enumerate(own):
-            entering = [follow(node_step(node, place), operator, *entering)]
+            entering = [within(node_step(node, place), operator, *entering)]
         if len(entering) != 1:
             raise InvalidSpecError(
                 f"{len(entering)} maps meet at node {node}, and nothing joins them",

@@ -229,6 +229,10 @@ class SearchSpace(ABC):
         """What a search finds, in the order of the supernet's roles; exactly one sees latency. By default one network."""
         return (Role("network"),)
 
+    def searched_role(self) -> Role:
+        """The role that sees latency."""
+        return next(role for role in self.roles() if role.sees_latency)
+
     def role(self, name: str) -> Role:
         """The role of that name. Raises UnknownNameError."""
         for role in self.roles():

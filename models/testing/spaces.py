@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from models.networks.graph_checks import check_graph
-from models.networks.structure import INPUT, NetworkPlan
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -26,6 +25,7 @@ from models.testing.graph_reference import (
     random_choices,
     random_probabilities,
 )
+from models.testing.plans import map_shapes_of, without_sizes
 
 SEEDS = range(60)
 
@@ -226,7 +226,7 @@ class SpaceSuite(ABC):
             decoded = space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
             assert decoded == space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
             plan = space.plan(decoded)
-            _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert {operator.key() for operator in plan.operators()} <= grid
 
     def test_a_teacher_needs_no_gamma(self, space: SearchSpace) -> None:
@@ -304,14 +304,14 @@ class SpaceSuite(ABC):
             for seed in SEEDS[:3]:
                 architecture = space.sample(np.random.default_rng(seed))
                 here, there = space.plan(architecture), plan_at(architecture, size)
-                assert _without_sizes(here) == _without_sizes(there)
-                assert _shapes(there, (self.spec.batch, 3, *size))[there.steps[-1].name][2:] == size
+                assert without_sizes(here) == without_sizes(there)
+                assert map_shapes_of(there, (self.spec.batch, 3, *size))[there.steps[-1].name][2:] == size
 
     def test_branches_end_where_the_plan_says(self, space: SearchSpace) -> None:
         for seed in SEEDS[:10]:
             architecture = space.sample(np.random.default_rng(seed))
             plan = space.plan(architecture)
-            shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
             ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
             assert ends == list(space.alternative_of(architecture))
 
@@ -319,7 +319,7 @@ class SpaceSuite(ABC):
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""
         for seed in SEEDS:
             plan = space.plan(space.sample(np.random.default_rng(seed)))
-            shapes = _shapes(plan, (self.spec.batch, 3, *self.spec.input_size))
+            shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert all(name.isidentifier() for name in shapes)
             assert shapes[plan.steps[-1].name] == (self.spec.batch, self.spec.classes, *self.spec.input_size)
             used = {source for step in plan.steps for source in step.sources}
@@ -341,20 +341,3 @@ class SpaceSuite(ABC):
         with torch.inference_mode():
             output = network(torch.zeros(self.spec.batch, 3, *self.spec.input_size))
         assert tuple(output.shape) == (self.spec.batch, self.spec.classes, *self.spec.input_size)
-
-
-def _without_sizes(plan: NetworkPlan) -> list[object]:
-    return [
-        (s.name, s.sources, s.operator.kind, s.operator.source_channels, s.operator.out_channels, s.operator.stride)
-        for s in plan.steps
-    ]
-
-
-def _shapes(plan: NetworkPlan, image: tuple[int, int, int, int]) -> dict[str, tuple[int, int, int, int]]:
-    """Shape of each step's output, the image included; fails where a step does not fit its sources."""
-    shapes = {INPUT: image}
-    for step in plan.steps:
-        assert step.name not in shapes
-        assert tuple(shapes[source] for source in step.sources) == step.operator.source_shapes, step.name
-        shapes[step.name] = step.operator.output_shape
-    return shapes

@@ -36,7 +36,10 @@ def train(
         str | None,
         typer.Option(metavar="F", help="The table of that search: a file, its URL on a service, or a published name."),
     ] = None,
-    role: Annotated[str, typer.Option(help="Role for which the search decoded the architecture.")] = "student",
+    role: Annotated[
+        str | None,
+        typer.Option(help="Role for which the search decoded the architecture; by default the one that saw latency."),
+    ] = None,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
@@ -108,11 +111,12 @@ def _architecture_in(path: Path) -> ArchitectureSpec:
     return read_architecture(path.read_bytes(), str(path))
 
 
-def _first_weights(folder: Path, table: str, role: str, architecture: ArchitectureSpec) -> Start:
+def _first_weights(folder: Path, table: str, role: str | None, architecture: ArchitectureSpec) -> Start:
     from models.spaces.registry import create_space
     from nas_client.search.first_weights import supernet_weights
 
-    return supernet_weights(folder, create_space(load_table(table).info.space), role, architecture)
+    space = create_space(load_table(table).info.space)
+    return supernet_weights(folder, space, role or space.searched_role().name, architecture)
 
 
 def _line(record: EpochRecord, epochs: int) -> str:

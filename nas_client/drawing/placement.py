@@ -79,7 +79,7 @@ def place(architecture: ArchitectureSpec) -> Placement:
         raise ParameterError(
             f"{architecture.label()} cannot be drawn: search space {architecture.space!r} has no branches of cells at "
             "downsample rates",
-            hint="Drawings are of spaces such as FasterSeg's, whose plans say which steps are cells.",
+            hint="Let its plan say which steps are cells, as FasterSeg's does and as `models.networks.graph_plan` does.",
         )
     steps = {step.name: step for step in plan.steps}
     columns = _columns(steps, cells)

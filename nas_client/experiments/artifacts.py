@@ -67,7 +67,7 @@ def random_rows(result: RandomResult) -> Rows:
             f"{100 * group.found.mean_iou:.2f}",
             *(cell for kind in kinds for cell in _random_cells(group.random[kind])),
             f"{group.found.estimate_ms:.3f}",
-            f"{100 * group.teacher.mean_iou:.2f}",
+            "" if group.teacher is None else f"{100 * group.teacher.mean_iou:.2f}",
         )
         for group in result.groups
     ]
@@ -75,7 +75,8 @@ def random_rows(result: RandomResult) -> Rows:
         (f"{100 * (result.found.mean - score.gain.mean):.2f}", score.random.text(2, factor=100), "")
         for score in result.judgements.values()
     ]
-    over_all = ("mean", result.found.text(2, factor=100), *chain(*means), "", result.teacher.text(2, factor=100))
+    teacher = "" if result.teacher is None else result.teacher.text(2, factor=100)
+    over_all = ("mean", result.found.text(2, factor=100), *chain(*means), "", teacher)
     return [(*headings, "found (ms)", "teacher (%)"), *rows, over_all]
 
 

@@ -1,9 +1,10 @@
 """Is the student that a search found better than random networks that are as fast?
 
-For each search, hence each seed: its teacher is trained; then, under that teacher, from the same configuration and seed, the
-student it found and random architectures of the same estimated latency. These are random in either of two ways: drawn from
-the space as `validate` draws (`sampled`), or decoded from random logits as a search decodes its own (`decoded`). The second
-are what a search would end in that had learned nothing, so that what decoding itself prefers is the same on both sides.
+For each search, hence each seed: its teacher is trained, if it found one; then, under that teacher, from the same
+configuration and seed, the student it found and random architectures of the same estimated latency. These are random in either
+of two ways: drawn from the space as `validate` draws (`sampled`), or decoded from random logits as a search decodes its own
+(`decoded`). The second are what a search would end in that had learned nothing, so that what decoding itself prefers is the
+same on both sides.
 """
 
 from __future__ import annotations
@@ -31,9 +32,6 @@ from nas_client.train.config import TrainConfig
 from nas_client.train.folder import read_result
 
 RANDOM = "random.json"
-STUDENT, TEACHER = "student", "teacher"
-"""Roles of a search whose networks are trained, and names of files that hold them."""
-
 Preset = Literal["cpu", "gpu", "published"]
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "cpu": {
@@ -96,11 +94,12 @@ class RandomGroup(Record):
     Attributes:
         search: folder of the search.
         seed: the search's; the trainings' too.
+        teacher: None where the space has no second role.
     """
 
     search: str
     seed: int
-    teacher: TrainedNetwork
+    teacher: TrainedNetwork | None
     found: TrainedNetwork
     random: Mapping[Baseline, RandomNetworks]
 
@@ -127,7 +126,7 @@ class RandomResult(Record):
     Attributes:
         tolerance: how far from the found student's the random networks' estimates may be, as a fraction.
         config: of every training, but for its seed.
-        found, teacher: mIoU over seeds.
+        found, teacher: mIoU over seeds; no teacher's where the space has no second role.
     """
 
     table: str
@@ -137,19 +136,25 @@ class RandomResult(Record):
     config: TrainConfig
     groups: tuple[RandomGroup, ...]
     found: Spread
-    teacher: Spread
+    teacher: Spread | None
     judgements: Mapping[Baseline, BaselineScore]
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One seed's networks, by name; and for each kind of random ones, how many were drawn."""
+    """One seed's networks, by name; and for each kind of random ones, how many were drawn.
+
+    Attributes:
+        found, teacher: names of the networks that the search found; no teacher where the space has no second role.
+    """
 
     search: Path
     seed: int
     folder: Path
     networks: Mapping[str, ArchitectureSpec]
     tried: Mapping[Baseline, int]
+    found: str
+    teacher: str | None
 
 
 def compare(
@@ -210,17 +215,21 @@ def _trial(
         raise ExperimentError(f"{search} holds no finished search", hint="Finish it with `nas-client search --resume`.")
     require_run(search, "search")
     seed = read_config(SearchConfig, search / CONFIG).seed
+    space = create_space(table.info.space)
+    found = space.searched_role().name
+    teacher = next((role.name for role in space.roles() if role.name != found), None)
     chosen = {
         role: read_architecture((search / f"{role}.json").read_bytes(), str(search / f"{role}.json"))
-        for role in (TEACHER, STUDENT)
+        for role in (teacher, found)
+        if role is not None
     }
     named, tried = dict(chosen), dict[Baseline, int]()
     for baseline in baselines:
         random, tried[baseline] = latency_matched(
-            chosen[STUDENT], table, networks=networks, tolerance=tolerance, seed=seed, baseline=baseline
+            chosen[found], table, networks=networks, tolerance=tolerance, seed=seed, baseline=baseline
         )
         named |= {f"{BASELINES[baseline]}{index}": network for index, network in enumerate(random)}
-    return _Trial(search, seed, folder / f"seed{seed}", named, tried)
+    return _Trial(search, seed, folder / f"seed{seed}", named, tried, found, teacher)
 
 
 def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
@@ -234,9 +243,10 @@ def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
         network = run.with_suffix(".json")
         network.write_text(canonical_json(trial.networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
         arguments = ["train", "--architecture", network, "--config", config_file, "--output", run]
-        arguments += ["--teacher", trial.folder / TEACHER] if name != TEACHER else []
+        taught = trial.teacher is not None and name != trial.teacher
+        arguments += ["--teacher", trial.folder / str(trial.teacher)] if taught else []
         arguments += ["--resume"] if is_begun(run) else []
-        after = (f"seed {trial.seed}, {TEACHER}",) if name != TEACHER and TEACHER in left else ()
+        after = (f"seed {trial.seed}, {trial.teacher}",) if taught and trial.teacher in left else ()
         yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
 
 
@@ -249,8 +259,8 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     return RandomGroup(
         search=str(trial.search),
         seed=trial.seed,
-        teacher=trained[TEACHER],
-        found=trained[STUDENT],
+        teacher=None if trial.teacher is None else trained[trial.teacher],
+        found=trained[trial.found],
         random={
             baseline: RandomNetworks(
                 networks=networks, tried=trial.tried[baseline], median=statistics.median(n.mean_iou for n in networks)
@@ -283,6 +293,7 @@ def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> Traine
 
 
 def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
+    teachers = [group.teacher for group in groups if group.teacher is not None]
     return RandomResult(
         table=table.info.id(),
         target=table.info.target.label(),
@@ -291,7 +302,7 @@ def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainCo
         config=config,
         groups=groups,
         found=Spread.of([group.found.mean_iou for group in groups]),
-        teacher=Spread.of([group.teacher.mean_iou for group in groups]),
+        teacher=Spread.of([teacher.mean_iou for teacher in teachers]) if teachers else None,
         judgements={baseline: _baseline_score(groups, baseline) for baseline in groups[0].random},
     )
 

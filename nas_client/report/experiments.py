@@ -61,6 +61,7 @@ def random_section(result: RandomResult, index: int) -> Section:
         )
         for group in result.groups
         for network in (group.teacher, group.found, *chain(*(random.networks for random in group.random.values())))
+        if network is not None
     ]
     names = ("seed", "network", "estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "best mIoU (%)")
     return Section(
@@ -68,7 +69,7 @@ def random_section(result: RandomResult, index: int) -> Section:
         "Experiment: found against random",
         [
             Text(random_sentence(result)),
-            Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher."),
+            Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher if there is one."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
             Grid(names, points, "All networks.", numbers=2, folded=True),
         ],

@@ -47,7 +47,7 @@ class Learner:
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
         self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
-        self.searched = next(role.name for role in space.roles() if role.sees_latency)
+        self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import venv
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from models.spec.table_files import read_table
+from tests.support.installed import Installed
 from tests.support.repository import ROOT
 
 PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 PLUGIN = ROOT / "tests" / "plugins" / "toy_plugin"
-SCRIPT = """#!{python}
-from {package}.cli.main import main
-
-if __name__ == "__main__":
-    main()
-"""
 
 
 def shown_files() -> dict[str, str]:
@@ -49,41 +39,6 @@ def test_the_page_shows_every_file_of_the_plugin_as_it_is() -> None:
 def test_a_space_takes_less_than_a_hundred_lines() -> None:
     """Of code and documentation; blank lines are not work."""
     assert sum(bool(line.strip()) for line in shown_files()["toy_plugin/space.py"].splitlines()) < 100
-
-
-class Installed:
-    """An environment with the commands, the packages of this one, and the plugin."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.environment = folder, {**os.environ, "OPCLOCK_CLIENT_CACHE_DIR": str(folder / "cache")}
-        venv.create(folder / "venv", with_pip=False, symlinks=True)
-        commands = folder / "venv" / "bin"
-        (self.packages,) = (folder / "venv").glob("lib/python*/site-packages")
-        here = [entry for entry in sys.path if Path(entry).name == "site-packages"]
-        (self.packages / "others.pth").write_text("\n".join([str(ROOT), *here]))
-        for name in ("profiler-service", "nas-client"):
-            script = commands / name
-            script.write_text(SCRIPT.format(python=commands / "python", package=name.replace("-", "_")))
-            script.chmod(0o755)
-        (commands / "pytest").write_text(f'#!/bin/sh\nexec {commands / "python"} -m pytest "$@"\n')
-        (commands / "pytest").chmod(0o755)
-        self.environment["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
-        self.environment.pop("PYTHONPATH", None)
-
-    def install(self, package: Path) -> None:
-        """As `pip install`, without a network."""
-        options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(self.packages)]
-        pip = [sys.executable, "-m", "pip", "install", *options, str(package)]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    def run(self, *words: str, codes: tuple[int, ...] = (0,)) -> str:
-        """What the command prints to stdout; its errors are the test's."""
-        done = subprocess.run(
-            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=280
-        )
-        assert done.returncode in codes, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
 
 @pytest.fixture(scope="module")

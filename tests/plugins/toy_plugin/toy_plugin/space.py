@@ -1,7 +1,7 @@
 """A search space: a stage at half resolution, a step down, a stage at a quarter. Every edge chooses one of four operators."""
 
-from models.networks.structure import INPUT, NetworkPlan, OperatorStep
-from models.spaces.base import Edge, LatencyGraph, Node, SearchSpace, unique
+from models.networks.graph_plan import GraphChoices, graph_plan
+from models.spaces.base import Edge, LatencyGraph, Node, NodeOperator, SearchSpace, unique
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
@@ -9,6 +9,7 @@ from models.spec.operators import OperatorSpec
 KINDS = ("skip", "conv3x3", "conv3x3_x2", "depthwise_separable")
 EDGES = ((0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (3, 5), (4, 5))
 CHANNELS = (8, 8, 8, 16, 16, 16)  # of each node's map; where they change, the resolution is halved
+ROLE = "network"
 
 
 class LeafSpace(SearchSpace):
@@ -27,8 +28,7 @@ class LeafSpace(SearchSpace):
         return cls(spec)
 
     def operators(self):
-        edges = (self._on_edge(kind, edge) for edge in EDGES for kind in KINDS)
-        return unique([self._stem(), *edges, *self._head(), *map(self._sum, (2, 5))])
+        return unique([*self.latency_graph().operators(), *self._head()])
 
     def parameter_shapes(self):
         return {"alpha": {"edges": (len(EDGES), len(KINDS))}, "beta": {}, "gamma": {}}
@@ -37,28 +37,14 @@ class LeafSpace(SearchSpace):
         edges = (
             Edge(*edge, row, None, tuple(((self._on_edge(kind, edge),),) for kind in KINDS)) for row, edge in enumerate(EDGES)
         )
-        nodes = tuple(Node((channels,)) for channels in CHANNELS)
-        fixed = (self._stem(), self._sum(2), self._sum(5))
-        return LatencyGraph(nodes=nodes, edges=tuple(edges), outputs=None, fixed=fixed)
+        nodes = (Node((channels,), operators=self._sums(node)) for node, channels in enumerate(CHANNELS))
+        return LatencyGraph(nodes=tuple(nodes), edges=tuple(edges), outputs=None, fixed=(self._stem(),))
 
     def plan(self, architecture: ArchitectureSpec):
         if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
             raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
-        kinds = architecture.genotype["operators"]
-        steps, maps = [OperatorStep("stem", self._stem(), INPUT)], {0: "stem"}
-        for node in range(1, len(CHANNELS)):
-            names = [f"edge{index}" for index, (_, end) in enumerate(EDGES) if end == node]
-            for name in names:
-                index = int(name.removeprefix("edge"))
-                edge = EDGES[index]
-                steps.append(OperatorStep(name, self._on_edge(kinds[index], edge), maps[edge[0]]))
-            maps[node] = names[0]
-            if len(names) > 1:
-                maps[node] = f"sum{node}"
-                steps.append(OperatorStep(maps[node], self._sum(node), names))
-        classifier, upsampling = self._head()
-        steps += [OperatorStep("classifier", classifier, maps[node]), OperatorStep("upsampling", upsampling, "classifier")]
-        return NetworkPlan(tuple(steps))
+        choices = GraphChoices(alpha=tuple(KINDS.index(kind) for kind in architecture.genotype["operators"]))
+        return graph_plan(self.latency_graph(), choices, self._head())
 
     def sample(self, rng):
         odds = rng.dirichlet([0.5] * len(KINDS))
@@ -68,12 +54,12 @@ class LeafSpace(SearchSpace):
         return self._architecture(probabilities["alpha"]["edges"].argmax(axis=1))
 
     def supernet(self):
-        from toy_plugin.supernet import LeafSupernet  # torch
+        from models.supernets.dag import DagSupernet  # torch
 
-        return LeafSupernet(self.latency_graph(), self._head()[0])
+        return DagSupernet({ROLE: self.latency_graph()}, {ROLE: self._head()})
 
     def copy_weights(self, supernet, role, architecture, network, *, layers=None):
-        supernet.copy_to(architecture.genotype["operators"], network)
+        supernet.copy_to(network, role)
 
     def _architecture(self, choices):
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
@@ -91,8 +77,10 @@ class LeafSpace(SearchSpace):
         channels = CHANNELS[start], CHANNELS[end]
         return self._make(kind, channels, self._size(start), stride=1 if channels[0] == channels[1] else 2)
 
-    def _sum(self, node):
-        return self._make("add", (CHANNELS[node],) * 2, self._size(node))
+    def _sums(self, node):
+        if node not in (2, 5):
+            return ()
+        return (NodeOperator((self._make("add", (CHANNELS[node],) * 2, self._size(node)),)),)
 
     def _stem(self):
         return self._make("conv_bn_relu", (3, CHANNELS[0]), self.spec.input_size, stride=2)
