@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from models.networks.network_count import count_networks
 from models.networks.structure import Edge as Edge
 from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
@@ -168,6 +169,17 @@ class SearchSpace(ABC):
     @abstractmethod
     def latency_graph(self) -> LatencyGraph:
         """The mixed operators whose expected latency is the loss, all branches summed."""
+
+    def size(self) -> int:
+        """How many discrete networks the space has, over all of `branch_choices`: as many as `decode` with `keep_skips` gives.
+        Branches that share a cell share its choices. Where skips are then removed, some become equal.
+        """
+        graph, shapes = self.latency_graph(), self.parameter_shapes()
+        counts = {name: [n for rows, n in groups.values() for _ in range(rows)] for name, groups in shapes.items()}
+        if graph.outputs is None or not self.branch_ends:
+            return count_networks(graph, counts)
+        outputs = dict(zip(self.branch_ends, graph.outputs, strict=True))
+        return sum(count_networks(graph, counts, [outputs[end] for end in ends]) for ends in self.branch_choices())
 
     @abstractmethod
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
