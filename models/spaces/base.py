@@ -42,6 +42,9 @@ is an empty mapping. Row r of a granularity counts through its groups in order."
 GRANULARITIES = ("alpha", "beta", "gamma")
 """Operators, paths and widths, as files name them."""
 
+LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
+"""Granularities as people write them."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -92,6 +95,9 @@ class SearchSpace(ABC):
     branch_ends: ClassVar[tuple[int, ...]] = ()
     """Scales at which branches may end, ascending, in the order of the latency graph's outputs; empty if branches are not
     chosen."""
+
+    granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
+    """What α, β and γ choose, in this space's words."""
 
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""

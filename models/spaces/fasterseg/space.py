@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -46,6 +46,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     default_branches: ClassVar[int] = BRANCHES
+    granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
