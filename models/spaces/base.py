@@ -24,6 +24,7 @@ from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
 from models.spaces.probabilities import Probabilities as Probabilities
 from models.spaces.probabilities import resolve_probabilities
+from models.spaces.search_defaults import SearchDefaults
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
@@ -98,6 +99,9 @@ class SearchSpace(ABC):
 
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
     """What α, β and γ choose, in this space's words."""
+
+    search_defaults: ClassVar[SearchDefaults] = SearchDefaults()
+    """Phases, optimisers, schedules, losses and weights that a search begins with."""
 
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""

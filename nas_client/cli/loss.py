@@ -35,7 +35,7 @@ def loss(
         typer.Option(
             metavar="W1,W2,W3",
             help="Weights of the terms of α, β and γ, or `solved`: those that balance this table's "
-            "sensitivities. By default FasterSeg's, 0.001,0.997,0.002.",
+            "sensitivities. By default the search space's own.",
         ),
     ] = None,
     width: Annotated[Width, typer.Option(help="Relax widths by expectation, or by one Gumbel sample.")] = Width.EXPECTED,
@@ -52,7 +52,7 @@ def loss(
     latencies = load_table(table)
     space = create_space(latencies.info.space)
     coefficients = coefficients_of(latencies)
-    chosen = latency_options.weights_of(weights, coefficients)
+    chosen = latency_options.weights_of(weights, coefficients, space.search_defaults.latency)
     logits = latency_options.read_parameters(parameters, coefficients.shapes)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from models.spaces import search_defaults
 from nas_client.errors import ParameterError, SensitivityError
 from nas_client.latency.coefficients import Coefficients
 from nas_client.latency.parameters import ArchitectureParameters, Granularity, choice_counts
@@ -88,7 +89,7 @@ class Weights(NamedTuple):
         return cls(*values)
 
 
-PUBLISHED_WEIGHTS = Weights(0.001, 0.997, 0.002)
+PUBLISHED_WEIGHTS = Weights(*search_defaults.PUBLISHED_WEIGHTS)
 """FasterSeg's, for its own device (§3.2)."""
 
 

@@ -201,6 +201,7 @@ def test_a_space_without_beta_and_gamma_has_a_loss_too(nas_client: Command, tmp_
     path.write_text(json.dumps({"alpha": {"0": np.zeros((3, 3)).tolist(), "1": np.zeros((3, 3)).tolist()}}))
     found = loss(nas_client, table, path)
     assert found["relaxed_ms"] == pytest.approx(found["operator_ms"])
+    assert found["weights"] == [1, 0, 0]  # solved by default: the published ones are FasterSeg's
     shown = nas_client("loss", "--table", table, "--parameters", path).out
     assert "operator free (α)" in shown
     assert "free (β)" not in shown
