@@ -14,72 +14,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from models.networks.network_count import count_networks
 from models.networks.structure import Edge as Edge
 from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
+from models.spaces.probabilities import Probabilities as Probabilities
+from models.spaces.probabilities import resolve_probabilities
+from models.spaces.search_defaults import SearchDefaults
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from models.networks.module import Network
     from models.supernets.base import Supernet
-
-Probabilities: TypeAlias = "Mapping[str, Mapping[str, NDArray[np.float64]]]"
-"""`{"alpha" | "beta" | "gamma": {group: probabilities}}`. Shape: (rows, choices), every row summing to one."""
-
-TOLERANCE = 1e-3
-"""How far from one a row may sum: what single precision leaves, with room."""
-
-
-def resolve_probabilities(
-    given: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Mapping[str, tuple[int, int]]]
-) -> Probabilities:
-    """The groups that the shapes name, as float64.
-
-    Args:
-        given: array-likes by granularity and group. What the shapes do not name is left out.
-        shapes: (rows, choices) by granularity and group.
-
-    Raises:
-        InvalidSpecError: a group is missing or has another shape, or a row is no distribution; names all three.
-    """
-    import numpy as np
-
-    resolved: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for granularity, groups in shapes.items():
-        resolved[granularity] = {}
-        for group, shape in groups.items():
-            what = f"{granularity} of group {group!r}"
-            if group not in given.get(granularity, {}):
-                raise InvalidSpecError(f"{what} is missing", hint=f"Groups of {granularity}: {', '.join(groups)}.")
-            resolved[granularity][group] = _distributions(what, np.asarray(given[granularity][group], np.float64), shape)
-    return resolved
-
-
-def _distributions(what: str, rows: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    import numpy as np
-
-    if rows.shape != shape:
-        expected, actual = ("×".join(map(str, sides)) or "()" for sides in (shape, rows.shape))
-        raise InvalidSpecError(f"{what} has shape {actual}; {expected} is expected", hint="Rows and choices are the space's.")
-    # Written so that NaN is refused as well.
-    wrong = ~((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= TOLERANCE))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InvalidSpecError(
-            f"{what}, row {row} is {rows[row].tolist()}; probabilities are not negative and sum to 1",
-            hint="Take the softmax of logits first.",
-        )
-    return rows
-
 
 ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
 """`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
@@ -88,6 +42,9 @@ is an empty mapping. Row r of a granularity counts through its groups in order."
 
 GRANULARITIES = ("alpha", "beta", "gamma")
 """Operators, paths and widths, as files name them."""
+
+LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
+"""Granularities as people write them."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +96,12 @@ class SearchSpace(ABC):
     branch_ends: ClassVar[tuple[int, ...]] = ()
     """Scales at which branches may end, ascending, in the order of the latency graph's outputs; empty if branches are not
     chosen."""
+
+    granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
+    """What α, β and γ choose, in this space's words."""
+
+    search_defaults: ClassVar[SearchDefaults] = SearchDefaults()
+    """Phases, optimisers, schedules, losses and weights that a search begins with."""
 
     default_branches: ClassVar[int] = 0
     """Default number of branches that a network aggregates."""
@@ -216,6 +179,17 @@ class SearchSpace(ABC):
     @abstractmethod
     def latency_graph(self) -> LatencyGraph:
         """The mixed operators whose expected latency is the loss, all branches summed."""
+
+    def size(self) -> int:
+        """How many discrete networks the space has, over all of `branch_choices`: as many as `decode` with `keep_skips` gives.
+        Branches that share a cell share its choices. Where skips are then removed, some become equal.
+        """
+        graph, shapes = self.latency_graph(), self.parameter_shapes()
+        counts = {name: [n for rows, n in groups.values() for _ in range(rows)] for name, groups in shapes.items()}
+        if graph.outputs is None or not self.branch_ends:
+            return count_networks(graph, counts)
+        outputs = dict(zip(self.branch_ends, graph.outputs, strict=True))
+        return sum(count_networks(graph, counts, [outputs[end] for end in ends]) for ends in self.branch_choices())
 
     @abstractmethod
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:

@@ -248,6 +248,8 @@ class SpacePublic(Record):
         defaults: the space with its default parameters and input size.
         description: one line about the space.
         distribution, version: what the space comes from: `opclock` or a plugin, and its version; empty where unknown.
+        networks: how many discrete networks the space has with these defaults, in decimal digits: more than a float holds
+            exactly. Empty where the service is older.
     """
 
     name: str
@@ -255,6 +257,7 @@ class SpacePublic(Record):
     description: str
     distribution: str = ""
     version: str = ""
+    networks: str = ""
 
 
 class HealthPublic(Record):

@@ -5,6 +5,7 @@ Probabilities are one list of rows per granularity, counted through its groups; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -118,6 +119,28 @@ def enumerated_ms(graph: LatencyGraph, given: Probabilities, lookup: Lookup) -> 
             if parts not in known:
                 known[parts] = _mean_over_choices(graph, parts, given, lookup)
             total += probability * known[parts]
+    return total
+
+
+def enumerated_networks(graph: LatencyGraph, shapes: ParameterShapes, alternatives: Sequence[Sequence[int]]) -> int:
+    """How many networks there are: for every choice of β what it consists of, and of that every operator and every width.
+
+    Args:
+        graph: of a space without parts that only β tells apart.
+        shapes: of its parameters.
+        alternatives: for each set of branches, the places of their ends among the graph's outputs; empty for a graph without.
+    """
+    counts = {name: [n for rows, n in groups.values() for _ in range(rows)] for name, groups in shapes.items()}
+    total = 0
+    for places in alternatives:
+        found = set()
+        for chosen in product(*map(range, counts["beta"])):
+            *branches, always = contained(graph, chosen)
+            taken = [branches[place] for place in places] if places else branches
+            found.add(frozenset((always, *taken)))
+        for parts in found:
+            rows = {row for network in parts for part in network for row in part.rows(graph)}
+            total += math.prod(counts[granularity][row] for granularity, row in rows)
     return total
 
 

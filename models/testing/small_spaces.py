@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from models.spaces.base import SearchSpace
-from models.testing.graph_reference import Probabilities, enumerated_ms, expected_ms, made_up_ms, random_probabilities
+from models.testing.graph_reference import (
+    Probabilities,
+    enumerated_ms,
+    enumerated_networks,
+    expected_ms,
+    made_up_ms,
+    random_probabilities,
+)
 from models.testing.spaces import SEEDS, SpaceSuite
 
 
@@ -18,6 +25,11 @@ class SmallSpaceSuite(SpaceSuite):
         for seed in SEEDS[:2]:
             given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
             assert expected_ms(graph, given, made_up_ms) == pytest.approx(enumerated_ms(graph, given, made_up_ms), rel=1e-12)
+
+    def test_its_size_is_the_number_of_networks_that_a_listing_finds(self, space: SearchSpace) -> None:
+        ends = space.branch_choices()
+        alternatives = [[space.branch_ends.index(end) for end in chosen] for chosen in ends]
+        assert space.size() == enumerated_networks(space.latency_graph(), space.parameter_shapes(), alternatives)
 
     def test_the_supernet_with_certain_choices_is_the_network(self, space: SearchSpace) -> None:
         """With the weights that the architecture uses there. Skips apart: in a supernet they are never the identity."""

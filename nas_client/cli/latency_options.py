@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 
 from models.spaces.base import ParameterShapes
+from models.spaces.search_defaults import LatencySettings
 from nas_client.errors import ParameterError
 from nas_client.latency.coefficients import Coefficients
 from nas_client.latency.decoupled import DecoupledLatency
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS, Weights, sensitivity, solve_weights
+from nas_client.latency.sensitivity import Weights, sensitivity, solve_weights
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; the first fill caches and allocate."""
@@ -95,11 +96,11 @@ SOLVED = "solved"
 """For weights: those that balance the table's sensitivities."""
 
 
-def weights_of(text: str | None, coefficients: Coefficients) -> Weights:
-    """`w1,w2,w3` or `solved` as weights; the published ones where nothing is given. Raises ParameterError."""
-    if text is None:
-        return PUBLISHED_WEIGHTS
-    if text == SOLVED:
+def weights_of(text: str | None, coefficients: Coefficients, defaults: LatencySettings) -> Weights:
+    """`w1,w2,w3` or `solved` as weights; the space's own where nothing is given. Raises ParameterError, SensitivityError."""
+    if text is None and not isinstance(defaults.weights, str):
+        return Weights.of(defaults.weights)
+    if text is None or text == SOLVED:
         return solve_weights(sensitivity(coefficients))
     try:
         values = [float(part) for part in text.split(",")]

@@ -37,6 +37,7 @@ def search(
     SIGTERM or Ctrl-C ends the search after the current step and saves it. --resume continues from there. Several processes,
     started by torchrun or accelerate launch, share each batch.
     """
+    from models.spaces.registry import space_class
     from nas_client.runs.config import read_config
     from nas_client.runs.manifest import CONFIG
     from nas_client.runs.processes import Processes
@@ -45,8 +46,10 @@ def search(
 
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    chosen = read_config(SearchConfig, config, overrides or ())
+    read_config(SearchConfig, config, overrides or ())  # what is wrong with it is said before a table is fetched
     found = load_table(table)
+    defaults = space_class(found.info.space.name).search_defaults.model_dump(exclude={"training"})
+    chosen = read_config(SearchConfig, config, overrides or (), base=defaults)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
             warn(found.verdict, found.label())

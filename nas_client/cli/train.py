@@ -92,6 +92,7 @@ def _network_and_config(
     architecture: Path | None, config: Path | None, overrides: list[str], output: Path, resume: bool
 ) -> tuple[ArchitectureSpec, TrainConfig]:
     """What is named; where a training is resumed, what its folder says of whatever is not."""
+    from models.spaces.registry import space_class
     from nas_client.runs.config import read_config
     from nas_client.train.config import TrainConfig
     from nas_client.train.folder import read_architecture as trained_architecture
@@ -102,7 +103,8 @@ def _network_and_config(
     network = trained_architecture(output) if architecture is None else _architecture_in(architecture)
     if resume and config is None and not overrides:
         return network, read_train_config(output)
-    return network, read_config(TrainConfig, config, overrides)
+    defaults = space_class(network.space).search_defaults.training.model_dump()
+    return network, read_config(TrainConfig, config, overrides, base=defaults)
 
 
 def _architecture_in(path: Path) -> ArchitectureSpec:

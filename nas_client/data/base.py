@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from models.spaces.search_defaults import Side as Side
 from models.spec.base import Record
 from nas_client.data.classes import Classes
 from nas_client.errors import DatasetError
@@ -22,7 +23,6 @@ CheckProgress = Callable[[int, int], None]
 """Called with how many images are checked, and how many there are."""
 
 Images = Annotated[int, Field(ge=1, le=1_000_000)]
-Side = Annotated[int, Field(ge=32, le=4096)]
 
 
 class Sample(NamedTuple):

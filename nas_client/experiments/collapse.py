@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from models.spaces.registry import space_class
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.experiments.execution import TABLE, Command, Progress, begin, flat, is_finished, run_commands
@@ -184,7 +185,8 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     """
     factor = PUBLISHED_LATENCY_SHARE / untrained_ms(table)
     fields = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}"), "weights": "solved"}}
-    return read_config(SearchConfig, None, [*flat(fields), *overrides])
+    defaults = space_class(table.info.space.name).search_defaults.model_dump(exclude={"training"})
+    return read_config(SearchConfig, None, [*flat(fields), *overrides], base=defaults)
 
 
 def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from models.spaces import search_defaults
 from nas_client.errors import ParameterError, SensitivityError
 from nas_client.latency.coefficients import Coefficients
 from nas_client.latency.parameters import ArchitectureParameters, Granularity, choice_counts
@@ -83,43 +84,50 @@ class Weights(NamedTuple):
         if len(values) != 3 or not all(math.isfinite(value) and value >= 0 for value in values):
             raise ParameterError(
                 f"weights {', '.join(map(str, values))} are not three numbers ≥ 0",
-                hint="Give w1, w2, w3: of operators, downsampling and expansion.",
+                hint="Give w1, w2, w3: of the terms of α, β and γ.",
             )
         return cls(*values)
 
 
-PUBLISHED_WEIGHTS = Weights(0.001, 0.997, 0.002)
+PUBLISHED_WEIGHTS = Weights(*search_defaults.PUBLISHED_WEIGHTS)
 """FasterSeg's, for its own device (§3.2)."""
 
 
 def solve_weights(sensitivity: Sensitivity) -> Weights:
-    """Solve for the weights with w1·ΔO = w2·Δs = w3·Δχ and Σw = 1. A granularity that the space lacks has weight 0.
+    """Solve for the weights with w1·ΔO = w2·Δs = w3·Δχ and Σw = 1. A granularity that the space lacks, or whose choices take
+    equally long, has weight 0: its term is constant.
 
     >>> weights = solve_weights(Sensitivity(operator_ms=10.0, downsample_ms=0.1, expansion_ms=5.0))
     >>> [round(weight, 4) for weight in weights]
     [0.0097, 0.9709, 0.0194]
+    >>> solve_weights(Sensitivity(operator_ms=10.0, downsample_ms=None, expansion_ms=0.0))
+    Weights(operator=1.0, downsample=0.0, expansion=0.0)
 
     Source: FasterSeg §3.2, footnote 1.
 
     Raises:
-        SensitivityError: a granularity makes no difference at all, so that no weight balances it, or the space has none.
+        SensitivityError: the choices that are slowest one by one are together faster than the fastest, so that no weight
+            balances them; or there is nothing to weight.
     """
     gaps_ms = {
         "operator": sensitivity.operator_ms,
         "downsample": sensitivity.downsample_ms,
         "expansion": sensitivity.expansion_ms,
     }
-    inverse = {name: 0.0 if gap is None else _inverse(name, gap) for name, gap in gaps_ms.items()}
+    inverse = {name: _inverse(name, gap) if gap else 0.0 for name, gap in gaps_ms.items()}
     total = sum(inverse.values())
     if total == 0:
-        raise SensitivityError("this search space has no granularity to weight", hint="It needs no decoupled latency.")
+        raise SensitivityError(
+            "no granularity of this search space makes a difference in this table: there is nothing to weight",
+            hint="Check the table; a space without choices needs no decoupled latency.",
+        )
     return Weights(**{name: value / total for name, value in inverse.items()})
 
 
 def _inverse(name: str, gap_ms: float) -> float:
-    if gap_ms <= 0:
+    if gap_ms < 0:
         raise SensitivityError(
-            f"the {name} choices differ by {gap_ms} ms in this table, so that no weight balances their term",
+            f"the {name} choices differ by {gap_ms} ms, slowest less fastest, so that no weight balances their term",
             hint="Check the table, or give the weights yourself.",
         )
     return 1 / gap_ms

@@ -9,21 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.spaces.base import LETTERS
 from nas_client.plotting import MUTED, SERIES, STYLE
-from nas_client.search.epochs import Decoded, SearchEpoch
+from nas_client.search.epochs import TERMS, Decoded, SearchEpoch
 
 Curve = Sequence[float | None]
 """One value per epoch; None where there is none, which the line passes over."""
-
-_NAMES = {
-    "operator_ms": "operators free",
-    "downsample_ms": "downsampling free",
-    "expansion_ms": "widths free",
-    "relaxed_ms": "all free",
-    "alpha": "α (operators)",
-    "beta": "β (downsampling)",
-    "gamma": "γ (widths)",
-}
 
 
 def panels(curves: Mapping[str, Mapping[str, Curve]], unit: str, *, start: int = 0, from_zero: bool = False) -> Figure:
@@ -88,20 +79,20 @@ def accuracies(epochs: Sequence[SearchEpoch]) -> Figure:
     )
 
 
-def latencies(epochs: Sequence[SearchEpoch]) -> Figure:
-    """Latency of the student's supernet: each granularity free alone, and all free."""
-    fields = ("operator_ms", "downsample_ms", "expansion_ms", "relaxed_ms")
-    found = {_NAMES[field]: [float(getattr(epoch.latency, field)) for epoch in epochs] for field in fields}
+def latencies(epochs: Sequence[SearchEpoch], labels: Mapping[str, str]) -> Figure:
+    """Latency of the student's supernet: each granularity free alone, and all free. Labels of those that the space has."""
+    fields = {f"{label} free": TERMS[granularity] for granularity, label in labels.items()} | {"all free": "relaxed_ms"}
+    found = {name: [float(getattr(epoch.latency, field)) for epoch in epochs] for name, field in fields.items()}
     return panels({"supernet of the student": found}, "latency (ms)", start=pretraining(epochs))
 
 
-def entropies(epochs: Sequence[SearchEpoch]) -> Figure:
-    """Mean entropy of the choices by role and granularity."""
+def entropies(epochs: Sequence[SearchEpoch], labels: Mapping[str, str]) -> Figure:
+    """Mean entropy of the choices by role and granularity. Labels of those that the space has."""
     roles = list(dict.fromkeys(role for epoch in epochs for role in epoch.entropy))
     return panels(
         {
             role: {
-                _NAMES.get(name, name): [epoch.entropy.get(role, {}).get(name) for epoch in epochs]
+                f"{LETTERS[name]} ({labels[name]})": [epoch.entropy.get(role, {}).get(name) for epoch in epochs]
                 for name in dict.fromkeys(key for epoch in epochs for key in epoch.entropy.get(role, {}))
             }
             for role in roles

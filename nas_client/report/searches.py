@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from models.spaces.registry import space_of
+from models.spaces.registry import space_class, space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.picture import draw_architecture
 from nas_client.errors import ParameterError
@@ -36,7 +36,7 @@ def _blocks(run: SearchRun, name: str) -> Iterator[Block]:
 
 
 def _epochs(epochs: Sequence[SearchEpoch], name: str) -> Iterator[Block]:
-    pretraining = curves.pretraining(epochs)
+    pretraining, labels = curves.pretraining(epochs), _labels(epochs[-1])
     seconds = sum(epoch.seconds for epoch in epochs)
     shares = [epoch.latency_share for epoch in epochs if epoch.latency_share is not None]
     share = f" The latency loss took {percent(max(shares), 2)} % of a step's time at the most." if shares else ""
@@ -46,15 +46,23 @@ def _epochs(epochs: Sequence[SearchEpoch], name: str) -> Iterator[Block]:
     )
     yield drawn(curves.losses(epochs), f"{name}-losses", "Losses: means over each epoch.")
     caption = "Latency of the student's supernet: each granularity free with the others fixed, and all free."
-    yield drawn(curves.latencies(epochs), f"{name}-latency", caption)
+    yield drawn(curves.latencies(epochs, labels), f"{name}-latency", caption)
     if any(epoch.mean_iou for epoch in epochs):
         yield drawn(curves.accuracies(epochs), f"{name}-miou", "mIoU of the supernet on the validation images, by branches.")
-    yield drawn(curves.entropies(epochs), f"{name}-entropy", "Mean entropy of the choices: 0 where all are certain.")
+    yield drawn(curves.entropies(epochs, labels), f"{name}-entropy", "Mean entropy of the choices: 0 where all are certain.")
     for role in dict.fromkeys(role for epoch in epochs for role in epoch.decoded):
         caption = (
             f"What the {role} would decode to: estimated latency, share of skips among its cells' most probable operators, "
         )
         yield drawn(curves.decoded(epochs, role), f"{name}-decoded-{role}", f"{caption}and share of the narrowest width.")
+
+
+def _labels(epoch: SearchEpoch) -> dict[str, str]:
+    """What is chosen, by granularity that the searched space has."""
+    architectures = (network.architecture for networks in epoch.decoded.values() for network in networks)
+    known = {granularity for of_role in epoch.entropy.values() for granularity in of_role}
+    labels = space_class(next(architectures).space).granularity_labels
+    return {granularity: label for granularity, label in labels.items() if granularity in known}
 
 
 def _found(result: SearchResult, name: str) -> Iterator[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +14,15 @@ from models.spec.errors import InvalidSpecError
 Config = TypeVar("Config", bound=Record)
 
 
-def read_config(cls: type[Config], path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def read_config(
+    cls: type[Config], path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+) -> Config:
     """The configuration that a file and overrides state; what neither does is at its default.
 
     Args:
         cls: of the configuration.
         path: YAML file with some of its fields.
+        base: fields that neither states, instead of the class's defaults: such as a search space's.
         overrides: such as `optimizer.lr=0.01`: a field, by dots where it is nested, and its value in YAML.
 
     Raises:
@@ -35,6 +38,7 @@ def read_config(cls: type[Config], path: Path | None = None, overrides: Sequence
         if not (equals and name):
             raise InvalidSpecError(f"{override!r} is no field and value", hint="Write it as search.epochs=30.")
         _put(data, name.split("."), _parsed(text, override), override)
+    data = _over(base or {}, data)
     return cls.parse(data, source=" ".join(f"--set {override}" for override in overrides))
 
 
@@ -62,6 +66,17 @@ def _mapping(data: Any, source: str) -> dict[str, Any]:
             f"{source}: a mapping of fields is needed, not {type(data).__name__}", hint="Write it as `search: {epochs: 30}`."
         )
     return data
+
+
+def _over(base: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The data, with what the base states besides, at every depth."""
+    found = dict(data)
+    for name, value in base.items():
+        if name not in data:
+            found[name] = value
+        elif isinstance(value, Mapping) and isinstance(data[name], dict):
+            found[name] = _over(value, data[name])
+    return found
 
 
 def _put(data: dict[str, Any], names: list[str], value: Any, source: str) -> None:

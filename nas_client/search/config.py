@@ -1,4 +1,5 @@
-"""The configuration of a co-search. Defaults are the paper's, or, where it says nothing, its published code's.
+"""The configuration of a co-search. Defaults are the paper's, or, where it says nothing, its published code's. The commands
+begin with those of the space that is searched instead (`models.spaces.search_defaults`).
 
 Source: FasterSeg, Appendix F.
 """
@@ -9,126 +10,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
+from models.spaces.search_defaults import Count as Count
+from models.spaces.search_defaults import Crop as Crop
+from models.spaces.search_defaults import HardPixels, Positive
+from models.spaces.search_defaults import LatencySettings as LatencySettings
+from models.spaces.search_defaults import PretrainSettings as PretrainSettings
+from models.spaces.search_defaults import SearchSettings as SearchSettings
+from models.spaces.search_defaults import WeightOptimizer as WeightOptimizer
 from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.data.base import DataSettings, Side
-from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
+from nas_client.data.base import DataSettings
 from nas_client.search.branches import EXPONENT, TARGET_MS
-from nas_client.train.config import HardPixels
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Epochs = Annotated[int, Field(ge=0, le=100_000)]
-Crop = tuple[Side, Side]
-
-
-class WeightOptimizer(Record):
-    """SGD on the supernet's weights.
-
-    Attributes:
-        lr: at the start.
-        momentum, weight_decay: of SGD.
-        clip_norm: largest norm of all gradients together.
-        schedule: `poly` lets the rate fall to 0 over the phase, `constant` keeps it.
-        power: of the poly schedule.
-    """
-
-    lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 5e-4
-    clip_norm: Positive = 5.0
-    schedule: Literal["poly", "constant"] = "poly"
-    power: Positive = 0.9
-
-
-class PretrainOptimizer(WeightOptimizer):
-    """SGD of pre-training."""
-
-    lr: Positive = 0.02
-
-
-class SearchOptimizer(WeightOptimizer):
-    """SGD of the search."""
-
-    lr: Positive = 0.01
-
-
-class ArchitectureOptimizer(Record):
-    """Adam on the logits of α, β and γ.
-
-    Attributes:
-        lr, weight_decay: of Adam.
-        betas: its two decay rates.
-        deviation: of the normal distribution that the first logits are drawn from.
-    """
-
-    lr: Positive = 3e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    weight_decay: NotNegative = 0.0
-    deviation: NotNegative = 1e-3
-
-
-class PretrainSettings(Record):
-    """The phase that trains weights alone.
-
-    Attributes:
-        epochs: over trainA; 0 leaves the phase out.
-        batch_size: images in a batch, over all processes.
-        crop: height and width of what is cut from an image, pixels.
-        random_widths: further passes of random widths, beside the narrowest and the widest.
-        optimizer: of the weights.
-    """
-
-    epochs: Epochs = 20
-    batch_size: Count = 3
-    crop: Crop = (256, 512)
-    random_widths: Annotated[int, Field(ge=0, le=16)] = 2
-    optimizer: PretrainOptimizer = PretrainOptimizer()
-
-
-class SearchSettings(Record):
-    """The phase that trains weights on trainA and architecture parameters on trainB.
-
-    Attributes:
-        epochs: over trainA; 0 leaves the phase out.
-        batch_size: images in a batch, over all processes.
-        crop: height and width of what is cut from an image, pixels.
-        temperature: τ of the Gumbel-softmax that samples widths.
-        optimizer: of the weights.
-        architecture: the optimiser of α, β, γ.
-    """
-
-    epochs: Epochs = 30
-    batch_size: Count = 2
-    crop: Crop = (224, 448)
-    temperature: Positive = 1.0
-    optimizer: SearchOptimizer = SearchOptimizer()
-    architecture: ArchitectureOptimizer = ArchitectureOptimizer()
-
-
-class LatencySettings(Record):
-    """The student's latency loss.
-
-    Attributes:
-        mode: `decoupled`, the three weighted terms; `naive`, the relaxed latency as one term; `none`.
-        factor: λ, by which the latency in ms enters the student's loss.
-        weights: w1, w2, w3 of the decoupled terms, or `solved`: those that balance the table's sensitivities.
-        widths: γ in expectation, or as one Gumbel sample a step.
-    """
-
-    mode: Literal["decoupled", "naive", "none"] = "decoupled"
-    factor: NotNegative = 0.01
-    weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = (*PUBLISHED_WEIGHTS,)
-    widths: Literal["expected", "gumbel"] = "expected"
-
-    @field_validator("weights")
-    @classmethod
-    def _not_nothing(cls, weights: str | tuple[float, float, float]) -> str | tuple[float, float, float]:
-        if weights != "solved" and not any(weights):
-            raise InvalidSpecError("weights are all 0, so that there is no latency loss", hint="Take mode none for that.")
-        return weights
 
 
 class EvaluationSettings(Record):

@@ -11,6 +11,10 @@ from models.spec.base import Record
 Phase = Literal["pretrain", "search"]
 
 
+TERMS = {"alpha": "operator_ms", "beta": "downsample_ms", "gamma": "expansion_ms"}
+"""The field in which each granularity's term is kept."""
+
+
 class Latencies(Record):
     """The student's latency by the table, summed over all branches, at the probabilities of α, β, γ; in ms.
 

@@ -13,14 +13,14 @@ from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
-from nas_client.search.config import SearchConfig, WeightOptimizer
+from nas_client.search.config import ArchitectureOptimizer, SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
-from nas_client.train.config import poly_factor
+from nas_client.train.schedules import rate_factor
 
 
 class Learner:
@@ -92,10 +92,10 @@ class Learner:
         Raises:
             DivergenceError: a loss or gradient is not finite.
         """
-        settings = self._weight_settings
-        factor = 1.0 if settings.schedule == "constant" else poly_factor(step, steps, power=settings.power)
-        for group in self._weight_optimizer.param_groups:
-            group["lr"] = settings.lr * factor
+        phase, architecture = getattr(self._config, self._phase), self._config.search.architecture
+        _set_rate(self._weight_optimizer, phase.optimizer, step, steps, phase.epochs)
+        for optimizer in self._architecture_optimizers.values() if self._phase == "search" else ():
+            _set_rate(optimizer, architecture, step, steps, phase.epochs)
         losses: Losses = {}
         for role in reversed(self.networks):
             losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)
@@ -160,6 +160,13 @@ class Learner:
             temperature=self._config.search.temperature,
             processes=self._processes,
         )
+
+
+def _set_rate(
+    optimizer: torch.optim.Optimizer, settings: WeightOptimizer | ArchitectureOptimizer, step: int, steps: int, epochs: int
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = settings.lr * rate_factor(settings, step, steps, epochs=epochs)
 
 
 def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:

@@ -11,65 +11,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.spaces.search_defaults import OHEM_MIN_SHARE as OHEM_MIN_SHARE
+from models.spaces.search_defaults import OHEM_THRESHOLD as OHEM_THRESHOLD
+from models.spaces.search_defaults import Direction as Direction
+from models.spaces.search_defaults import HardPixels as HardPixels
+from models.spaces.search_defaults import LossConfig as LossConfig
+from models.spaces.search_defaults import OptimizerConfig as OptimizerConfig
+from models.spaces.search_defaults import Positive
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings, Side
 
 PUBLISHED_CROP = (512, 1024)
-
-OHEM_THRESHOLD = 0.7
-"""Pixels whose true class has at most this probability are hard (FasterSeg's published code)."""
-
-OHEM_MIN_SHARE = 1 / 16
-"""Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
-
-Direction = Literal["student_teacher", "teacher_student"]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class OptimizerConfig(Record):
-    """SGD with momentum.
-
-    Attributes:
-        lr: at the start; it decays as (1 − step/steps)^power.
-        momentum, weight_decay: of SGD.
-        power: of the decay.
-        warmup_steps: over which the learning rate rises to that of the decay.
-        clip_norm: largest norm of all gradients together; None leaves them as they are.
-    """
-
-    lr: Annotated[float, Field(gt=0, le=10)] = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    power: Annotated[float, Field(ge=0, le=10)] = 0.9
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    clip_norm: Positive | None = 5.0
-
-
-class HardPixels(Record):
-    """Online hard example mining, see `hard_pixel_cross_entropy`."""
-
-    threshold: Fraction = OHEM_THRESHOLD
-    min_share: Fraction = OHEM_MIN_SHARE
-
-
-class LossConfig(Record):
-    """The loss: cross-entropy on hard pixels + auxiliary · that of the auxiliary heads + distillation · the divergence from
-    the teacher, where there is one.
-
-    Attributes:
-        hard_pixels: which pixels count.
-        auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
-        distillation: weight of the divergence.
-        teacher_temperature, direction: of the divergence, see `distillation`.
-    """
-
-    hard_pixels: HardPixels = HardPixels()
-    auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
-    distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
-    teacher_temperature: Positive = 1.0
-    direction: Direction = "student_teacher"
 
 
 class ValidationConfig(Record):
@@ -141,18 +94,3 @@ class TrainConfig(Record):
         if self.crop is not None:
             return self.crop
         return self.data.image_size if self.data.root is None else PUBLISHED_CROP
-
-
-def poly_factor(step: int, steps: int, *, power: float = 0.9, warmup: int = 0) -> float:
-    """What the base learning rate is multiplied by: (1 − step/steps)^power, after a linear warm-up.
-
-    Made for `torch.optim.lr_scheduler.LambdaLR`, which also asks for the step after the last: there it is 0.
-
-    Args:
-        step: counted from 0.
-        steps: of the whole training, those of the warm-up included.
-        power: 0.9 is common (Chen et al. 2017, DeepLab).
-        warmup: steps over which the factor rises linearly to that of the decay.
-    """
-    decay: float = max(0.0, 1.0 - step / steps) ** power
-    return decay * min(1.0, (step + 1) / (warmup + 1))

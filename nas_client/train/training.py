@@ -13,11 +13,11 @@ from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.journal import Journal
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest, require_finite
-from nas_client.train.config import poly_factor
 from nas_client.train.data import TrainingData, epoch_batches
 from nas_client.train.folder import LAST, EpochRecord, Recipe, Trained, TrainResult
 from nas_client.train.losses import objective
 from nas_client.train.networks import TrainableNetwork
+from nas_client.train.schedules import rate_factor
 from nas_client.train.scoring import Scorer
 from nas_client.train.weights import channels_last, lay_out, moving_average
 
@@ -134,8 +134,9 @@ class Training:
         return self.epoch * self._steps_per_epoch + self._batch
 
     def _lr(self, step: int) -> float:
-        optimizer, steps = self._config.optimizer, self._config.epochs * self._steps_per_epoch
-        return optimizer.lr * poly_factor(step, steps, power=optimizer.power, warmup=optimizer.warmup_steps)
+        optimizer, epochs = self._config.optimizer, self._config.epochs
+        steps = epochs * self._steps_per_epoch
+        return optimizer.lr * rate_factor(optimizer, step, steps, epochs=epochs, warmup=optimizer.warmup_steps)
 
     def _step(self, batch: Batch) -> None:
         config, processes = self._config, self._processes

@@ -130,7 +130,7 @@ def examples() -> Mapping[str, Example]:
 
 
 def _space(space: SearchSpace) -> SpacePublic:
-    own = {"distribution": OWN, "version": service_version()}
+    own = {"distribution": OWN, "version": service_version(), "networks": str(space.size())}
     return SpacePublic(name=space.name, defaults=space.spec, description=space.description, **own)
 
 

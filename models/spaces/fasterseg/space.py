@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -17,6 +17,7 @@ from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, STUDENT, TEACHER, WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
+from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
@@ -46,6 +47,8 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     size_multiple: ClassVar[int] = SCALES[-1]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
     default_branches: ClassVar[int] = BRANCHES
+    search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
+    granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)

@@ -99,11 +99,12 @@ def spaces() -> list[SpacePublic]:
 
 def public_space(cls: type[SearchSpace]) -> SpacePublic:
     """The space with its defaults, and what it comes from."""
-    origin = SPACES.origin(cls.name)
+    origin, space = SPACES.origin(cls.name), cls.defaults()
     return SpacePublic(
         name=cls.name,
-        defaults=cls.defaults().spec,
+        defaults=space.spec,
         description=cls.description,
         distribution=origin.name,
         version=origin.version,
+        networks=str(space.size()),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+from models.networks.network_count import count_networks
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import SpaceSpec
 from models.testing.graph_reference import Probabilities, expected_ms, made_up_ms
@@ -50,3 +53,17 @@ def test_the_graph_grows_linearly_with_the_layers() -> None:
         for layers in (16, 17, 18)
     }
     assert sizes == {16: 74, 17: 79, 18: 84}
+
+
+def test_paths_of_sixteen_layers_are_those_of_the_paper() -> None:
+    """Two downsamplings among 15 layers. The paper multiplies the paths of two branches, to 1695; both read one β, and a branch
+    ending at 32 that downsamples after the one ending at 16 goes there with it.
+    """
+    space = FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 32), parameters={"widths": (4, 12)}))
+    graph = space.latency_graph()
+    one = {"alpha": [1] * 45, "beta": [2] * 27, "gamma": [1] * 44}
+    outputs = graph.outputs or ()
+    assert [count_networks(graph, one, [end]) for end in outputs] == [1, 15, 105]
+    assert [count_networks(graph, one, ends) for ends in combinations(outputs, 2)] == [15, 105, 665]
+    alone = count_networks(graph, {"alpha": [5] * 45, "beta": [2] * 27, "gamma": [2] * 44}, outputs[:1])
+    assert alone == 5**16 * 2**15

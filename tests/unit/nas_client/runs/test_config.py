@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
+from nas_client.train.config import TrainConfig
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -40,6 +42,20 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
     assert config.search.optimizer.momentum == 0.9
     assert config.latency.weights == (1.0, 2.0, 3.0)
     assert config.search.crop == (64, 96)
+
+
+def test_a_space_says_what_neither_file_nor_command_line_does(tmp_path: Path) -> None:
+    path = written(tmp_path, "search: {optimizer: {lr: 1e-3}}\n")
+    base = {"search": {"epochs": 7, "crop": (64, 96), "optimizer": {"lr": 0.5, "schedule": "cosine"}}, "target_ms": 2.0}
+    config = read_config(SearchConfig, path, ["search.epochs=9"], base=base)
+    assert (config.search.epochs, config.search.crop, config.target_ms) == (9, (64, 96), 2.0)
+    assert (config.search.optimizer.lr, config.search.optimizer.schedule) == (1e-3, "cosine")
+
+
+def test_the_configurations_own_defaults_are_fastersegs() -> None:
+    defaults = FasterSegSpace.search_defaults
+    assert read_config(SearchConfig, base=defaults.model_dump(exclude={"training"})) == SearchConfig()
+    assert read_config(TrainConfig, base=defaults.training.model_dump()) == TrainConfig()
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -74,7 +90,7 @@ def test_a_bad_field_is_named(override: str, named: str) -> None:
     [
         ("sead=3", "Did you mean 'seed'?"),
         ("search.epoch=9", "Did you mean 'epochs'?"),
-        ("search.optimizer.learning=1", "Known: clip_norm, lr, momentum, power, schedule, weight_decay."),
+        ("search.optimizer.learning=1", "Known: clip_norm, decay, lr, momentum, power, schedule, weight_decay."),
         ("latency={weigths: solved}", "Did you mean 'weights'?"),
         ("space={name: fasterseg, input_size: [64, 64], clases: 3}", "Did you mean 'classes'?"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -131,3 +132,14 @@ def test_a_space_without_widths_trains_one_pass_a_step() -> None:
     for phase in ("search", "pretrain"):
         run.start_phase(phase)
         assert [mixture.widths for mixture in run.mixtures("network", PLACE)] == [()]
+
+
+def test_architecture_parameters_follow_a_schedule_of_their_own(batch: Batch) -> None:
+    """At the last step of ten the cosine has fallen to a fortieth; the weights' rate stays."""
+    changes = {"search__optimizer__schedule": "constant", "search__architecture__schedule": "cosine"}
+    run = prepared(small(**changes))
+    run.step([batch, batch], PLACE, "here", step=9, steps=10)
+    state = run.state()
+    rates = [state["architecture_optimizers"][role]["param_groups"][0]["lr"] for role in ("student", "teacher")]
+    assert rates == pytest.approx([3e-4 * (1 + math.cos(0.9 * math.pi)) / 2] * 2)
+    assert state["weight_optimizer"]["param_groups"][0]["lr"] == 0.01

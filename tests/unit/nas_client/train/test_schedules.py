@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR, LRScheduler, PolynomialLR
 
-from nas_client.train.config import poly_factor
+from models.spaces.search_defaults import Scheduled
+from nas_client.train.schedules import poly_factor, rate_factor
 
 
 def test_it_falls_from_one_to_zero() -> None:
@@ -33,3 +34,27 @@ def test_an_optimiser_takes_it() -> None:
         schedule.step()
     assert rates == pytest.approx([0.02 * (1 - step / 4) ** 0.9 for step in range(4)])
     assert optimiser.param_groups[0]["lr"] == 0
+
+
+EPOCHS, STEPS = 3, 12
+SCHEDULES = {
+    "poly": lambda optimiser: PolynomialLR(optimiser, STEPS, power=0.7),
+    "cosine": lambda optimiser: CosineAnnealingLR(optimiser, STEPS),
+    "exponential": lambda optimiser: ExponentialLR(optimiser, 0.5),
+    "constant": lambda optimiser: LambdaLR(optimiser, lambda _: 1.0),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_torchs(name: str) -> None:
+    """Ours follow from the step alone; torch's go from step to step, the exponential one from epoch to epoch."""
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.02)
+    reference: LRScheduler = SCHEDULES[name](optimiser)
+    ours = Scheduled.parse({"schedule": name, "power": 0.7, "decay": 0.5})
+    for step in range(STEPS):
+        factor = rate_factor(ours, step, STEPS, epochs=EPOCHS)
+        assert 0.02 * factor == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9)
+        assert rate_factor(ours, step, STEPS, epochs=EPOCHS, warmup=3) == pytest.approx(factor * min(1, (step + 1) / 4))
+        optimiser.step()
+        if name != "exponential" or (step + 1) % (STEPS // EPOCHS) == 0:
+            reference.step()

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from models.spaces.registry import space_class
 from models.spec.wire import JobCreate, LookupRequest
 from profiler_service.api.app import create_app
 from profiler_service.api.routes.service import FAILED
@@ -101,6 +102,7 @@ def test_a_space_is_listed_with_what_it_comes_from(client: TestClient, environme
     spaces = {space["name"]: space for space in client.get("/v1/spaces").json()}
     assert spaces.keys() == {"fasterseg", "wider"}
     assert (spaces["fasterseg"]["distribution"], spaces["fasterseg"]["version"]) == ("opclock", service_version())
+    assert int(spaces["fasterseg"]["networks"]) == space_class("fasterseg").defaults().size() > 10**44
     assert (spaces["wider"]["distribution"], spaces["wider"]["version"]) == ("wider-space", "1.3")
     assert spaces["wider"]["defaults"]["input_size"] == [256, 512]
     answer = client.post("/v1/jobs", json={"space": spaces["wider"]["defaults"] | {"name": "broken"}})

@@ -1,0 +1,228 @@
+"""What a search space says of its search, and of the training of what is found: phases, optimisers, schedules, losses, weights.
+
+Plain data. The client's configurations (`nas_client.search.config`, `nas_client.train.config`) are made of these records, and
+its commands begin with those of the space at hand. The records' own defaults are FasterSeg's, from its paper or its published
+code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
+
+Side = Annotated[int, Field(ge=32, le=4096)]
+Crop = tuple[Side, Side]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Epochs = Annotated[int, Field(ge=0, le=100_000)]
+Direction = Literal["student_teacher", "teacher_student"]
+
+PUBLISHED_WEIGHTS = (0.001, 0.997, 0.002)
+"""w1, w2, w3 of FasterSeg, for its own space and device (§3.2)."""
+
+OHEM_THRESHOLD = 0.7
+"""Pixels whose true class has at most this probability are hard (FasterSeg's published code)."""
+
+OHEM_MIN_SHARE = 1 / 16
+"""Of all pixels of a batch, this share counts at the least, the hardest first (FasterSeg's published code)."""
+
+
+Schedule = Literal["poly", "exponential", "cosine", "constant"]
+
+
+class Scheduled(Record):
+    """How a learning rate falls over a phase of n steps.
+
+    Attributes:
+        schedule: `poly`, by (1 − step/n)^power to 0; `cosine`, by half a cosine to 0; `exponential`, by the factor `decay`
+            after each epoch; `constant`, not at all.
+        power: of the poly schedule.
+        decay: of the exponential schedule.
+    """
+
+    schedule: Schedule = "poly"
+    power: Annotated[float, Field(ge=0, le=10)] = 0.9
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.978
+
+
+class WeightOptimizer(Scheduled):
+    """SGD on the supernet's weights.
+
+    Attributes:
+        lr: at the start.
+        momentum, weight_decay: of SGD.
+        clip_norm: largest norm of all gradients together.
+    """
+
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    clip_norm: Positive = 5.0
+
+
+class PretrainOptimizer(WeightOptimizer):
+    """SGD of pre-training."""
+
+    lr: Positive = 0.02
+
+
+class SearchOptimizer(WeightOptimizer):
+    """SGD of the search."""
+
+    lr: Positive = 0.01
+
+
+class ArchitectureOptimizer(Scheduled):
+    """Adam on the logits of α, β and γ.
+
+    Attributes:
+        lr, weight_decay: of Adam.
+        betas: its two decay rates.
+        deviation: of the normal distribution that the first logits are drawn from.
+    """
+
+    schedule: Schedule = "constant"
+    lr: Positive = 3e-4
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    weight_decay: NotNegative = 0.0
+    deviation: NotNegative = 1e-3
+
+
+class PretrainSettings(Record):
+    """The phase that trains weights alone.
+
+    Attributes:
+        epochs: over trainA; 0 leaves the phase out.
+        batch_size: images in a batch, over all processes.
+        crop: height and width of what is cut from an image, pixels.
+        random_widths: further passes of random widths, beside the narrowest and the widest.
+        optimizer: of the weights.
+    """
+
+    epochs: Epochs = 20
+    batch_size: Count = 3
+    crop: Crop = (256, 512)
+    random_widths: Annotated[int, Field(ge=0, le=16)] = 2
+    optimizer: PretrainOptimizer = PretrainOptimizer()
+
+
+class SearchSettings(Record):
+    """The phase that trains weights on trainA and architecture parameters on trainB.
+
+    Attributes:
+        epochs: over trainA; 0 leaves the phase out.
+        batch_size: images in a batch, over all processes.
+        crop: height and width of what is cut from an image, pixels.
+        temperature: τ of the Gumbel-softmax that samples widths.
+        optimizer: of the weights.
+        architecture: the optimiser of α, β, γ.
+    """
+
+    epochs: Epochs = 30
+    batch_size: Count = 2
+    crop: Crop = (224, 448)
+    temperature: Positive = 1.0
+    optimizer: SearchOptimizer = SearchOptimizer()
+    architecture: ArchitectureOptimizer = ArchitectureOptimizer()
+
+
+class LatencySettings(Record):
+    """The student's latency loss.
+
+    Attributes:
+        mode: `decoupled`, the three weighted terms; `naive`, the relaxed latency as one term; `none`.
+        factor: λ, by which the latency in ms enters the student's loss.
+        weights: w1, w2, w3 of the decoupled terms, or `solved`: those that balance the table's sensitivities.
+        widths: γ in expectation, or as one Gumbel sample a step.
+    """
+
+    mode: Literal["decoupled", "naive", "none"] = "decoupled"
+    factor: NotNegative = 0.01
+    weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = PUBLISHED_WEIGHTS
+    widths: Literal["expected", "gumbel"] = "expected"
+
+    @field_validator("weights")
+    @classmethod
+    def _not_nothing(cls, weights: str | tuple[float, float, float]) -> str | tuple[float, float, float]:
+        if weights != "solved" and not any(weights):
+            raise InvalidSpecError("weights are all 0, so that there is no latency loss", hint="Take mode none for that.")
+        return weights
+
+
+class OptimizerConfig(Scheduled):
+    """SGD with momentum.
+
+    Attributes:
+        lr: at the start.
+        momentum, weight_decay: of SGD.
+        warmup_steps: over which the learning rate rises to that of the schedule.
+        clip_norm: largest norm of all gradients together; None leaves them as they are.
+    """
+
+    lr: Annotated[float, Field(gt=0, le=10)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Positive | None = 5.0
+
+
+class HardPixels(Record):
+    """Online hard example mining, see `hard_pixel_cross_entropy`."""
+
+    threshold: Fraction = OHEM_THRESHOLD
+    min_share: Fraction = OHEM_MIN_SHARE
+
+
+class LossConfig(Record):
+    """The loss: cross-entropy on hard pixels + auxiliary · that of the auxiliary heads + distillation · the divergence from
+    the teacher, where there is one.
+
+    Attributes:
+        hard_pixels: which pixels count.
+        auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
+        distillation: weight of the divergence.
+        teacher_temperature, direction: of the divergence, see `distillation`.
+    """
+
+    hard_pixels: HardPixels = HardPixels()
+    auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
+    distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
+    teacher_temperature: Positive = 1.0
+    direction: Direction = "student_teacher"
+
+
+class TrainingDefaults(Record):
+    """The training of a network that was found.
+
+    Attributes:
+        epochs, batch_size, crop, optimizer, losses: as in the configuration of a training.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 600
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 12
+    crop: Crop | None = None
+    optimizer: OptimizerConfig = OptimizerConfig()
+    losses: LossConfig = LossConfig()
+
+
+class SearchDefaults(Record):
+    """What a search in a space begins with, where neither a file nor an option says otherwise.
+
+    Attributes:
+        pretrain, search: the two phases.
+        latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
+        hard_pixels: which pixels count in the search's segmentation loss.
+        training: of what is found.
+    """
+
+    pretrain: PretrainSettings = PretrainSettings()
+    search: SearchSettings = SearchSettings()
+    latency: LatencySettings = LatencySettings(weights="solved")
+    hard_pixels: HardPixels = HardPixels()
+    training: TrainingDefaults = TrainingDefaults()
