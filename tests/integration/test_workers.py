@@ -32,6 +32,7 @@ from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, Timi
 from tests.support import faults
 from tests.support.dying_starts import DEATHS_FILE, doubled
 from tests.support.faults import Fault, faulty, with_reference
+from tests.support.local_service import wait_until
 from tests.support.repository import ROOT
 
 HEALTHY = tuple(faulty(Fault.NONE, number) for number in range(3))
@@ -281,6 +282,32 @@ class TestEnds:
             with pytest.raises(JobError, match="closed"):
                 workers.time(_group(*HEALTHY))
 
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [(Fault.HANG_WITH_CHILD, Status.BUILD_TIMEOUT), (Fault.CRASH_WITH_CHILD, Status.CRASHED)],
+    )
+    def test_what_a_build_has_started_ends_with_its_worker(self, workers: Workers, fault: Fault, status: Status) -> None:
+        outcome = workers.time(_group(faulty(fault)))
+        assert isinstance(outcome, Failure)
+        assert outcome.status is status
+        assert _ends(_child_of_a_build(os.getpid()))
+
+    def test_what_a_build_has_started_ends_when_the_workers_are_closed(self, tmp_path: Path) -> None:
+        settings = SETTINGS.model_copy(update={"build_timeout_s": 60.0})
+        children = []
+
+        def close(workers: Workers) -> None:
+            children.append(_child_of_a_build(os.getpid()))
+            workers.close()
+
+        with Workers(faults.BACKEND, cache_dir=tmp_path, settings=settings) as workers:
+            closer = threading.Thread(target=close, args=(workers,))
+            closer.start()
+            with pytest.raises(JobError, match="closed"):
+                workers.time(_group(faulty(Fault.HANG_WITH_CHILD)))
+            closer.join()
+        assert _ends(children[0])
+
     def test_no_worker_outlives_a_service_that_is_killed(self, tmp_path: Path) -> None:
         script = f"""
             from pathlib import Path
@@ -288,22 +315,38 @@ class TestEnds:
             from tests.integration.test_workers import SETTINGS, _group
             from profiler_service.jobs.workers import Workers
             if __name__ == "__main__":
-                settings = SETTINGS.model_copy(update={{"run_timeout_s": 60.0}})
+                settings = SETTINGS.model_copy(update={{"build_timeout_s": 60.0}})
                 with Workers(faults.BACKEND, cache_dir=Path({str(tmp_path)!r}), settings=settings) as workers:
-                    workers.description
-                    print("ready", flush=True)
-                    workers.time(_group(faults.faulty(faults.Fault.HANG_IN_FIRST_RUN)))
+                    workers.time(_group(faults.faulty(faults.Fault.HANG_WITH_CHILD)))
             """
         service = _python(script, tmp_path)
-        assert service.stdout is not None
-        assert service.stdout.readline().strip() == "ready"
-        time.sleep(0.3)  # for the hanging run to begin; were it not begun, the worker would end all the sooner
+        child = _child_of_a_build(service.pid)
         children = psutil.Process(service.pid).children(recursive=True)
-        assert children
+        assert child in [process.pid for process in children]
         os.kill(service.pid, signal.SIGKILL)
         service.communicate()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert alive == []
+        assert all(_ends(process.pid) for process in children)
+
+
+def _child_of_a_build(service: int) -> int:
+    """The number of what the build has started, as soon as it is known."""
+    file = faults.child_file(service)
+    wait_until(lambda: file.exists() and file.read_text())
+    number = int(file.read_text())
+    file.unlink()
+    return number
+
+
+def _ends(number: int) -> bool:
+    """Whether that process is gone, at the latest after 10 s."""
+    for _ in range(200):
+        try:
+            if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:  # nobody has asked for its exit code
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _python(script: str, folder: Path) -> subprocess.Popen[str]:

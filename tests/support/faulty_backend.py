@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 
@@ -14,12 +15,18 @@ from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.registry import register_backend
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
-from tests.support.faults import BACKEND, Fault
+from tests.support.faults import BACKEND, Fault, child_file
 
 
 def _die(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def _start_child() -> None:
+    """A process that does not heed SIGTERM; its number is left for the test."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child_file(os.getppid()).write_text(str(subprocess.Popen(["sleep", "60"]).pid))
 
 
 class _FaultyEngine(Engine):
@@ -96,6 +103,12 @@ class FaultyBackend(Backend):
                 os._exit(0)
             case Fault.HANG_IN_BUILD:
                 time.sleep(60)
+            case Fault.HANG_WITH_CHILD:
+                _start_child()
+                time.sleep(60)
+            case Fault.CRASH_WITH_CHILD:
+                _start_child()
+                _die(signal.SIGSEGV)
             case Fault.BUILD_ERROR:
                 raise BuildError("no kernel for this")
             case Fault.NO_MEMORY_IN_BUILD:
