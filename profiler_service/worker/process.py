@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self
 
+from profiler_service.worker.environment import remove_secrets
 from profiler_service.worker.process_group import end_own_group, lead_group
 
 
@@ -100,13 +101,14 @@ class ActivityFile:
 
 
 def start(cores: Sequence[int], modules: Sequence[str]) -> None:
-    """Prepare the process: lead a group, end with the service, keep to the given cores, import the given modules.
+    """Prepare the process: forget credentials, lead a group, end with the service, keep to the cores, import the modules.
 
     Args:
         cores: what to be pinned to; empty for no pinning. Threads that a runtime makes later inherit it.
         modules: what to import now, so that no task pays for it, and so that backends, operator kinds and search spaces
             registered there are known.
     """
+    remove_secrets(os.environ)
     lead_group()
     _end_with_parent()
     if cores and hasattr(os, "sched_setaffinity"):

@@ -30,7 +30,7 @@ from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
 from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from tests.support import faults
-from tests.support.dying_starts import DEATHS_FILE, doubled
+from tests.support.dying_starts import DEATHS_FILE, doubled, environments
 from tests.support.faults import Fault, faulty, with_reference
 from tests.support.local_service import wait_until
 from tests.support.repository import ROOT
@@ -245,6 +245,18 @@ class TestStarts:
             assert pool.call(doubled, 21) == 42
         finally:
             pool.close()
+
+    def test_workers_and_what_they_start_have_no_credentials(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        wanted = {"OPCLOCK_TOKEN": "opc_1", "PGPASSWORD": "pa55", "CUDA_VISIBLE_DEVICES": "0", "PATH": os.environ["PATH"]}
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+        pool = self.pool(tmp_path, monkeypatch, deaths=0)
+        try:
+            found = pool.call(environments, sys.executable)
+        finally:
+            pool.close()
+        for variables in found:
+            assert [variables.get(name) for name in wanted] == [None, None, "0", os.environ["PATH"]]
 
     def test_but_not_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pool = self.pool(tmp_path, monkeypatch, deaths=100)
