@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,11 @@ from profiler_service.errors import JobError
 from profiler_service.jobs.worker_pool import WorkerPool
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
+from profiler_service.worker.passed_checks import PassedChecks
+from profiler_service.worker.protocol import BuildReport, Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from tests.support import faults
 from tests.support.dying_starts import DEATHS_FILE, doubled, environments
-from tests.support.faults import Fault, faulty, with_reference
+from tests.support.faults import BUILDS_FILE, Fault, faulty, with_reference
 from tests.support.local_service import wait_until
 from tests.support.repository import ROOT
 
@@ -338,6 +340,63 @@ class TestEnds:
         os.kill(service.pid, signal.SIGKILL)
         service.communicate()
         assert all(_ends(process.pid) for process in children)
+
+
+class TestChecksGoOn:
+    @pytest.mark.slow
+    def test_checks_of_a_job_that_is_killed_again_and_again_come_to_an_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        builds = tmp_path / "builds"
+        monkeypatch.setenv(BUILDS_FILE, str(builds))
+        artifacts = [with_reference(faulty(Fault.NONE, number), tmp_path / f"{number}-v1.npy") for number in range(12)]
+        for artifact in artifacts:
+            assert artifact.reference_path is not None
+            np.save(artifact.reference_path, seeded_input(artifact.request))
+        script = f"""
+            from pathlib import Path
+            from tests.support import faults
+            from profiler_service.jobs.workers import Workers, WorkerSettings
+            if __name__ == "__main__":
+                folder = Path({str(tmp_path)!r})
+                artifacts = [
+                    faults.with_reference(faults.faulty(faults.Fault.NONE, number), folder / f"{{number}}-v1.npy")
+                    for number in range(12)
+                ]
+                settings = WorkerSettings(modules=(faults.MODULE,), processes=1)
+                with Workers(faults.BACKEND, cache_dir=folder, settings=settings) as workers:
+                    for number, report in enumerate(workers.check(artifacts)):
+                        print(report.status, flush=True)
+            """
+        for kills in range(3):  # each after three checks more than the one before
+            service = _python(script, tmp_path)
+            assert service.stdout is not None
+            for _ in range(3 * (kills + 1)):
+                assert service.stdout.readline().strip() == Status.OK
+            service.kill()
+            service.communicate()
+        service = _python(script, tmp_path)
+        assert service.communicate()[0].split() == [Status.OK] * 12
+        made = builds.read_text().split()
+        assert set(made) == {artifact.request.key() for artifact in artifacts}
+        assert len(made) <= 12 + 2 * 3, "each kill costs what was under way, and no more"
+
+    def test_a_check_counts_for_its_graph_and_target_alone(self, tmp_path: Path) -> None:
+        cache, graph = GraphCache.open(tmp_path), tmp_path / "a-v1.onnx"
+        graph.write_bytes(b"one")
+        artifact = replace(with_reference(HEALTHY[0], tmp_path / "a-v1.npy"), onnx_path=graph)
+        report = BuildReport(artifact.request.key(), Status.OK, build_s=1.5, engine_bytes=64, output_error=1e-6)
+        checks = PassedChecks(cache, "0" * 16)
+        checks.keep(artifact, report)
+        assert checks.find(artifact) == report
+        assert PassedChecks(cache, "1" * 16).find(artifact) is None
+        assert checks.find(with_reference(HEALTHY[0], tmp_path / "elsewhere" / "a-v1.npy")) is None
+        (kept,) = tmp_path.glob("*.check")
+        kept.write_bytes(kept.read_bytes()[:-9])
+        assert checks.find(artifact) is None
+        checks.keep(artifact, report)
+        graph.write_bytes(b"two")
+        assert checks.find(artifact) is None
 
 
 def _child_of_a_build(service: int) -> int:

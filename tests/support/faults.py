@@ -12,6 +12,8 @@ from profiler_service.backends.base import GraphArtifact
 
 BACKEND = "faulty"
 MODULE = "tests.support.faulty_backend"
+BUILDS_FILE = "FAULTY_BUILDS_FILE"
+"""The variable of the environment that names a file to which each build adds its graph's key."""
 KILLING_SPACE = "killing"
 KILLING_SPACE_MODULE = "tests.support.killing_space"
 

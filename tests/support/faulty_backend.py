@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.registry import register_backend
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
-from tests.support.faults import BACKEND, Fault, child_file
+from tests.support.faults import BACKEND, BUILDS_FILE, Fault, child_file
 
 
 def _die(number: signal.Signals) -> None:
@@ -93,6 +94,9 @@ class FaultyBackend(Backend):
         return TargetSpec(device="imagined", backend=BACKEND, options={"cores": cores})
 
     def build(self, artifact: GraphArtifact) -> Engine:
+        if name := os.environ.get(BUILDS_FILE):
+            with Path(name).open("a") as builds:
+                builds.write(f"{artifact.request.key()}\n")
         fault = Fault(artifact.request.input_shape[1])
         match fault:
             case Fault.SEGFAULT_IN_BUILD:
