@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from profiler_service.errors import JobError
 from profiler_service.worker.process import Activity, ActivityFile, Phase, start
+from profiler_service.worker.process_group import GroupContext
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,7 +58,7 @@ class _Task(Generic[Item]):
 
 
 class WorkerPool:
-    """A fixed number of spawned processes, started when first needed.
+    """A fixed number of spawned processes, started when first needed. What they have started themselves ends with them.
 
     Not thread-safe, except that `close` may be called from another thread; then what is under way raises JobError.
 
@@ -148,7 +148,7 @@ class WorkerPool:
                     self.size,
                     initializer=start,
                     initargs=self._initargs,
-                    context=multiprocessing.get_context("spawn"),
+                    context=GroupContext(),
                 )
             future: Future[Result] = self._pool.schedule(function, args=(task.item, task.activity))
             return future

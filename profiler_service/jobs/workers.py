@@ -26,6 +26,7 @@ from profiler_service.backends.processor import usable_cores
 from profiler_service.errors import BackendUnavailableError, StorageError
 from profiler_service.jobs.worker_pool import Death, WorkerPool
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, files_of, missing_files
+from profiler_service.worker.passed_checks import PassedChecks
 from profiler_service.worker.process import Phase
 from profiler_service.worker.protocol import (
     BackendDescription,
@@ -136,16 +137,22 @@ class Workers:
     def check(self, artifacts: Iterable[GraphArtifact]) -> Iterator[BuildReport]:
         """Build an engine of each graph and compare its output with torch's, in parallel where the backend allows.
 
-        The reports come as the checks finish. A large reference is deleted once an output has agreed with it.
+        The reports come as the checks finish. What has passed on this target before is reported as it was, and not built. A
+        large reference is deleted once an output has agreed with it.
         """
         pool = self._timing if self.description.builds_on_device else self._checks
-        for artifact, outcome in pool.map(self._worker.check, artifacts):
+        passed: list[BuildReport] = []
+        for artifact, outcome in pool.map(self._worker.check, self._unchecked(artifacts, passed)):
             if isinstance(outcome, Death):
                 failure = _failure(outcome, [artifact])
                 outcome = BuildReport(artifact.request.key(), failure.status, failure.message)
             if outcome.status is Status.OK:
+                self._keep(artifact, outcome)
                 _delete_if_large(artifact.reference_path)
             yield outcome
+            while passed:
+                yield passed.pop()
+        yield from passed
 
     def time(self, request: TimingRequest) -> TimingResult | Failure:
         """Time engines; a failure names the engine that is to blame, where that is known.
@@ -183,6 +190,25 @@ class Workers:
         if pruned.files:
             log.info("cleaned the cache of graphs", **asdict(pruned))
 
+    @cached_property
+    def _passed(self) -> PassedChecks:
+        return PassedChecks(self._cache, self.description.target.id())
+
+    def _unchecked(self, artifacts: Iterable[GraphArtifact], passed: list[BuildReport]) -> Iterator[GraphArtifact]:
+        """Those that have not passed before; the reports on the others are added to the list."""
+        for artifact in artifacts:
+            report = self._passed.find(artifact)
+            if report is None:
+                yield artifact
+            else:
+                passed.append(report)
+
+    def _keep(self, artifact: GraphArtifact, report: BuildReport) -> None:
+        try:
+            self._passed.keep(artifact, report)
+        except (StorageError, OSError) as error:  # it is checked again next time
+            log.warning("a check that passed cannot be kept", reason=str(error))
+
     def _prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
         reads_onnx = self.description.reads_onnx
         absent = []
@@ -191,7 +217,8 @@ class Workers:
         artifacts = [self._cache.artifact(request, reads_onnx=reads_onnx) for request in requests]
         self._in_use.add(path for artifact in artifacts for path in files_of(artifact))
         for request, artifact in zip(requests, artifacts, strict=True):
-            if missing_files(artifact):
+            missing = missing_files(artifact)
+            if missing and not (missing == [artifact.reference_path] and self._passed.find(artifact)):
                 absent.append(request)
             else:
                 yield request, artifact

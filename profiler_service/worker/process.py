@@ -20,6 +20,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self
 
+from profiler_service.worker.environment import remove_secrets
+from profiler_service.worker.process_group import end_own_group, lead_group
+
 
 class Phase(IntEnum):
     """What a worker may be doing."""
@@ -98,13 +101,15 @@ class ActivityFile:
 
 
 def start(cores: Sequence[int], modules: Sequence[str]) -> None:
-    """Prepare the process: end with the service, keep to the given cores, import the given modules.
+    """Prepare the process: forget credentials, lead a group, end with the service, keep to the cores, import the modules.
 
     Args:
         cores: what to be pinned to; empty for no pinning. Threads that a runtime makes later inherit it.
         modules: what to import now, so that no task pays for it, and so that backends, operator kinds and search spaces
             registered there are known.
     """
+    remove_secrets(os.environ)
+    lead_group()
     _end_with_parent()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
@@ -113,7 +118,9 @@ def start(cores: Sequence[int], modules: Sequence[str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Die as soon as the parent does, even in the middle of a run: whoever starts next must find the device idle."""
+    """Die as soon as the parent does, with the whole group and even in the middle of a run: whoever starts next must find the
+    device idle.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), name="end-with-parent", daemon=True).start()
@@ -121,4 +128,4 @@ def _end_with_parent() -> None:
 
 def _exit_after(sentinel: int) -> None:
     wait([sentinel])
-    os._exit(1)
+    end_own_group()

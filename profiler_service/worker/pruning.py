@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler_service.worker.graphs import GraphCache, cannot_write
+from profiler_service.worker.passed_checks import SUFFIX
 
-_SUFFIXES = frozenset({".onnx", ".npy"})
+_SUFFIXES = frozenset({".onnx", ".npy", SUFFIX})
 _NOTE, _LOCK = ".in-use-", ".prune.lock"
 _STALE_S = 86_400.0
 """Age after which a file in the making is left over from a process that was killed."""
@@ -85,12 +86,12 @@ def prune(directory: Path, limit_bytes: int) -> Pruned:
         needed = _needed(directory)
         found = sorted(_graph_files(directory), key=lambda file: file[1].st_mtime)
         left = sum(status.st_size for _, status in found)
-        kept = sum(status.st_size for path, status in found if path.stem in needed)
+        kept = sum(status.st_size for path, status in found if _stem(path) in needed)
         files = freed = 0
         for path, status in found:
             if left <= limit_bytes:
                 break
-            if path.stem in needed:
+            if _stem(path) in needed:
                 continue
             with suppress(OSError):  # another user's: it counts, and stays
                 path.unlink()
@@ -109,6 +110,11 @@ def _graph_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
                     path.unlink(missing_ok=True)
             elif path.suffix in _SUFFIXES and "-v" in path.stem:
                 yield path, status
+
+
+def _stem(path: Path) -> str:
+    """What the files of a graph have in common; a report on a check names its target after it."""
+    return path.name.partition(".")[0]
 
 
 def _needed(directory: Path) -> frozenset[str]:

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,12 @@ from profiler_service.errors import JobError
 from profiler_service.jobs.worker_pool import WorkerPool
 from profiler_service.jobs.workers import Workers, WorkerSettings
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, GraphCache, missing_files
-from profiler_service.worker.protocol import Failure, Isolated, RoundRobin, TimingRequest, TimingResult
+from profiler_service.worker.passed_checks import PassedChecks
+from profiler_service.worker.protocol import BuildReport, Failure, Isolated, RoundRobin, TimingRequest, TimingResult
 from tests.support import faults
-from tests.support.dying_starts import DEATHS_FILE, doubled
-from tests.support.faults import Fault, faulty, with_reference
+from tests.support.dying_starts import DEATHS_FILE, doubled, environments
+from tests.support.faults import BUILDS_FILE, Fault, faulty, with_reference
+from tests.support.local_service import wait_until
 from tests.support.repository import ROOT
 
 HEALTHY = tuple(faulty(Fault.NONE, number) for number in range(3))
@@ -245,6 +248,18 @@ class TestStarts:
         finally:
             pool.close()
 
+    def test_workers_and_what_they_start_have_no_credentials(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        wanted = {"OPCLOCK_TOKEN": "opc_1", "PGPASSWORD": "pa55", "CUDA_VISIBLE_DEVICES": "0", "PATH": os.environ["PATH"]}
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+        pool = self.pool(tmp_path, monkeypatch, deaths=0)
+        try:
+            found = pool.call(environments, sys.executable)
+        finally:
+            pool.close()
+        for variables in found:
+            assert [variables.get(name) for name in wanted] == [None, None, "0", os.environ["PATH"]]
+
     def test_but_not_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pool = self.pool(tmp_path, monkeypatch, deaths=100)
         try:
@@ -281,6 +296,32 @@ class TestEnds:
             with pytest.raises(JobError, match="closed"):
                 workers.time(_group(*HEALTHY))
 
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [(Fault.HANG_WITH_CHILD, Status.BUILD_TIMEOUT), (Fault.CRASH_WITH_CHILD, Status.CRASHED)],
+    )
+    def test_what_a_build_has_started_ends_with_its_worker(self, workers: Workers, fault: Fault, status: Status) -> None:
+        outcome = workers.time(_group(faulty(fault)))
+        assert isinstance(outcome, Failure)
+        assert outcome.status is status
+        assert _ends(_child_of_a_build(os.getpid()))
+
+    def test_what_a_build_has_started_ends_when_the_workers_are_closed(self, tmp_path: Path) -> None:
+        settings = SETTINGS.model_copy(update={"build_timeout_s": 60.0})
+        children = []
+
+        def close(workers: Workers) -> None:
+            children.append(_child_of_a_build(os.getpid()))
+            workers.close()
+
+        with Workers(faults.BACKEND, cache_dir=tmp_path, settings=settings) as workers:
+            closer = threading.Thread(target=close, args=(workers,))
+            closer.start()
+            with pytest.raises(JobError, match="closed"):
+                workers.time(_group(faulty(Fault.HANG_WITH_CHILD)))
+            closer.join()
+        assert _ends(children[0])
+
     def test_no_worker_outlives_a_service_that_is_killed(self, tmp_path: Path) -> None:
         script = f"""
             from pathlib import Path
@@ -288,22 +329,95 @@ class TestEnds:
             from tests.integration.test_workers import SETTINGS, _group
             from profiler_service.jobs.workers import Workers
             if __name__ == "__main__":
-                settings = SETTINGS.model_copy(update={{"run_timeout_s": 60.0}})
+                settings = SETTINGS.model_copy(update={{"build_timeout_s": 60.0}})
                 with Workers(faults.BACKEND, cache_dir=Path({str(tmp_path)!r}), settings=settings) as workers:
-                    workers.description
-                    print("ready", flush=True)
-                    workers.time(_group(faults.faulty(faults.Fault.HANG_IN_FIRST_RUN)))
+                    workers.time(_group(faults.faulty(faults.Fault.HANG_WITH_CHILD)))
             """
         service = _python(script, tmp_path)
-        assert service.stdout is not None
-        assert service.stdout.readline().strip() == "ready"
-        time.sleep(0.3)  # for the hanging run to begin; were it not begun, the worker would end all the sooner
+        child = _child_of_a_build(service.pid)
         children = psutil.Process(service.pid).children(recursive=True)
-        assert children
+        assert child in [process.pid for process in children]
         os.kill(service.pid, signal.SIGKILL)
         service.communicate()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert alive == []
+        assert all(_ends(process.pid) for process in children)
+
+
+class TestChecksGoOn:
+    @pytest.mark.slow
+    def test_checks_of_a_job_that_is_killed_again_and_again_come_to_an_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        builds = tmp_path / "builds"
+        monkeypatch.setenv(BUILDS_FILE, str(builds))
+        artifacts = [with_reference(faulty(Fault.NONE, number), tmp_path / f"{number}-v1.npy") for number in range(12)]
+        for artifact in artifacts:
+            assert artifact.reference_path is not None
+            np.save(artifact.reference_path, seeded_input(artifact.request))
+        script = f"""
+            from pathlib import Path
+            from tests.support import faults
+            from profiler_service.jobs.workers import Workers, WorkerSettings
+            if __name__ == "__main__":
+                folder = Path({str(tmp_path)!r})
+                artifacts = [
+                    faults.with_reference(faults.faulty(faults.Fault.NONE, number), folder / f"{{number}}-v1.npy")
+                    for number in range(12)
+                ]
+                settings = WorkerSettings(modules=(faults.MODULE,), processes=1)
+                with Workers(faults.BACKEND, cache_dir=folder, settings=settings) as workers:
+                    for number, report in enumerate(workers.check(artifacts)):
+                        print(report.status, flush=True)
+            """
+        for kills in range(3):  # each after three checks more than the one before
+            service = _python(script, tmp_path)
+            assert service.stdout is not None
+            for _ in range(3 * (kills + 1)):
+                assert service.stdout.readline().strip() == Status.OK
+            service.kill()
+            service.communicate()
+        service = _python(script, tmp_path)
+        assert service.communicate()[0].split() == [Status.OK] * 12
+        made = builds.read_text().split()
+        assert set(made) == {artifact.request.key() for artifact in artifacts}
+        assert len(made) <= 12 + 2 * 3, "each kill costs what was under way, and no more"
+
+    def test_a_check_counts_for_its_graph_and_target_alone(self, tmp_path: Path) -> None:
+        cache, graph = GraphCache.open(tmp_path), tmp_path / "a-v1.onnx"
+        graph.write_bytes(b"one")
+        artifact = replace(with_reference(HEALTHY[0], tmp_path / "a-v1.npy"), onnx_path=graph)
+        report = BuildReport(artifact.request.key(), Status.OK, build_s=1.5, engine_bytes=64, output_error=1e-6)
+        checks = PassedChecks(cache, "0" * 16)
+        checks.keep(artifact, report)
+        assert checks.find(artifact) == report
+        assert PassedChecks(cache, "1" * 16).find(artifact) is None
+        assert checks.find(with_reference(HEALTHY[0], tmp_path / "elsewhere" / "a-v1.npy")) is None
+        (kept,) = tmp_path.glob("*.check")
+        kept.write_bytes(kept.read_bytes()[:-9])
+        assert checks.find(artifact) is None
+        checks.keep(artifact, report)
+        graph.write_bytes(b"two")
+        assert checks.find(artifact) is None
+
+
+def _child_of_a_build(service: int) -> int:
+    """The number of what the build has started, as soon as it is known."""
+    file = faults.child_file(service)
+    wait_until(lambda: file.exists() and file.read_text())
+    number = int(file.read_text())
+    file.unlink()
+    return number
+
+
+def _ends(number: int) -> bool:
+    """Whether that process is gone, at the latest after 10 s."""
+    for _ in range(200):
+        try:
+            if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:  # nobody has asked for its exit code
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _python(script: str, folder: Path) -> subprocess.Popen[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from pathlib import Path
+from tempfile import gettempdir
 
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
@@ -11,6 +12,8 @@ from profiler_service.backends.base import GraphArtifact
 
 BACKEND = "faulty"
 MODULE = "tests.support.faulty_backend"
+BUILDS_FILE = "FAULTY_BUILDS_FILE"
+"""The variable of the environment that names a file to which each build adds its graph's key."""
 KILLING_SPACE = "killing"
 KILLING_SPACE_MODULE = "tests.support.killing_space"
 
@@ -36,6 +39,8 @@ class Fault(IntEnum):
     SILENT_EXIT_IN_BUILD = 16
     BREAKS_DEVICE_IN_RUN = 17
     CHANGES = 18
+    HANG_WITH_CHILD = 19
+    CRASH_WITH_CHILD = 20
 
 
 def faulty(fault: Fault, number: int = 0) -> GraphArtifact:
@@ -43,6 +48,11 @@ def faulty(fault: Fault, number: int = 0) -> GraphArtifact:
     return GraphArtifact(
         GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=fault, out_channels=1, height=4, width=4 + number))
     )
+
+
+def child_file(service: int) -> Path:
+    """Where a build of `HANG_WITH_CHILD` or `CRASH_WITH_CHILD` in a worker of that process leaves its child's number."""
+    return Path(gettempdir()) / f"opclock-child-{service}"
 
 
 def with_reference(artifact: GraphArtifact, path: Path) -> GraphArtifact:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,12 +16,18 @@ from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import Backend, Engine, FloatArray, GraphArtifact
 from profiler_service.backends.registry import register_backend
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
-from tests.support.faults import BACKEND, Fault
+from tests.support.faults import BACKEND, BUILDS_FILE, Fault, child_file
 
 
 def _die(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def _start_child() -> None:
+    """A process that does not heed SIGTERM; its number is left for the test."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child_file(os.getppid()).write_text(str(subprocess.Popen(["sleep", "60"]).pid))
 
 
 class _FaultyEngine(Engine):
@@ -86,6 +94,9 @@ class FaultyBackend(Backend):
         return TargetSpec(device="imagined", backend=BACKEND, options={"cores": cores})
 
     def build(self, artifact: GraphArtifact) -> Engine:
+        if name := os.environ.get(BUILDS_FILE):
+            with Path(name).open("a") as builds:
+                builds.write(f"{artifact.request.key()}\n")
         fault = Fault(artifact.request.input_shape[1])
         match fault:
             case Fault.SEGFAULT_IN_BUILD:
@@ -96,6 +107,12 @@ class FaultyBackend(Backend):
                 os._exit(0)
             case Fault.HANG_IN_BUILD:
                 time.sleep(60)
+            case Fault.HANG_WITH_CHILD:
+                _start_child()
+                time.sleep(60)
+            case Fault.CRASH_WITH_CHILD:
+                _start_child()
+                _die(signal.SIGSEGV)
             case Fault.BUILD_ERROR:
                 raise BuildError("no kernel for this")
             case Fault.NO_MEMORY_IN_BUILD:

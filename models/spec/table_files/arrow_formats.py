@@ -23,6 +23,7 @@ from models.spec.table_files.codec import (
     require_known,
     require_unique,
 )
+from models.spec.table_files.parquet_pages import decompressed_bytes
 
 ArrowTable = Any
 """A `pyarrow.Table`, which has no types to check against."""
@@ -117,18 +118,21 @@ class ParquetCodec(ColumnarCodec):
         metadata = parquet.read_metadata(source)
         header = checked_schema(metadata.schema.to_arrow_schema())
         header.require_count(metadata.num_rows)
-        chunks = [
-            metadata.row_group(group).column(column)
-            for group in range(min(metadata.num_row_groups, header.count + 1))
-            for column in range(metadata.num_columns)
-        ]
-        require_size(sum(max(chunk.total_uncompressed_size, 0) for chunk in chunks))
-        for chunk in chunks:
+        if metadata.num_row_groups > header.count + 1:
+            raise TableFileError(
+                f"it has {metadata.num_row_groups} row groups for {header.count} rows", hint="Export or copy it again."
+            )
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        header.require_count(sum(group.num_rows for group in groups))
+        chunks = [(group.column(column), group.num_rows) for group in groups for column in range(metadata.num_columns)]
+        require_size(sum(max(chunk.total_uncompressed_size, 0) for chunk, _ in chunks))
+        for chunk, _ in chunks:
             if other := set(chunk.encodings) - _ENCODINGS:
                 raise TableFileError(
                     f"column {chunk.path_in_schema!r} is encoded as {', '.join(sorted(other))}",
                     hint="Use a file that `profiler-service export` wrote.",
                 )
+        require_size(sum(decompressed_bytes(data, chunk, rows) for chunk, rows in chunks))
         texts = [field.name for field in metadata.schema.to_arrow_schema() if _is_text(field.type)]
         with parquet.ParquetFile(source, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as file:
             return in_own_types(file.read())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +14,9 @@ import pytest
 from models.spec import limits
 from models.spec.errors import TableFileError
 from models.spec.table_files import TableColumns, TableFormat, from_bytes, read_columns, to_bytes, write_table
-from models.spec.table_files.arrow_formats import columns_of, with_header
+from models.spec.table_files.arrow_formats import ParquetCodec, columns_of, with_header
 from models.spec.table_files.codec import Header, to_row
+from models.spec.table_files.parquet_pages import decompressed_bytes
 from models.spec.tables import Table
 from tests.support import table_samples as samples
 
@@ -96,6 +99,50 @@ def test_a_parquet_file_that_repeats_one_text_is_refused_unread() -> None:
 def test_parquet_texts_that_share_beginnings_are_refused() -> None:
     data = parquet(columns(), use_dictionary=False, column_encoding={"message": "DELTA_BYTE_ARRAY"})
     assert "column 'message' is encoded as DELTA_BYTE_ARRAY" in refusal(data, TableFormat.PARQUET)
+
+
+def test_a_parquet_file_whose_pages_say_more_than_its_footer_is_refused_unread() -> None:
+    texts = [LONG[: 1_100_000 + number] for number in range(8)]
+    data = parquet(replaced(columns(8), "message", pa.array(texts)), use_dictionary=False, write_batch_size=1)
+    size_of_page = re.compile(rb"(?<=\x15\x00\x15)[\x80-\xff]{3}[\x00-\x7f](?=\x15)")  # after a data page's type
+    lying, pages = size_of_page.subn(b"\xfe\xff\xff\x7f", data)  # 128 MiB, as a zigzag varint of four bytes
+    assert pages == 8
+    assert pq.read_metadata(pa.BufferReader(lying)) == pq.read_metadata(pa.BufferReader(data))
+    assert ParquetCodec().read(data).num_rows == 8
+    message = refusal(lying, TableFormat.PARQUET)
+    found = re.search(r"columns take (\d+) bytes when decompressed", message)
+    assert found, message
+    assert int(found[1]) > 8 * (2**27 - 1)
+
+
+def distinct(rows: int = 1_000) -> pa.Table:
+    """A table in which each row has a message of its own, so that its dictionary is as long."""
+    return replaced(columns(rows), "message", pa.array([f"message {number}" for number in range(rows)]))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lie", "why"),
+    [
+        (rb"(?<=\x4c\x15)\xd0\x0f(?=\x15)", b"\xfe\x7f", "a dictionary of 8191 values"),
+        (rb"(?<=\x2c\x15)\xd0\x0f(?=\x15\x10)", b"\xfe\x7f", "pages hold 8191 values, but there are 1000 rows"),
+        (rb"(?<=\x2c\x15\xd0\x0f\x15)\x10(?=\x15)", b"\x0e", "a page of encoding 7"),
+    ],
+)
+def test_parquet_pages_that_contradict_the_footer_are_refused(pattern: bytes, lie: bytes, why: str) -> None:
+    data = parquet(distinct(), write_statistics=False)
+    lying, lies = re.subn(pattern, lie, data)
+    assert lies
+    assert why in refusal(lying, TableFormat.PARQUET)
+
+
+@pytest.mark.parametrize("options", [{}, {"data_page_version": "2.0"}, {"row_group_size": 300}, {"data_page_size": 100}])
+def test_parquet_files_of_other_writers_have_such_pages_too(options: dict[str, Any]) -> None:
+    data = parquet(distinct(), use_dictionary=["message"], **options)
+    source = pq.read_metadata(pa.BufferReader(data))
+    groups = [source.row_group(number) for number in range(source.num_row_groups)]
+    for group in groups:
+        for chunk in map(group.column, range(source.num_columns)):
+            assert 0 < decompressed_bytes(data, chunk, group.num_rows) <= chunk.total_uncompressed_size
 
 
 @pytest.mark.parametrize("file_format", [TableFormat.ARROW, TableFormat.PARQUET])

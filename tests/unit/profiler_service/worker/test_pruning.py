@@ -47,6 +47,16 @@ def test_what_a_job_needs_stays_and_counts_as_used(cache: GraphCache) -> None:
     assert prune(cache.directory, 0).left_bytes == 0
 
 
+def test_checks_that_passed_go_as_graphs_do(cache: GraphCache) -> None:
+    for name in ("a-v1", "d-v1"):
+        (cache.directory / f"{name}.0123456789abcdef.check").write_bytes(bytes(50))
+    job = InUse(cache)
+    job.add([cache.directory / "a-v1.onnx"])
+    assert prune(cache.directory, 0) == Pruned(files=4, freed_bytes=350, left_bytes=150, needed_bytes=150)
+    assert names(cache) == ["a-v1.0123456789abcdef.check", "a-v1.onnx"]
+    job.close()
+
+
 def test_a_job_of_another_process_keeps_its_graphs_until_that_is_killed(cache: GraphCache) -> None:
     script = """
         import sys, time
