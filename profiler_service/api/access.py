@@ -200,7 +200,7 @@ class AccessControl:
                 _require_session(caller, headers)
             require_fitting_body(method, headers, form=path.startswith(PAGES))
         except AccessError as error:
-            if error.code is ErrorCode.UNAUTHENTICATED and method == "GET" and path.startswith(PAGES) and _is_page(headers):
+            if error.code is ErrorCode.UNAUTHENTICATED and method == "GET" and path.startswith(PAGES) and is_page(headers):
                 await _to_login(scope, receive, send)
                 return
             _audit(scope, method, path, caller, STATUS[error.code], reason=error.message)
@@ -280,7 +280,7 @@ def _require_session(caller: Caller, headers: Headers) -> None:
         raise ForbiddenError("the page is of an earlier session", hint="Reload the page and try again.")
 
 
-def _is_page(headers: Headers) -> bool:
+def is_page(headers: Headers) -> bool:
     """Whether a browser asks for a page to show, and not a script for a part of one."""
     return "text/html" in headers.get("Accept", "") and "HX-Request" not in headers
 

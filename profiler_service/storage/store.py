@@ -134,11 +134,7 @@ class Store:
     def learn_scale(self, table_id: str) -> Scale | None:
         """Learn the scale of the table's target from every visit ever made there, and bring all of its tables to it.
 
-        Returns:
-            The scale; None where there is no visit to learn from.
-
-        Raises:
-            TableNotFoundError: no such table.
+        The scale, or None where there is no visit to learn from. Raises TableNotFoundError.
         """
         return self._database.write(lambda session: scale_rows.learn(session, table_rows.require(session, table_id).target_id))
 

@@ -76,10 +76,9 @@ class LiveCounts:
         return json.dumps({"shape": shape_of(jobs, tables), "jobs": told}), any(not job.state.final for job in jobs)
 
     def _take_in(self, text: str, busy: bool) -> None:
-        if self._latest is not None and self._latest.text == text:
-            return
-        self._number += 1
-        self._latest = Counts(f"{self._epoch}-{self._number}", text, busy)
+        if self._latest is None or self._latest.text != text:
+            self._number += 1
+            self._latest = Counts(f"{self._epoch}-{self._number}", text, busy)
         for changed in self._readers:
             changed.set()
 

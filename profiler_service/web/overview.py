@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -131,7 +132,7 @@ def retry_command(request: JobCreate, url: str) -> str:
     ]
     for name, value in space.parameters.items():
         words.append(f"--parameter {name}={value if isinstance(value, int) else ','.join(map(str, value))}")
-    words += [f"--budget {request.budget.value}", f"--protocol {request.protocol.value}"]
+    words += [f"--budget {request.budget.value}", f"--protocol {request.protocol.value}", "--retry-failed"]
     return " ".join(words)
 
 
@@ -149,9 +150,8 @@ def retry_job(job_id: JobId, services: ServicesDep, request: Request) -> Respons
     _, failures = services.store.failures(job.table_id, limits.MAX_WORKLOADS_PER_JOB)
     if not failures:
         raise JobConflictError(f"nothing has failed in table {job.table_id}", hint="Reload the page.")
-    wanted = {"workloads": tuple(entry.workload for entry in failures), "remeasure": False, "rebuild": Rebuild.NEVER}
-    if "retry_failed" in JobCreate.model_fields:
-        wanted["retry_failed"] = True
+    workloads = tuple(entry.workload for entry in failures)
+    wanted = {"workloads": workloads, "remeasure": False, "rebuild": Rebuild.NEVER, "retry_failed": True}
     admitted = admit(job.request.model_copy(update=wanted), services.backend)
     created = services.queue.submit(admitted.request, services.store.ensure_table(admitted.info))
     return _to_job(request, created.id)
@@ -179,6 +179,9 @@ async def events(
 
 
 async def _stream(live: LiveCounts, last_id: str, stopping: anyio.Event) -> AsyncIterator[ServerSentEvent]:
-    with anyio.move_on_after(STREAM_S):
+    timer = asyncio.get_running_loop().call_later(STREAM_S, stopping.set)
+    try:
         async for counts in until(stopping, live.follow(last_id)):
             yield ServerSentEvent(counts.text, event="counts", id=counts.id)
+    finally:
+        timer.cancel()

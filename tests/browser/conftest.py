@@ -60,7 +60,7 @@ class SteppingRunner:
         cancelled: threading.Event,
         interrupted: threading.Event,
     ) -> None:
-        job = self.store.update_job(job_id, state=JobState.RUNNING, counts=JobCounts(total=ENTRIES), phase="building", eta_s=9)
+        job = self.store.update_job(job_id, state=JobState.PLANNED, counts=JobCounts(total=ENTRIES), phase="building", eta_s=9)
         on_progress(job)
         for done in range(1, ENTRIES + 1):
             while not self.permission.acquire(timeout=0.02):

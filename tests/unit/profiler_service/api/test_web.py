@@ -43,7 +43,7 @@ def exposed(settings: Settings, store: Store, queue: IdleQueue) -> Iterator[Test
 def job(store: Store, **changes: Any) -> str:
     table_id = store.import_table(samples.table())
     created = store.create_job(JobCreate(space=samples.SPACE), table_id)
-    return store.update_job(created.id, state=JobState.RUNNING, counts=JobCounts(total=9, measured=3, failed=1), **changes).id
+    return store.update_job(created.id, state=JobState.PLANNED, counts=JobCounts(total=9, measured=3, failed=1), **changes).id
 
 
 def sign_in(client: TestClient, text: str, **form: str) -> Any:
@@ -130,7 +130,7 @@ def test_a_change_needs_session_role_and_what_only_the_page_knows(exposed: TestC
     assert exposed.post(cancel, headers={"Opclock-Csrf": "guessed"}).status_code == 403
     assert exposed.post(cancel, headers=known | {"Origin": "http://evil.example"}).status_code == 403
     assert exposed.delete(f"/v1/jobs/{job_id}").status_code == 401, "a cookie is no token of the interface"
-    assert store.job(job_id).state is JobState.RUNNING
+    assert store.job(job_id).state is JobState.PLANNED
     assert exposed.post(cancel, headers=known).headers["HX-Redirect"] == f"/ui/jobs/{job_id}"
     assert store.job(job_id).state is JobState.CANCELLED
     assert exposed.post("/ui/logout", headers=known).status_code == 204
@@ -164,7 +164,7 @@ def test_without_tokens_a_service_on_loopback_shows_everything_and_changes_nothi
     assert "read-only" in page
     assert "Cancel" not in page
     assert client.post(f"/ui/jobs/{job_id}/cancel").status_code == 401
-    assert store.job(job_id).state is JobState.RUNNING
+    assert store.job(job_id).state is JobState.PLANNED
 
 
 def test_failures_can_be_measured_again_alone(exposed: TestClient, store: Store) -> None:
@@ -207,6 +207,14 @@ def test_odd_entries_are_shown_as_what_they_are(client: TestClient, store: Store
     assert states["4→16"][0] == 0.0
     for part in ("falls", "costs"):
         assert client.get(f"/ui/parts/tables/{table_id}/{part}").status_code == 200
+
+
+def test_what_is_not_there_is_told_on_a_page(client: TestClient) -> None:
+    for path in ("/ui/tables/nothing", "/ui/jobs/nothing", "/ui/validations/nothing", "/ui/nothing"):
+        page = client.get(path, headers=HTML)
+        assert page.status_code == 404
+        assert "To the overview" in page.text
+        assert client.get(path).json()["error"]["code"] == "not_found"
 
 
 def test_an_empty_table_and_an_empty_database_have_pages(client: TestClient, store: Store) -> None:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from models.spec.errors import InvalidSpecError
-from profiler_service.cli.serving import is_exposed, listen, require_certificate, require_token, url_of
+from profiler_service.cli.serving import is_exposed, listen, require_certificate, require_token, show_page, url_of
 from profiler_service.errors import ServiceStartError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -109,3 +110,12 @@ def test_the_address_says_whether_it_is_https() -> None:
 def test_a_root_path_is_a_path(path: str) -> None:
     with pytest.raises(InvalidSpecError, match="root_path"):
         Settings.load(root_path=path)
+
+
+def test_a_machine_without_a_browser_is_told_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
+    with structlog.testing.capture_logs() as lines:
+        show_page("http://127.0.0.1:1/")
+    assert opened == ["http://127.0.0.1:1/"]
+    assert [line["url"] for line in lines] == opened
