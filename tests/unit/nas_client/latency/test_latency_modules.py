@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
+from models.spaces.base import Edge, LatencyGraph, Node, NodeOperator, ParameterShapes
 from models.spec.operators import OperatorSpec
 from models.testing.graph_reference import made_up_ms
 from nas_client.errors import ParameterError
@@ -40,7 +40,8 @@ def scalar(module: LatencyModule, parameters: ArchitectureParameters) -> Tensor:
 
 
 def ragged() -> Coefficients:
-    """Three nodes of three, one and two widths, rows of unequal choices, and a node that is entered in two ways."""
+    """Nodes of three, one and two widths, rows of unequal choices, a node that is entered in two ways, and one that takes two
+    of three edges, one of them with a fixed operator, and applies one itself."""
 
     def edge(
         source: int, destination: int, row: int, kinds: tuple[str, ...], selection: tuple[int, tuple[int, ...]] | None
@@ -55,14 +56,18 @@ def ragged() -> Coefficients:
         )
         return Edge(source, destination, row, selection, operators)
 
-    nodes = (Node((2, 3, 4), 0), Node((5,)), Node((6, 7), 1))
+    own = NodeOperator((OperatorSpec(kind="skip", in_channels=8, out_channels=8, height=9, width=4),))
+    nodes = (Node((2, 3, 4), 0), Node((5,), always=True), Node((6, 7), 1), Node((8,), operators=(own,)))
     edges = (
         edge(0, 1, 0, ("skip", "conv3x3", "conv3x3_x2"), None),
         edge(0, 2, 1, ("skip", "conv3x3"), (0, (0,))),
         edge(1, 2, 2, ("skip", "conv3x3"), (0, (1,))),
+        edge(0, 3, None, ("conv3x3",), (1, (0, 1))),
+        edge(1, 3, 3, ("skip", "conv3x3"), (1, (0, 2))),
+        edge(2, 3, 4, ("skip", "conv3x3"), (1, (1, 2))),
     )
-    shapes = {"alpha": {"a": (1, 3), "b": (2, 2)}, "beta": {"c": (1, 2)}, "gamma": {"d": (1, 3), "e": (1, 2)}}
-    return gather(LatencyGraph(nodes, edges, (1, 2)), shapes, made_up_ms)
+    shapes = {"alpha": {"a": (1, 3), "b": (4, 2)}, "beta": {"c": (1, 2), "d": (1, 3)}, "gamma": {"d": (1, 3), "e": (1, 2)}}
+    return gather(LatencyGraph(nodes, edges, (2, 3)), shapes, made_up_ms)
 
 
 def through_groups(coefficients: Coefficients, value: Callable[[ArchitectureParameters], Tensor]) -> None:
