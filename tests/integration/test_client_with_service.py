@@ -82,10 +82,10 @@ def test_the_whole_way_from_measuring_to_an_estimate(nas_client: Command, url: s
     table, report, network = tmp_path / "table.parquet", tmp_path / "report", tmp_path / "network.json"
     profiled = nas_client("profile", "--url", url, *TOY, "--json")
     assert profiled.code == ExitCode.DONE
-    assert profiled.document["counts"] == {"total": 6, "reused": 0, "measured": 6, "failed": 0}
+    assert profiled.document["counts"] == {"total": 7, "reused": 0, "measured": 7, "failed": 0}
 
     pulled = nas_client("pull", "--url", url, "--table", profiled.document["table_id"], "-o", table, "--json")
-    assert pulled.document["entries"] == 6
+    assert pulled.document["entries"] == 7
     found = read_table(table)
     assert (found.info.space, found.info.target) == (SPACE, TARGET)
     assert found.values_ms() == {operator.key(): operator_ms(operator) for operator in create_space(SPACE).operators()}

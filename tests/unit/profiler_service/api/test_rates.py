@@ -68,7 +68,7 @@ def test_too_many_requests_of_a_token_are_told_when_to_come_back(settings: Setti
 
 def test_a_job_that_would_take_days_is_refused_before_it_is_queued(client: TestClient, store: Store) -> None:
     large = OperatorSpec(kind="conv3x3", in_channels=1024, out_channels=1024, height=512, width=512)
-    job = {"space": {"name": "fasterseg", "input_size": [128, 256]}, "workloads": [large.model_dump(mode="json")] * 250}
+    job = {"space": {"name": "fasterseg", "input_size": [128, 256]}, "workloads": [large.model_dump(mode="json")] * 450}
     refused = client.post("/v1/jobs", json=job)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "workload_too_large")
     assert "the workloads of this job take about 1." in refused.json()["error"]["message"]
