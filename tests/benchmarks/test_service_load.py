@@ -22,9 +22,11 @@ from profiler_service.storage.store import Store
 from tests.support import table_samples as samples
 from tests.support.local_service import ServiceProcess, serving
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3_600)]
 
 ROWS, CLIENTS, LOOKED_UP, SECONDS = 100_000, 64, 1_000, 20.0
+PATIENCE_S = 900.0
+"""For one answer. A busy machine may take minutes for the first answer with a large table; that is slow, not wrong."""
 
 
 def operator(number: int) -> OperatorSpec:
@@ -67,7 +69,7 @@ def timed(client: httpx.Client, method: str, path: str, **request: Any) -> tuple
 @pytest.mark.parametrize("media_type", [ARROW_MEDIA_TYPE, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE])
 def test_a_large_table_in_each_form(loaded: Loaded, media_type: str) -> None:
     path, headers = f"/v1/tables/{loaded.table_id}", {"Accept": media_type, "Accept-Encoding": "identity"}
-    with httpx.Client(base_url=loaded.service.url, timeout=120) as client:
+    with httpx.Client(base_url=loaded.service.url, timeout=PATIENCE_S) as client:
         first_s, answer = timed(client, "GET", path, headers=headers)
         again_s = min(timed(client, "GET", path, headers=headers)[0] for _ in range(5))
         held = headers | {"If-None-Match": answer.headers["ETag"]}
@@ -82,16 +84,20 @@ def test_a_large_table_in_each_form(loaded: Loaded, media_type: str) -> None:
 
 def test_lookups_from_many_clients(loaded: Loaded) -> None:
     taken_s: list[float] = []
-    wrong: list[int] = []
+    wrong: list[int | str] = []
     until_s = time.monotonic() + SECONDS
 
     def ask(number: int) -> None:
         wanted = tuple(operator((number * LOOKED_UP + index) % ROWS) for index in range(LOOKED_UP))
         body = LookupRequest(table_id=loaded.table_id, workloads=wanted).model_dump_json()
         headers = {"Content-Type": JSON_MEDIA_TYPE}
-        with httpx.Client(base_url=loaded.service.url, timeout=120) as client:
+        with httpx.Client(base_url=loaded.service.url, timeout=PATIENCE_S) as client:
             while time.monotonic() < until_s:
-                seconds, answer = timed(client, "POST", "/v1/lookup", content=body, headers=headers)
+                try:
+                    seconds, answer = timed(client, "POST", "/v1/lookup", content=body, headers=headers)
+                except httpx.TransportError as error:  # in a thread of its own, where nobody would see which one it was
+                    wrong.append(repr(error))
+                    return
                 taken_s.append(seconds)
                 if answer.status_code != 200:
                     wrong.append(answer.status_code)
