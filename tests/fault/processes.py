@@ -40,6 +40,9 @@ class _Watched:
     def patient(self, patience: Patience, guard: Callable[[Session], None] | None = None) -> _Watched:
         return _Watched(self._database.patient(patience, guard), self._at_write, self._count)
 
+    def guarded(self, guard: Callable[[Session], None]) -> _Watched:
+        return _Watched(self._database.guarded(guard), self._at_write, self._count)
+
     def write(self, function: Callable[[Session], Any]) -> Any:
         number, self._count[0] = self._count[0], self._count[0] + 1
         self._at_write(number, False)
@@ -57,6 +60,9 @@ class WatchedStore(Store):
 
     def patient(self, patience: Patience, guard: Callable[[Session], None] | None = None) -> Store:
         return WatchedStore(self._database.patient(patience, guard), self._log, self._name)
+
+    def attempt(self, job_id: str, number: int) -> Store:
+        return WatchedStore(super().attempt(job_id, number)._database, self._log, self._name)
 
     def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
         said = {"by": self._name, "table": table_id, "key": measurement.key(), "status": measurement.status.value}

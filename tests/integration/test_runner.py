@@ -103,6 +103,7 @@ def test_more_work_takes_longer(measured: tuple[Site, JobPublic]) -> None:
         assert value_ms[operator.key()] > 2 * value_ms[skip.key()]
 
 
+@pytest.mark.alone
 def test_networks_are_measured_into_the_same_table(measured: tuple[Site, JobPublic]) -> None:
     site, grid_job = measured
     job = site.run(site.submit(workloads=NETWORKS))
