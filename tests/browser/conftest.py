@@ -201,9 +201,9 @@ class Account:
         context.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless browser."""
+    """A headless browser; while it runs, an event loop does in this process, so that it ends with these tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[dev]'")
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")

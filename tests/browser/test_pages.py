@@ -86,7 +86,7 @@ def test_a_job_is_cancelled_only_after_a_question(page: Any, service: Service) -
     assert not service.store.job(job_id).state.final
     page.click("text=Cancel…")
     page.click("text=Cancel the job")
-    page.wait_for_selector(".badge >> text=cancelled")
+    page.wait_for_selector(".badge >> text=cancelled", timeout=60_000)  # what is being built or checked ends first
 
 
 def test_a_table_is_looked_at_cell_by_cell(page: Any, service: Service) -> None:

@@ -120,6 +120,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # a busy machine is seen, and its entries are measured again
 def test_profile_measures_once_and_then_reuses(profiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     database, before = profiled
     again = command(*PROFILE, "--database", database, "--json")

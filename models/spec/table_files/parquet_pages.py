@@ -35,7 +35,7 @@ def decompressed_bytes(data: bytes, chunk: Any, rows: int) -> int:
     """
     name = chunk.path_in_schema
     start = chunk.data_page_offset
-    if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < start:
+    if chunk.dictionary_page_offset is not None and (start == 0 or 0 < chunk.dictionary_page_offset < start):  # 0: no values
         start = chunk.dictionary_page_offset
     end = start + chunk.total_compressed_size
     if chunk.num_values != rows or not 0 < start <= end <= len(data):
