@@ -99,11 +99,12 @@ def job_log(job_id: JobId, services: ServicesDep, web: WebDep, request: Request)
 
 
 def _job(job_id: str, services: Services, web: WebDep, request: Request) -> dict[str, Any]:
+    shape = shape_of(*services.store.progress(SHOWN_JOBS))  # first: what changes meanwhile is told as a change
     job = services.queue.job(job_id)
     statuses, failures = services.store.failures(job.table_id, SHOWN_FAILURES)
     info = services.store.table_info(job.table_id)
     return {
-        "shape": shape_of(*services.store.progress(SHOWN_JOBS)),
+        "shape": shape,
         "job": job,
         "info": info,
         "shown": shown(_progress(job), datetime.now(UTC)),
