@@ -312,8 +312,9 @@ class SpaceSuite(ABC):
             architecture = space.sample(np.random.default_rng(seed))
             plan = space.plan(architecture)
             shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
-            ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
-            assert ends == list(space.alternative_of(architecture))
+            height, width = self.spec.input_size
+            ends = [(-(-height // end), -(-width // end)) for end in space.alternative_of(architecture)]
+            assert ends == [shapes[name][2:] for name in plan.branch_ends]
 
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""

@@ -93,9 +93,8 @@ class SearchData:
                 f"{space.spec.classes}",
                 hint=f"Measure a table with --classes {len(train.classes)}, or take another data set.",
             )
-        coarsest = max(space.branch_ends, default=1)
         for name, crop in (("pretrain.crop", config.pretrain.crop), ("search.crop", config.search.crop)):
-            _require_multiple(name, crop, coarsest)
+            _require_multiple(name, crop, space.size_multiple)
         if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
@@ -138,9 +137,9 @@ class SearchData:
         )
 
 
-def _require_multiple(name: str, crop: Crop, coarsest: int) -> None:
-    if any(side % coarsest for side in crop):
+def _require_multiple(name: str, crop: Crop, multiple: int) -> None:
+    if any(side % multiple for side in crop):
         raise ShapeError(
-            f"{name}: {crop[0]}×{crop[1]} is not divisible by {coarsest}, the coarsest downsample rate of the search space",
-            hint=f"Take multiples of {coarsest}.",
+            f"{name}: {crop[0]}×{crop[1]} is not divisible by {multiple}, as the search space needs it",
+            hint=f"Take multiples of {multiple}.",
         )

@@ -58,6 +58,7 @@ class FasterSegSuite(SpaceSuite):
             batch=space.spec.batch,
             dtype=space.spec.dtype,
             base_channels=space.parameters.base_channels,
+            factorised_skips=space.parameters.factorised_skips,
             stem_width=space.parameters.stem_width,
             head_width=space.parameters.head_width,
         )
@@ -71,6 +72,28 @@ class TestFasterSegLonger(FasterSegSuite):
     """More layers than the default: its architectures must still lead back to a space that has room for them."""
 
     spec = SpaceSpec(name="fasterseg", input_size=(32, 64), classes=11, parameters={"layers": 20})
+
+
+class TestFasterSegOfOneBranch(FasterSegSuite, SmallSpaceSuite):
+    """At a size that only the stem's downsampling divides; with the published code's skips."""
+
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(40, 72),
+        classes=3,
+        parameters={"layers": 3, "base_channels": 6, "widths": (4, 8), "branches": 1, "factorised_skips": 1},
+    )
+    spread = 1.3
+
+
+class TestFasterSegOfThreeBranches(FasterSegSuite, SmallSpaceSuite):
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(40, 72),
+        classes=3,
+        parameters={"layers": 3, "base_channels": 6, "widths": (4, 8), "branches": 3},
+    )
+    spread = 1.3
 
 
 class TestFasterSegOfThreeLayers(FasterSegSuite, SmallSpaceSuite):

@@ -120,9 +120,6 @@ def _row(probabilities: Probabilities, granularity: str, layer: int, scale: int)
     return row
 
 
-BRANCHES = 2
-"""Branches of a sampled architecture, as in the paper (b = 2)."""
-
 CONCENTRATION = 0.5
 """Of the Dirichlet distributions that odds are drawn from. At 1 the middle nine tenths of 200 samples span a factor of 1.7 in
 the published table's latency, here 2.3 and from the fastest to the slowest 3.4; docs/measurement.md asks for two to four."""
@@ -134,10 +131,10 @@ def minimum_cells(layers: int, coarseness: int) -> int:
 
 
 def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: np.random.Generator) -> ArchitectureSpec:
-    """A random architecture of two branches that end at different scales.
+    """A random architecture; its branches end at different scales.
 
     The probabilities of operators and of widths are drawn first, so that some samples are mostly light and others mostly heavy.
-    Then every cell (layer, scale) draws its operator and every map its width, once for both branches: they share cells until
+    Then every cell (layer, scale) draws its operator and every map its width, once for all branches: they share cells until
     they part, as decoded architectures do. Depths and downsampling positions are uniform.
     """
     import numpy as np
@@ -145,7 +142,7 @@ def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: n
     operators = _draws(rng, len(OPERATORS), parameters.layers)
     widths = _draws(rng, len(parameters.widths), parameters.layers)
     branches = []
-    for coarseness in sorted(rng.choice(len(SCALES), size=BRANCHES, replace=False).tolist()):
+    for coarseness in sorted(rng.choice(len(SCALES), size=parameters.branches, replace=False).tolist()):
         depth = int(rng.integers(minimum_cells(parameters.layers, coarseness), parameters.layers, endpoint=True))
         positions = rng.choice(depth - 1, size=coarseness, replace=False) if coarseness else np.empty(0, int)
         levels = [int((positions < cell).sum()) for cell in range(depth)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
 from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
-from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
+from models.spaces.fasterseg.architectures import decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
@@ -44,9 +45,8 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     comparison_command: ClassVar[str] = "table1"
     comparison_title: ClassVar[str] = TITLE
     grid_version: ClassVar[int] = GRID_VERSION
-    size_multiple: ClassVar[int] = SCALES[-1]
+    size_multiple: ClassVar[int] = SCALES[0]
     branch_ends: ClassVar[tuple[int, ...]] = SCALES
-    default_branches: ClassVar[int] = BRANCHES
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
 
@@ -57,12 +57,12 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        coarsest = cls.size_multiple
+        multiple = cls.size_multiple
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % coarsest:
-                nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
+            if side % multiple:
+                nearest = {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
                 raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
+                    f"input_size: {name} {side} is not divisible by {multiple}, the downsample rate of the stem",
                     hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
         if spec.version not in (0, WITHOUT_JOINS, GRID_VERSION):
@@ -101,7 +101,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     @classmethod
     def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
         parameters, genotype = NetworkParameters.of(architecture), FasterSegGenotype.of(architecture)
-        changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
+        changes = {"parameters": parameters.for_network(genotype).model_dump(), "genotype": genotype.model_dump(mode="json")}
         return ArchitectureSpec.parse(architecture.model_dump() | changes)
 
     def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
@@ -114,6 +114,9 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
             widths=tuple(width for branch in branches for width in branch.widths),
             size="+".join(str(len(branch.operators)) for branch in branches) + " cells",
         )
+
+    def branch_choices(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(combinations(self.branch_ends, self.parameters.branches))
 
     def operators(self) -> tuple[OperatorSpec, ...]:
         return self._grid
@@ -176,7 +179,14 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
         try:
-            spec = SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes, version=WITHOUT_JOINS)
+            parameters = {"factorised_skips": 1}  # as they were timed
+            spec = SpaceSpec(
+                name=cls.name,
+                input_size=rows.input_size,
+                classes=rows.classes,
+                parameters=parameters,
+                version=WITHOUT_JOINS,
+            )
             space = cls.from_spec(spec)
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
