@@ -58,6 +58,9 @@ class SearchConfig(Record):
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
         compile: whether the supernet's operators are compiled: minutes at the start, for faster steps on a GPU.
         checkpoint_steps: steps after which the state is saved within an epoch, too; at the end of epochs alone where null.
+        heads: the sets of branches that are predicted from in every pass, written as `8,32`; where empty, those that the search
+            may end in. FasterSeg's published code has 8; 16; 32; 8,32 and 16,32. A network whose branches have no head is never
+            chosen.
         target_ms, exponent: T and w of the choice of branches, ACC·(LAT/T)^w.
     """
 
@@ -77,6 +80,7 @@ class SearchConfig(Record):
     latency: LatencySettings = LatencySettings()
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
+    heads: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     target_ms: Positive = TARGET_MS
     exponent: float = EXPONENT
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from models.spaces.base import SearchSpace
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.base import Combination, Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
+from nas_client.search.branches import branches_label
 from nas_client.search.config import ArchitectureOptimizer, SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
+from nas_client.search.latency_factor import LatencyFactor
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
@@ -38,6 +42,7 @@ class Learner:
         networks: by role, in the space's order.
         searched: the role that sees latency.
         latency: that role's latency loss.
+        factor: its λ.
         architecture_updates: by role.
     """
 
@@ -46,7 +51,7 @@ class Learner:
         shapes = space.parameter_shapes()
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
+        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet, config.heads), config, processes)
         self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
@@ -55,12 +60,14 @@ class Learner:
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
+                both_ends=config.search.width_gradients == "both",
             )
             for index, role in enumerate(space.roles())
         }
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
         temperature = config.search.temperature
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
+        self.factor = LatencyFactor(config)
         self._architecture_optimizers = {role: self._adam(network) for role, network in self.networks.items()}
         self.architecture_updates = {role: self._architecture_update(role) for role in reversed(self.networks)}
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
@@ -117,6 +124,11 @@ class Learner:
             rng = key.rng(Stream.WIDTHS)
             yield from (network.random_widths(rng) for _ in range(self._config.pretrain.random_widths))
 
+    def latency_ratio(self, losses: Losses) -> float:
+        """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses."""
+        segmentation = losses[f"architecture_{self.searched}"] * len(self.passes.combinations)
+        return self.factor.value * losses["latency"] / segmentation if segmentation else math.inf
+
     @property
     def latency_s(self) -> float:
         """Time spent so far on the latency loss."""
@@ -129,6 +141,7 @@ class Learner:
             "weight_optimizer": self._weight_optimizer.state_dict(),
             "networks": {role: network.state() for role, network in self.networks.items()},
             "architecture_optimizers": {role: adam.state_dict() for role, adam in self._architecture_optimizers.items()},
+            "factor": self.factor.state(),
         }
 
     def restore(self, state: Mapping[str, Any], phase: Phase) -> None:
@@ -139,6 +152,8 @@ class Learner:
         for role, network in self.networks.items():
             network.restore(state["networks"][role])
             self._architecture_optimizers[role].load_state_dict(state["architecture_optimizers"][role])
+        if "factor" in state:  # else of a release in which it never moved
+            self.factor.restore(state["factor"])
 
     @property
     def _weight_settings(self) -> WeightOptimizer:
@@ -156,7 +171,7 @@ class Learner:
             role,
             self._architecture_optimizers[role],
             latency=self.latency if role == self.searched and self.latency.used else None,
-            factor=self._config.latency.factor,
+            factor=self.factor,
             temperature=self._config.search.temperature,
             processes=self._processes,
         )
@@ -179,8 +194,27 @@ def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     return supernet
 
 
-def _combinations(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
-    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
+def _combinations(space: SearchSpace, supernet: Supernet, heads: Sequence[str]) -> tuple[Combination, ...]:
+    """The sets of branches that a search trains heads for: those it may end in, unless others are named.
+
+    Raises:
+        InvalidSpecError: the supernet has no such head, one is named twice, or none is of a network that the search may end in.
+    """
     choices = space.branch_choices()
     known = set(supernet.combinations)
-    return tuple(branches for branches in choices if branches in known) or supernet.combinations
+    possible = tuple(branches for branches in choices if branches in known) or supernet.combinations
+    if not heads:
+        return possible
+    named = {branches_label(branches): branches for branches in supernet.combinations}
+    for head in heads:
+        if head not in named:
+            raise UnknownNameError.of("head (of heads)", head, named)
+    if len(set(heads)) < len(heads):
+        raise InvalidSpecError(f"heads: {'; '.join(heads)}: one is named twice", hint="Name each once.")
+    found = tuple(named[head] for head in heads)
+    if not set(found) & set(possible):
+        labels = "; ".join(map(branches_label, possible))
+        raise InvalidSpecError(
+            f"heads: {'; '.join(heads)}: none is of branches that the search may end in", hint=f"Name one or more of {labels}."
+        )
+    return found

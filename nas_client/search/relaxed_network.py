@@ -24,6 +24,7 @@ class RelaxedNetwork:
         deviation: of the normal distribution that the first logits are drawn from.
         seed: they follow from it.
         device: of the logits.
+        both_ends: see `Mixture`.
 
     Attributes:
         logits: what is trained.
@@ -32,9 +33,16 @@ class RelaxedNetwork:
     """
 
     def __init__(
-        self, shapes: ParameterShapes, *, widest: bool, deviation: float, seed: int, device: torch.device | str
+        self,
+        shapes: ParameterShapes,
+        *,
+        widest: bool,
+        deviation: float,
+        seed: int,
+        device: torch.device | str,
+        both_ends: bool = False,
     ) -> None:
-        self.widest = widest
+        self.widest, self._both_ends = widest, both_ends
         searched = {**shapes, "gamma": {}} if widest else shapes
         self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
@@ -82,7 +90,8 @@ class RelaxedNetwork:
         if self.widest:
             return self._fixed(self._width_counts - 1)
         gamma = self._gamma(self.logits.gamma, gumbel)
-        return Mixture.sampled(self._alpha(self.logits.alpha), self._beta(self.logits.beta), gamma)
+        alpha, beta = self._alpha(self.logits.alpha), self._beta(self.logits.beta)
+        return Mixture.sampled(alpha, beta, gamma, both_ends=self._both_ends)
 
     def entropy(self) -> dict[str, float]:
         """By granularity that is searched, the mean entropy of its rows in nats."""
