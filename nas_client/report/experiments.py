@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from itertools import chain
 
-from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
+from nas_client.experiments.ablation import AblationResult
+from nas_client.experiments.artifacts import (
+    ablation_rows,
+    collapse_rows,
+    plot_ablation,
+    plot_epochs,
+    plot_random,
+    plot_trade,
+    random_rows,
+    random_sentence,
+)
 from nas_client.experiments.collapse import CollapseResult
 from nas_client.experiments.random_networks import RandomResult
 from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, percent
@@ -72,5 +82,23 @@ def random_section(result: RandomResult, index: int) -> Section:
             Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher if there is one."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
             Grid(names, points, "All networks.", numbers=2, folded=True),
+        ],
+    )
+
+
+def ablation_section(result: AblationResult, index: int) -> Section:
+    """What each part of a search is worth. `index` numbers the experiments of a page."""
+    name = f"ablation{index}"
+    headings, *rows = ablation_rows(result)
+    return Section(
+        name,
+        "Experiment: ablation",
+        [
+            Text(
+                f"For each of {len(result.seeds)} seeds every space is searched, and what is found is trained, with the "
+                "teacher or without. The published numbers are of other images, devices and trainings."
+            ),
+            Grid(headings, rows, "Mean ± standard deviation over seeds; mIoU after the last epoch; ms and FPS by the table."),
+            drawn(plot_ablation(result), f"{name}-rows", "Every network: mIoU against its estimated latency."),
         ],
     )

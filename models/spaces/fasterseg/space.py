@@ -16,10 +16,25 @@ from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameter
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
 from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, STUDENT, TEACHER, WITHOUT_JOINS, FasterSegParameters
-from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
-from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
+from models.spaces.fasterseg.published import (
+    FIXED_WIDTH,
+    FORMAT,
+    PROVENANCE,
+    TITLE,
+    ablation_rows,
+    published_operators,
+    read_rows,
+)
+from models.spaces.published import (
+    AblationRow,
+    AblationStudy,
+    OperatorComparison,
+    PublishedOperator,
+    PublishedReader,
+    PublishedTable,
+)
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, Parameter, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
 from models.spec.operators import Dtype, OperatorSpec
@@ -31,7 +46,7 @@ if TYPE_CHECKING:
     from models.supernets.base import Supernet
 
 
-class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
+class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison, AblationStudy):
     """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
 
     Parameters of the spec: see `FasterSegParameters`.
@@ -191,6 +206,25 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)
+
+    def ablation(self) -> tuple[AblationRow, ...]:
+        needed = {"widths": self.parameters.widths, "stem_width": self.parameters.stem_widths}
+        needed["head_width"] = self.parameters.head_widths
+        for name, widths in needed.items():
+            if FIXED_WIDTH not in widths:
+                raise InvalidSpecError(
+                    f"{name}: {', '.join(map(str, widths))}; rows of the ablation have an expansion ratio of {FIXED_WIDTH}",
+                    hint=f"Take a space whose widths, stem and head have {FIXED_WIDTH} too.",
+                )
+        return ablation_rows(self._reduced, self._with(branches=2))
+
+    def _reduced(self, branches: int) -> SpaceSpec:
+        return self._with(branches=branches, widths=(FIXED_WIDTH,))
+
+    def _with(self, **changes: Parameter) -> SpaceSpec:
+        """This space's spec with other parameters."""
+        parameters = {**self.spec.parameters, **changes}
+        return type(self).from_spec(self.spec.model_copy(update={"parameters": parameters})).spec
 
     @classmethod
     def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:

@@ -62,7 +62,7 @@ def test_a_target_that_no_factor_can_lead_to_is_refused(changes: dict[str, Any])
 
 
 def test_a_search_that_was_stopped_goes_on_with_its_factor(tmp_path: Path) -> None:
-    """Heads that are named, γ at both ends and an exponential rate in the same search. The target is far below what there is."""
+    """With heads that are named, γ at both ends and an exponential rate. The target is far below what there is."""
     changes: dict[str, Any] = {
         "latency__target_ms": 1e-6,
         "pretrain__epochs": 0,
