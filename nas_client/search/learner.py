@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from models.spaces.base import SearchSpace
-from models.supernets.base import Combination, Mixture, Supernet
+from models.supernets.base import Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
@@ -46,12 +46,12 @@ class Learner:
         shapes = space.parameter_shapes()
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
+        self.passes = SegmentationPass(self.supernet, _alternatives(space, self.supernet), config, processes)
         self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
-                widest=role.widest,
+                role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
@@ -179,8 +179,7 @@ def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     return supernet
 
 
-def _combinations(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
-    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
-    choices = space.branch_choices()
-    known = set(supernet.combinations)
-    return tuple(branches for branches in choices if branches in known) or supernet.combinations
+def _alternatives(space: SearchSpace, supernet: Supernet) -> tuple[str, ...]:
+    """What a search trains heads for and chooses from: the space's alternatives."""
+    known = set(supernet.alternatives)
+    return tuple(alternative for alternative in space.alternatives() if alternative in known) or supernet.alternatives
