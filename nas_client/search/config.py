@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
 from models.spaces.search_defaults import Count as Count
 from models.spaces.search_defaults import Crop as Crop
-from models.spaces.search_defaults import HardPixels, Positive
+from models.spaces.search_defaults import HardPixels, LossKind, Positive
 from models.spaces.search_defaults import LatencySettings as LatencySettings
 from models.spaces.search_defaults import PretrainSettings as PretrainSettings
 from models.spaces.search_defaults import SearchSettings as SearchSettings
@@ -59,6 +59,7 @@ class SearchConfig(Record):
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
         compile: whether the supernet's operators are compiled: minutes at the start, for faster steps on a GPU.
         checkpoint_steps: steps after which the state is saved within an epoch, too; at the end of epochs alone where null.
+        loss: kind of the segmentation loss; `hard_pixels` says which pixels count in cross-entropy.
         decode: options of the space's decoding, by name (`SearchSpace.decode_options`), for the networks that are decoded.
         target_ms, exponent: T and w of the choice among alternatives, ACC·(LAT/T)^w.
     """
@@ -77,6 +78,7 @@ class SearchConfig(Record):
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
     latency: LatencySettings = LatencySettings()
+    loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
     decode: Mapping[str, bool | int | float | str] = {}

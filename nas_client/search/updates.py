@@ -25,8 +25,7 @@ from nas_client.search.config import SearchConfig
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
-from nas_client.train.config import HardPixels
-from nas_client.train.losses import hard_pixel_cross_entropy
+from nas_client.train.losses import segmentation_loss
 
 Losses = dict[str, float]
 
@@ -37,7 +36,7 @@ class SegmentationPass:
     Args:
         supernet: whose pass.
         alternatives: what to predict.
-        config: precision and hard pixels.
+        config: precision, kind of loss and hard pixels.
         processes: among which a batch is shared.
 
     Attributes:
@@ -47,7 +46,7 @@ class SegmentationPass:
     def __init__(self, supernet: Supernet, alternatives: Sequence[str], config: SearchConfig, processes: Processes) -> None:
         self.supernet = supernet
         self.alternatives = tuple(alternatives)
-        self._hard: HardPixels = config.hard_pixels
+        self._kind, self._hard = config.loss, config.hard_pixels
         self._mixed = config.precision == "bfloat16"
         self._processes = processes
 
@@ -62,20 +61,14 @@ class SegmentationPass:
         size = (batch.labels.shape[1], batch.labels.shape[2])
         combined = self.predict(batch.images, mixture, role, size).combined
         losses = [
-            hard_pixel_cross_entropy(
-                scores,
-                batch.labels,
-                threshold=self._hard.threshold,
-                min_share=self._hard.min_share,
-                gather=self._processes.gather,
-            )
+            segmentation_loss(scores, batch.labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
             for scores in combined.values()
         ]
         return torch.stack(losses).sum()
 
 
 class WeightUpdate:
-    """SGD steps on the supernet's weights.
+    """Steps on the supernet's weights.
 
     Args:
         passes: forward passes of the supernet.
@@ -115,7 +108,7 @@ class WeightUpdate:
 
 
 class ArchitectureUpdate:
-    """Adam steps on one role's architecture parameters.
+    """Steps on one role's architecture parameters.
 
     Args:
         passes: forward passes of the supernet.
