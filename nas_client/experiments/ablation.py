@@ -142,8 +142,8 @@ def ablation(
         InvalidSpecError: an override is none of the configuration's, or the space has not what a row needs.
         MissingEntryError: the table is not complete.
     """
-    study = study_of(table, folder)
     config = preset_config(preset, table, overrides)
+    study = study_of(table, folder, config.search)
     begin(folder, "ablation", table, config, resume=resume)
     study.write_tables()
     for commands in (searches, trainings):

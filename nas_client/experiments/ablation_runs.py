@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.published import AblationRow, AblationStudy
 from models.spaces.registry import create_space, read_architecture
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -27,6 +27,7 @@ from nas_client.runs.config import write_config
 from nas_client.runs.manifest import is_begun
 from nas_client.search.config import SearchConfig
 from nas_client.search.derivation import probabilities
+from nas_client.search.setup import decode_options
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
 
@@ -55,6 +56,7 @@ class Study:
     tables: Mapping[str, LookupTable]
     found: str
     teacher: str
+    config: SearchConfig
 
     def search(self, row: AblationRow) -> str:
         """The name of the row's search."""
@@ -78,7 +80,7 @@ class Study:
         return self.folder / f"seed{seed}" / name
 
 
-def study_of(table: LookupTable, folder: Path) -> Study:
+def study_of(table: LookupTable, folder: Path, search: SearchConfig) -> Study:
     """The ablation of the table's space.
 
     Raises:
@@ -96,7 +98,7 @@ def study_of(table: LookupTable, folder: Path) -> Study:
     teacher = next(role.name for role in space.roles() if role.name != found)
     spaces = {row.space.digest(): row.space for row in rows}
     tables = {f"search{index}": reduced_table(table, spec) for index, spec in enumerate(spaces.values())}
-    return Study(folder, rows, tables, found, teacher)
+    return Study(folder, rows, tables, found, teacher, search)
 
 
 def reduced_table(table: LookupTable, spec: SpaceSpec) -> LookupTable:
@@ -155,22 +157,24 @@ def network_of(study: Study, row: AblationRow, seed: int) -> ArchitectureSpec:
     if not row.pruned:
         return _architecture(run / f"{study.found}.json")
     space = create_space(row.space)
-    return narrowest(space, _architecture(run / f"{study.teacher}.json"), run / f"parameters-{study.teacher}.json")
+    teacher = _architecture(run / f"{study.teacher}.json")
+    return narrowest(space, teacher, run / f"parameters-{study.teacher}.json", decode_options(study.config, space))
 
 
-def narrowest(space: SearchSpace, teacher: ArchitectureSpec, logits: Path) -> ArchitectureSpec:
+def narrowest(space: SearchSpace, teacher: ArchitectureSpec, logits: Path, options: DecodeOptions) -> ArchitectureSpec:
     """The teacher with the narrowest connections, and stem and head of the searched role.
 
     Args:
         space: that was searched.
         teacher: as the search decoded it.
         logits: file of its parameters.
+        options: that it was decoded with.
     """
     shapes = space.parameter_shapes()
     parameters = ArchitectureParameters.from_json(json.loads(logits.read_bytes()), {**shapes, "gamma": {}})
     first = {group: np.eye(choices)[np.zeros(rows, int)] for group, (rows, choices) in shapes["gamma"].items()}
     given = {**probabilities(parameters), "gamma": first}
-    return space.decode(given, branches=space.alternative_of(teacher))
+    return space.decode(given, alternative=space.alternative_of(teacher), options=options)
 
 
 def _architecture(path: Path) -> ArchitectureSpec:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Decoded, SearchEpoch
+from nas_client.search.objective import objective
 
 DOMINATES, VANISHES = 1.0, 1e-3
 """Of `latency_ratio`: from the first on latency weighs as much as all of the segmentation loss, up to the second next to
@@ -42,13 +42,13 @@ class LatencyFactor:
 
         Args:
             networks: decoded after this epoch.
-            mean_iou: of the supernet as each of them, by branches; empty where it was not evaluated.
+            mean_iou: of the supernet as each of them, by alternative; empty where it was not evaluated.
         """
         if self._settings.target_ms is None:
             return None
         known = {name: value for name, value in mean_iou.items() if value is not None}
         self._accuracies = known or self._accuracies
-        evaluated = [network for network in networks if branches_label(network.branches) in self._accuracies]
+        evaluated = [network for network in networks if network.alternative in self._accuracies]
         if not evaluated:
             return fmean(network.estimate_ms for network in networks)
         return max(evaluated, key=self._objective).estimate_ms
@@ -71,7 +71,7 @@ class LatencyFactor:
         self.value, self._accuracies = state["value"], dict(state["accuracies"])
 
     def _objective(self, network: Decoded) -> float:
-        accuracy = self._accuracies[branches_label(network.branches)]
+        accuracy = self._accuracies[network.alternative]
         return objective(accuracy, network.estimate_ms, target_ms=self._target_ms, exponent=self._exponent)
 
 

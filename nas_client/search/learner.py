@@ -10,12 +10,11 @@ import torch
 
 from models.spaces.base import SearchSpace
 from models.spec.errors import InvalidSpecError, UnknownNameError
-from models.supernets.base import Combination, Mixture, Supernet
+from models.supernets.base import Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
-from nas_client.search.branches import branches_label
 from nas_client.search.config import ArchitectureOptimizer, SearchConfig, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_factor import LatencyFactor
@@ -24,6 +23,7 @@ from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
+from nas_client.train.optimizers import optimizer_of
 from nas_client.train.schedules import rate_factor
 
 
@@ -51,12 +51,12 @@ class Learner:
         shapes = space.parameter_shapes()
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet, config.heads), config, processes)
+        self.passes = SegmentationPass(self.supernet, _heads(space, self.supernet, config.heads), config, processes)
         self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
-                widest=role.widest,
+                role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
@@ -68,7 +68,9 @@ class Learner:
         temperature = config.search.temperature
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
         self.factor = LatencyFactor(config)
-        self._architecture_optimizers = {role: self._adam(network) for role, network in self.networks.items()}
+        self._architecture_optimizers = {
+            role: optimizer_of(config.search.architecture, network.optimized) for role, network in self.networks.items()
+        }
         self.architecture_updates = {role: self._architecture_update(role) for role in reversed(self.networks)}
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
         self.start_phase("pretrain")
@@ -77,13 +79,8 @@ class Learner:
         """Start a phase with a new optimiser of the weights."""
         self._phase = phase
         settings = self._weight_settings
-        self._weight_optimizer = torch.optim.SGD(
-            self.supernet.parameters(),
-            settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            foreach=True,  # a supernet has thousands of small tensors
-        )
+        weights = list(self.supernet.parameters())
+        self._weight_optimizer = optimizer_of(settings, weights, foreach=True)  # thousands of small tensors
         self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, settings.clip_norm, self._processes)
 
     def step(self, batches: Sequence[Batch], key: RngKey, where: str, *, step: int, steps: int) -> Losses:
@@ -126,7 +123,7 @@ class Learner:
 
     def latency_ratio(self, losses: Losses) -> float:
         """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses."""
-        segmentation = losses[f"architecture_{self.searched}"] * len(self.passes.combinations)
+        segmentation = losses[f"architecture_{self.searched}"] * len(self.passes.alternatives)
         return self.factor.value * losses["latency"] / segmentation if segmentation else math.inf
 
     @property
@@ -140,7 +137,7 @@ class Learner:
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self._weight_optimizer.state_dict(),
             "networks": {role: network.state() for role, network in self.networks.items()},
-            "architecture_optimizers": {role: adam.state_dict() for role, adam in self._architecture_optimizers.items()},
+            "architecture_optimizers": {role: one.state_dict() for role, one in self._architecture_optimizers.items()},
             "factor": self.factor.state(),
         }
 
@@ -157,12 +154,8 @@ class Learner:
 
     @property
     def _weight_settings(self) -> WeightOptimizer:
-        """SGD of the phase."""
+        """The phase's."""
         return self._config.pretrain.optimizer if self._phase == "pretrain" else self._config.search.optimizer
-
-    def _adam(self, network: RelaxedNetwork) -> torch.optim.Optimizer:
-        settings = self._config.search.architecture
-        return torch.optim.Adam(network.optimized, settings.lr, settings.betas, weight_decay=settings.weight_decay)
 
     def _architecture_update(self, role: str) -> ArchitectureUpdate:
         return ArchitectureUpdate(
@@ -194,27 +187,24 @@ def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     return supernet
 
 
-def _combinations(space: SearchSpace, supernet: Supernet, heads: Sequence[str]) -> tuple[Combination, ...]:
-    """The sets of branches that a search trains heads for: those it may end in, unless others are named.
+def _heads(space: SearchSpace, supernet: Supernet, wanted: Sequence[str]) -> tuple[str, ...]:
+    """What a search trains heads for: the space's alternatives, from which it chooses, unless others are named.
 
     Raises:
-        InvalidSpecError: the supernet has no such head, one is named twice, or none is of a network that the search may end in.
+        InvalidSpecError: the supernet has no such head, one is named twice, or the search may end in none of them.
     """
-    choices = space.branch_choices()
-    known = set(supernet.combinations)
-    possible = tuple(branches for branches in choices if branches in known) or supernet.combinations
-    if not heads:
+    known = set(supernet.alternatives)
+    possible = tuple(alternative for alternative in space.alternatives() if alternative in known) or supernet.alternatives
+    if not wanted:
         return possible
-    named = {branches_label(branches): branches for branches in supernet.combinations}
-    for head in heads:
-        if head not in named:
-            raise UnknownNameError.of("head (of heads)", head, named)
-    if len(set(heads)) < len(heads):
-        raise InvalidSpecError(f"heads: {'; '.join(heads)}: one is named twice", hint="Name each once.")
-    found = tuple(named[head] for head in heads)
-    if not set(found) & set(possible):
-        labels = "; ".join(map(branches_label, possible))
+    for head in wanted:
+        if head not in known:
+            raise UnknownNameError.of("head (of heads)", head, supernet.alternatives)
+    if len(set(wanted)) < len(wanted):
+        raise InvalidSpecError(f"heads: {'; '.join(wanted)}: one is named twice", hint="Name each once.")
+    if not set(wanted) & set(possible):
         raise InvalidSpecError(
-            f"heads: {'; '.join(heads)}: none is of branches that the search may end in", hint=f"Name one or more of {labels}."
+            f"heads: {'; '.join(wanted)}: the search can end in none of them",
+            hint=f"Name one or more of {'; '.join(possible)}.",
         )
-    return found
+    return tuple(wanted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import DataLoader
 
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, MissingEntryError
@@ -58,6 +58,11 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
             hint=table.measuring_advice(),
         )
     return space
+
+
+def decode_options(config: SearchConfig, space: SearchSpace) -> DecodeOptions:
+    """The options that the configuration states for the space's decoding. Raises InvalidSpecError: names the option."""
+    return space.decode_options.parse(dict(config.decode), source="decode")
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,6 @@ class SearchData:
 def _require_multiple(name: str, crop: Crop, multiple: int) -> None:
     if any(side % multiple for side in crop):
         raise ShapeError(
-            f"{name}: {crop[0]}×{crop[1]} is not divisible by {multiple}, as the search space needs it",
+            f"{name}: {crop[0]}×{crop[1]} is not divisible by {multiple}, as images of the search space must be",
             hint=f"Take multiples of {multiple}.",
         )

@@ -19,6 +19,7 @@ from nas_client.experiments.ablation import AblationResult, preset_config
 from nas_client.experiments.ablation_runs import reduced_table, study_of
 from nas_client.experiments.execution import Command as Run
 from nas_client.report.page import report
+from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.folder import read_result
 from tests.support.client_command import Command
@@ -92,7 +93,7 @@ def _distillation(run: Path) -> float:
 
 
 def test_a_reduced_space_is_searched_with_a_part_of_the_table(tmp_path: Path, table: LookupTable) -> None:
-    study = study_of(table, tmp_path)
+    study = study_of(table, tmp_path, SearchConfig())
     one, two, whole = study.tables.values()
     assert whole.table.entries == table.table.entries
     assert whole.info.id() == table.info.id()
@@ -107,10 +108,10 @@ def test_a_reduced_space_is_searched_with_a_part_of_the_table(tmp_path: Path, ta
 def test_what_cannot_be_is_refused(tmp_path: Path, table: LookupTable) -> None:
     wide = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "widths": (4, 12)}})
     with pytest.raises(InvalidSpecError, match="widths: 4, 12; rows of the ablation have an expansion ratio of 8"):
-        study_of(LookupTable(make_table(wide)), tmp_path)
+        study_of(LookupTable(make_table(wide)), tmp_path, SearchConfig())
     toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 64), classes=19)).spec
     with pytest.raises(ExperimentError, match="nothing is published of an ablation in search space 'toy_dag'"):
-        study_of(small_table(toy), tmp_path)
+        study_of(small_table(toy), tmp_path, SearchConfig())
     with pytest.raises(ExperimentError, match=r"the experiment sets search\.seed itself"):
         preset_config("toy", table, ["search.seed=3"])
     assert preset_config("toy", table, ["training.epochs=3"]).training.epochs == 3

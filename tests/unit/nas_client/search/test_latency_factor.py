@@ -78,12 +78,12 @@ def test_a_search_that_was_stopped_goes_on_with_its_factor(tmp_path: Path) -> No
     assert [line.latency_factor for line in lines] == [0.01, 0.02]
     assert all(line.judged_ms is not None and line.latency_ratio is not None for line in lines)
     assert set(lines[0].mean_iou["student"]) == {"8", "8,32", "16,32"}
-    assert {c.branches: c.accuracy is None for c in result.candidates["student"]} == {
-        (8, 16): True,
-        (8, 32): False,
-        (16, 32): False,
+    assert {c.alternative: c.accuracy is None for c in result.candidates["student"]} == {
+        "8,16": True,
+        "8,32": False,
+        "16,32": False,
     }
-    assert result.chosen["student"] != (8, 16)
+    assert result.chosen["student"] != "8,16"
 
     stopped = search(small(**changes), small_table(), parts, watch=StopAfter(2))
     assert not stopped.finished
@@ -95,7 +95,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_factor(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("heads", "said"),
-    [(("8,9",), r"head \(of heads\) '8,9'"), (("8,32", "8,32"), "named twice"), (("8", "16"), "none is of branches")],
+    [(("8,9",), r"head \(of heads\) '8,9'"), (("8,32", "8,32"), "named twice"), (("8", "16"), "can end in none of them")],
 )
 def test_heads_that_cannot_be(tmp_path: Path, heads: tuple[str, ...], said: str) -> None:
     with pytest.raises(InvalidSpecError, match=said):

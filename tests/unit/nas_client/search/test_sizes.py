@@ -41,7 +41,7 @@ def test_three_branches_are_searched_trained_evaluated_and_exported(tmp_path: Pa
     assert float(relaxed(ArchitectureParameters.zeros(relaxed.shapes, dtype=torch.float64))) > 0
     crops = {f"{phase}__crop": SIZE for phase in ("pretrain", "search")}
     result = search(small(data=DATA, label_stride=8, search__epochs=1, **crops), table, tmp_path / "search")
-    assert result.chosen == {"student": (8, 16, 32), "teacher": (8, 16, 32)}
+    assert result.chosen == {"student": "8,16,32", "teacher": "8,16,32"}
     student = result.architecture("student")
     start = supernet_weights(tmp_path / "search", SPACE, "student", student)
     config = small_config(data=DATA, crop=SIZE, epochs=1, losses={"auxiliary_heads": "published"})
