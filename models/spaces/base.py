@@ -22,6 +22,9 @@ from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
+from models.spaces.explanations import InitialLogits as InitialLogits
+from models.spaces.explanations import JointChoice as JointChoice
+from models.spaces.explanations import ParameterExplanations
 from models.spaces.probabilities import Probabilities as Probabilities
 from models.spaces.probabilities import resolve_probabilities
 from models.spaces.search_defaults import SearchDefaults
@@ -82,7 +85,7 @@ class Choices:
     size: str = ""
 
 
-class SearchSpace(ABC):
+class SearchSpace(ParameterExplanations, ABC):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]
@@ -163,6 +166,14 @@ class SearchSpace(ABC):
         """
         kinds = tuple(operator.kind for operator in self.plan(architecture).operators())
         return Choices(operators=kinds, size=f"{len(kinds)} operators")
+
+    def describe(self, architecture: ArchitectureSpec) -> tuple[str, ...]:
+        """The network in lines of text for people. By default its charged operators, in order.
+
+        Raises:
+            InvalidSpecError: the architecture is not one of this space's.
+        """
+        return tuple(operator.label() for operator in self.plan(architecture).operators())
 
     def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
         """Which of `branch_choices` the architecture is; branches in its own order. Empty if branches are not chosen."""

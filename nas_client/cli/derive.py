@@ -69,7 +69,7 @@ def derive(
     space = create_space(found.info.space)
     accuracy = {} if accuracies is None else _read_accuracies(accuracies)
     wanted = [parse_branches(branches)] if branches is not None else list(accuracy) or list(space.branch_choices())
-    logits = read_parameters(parameters, space.parameter_shapes(), widest=teacher)
+    logits = read_parameters(parameters, space, widest=teacher)
     bias = known_bias(table, found, validation)
     derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher, bias=bias) for ends in wanted]
     complete = allow_missing or not any(network.estimate.missing for network in derived)

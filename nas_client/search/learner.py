@@ -51,6 +51,7 @@ class Learner:
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
+                space.initial_logits(),
                 widest=role.widest,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),

@@ -8,15 +8,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
-from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
+from models.spaces.base import (
+    Choices,
+    InitialLogits,
+    JointChoice,
+    LatencyGraph,
+    ParameterShapes,
+    Probabilities,
+    Role,
+    SearchSpace,
+)
+from models.spaces.fasterseg.architectures import BRANCHES, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.decoding import DecodedBranch, decode_branch, even_beta
+from models.spaces.fasterseg.descriptions import described, path_choice
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
-from models.spaces.fasterseg.parameters import GRID_VERSION, SCALES, STUDENT, TEACHER, WITHOUT_JOINS, FasterSegParameters
+from models.spaces.fasterseg.parameters import (
+    FULL_WIDTH,
+    GRID_VERSION,
+    OPERATORS,
+    SCALES,
+    STUDENT,
+    TEACHER,
+    WITHOUT_JOINS,
+    FasterSegParameters,
+)
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
-from models.spaces.published import OperatorComparison, PublishedOperator, PublishedReader, PublishedTable
+from models.spaces.fasterseg.published_parameters import read_parameter_file
+from models.spaces.fasterseg.published_rules import decode_as_published
+from models.spaces.published import OperatorComparison, ParameterReader, PublishedOperator, PublishedReader, PublishedTable
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
@@ -30,7 +52,7 @@ if TYPE_CHECKING:
     from models.supernets.base import Supernet
 
 
-class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
+class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComparison):
     """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
 
     Parameters of the spec: see `FasterSegParameters`.
@@ -41,6 +63,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     name: ClassVar[str] = "fasterseg"
     description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
     published_format: ClassVar[str] = FORMAT
+    parameter_suffixes: ClassVar[tuple[str, ...]] = (".pt",)
     comparison_command: ClassVar[str] = "table1"
     comparison_title: ClassVar[str] = TITLE
     grid_version: ClassVar[int] = GRID_VERSION
@@ -115,6 +138,19 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
             size="+".join(str(len(branch.operators)) for branch in branches) + " cells",
         )
 
+    def describe(self, architecture: ArchitectureSpec) -> tuple[str, ...]:
+        return described(architecture, self.plan(architecture))
+
+    def initial_logits(self) -> InitialLogits:
+        return {"beta": even_beta(self.parameters.layers)}
+
+    def choice_names(self) -> Mapping[str, Sequence[str]]:
+        widths = [f"{width}/{FULL_WIDTH}" for width in self.parameters.widths]
+        return {"alpha": OPERATORS, "beta": ("from the finer scale", "kept"), "gamma": widths}
+
+    def joint_choices(self, probabilities: Probabilities) -> tuple[JointChoice, ...]:
+        return tuple(path_choice(self.parameters.layers, probabilities, end) for end in SCALES[1:])
+
     def operators(self) -> tuple[OperatorSpec, ...]:
         return self._grid
 
@@ -144,12 +180,20 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     def _decode(
         self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
     ) -> ArchitectureSpec:
-        parameters = self.parameters
-        decoded = (decode_branch(parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in branches)
-        return architecture_of(self.spec, parameters, tuple(decoded), widest=widest)
+        decoded = self._branches(probabilities, branches, keep_skips=keep_skips, widest=widest)
+        return architecture_of(self.spec, self.parameters, [found.branch for found in decoded], widest=widest)
 
     def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
+        return tuple(found.layers for found in self._branches(probabilities, branches, keep_skips=False, widest=True))
+
+    def _branches(
+        self, probabilities: Probabilities, ends: Sequence[int], *, keep_skips: bool, widest: bool, rules: str = "ours"
+    ) -> list[DecodedBranch]:
+        """The branches that end at these scales."""
+        if rules == "published":
+            found = decode_as_published(self.parameters, probabilities, keep_skips=keep_skips, widest=widest)
+            return [found[end] for end in ends]
+        return [decode_branch(self.parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in ends]
 
     def roles(self) -> tuple[Role, ...]:
         return (Role(STUDENT), Role(TEACHER, searches=frozenset({"alpha", "beta"}), sees_latency=False))
@@ -181,6 +225,10 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
         return PublishedTable(space.spec, rows.entries, ProtocolName.ISOLATED, PROVENANCE)
+
+    @classmethod
+    def read_published_parameters(cls, path: Path) -> Mapping[str, Mapping[str, list[list[float]]]]:
+        return read_parameter_file(path)
 
     @classmethod
     def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:
