@@ -28,7 +28,7 @@ Branches = tuple[int, ...]
 
 def derive(
     table: TableSource,
-    parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
+    parameters: Annotated[Path, typer.Option(metavar="P", help="File with the logits of α, β and γ.")],
     branches: Annotated[
         str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default all combinations.")
     ] = None,
@@ -46,6 +46,7 @@ def derive(
     keep_skips: Annotated[
         bool, typer.Option("--keep-skips", help="Keep every skip, instead of removing or replacing it.")
     ] = False,
+    text: Annotated[bool, typer.Option("--text", help="Print each network in words too, cell by cell.")] = False,
     validation: ValidationFolder = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Continue even if operators have no entry. Sums leave them out.")
@@ -62,6 +63,7 @@ def derive(
     if branches is not None and accuracies is not None:
         raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
     from models.spaces.registry import create_space
+    from nas_client.cli.firmness import Decisions
     from nas_client.cli.latency_options import read_parameters
     from nas_client.search.derivation import derive as derive_one
 
@@ -70,6 +72,7 @@ def derive(
     accuracy = {} if accuracies is None else _read_accuracies(accuracies)
     wanted = [parse_branches(branches)] if branches is not None else list(accuracy) or list(space.branch_choices())
     logits = read_parameters(parameters, space, widest=teacher)
+    decisions = Decisions.of(logits, space)
     bias = known_bias(table, found, validation)
     derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher, bias=bias) for ends in wanted]
     complete = allow_missing or not any(network.estimate.missing for network in derived)
@@ -92,14 +95,25 @@ def derive(
                 "accuracy": accuracy.get(network.branches),
                 "objective": values.get(network.branches),
                 "path": paths.get(network.branches),
+                **({"text": space.describe(network.architecture)} if text else {}),
             }
             for network in derived
         ],
         "chosen": None if chosen is None else list(chosen),
+        **decisions.document(),
         "verdict": found.verdict.model_dump(mode="json"),
     }
-    emit(result, as_json=json, text=lambda console: _show(console, space, derived, accuracy, values, chosen, paths))
+
+    def show(console: Console) -> None:
+        _show(console, space, derived, accuracy, values, chosen, paths)
+        decisions.show(console)
+        for network in derived if text else ():
+            console.print("", f"branches {branches_label(network.branches)}:" * bool(network.branches), sep="\n")
+            console.print("\n".join(space.describe(network.architecture)), markup=False)
+
+    emit(result, as_json=json, text=show)
     warn(found.verdict, found.label())
+    decisions.warn()
     _explain(derived, found)
     if not complete:
         raise typer.Exit(ExitCode.BAD_INPUT)

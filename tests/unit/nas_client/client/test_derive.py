@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table, operator_ms
+from tests.support.fasterseg_networks import branches_of
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": 7, "widths": (4, 12)}))
 PAIRS = [[8, 16], [8, 32], [16, 32]]
@@ -261,3 +263,36 @@ def test_branches_are_asked_for_or_chosen_but_not_both(nas_client: Command, tmp_
     ended = nas_client(*arguments, "--branches", "8,32", "--accuracies", accuracies)
     assert ended.code == ExitCode.USAGE
     assert "--accuracies chooses one" in ended.err
+
+
+def test_how_firmly_the_parameters_decide_is_said(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    document = nas_client(*arguments, "--json").document
+    rows = {name: sum(len(rows) for rows in groups.values()) for name, groups in logits().items()}
+    assert {name: len(found["gaps"]) for name, found in document["firmness"].items()} == rows
+    assert not any(found["nearly_random"] for found in document["firmness"].values())
+    assert [choice["count"] for choice in document["joint_choices"]] == [6, 15]
+    decided = nas_client(*arguments)
+    assert "where the branch to 1/16 downsamples: 1/16 from layer" in decided.out
+    assert "close to chance" not in decided.err
+
+
+def test_chance_and_ties_are_announced(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    even = {
+        name: {group: np.zeros(shape).tolist() for group, shape in groups.items()}
+        for name, groups in SPACE.parameter_shapes().items()
+    }
+    ended = nas_client(*arguments[:-1], written(tmp_path, "even.json", even), "--branches", "8,32")
+    assert "operator (α): decoding is close to chance: probabilities lie 0 nats" in ended.err
+    assert "operator (α): tie in row 0 of group '8': skip and conv3x3" in ended.err
+    assert "expansion (γ): tie in row 0 of group '8': 4/12 and 12/12" in ended.err
+    assert "ties in 15 more rows" in ended.err
+
+
+def test_networks_in_words(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    ended = nas_client(*arguments, "--branches", "8,32", "--text")
+    for branch in branches_of(decoded([8, 32])):
+        assert f"branch that ends at 1/{branch.end}, {len(branch.operators)} cells:" in ended.out
+        for kind, width in zip(branch.operators, (*branch.widths, 8), strict=True):
+            assert re.search(rf"{kind} +1/\d+( → 1/\d+)? +{width}/12", ended.out)
+    (network,) = nas_client(*arguments, "--branches", "8,32", "--text", "--json").document["architectures"]
+    assert all(line in ended.out for line in network["text"])
