@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from models.spaces.decoding import DecodeOptions
 from models.spaces.probabilities import Probabilities
+from models.spaces.roles import Role
 
 InitialLogits = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 """`{"alpha" | "beta" | "gamma": {group: rows of logits}}`, as in a parameter file."""
@@ -48,10 +50,24 @@ class ParameterExplanations:
         """What the columns of α, β and γ are called, by granularity. By default they have numbers alone."""
         return {}
 
-    def joint_choices(self, probabilities: Probabilities) -> tuple[JointChoice, ...]:
+    def deciding_rows(
+        self,
+        probabilities: Probabilities,
+        *,
+        alternative: str = "",
+        role: Role | None = None,
+        options: DecodeOptions | None = None,
+    ) -> Mapping[str, Mapping[str, Sequence[int]]]:
+        """The rows from which a decoded network takes its choices, by granularity and group; arguments as of `decode`. Of a
+        granularity that is left out all rows count, as by default of every one.
+        """
+        return {}
+
+    def joint_choices(self, probabilities: Probabilities, options: DecodeOptions | None = None) -> tuple[JointChoice, ...]:
         """What rows choose together, where no row decides by itself. By default every row decides by itself.
 
         Args:
             probabilities: of every choice, as for `decode`; γ may be absent.
+            options: by which they are decoded; the defaults where None.
         """
         return ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from models.spaces.base import LETTERS, JointChoice, SearchSpace
+from models.spaces.base import LETTERS, DecodeOptions, JointChoice, Role, SearchSpace
 from models.terminal import people
 
 if TYPE_CHECKING:
@@ -22,19 +23,30 @@ MOST_TIES = 3
 
 @dataclass(frozen=True)
 class Decisions:
-    """How firmly the rows of parameters decide, and what rows choose together."""
+    """How firmly rows of parameters decide, what they choose together, and by alternative which rows its network uses."""
 
     space: SearchSpace
     firmness: Sequence[Firmness]
     joint: Sequence[JointChoice]
+    rows: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]]
 
     @classmethod
-    def of(cls, parameters: ArchitectureParameters, space: SearchSpace) -> Decisions:
-        """Those of the parameters."""
+    def of(
+        cls,
+        parameters: ArchitectureParameters,
+        space: SearchSpace,
+        alternatives: Iterable[str],
+        *,
+        role: Role,
+        options: DecodeOptions,
+    ) -> Decisions:
+        """Those of the parameters, decoded for that role by these options into these alternatives."""
         from nas_client.search.derivation import probabilities
         from nas_client.search.firmness import firmness
 
-        return cls(space, firmness(parameters, space), space.joint_choices(probabilities(parameters)))
+        given = probabilities(parameters)
+        rows = {label: space.deciding_rows(given, alternative=label, role=role, options=options) for label in alternatives}
+        return cls(space, firmness(parameters, space), space.joint_choices(given, options), rows)
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -64,6 +76,10 @@ class Decisions:
             second = f"; next {choice.second}, {choice.second_probability:.3g}" if choice.second else ""
             first = f"{choice.chosen}, probability {choice.probability:.3g} of {choice.count} ways"
             console.print(f"{choice.what}: {first}{second}", markup=False)
+        for label, rows in self.rows.items():
+            gaps = [f"{self._name(one)} {_least_and_median(one, rows)}" for one in self.firmness if one.granularity in rows]
+            if gaps:
+                console.print(f"{label or 'all'}: least and median gap of its rows, in logit: {'; '.join(gaps)}", markup=False)
 
     def warn(self) -> None:
         """To stderr: which choices are close to chance, and which a rule made between equals."""
@@ -95,6 +111,12 @@ class Decisions:
 
     def _name(self, one: Firmness) -> str:
         return f"{self.space.granularity_labels[one.granularity]} ({LETTERS[one.granularity]})"
+
+
+def _least_and_median(one: Firmness, rows: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
+    used = rows[one.granularity]
+    gaps = [row.gap for row in one.gaps if row.row in used.get(row.group, ())]
+    return f"{min(gaps):.3f} and {median(gaps):.3f}" if gaps else "none"
 
 
 def _column(names: Sequence[str], column: int) -> str:

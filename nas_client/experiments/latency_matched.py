@@ -59,8 +59,8 @@ def latency_matched(
 
 
 def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
-    """What a search would end in that had learned nothing, and branches that happened to be best."""
-    branches, start = space.branch_choices(), space.initial_logits()
+    """What a search would end in that had learned nothing, and an alternative that happened to be best."""
+    alternatives, start = space.alternatives(), space.initial_logits()
     logits = {
         granularity: {
             group: NOISE * rng.standard_normal(shape) + np.asarray(start.get(granularity, {}).get(group, 0.0))
@@ -69,4 +69,4 @@ def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
         for granularity, groups in space.parameter_shapes().items()
     }
     given = {name: {group: softmax(rows, axis=-1) for group, rows in groups.items()} for name, groups in logits.items()}
-    return space.decode(given, branches=branches[rng.integers(len(branches))])
+    return space.decode(given, alternative=alternatives[rng.integers(len(alternatives))])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from models.spaces.fasterseg.ends import BRANCHES
 from models.spaces.fasterseg.genotype import BranchSpec, architecture_of
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 
 if TYPE_CHECKING:
     import numpy as np
-
-BRANCHES = 2
-"""Branches of a sampled architecture, as in the paper (b = 2)."""
 
 CONCENTRATION = 0.5
 """Of the Dirichlet distributions that odds are drawn from. At 1 the middle nine tenths of 200 samples span a factor of 1.7 in

@@ -15,9 +15,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from models.spaces.base import Probabilities
+from models.spaces.base import DecodeOptions, Probabilities
 from models.spaces.fasterseg.architectures import minimum_cells
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER, KEPT
@@ -33,6 +33,13 @@ EQUAL = 1e-9
 """Relative difference up to which two paths are equally probable: what rounding leaves, with room."""
 
 
+class FasterSegOptions(DecodeOptions):
+    """How a FasterSeg network is decoded."""
+
+    rules: Literal["ours", "published"] = "ours"
+    """By whose rules: ours, or those of the authors' code, which reproduce the networks that they published."""
+
+
 @dataclass(frozen=True)
 class DecodedBranch:
     """A branch that was read off the parameters.
@@ -40,10 +47,21 @@ class DecodedBranch:
     Attributes:
         branch: what it is made of.
         layers: of the supernet, at which its cells stand.
+        scales: at the input of each of the L cells, removed ones included.
     """
 
     branch: BranchSpec
     layers: tuple[int, ...]
+    scales: tuple[int, ...]
+
+    def rows(self) -> Iterator[tuple[str, str, int]]:
+        """Granularity, group and row of each operator and width that the branch took from α and γ."""
+        for layer in self.layers:
+            scale = self.scales[layer]
+            yield "alpha", str(scale), layer - FIRST_LAYER["alpha"][scale]
+        for layer in self.layers[:-1]:
+            scale = self.scales[layer + 1]
+            yield "gamma", str(scale), layer + 1 - FIRST_LAYER["gamma"][scale]
 
 
 def decode_branch(
@@ -96,7 +114,7 @@ def branch_of(
         scales=tuple(scales[cell] for cell in cells),
         widths=tuple(parameters.widths[width] for width in widths),
     )
-    return DecodedBranch(branch, tuple(cells))
+    return DecodedBranch(branch, tuple(cells), tuple(scales))
 
 
 def operator_odds(probabilities: Probabilities, scales: Sequence[int]) -> NDArray[np.float64]:

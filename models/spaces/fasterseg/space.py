@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +19,12 @@ from models.spaces.base import (
     Role,
     SearchSpace,
 )
-from models.spaces.fasterseg.architectures import BRANCHES, sample_architecture
+from models.spaces.decoding import DecodeOptions, every
+from models.spaces.fasterseg.architectures import sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import DecodedBranch, decode_branch, even_beta
+from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta
 from models.spaces.fasterseg.descriptions import described, path_choice
+from models.spaces.fasterseg.ends import CHOICES, ends_of, label_of
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
@@ -37,7 +40,7 @@ from models.spaces.fasterseg.parameters import (
 )
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.fasterseg.published_parameters import read_parameter_file
-from models.spaces.fasterseg.published_rules import decode_as_published
+from models.spaces.fasterseg.published_rules import MIN_LAYERS, decode_as_published
 from models.spaces.published import OperatorComparison, ParameterReader, PublishedOperator, PublishedReader, PublishedTable
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -68,8 +71,8 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
     comparison_title: ClassVar[str] = TITLE
     grid_version: ClassVar[int] = GRID_VERSION
     size_multiple: ClassVar[int] = SCALES[-1]
-    branch_ends: ClassVar[tuple[int, ...]] = SCALES
-    default_branches: ClassVar[int] = BRANCHES
+    decode_options: ClassVar[type[DecodeOptions]] = FasterSegOptions
+    alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
 
@@ -127,8 +130,17 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
         changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
         return ArchitectureSpec.parse(architecture.model_dump() | changes)
 
-    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
-        return FasterSegGenotype.of(architecture).ends
+    def alternatives(self) -> tuple[str, ...]:
+        return tuple(map(label_of, CHOICES))
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> str:
+        return label_of(FasterSegGenotype.of(architecture).ends)
+
+    def alternative_outputs(self, alternative: str) -> tuple[int, ...]:
+        return tuple(SCALES.index(end) for end in ends_of(alternative))
+
+    def resolve_alternative(self, text: str) -> str:
+        return label_of(ends_of(text))
 
     def choices_of(self, architecture: ArchitectureSpec) -> Choices:
         branches = FasterSegGenotype.of(architecture).branches
@@ -148,7 +160,23 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
         widths = [f"{width}/{FULL_WIDTH}" for width in self.parameters.widths]
         return {"alpha": OPERATORS, "beta": ("from the finer scale", "kept"), "gamma": widths}
 
-    def joint_choices(self, probabilities: Probabilities) -> tuple[JointChoice, ...]:
+    def deciding_rows(
+        self,
+        probabilities: Probabilities,
+        *,
+        alternative: str = "",
+        role: Role | None = None,
+        options: DecodeOptions | None = None,
+    ) -> Mapping[str, Mapping[str, Sequence[int]]]:
+        rows: dict[str, dict[str, set[int]]] = {name: defaultdict(set) for name in ("alpha", "gamma")}
+        for branch in self._branches(*self._resolve(probabilities, alternative, role, options)):
+            for granularity, group, row in branch.rows():
+                rows[granularity][group].add(row)
+        return {name: {group: sorted(taken) for group, taken in groups.items()} for name, groups in rows.items()}
+
+    def joint_choices(self, probabilities: Probabilities, options: DecodeOptions | None = None) -> tuple[JointChoice, ...]:
+        if isinstance(options, FasterSegOptions) and options.rules != "ours":
+            return ()
         return tuple(path_choice(self.parameters.layers, probabilities, end) for end in SCALES[1:])
 
     def operators(self) -> tuple[OperatorSpec, ...]:
@@ -178,22 +206,28 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
         return sample_architecture(self.spec, self.parameters, rng)
 
     def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
+        self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
     ) -> ArchitectureSpec:
-        decoded = self._branches(probabilities, branches, keep_skips=keep_skips, widest=widest)
-        return architecture_of(self.spec, self.parameters, [found.branch for found in decoded], widest=widest)
+        branches = [found.branch for found in self._branches(probabilities, alternative, role, options)]
+        return architecture_of(self.spec, self.parameters, branches, widest=role.widest)
 
-    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        return tuple(found.layers for found in self._branches(probabilities, branches, keep_skips=False, widest=True))
+    def _decoded_layers(
+        self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
+    ) -> tuple[tuple[int, ...], ...]:
+        return tuple(found.layers for found in self._branches(probabilities, alternative, role, options))
 
     def _branches(
-        self, probabilities: Probabilities, ends: Sequence[int], *, keep_skips: bool, widest: bool, rules: str = "ours"
+        self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
     ) -> list[DecodedBranch]:
-        """The branches that end at these scales."""
-        if rules == "published":
-            found = decode_as_published(self.parameters, probabilities, keep_skips=keep_skips, widest=widest)
-            return [found[end] for end in ends]
-        return [decode_branch(self.parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in ends]
+        given: dict[str, bool] = {"keep_skips": options.exact, "widest": role.widest}
+        if options.rules == "published":
+            found = decode_as_published(self.parameters, probabilities, **given)
+            return [found[end] for end in ends_of(alternative)]
+        return [decode_branch(self.parameters, probabilities, end, **given) for end in ends_of(alternative)]
+
+    def possible_options(self) -> Sequence[DecodeOptions]:
+        enough = self.parameters.layers >= MIN_LAYERS
+        return [options for options in every(FasterSegOptions) if enough or options.rules == "ours"]
 
     def roles(self) -> tuple[Role, ...]:
         return (Role(STUDENT), Role(TEACHER, searches=frozenset({"alpha", "beta"}), sees_latency=False))

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.spaces.decoding import DecodeOptions
 from models.spaces.fasterseg.decoding import even_beta
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
-from tests.support.fasterseg_networks import branches_of
+from tests.support.fasterseg_networks import branches_of, label
 
 FIRST_LAYERS = {"alpha": {8: 0, 16: 1, 32: 2}, "beta": {16: 2, 32: 3}, "gamma": {8: 1, 16: 1, 32: 2}}
 WIDTHS = (4, 6, 8, 10, 12)
@@ -74,7 +75,8 @@ def _skip(probability: float, second: str) -> list[float]:
 
 
 def decoded(end: int, layers: int = LAYERS, *, keep_skips: bool = False, **made: Any) -> BranchSpec:
-    (branch,) = branches_of(space(layers).decode(probabilities(layers, **made), branches=(end,), keep_skips=keep_skips))
+    options = DecodeOptions(exact=keep_skips)
+    (branch,) = branches_of(space(layers).decode(probabilities(layers, **made), alternative=str(end), options=options))
     return branch
 
 
@@ -127,13 +129,13 @@ def test_the_first_place_has_what_all_others_leave() -> None:
 def test_of_equally_probable_places_the_latest_is_taken() -> None:
     rows = {group: np.exp(rows) for group, rows in even_beta(LAYERS).items()}
     even = {group: row / row.sum(axis=1, keepdims=True) for group, row in rows.items()}
-    found = space().decode({**probabilities(), "beta": even}, branches=(16, 32))
+    found = space().decode({**probabilities(), "beta": even}, alternative="16,32")
     assert [branch.scales for branch in branches_of(found)] == [(*[8] * 8, 16), (*[8] * 7, 16, 32)]
 
 
 def test_the_shortest_space_has_two_ways_to_a_branch() -> None:
     for row, one in (([0.9, 0.1], (8, 8, 16)), ([0.1, 0.9], (8, 16, 16))):
-        found = space(3).decode({**probabilities(3), "beta": {"16": np.array([row])}}, branches=(16, 32))
+        found = space(3).decode({**probabilities(3), "beta": {"16": np.array([row])}}, alternative="16,32")
         assert [branch.scales for branch in branches_of(found)] == [one, (8, 16, 32)]
 
 
@@ -220,26 +222,29 @@ def test_skips_are_kept_when_asked_for_wherever_they_are() -> None:
 
 
 def test_a_teacher_takes_the_widest_everywhere() -> None:
-    found = space().decode(probabilities(gamma={(3, 8): 4}), branches=(8, 16), widest=True)
+    role = space().role("teacher")
+    found = space().decode(probabilities(gamma={(3, 8): 4}), alternative="8,16", role=role)
     assert (found.parameters["stem_width"], found.parameters["head_width"]) == (12, 12)
     assert [branch.widths for branch in branches_of(found)] == [(12,) * 8, (12,) * 8]
-    student = space().decode(probabilities(), branches=(8, 16))
+    student = space().decode(probabilities(), alternative="8,16")
     assert (student.parameters["stem_width"], student.parameters["head_width"]) == (8, 8)
 
 
 @pytest.mark.parametrize("ends", [(8,), (16,), (32,), (8, 16), (32, 8), (16, 32), (32, 16, 8)])
 def test_any_branches_may_be_asked_for_and_come_from_fine_to_coarse(ends: tuple[int, ...]) -> None:
-    found = space().decode(probabilities(), branches=ends)
+    found = space().decode(probabilities(), alternative=label(ends))
     assert tuple(branch.scales[-1] for branch in branches_of(found)) == tuple(sorted(ends))
     space().plan(found)
 
 
 def test_two_branches_are_what_is_chosen_from() -> None:
-    assert space().branch_choices() == ((8, 16), (8, 32), (16, 32))
+    assert space().alternatives() == ("8,16", "8,32", "16,32")
 
 
-@pytest.mark.parametrize("ends", [(), (4,), (8, 8), (8, 64)])
-def test_branches_that_there_are_not_are_refused(ends: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidSpecError, match=r"branches: .*one or more of 8, 16, 32 must be given") as caught:
-        space().decode(probabilities(), branches=ends)
+@pytest.mark.parametrize("text", ["", "4", "8,8", "8,64", "8;32", "8,", "-8"])
+def test_branches_that_there_are_not_are_refused(text: str) -> None:
+    with pytest.raises(
+        InvalidSpecError, match=rf"branches: {text or 'none given'}; one or more of 8, 16, 32 must be given"
+    ) as caught:
+        space().decode(probabilities(), alternative=text)
     assert "8,16 or 8,32 or 16,32" in caught.value.hint
