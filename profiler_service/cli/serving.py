@@ -34,7 +34,8 @@ from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.logs import JobLog, configure_logs
 from profiler_service.settings import Settings
-from profiler_service.storage.location import make_room
+from profiler_service.storage.job_rows import Owner, this_box
+from profiler_service.storage.location import PostgresUrl, make_room
 from profiler_service.storage.store import Store
 from profiler_service.storage.upkeep import require_sound, sole_use
 from profiler_service.storage.upkeep import warnings as database_warnings
@@ -93,6 +94,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
                     share=settings.max_queued_share,
                     kept_jobs=settings.max_kept_jobs,
                 ),
+                owner=Owner(found.target.id(), this_box()) if isinstance(settings.database, PostgresUrl) else None,
             )
         )
         warn_of_machine(settings)

@@ -108,6 +108,11 @@ class TableColumns:
         values = self._columns["value_ms"].to_pylist()
         return {key: value for key, value in zip(self._keys, values, strict=True) if value is not None}
 
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Those columns of every entry in order, as `from_row` takes them."""
+        columns = [[read_value(COLUMN_BY_NAME[name], value) for value in self._columns[name].to_pylist()] for name in names]
+        return zip(*columns, strict=True)
+
     def qualities(self) -> list[Quality]:
         """What a verdict looks at, of every entry in order."""
         flags = self._columns["flags"].to_pylist()

@@ -18,6 +18,7 @@ from profiler_service.jobs.process_lock import run_lock
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
 from profiler_service.jobs.waiting import QueueLimits
+from profiler_service.storage.job_rows import Owner
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
 from tests.unit.profiler_service.jobs.conftest import SPACE
@@ -466,3 +467,18 @@ class TestOtherProcesses:
             assert not store.job(held.id).state.final
             runner.held.clear()
             wait_until(final(store, held))
+
+    def test_a_job_of_another_box_is_left_to_it(self, store: Store, runner: ScriptedRunner) -> None:
+        """It has a target of its own, and would fail here. Nobody runs it just now, as far as the database knows."""
+        runner.go.set()
+        admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+        elsewhere = admitted.info.model_copy(update={"target": admitted.info.target.model_copy(update={"threads": 7})})
+        theirs = store.create_job(admitted.request, store.ensure_table(elsewhere), box="elsewhere")
+        store.update_job(theirs.id, state=JobState.PAUSED)
+        left = store.create_job(admitted.request, store.ensure_table(elsewhere), box="elsewhere")
+        store.update_job(left.id, state=JobState.PLANNED)
+        with JobQueue(store, runner, adopt_s=0.01, owner=Owner(DESCRIPTION.target.id(), "here")) as queue:  # type: ignore[arg-type]
+            assert queue.resume(theirs.id).state is JobState.QUEUED
+            wait_until(final(store, self.running(store)))
+            wait_until(final(store, self.running(store)))
+        assert {store.job(job.id).state for job in (theirs, left)} == {JobState.QUEUED, JobState.PLANNED}
