@@ -177,6 +177,11 @@ class Store(JobStore):
         wanted = list(keys)
         return self._database.read(lambda session: table_rows.measurements(session, table_id, wanted))
 
+    def record_texts(self, table_id: str, keys: Iterable[str]) -> dict[str, str]:
+        """The same as they are stored (`models.spec.table_files.table_io.record_text`), without reading them."""
+        wanted = list(keys)
+        return self._database.read(lambda session: table_rows.record_texts(session, table_id, wanted))
+
     def measured_keys(self, table_id: str, prefix: str = "") -> list[str]:
         """Sorted keys of the operators and networks with a measurement, of those that begin so. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.keys(session, table_id, prefix))

@@ -53,25 +53,27 @@ def _part(keys: Sequence[str], texts: Sequence[str], texts_of: _JsonTexts) -> Ar
     pa = optional("pyarrow")
     entries = from_json(f"[{','.join(texts)}]", cache_strings="all")
     operators = [entry["workload"] for entry in entries]
-    for found, known in ((entries, Measurement.model_fields), (operators, OperatorSpec.model_fields)):
-        strange = set[str]().union(*found).difference(known)
-        if strange:
-            raise ValueError(f"unknown fields {', '.join(sorted(strange))}")
+    present = set[str]().union(*entries)
+    strange = (present - Measurement.model_fields.keys()) | (set[str]().union(*operators) - OperatorSpec.model_fields.keys())
+    if strange:
+        raise ValueError(f"unknown fields {', '.join(sorted(strange))}")
     types = columns_of([]).schema
     arrays = []
     for column in COLUMNS:
-        if column.name == "key":
+        name, kind = column.name, types.field(column.name).type
+        if name == "key":
             values: list[Any] = list(keys)
-        elif column.name == "label":  # written anew from the operators
-            values = [""] * len(entries)
-        elif column.name in OperatorSpec.model_fields:
-            values = [operator[column.name] for operator in operators]
-        elif column.name in Measurement.model_fields:
-            default = _DEFAULTS[column.name]
-            values = [entry.get(column.name, default) for entry in entries]
-        else:
-            values = [None] * len(entries)
-        arrays.append(_array(column, values, types.field(column.name).type, texts_of))
+        elif name in OperatorSpec.model_fields:
+            values = [operator[name] for operator in operators]
+        elif name in present:
+            default = _DEFAULTS.get(name)
+            values = [entry.get(name, default) for entry in entries]
+        else:  # the same in every row; labels are written anew from the operators
+            value = "" if name == "label" else _DEFAULTS.get(name)
+            array = _array(column, [value], kind, texts_of)
+            arrays.append(pa.nulls(len(entries), kind) if value is None else pa.repeat(array[0], len(entries)))
+            continue
+        arrays.append(_array(column, values, kind, texts_of))
     return pa.Table.from_arrays(arrays, schema=types)
 
 

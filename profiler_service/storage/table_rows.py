@@ -180,15 +180,21 @@ def records(session: Session, table_id: str) -> Records:
     return Records(identity, contents.etag(session, table_id, identity), keys, texts)
 
 
-def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
-    """Key to measurement, of those keys that the table has. Raises TableNotFoundError."""
+def record_texts(session: Session, table_id: str, keys: Iterable[str]) -> dict[str, str]:
+    """Key to the record of a measurement as it is stored, of those keys that the table has. Raises TableNotFoundError."""
     require(session, table_id)
     rows = session.execute(
         select(MeasurementRow.key, MeasurementRow.record).where(
             MeasurementRow.table_id == table_id, among(MeasurementRow.key, keys)
         )
     )
-    return {row.key: load(Measurement, row.record, f"table {table_id}, key {row.key}") for row in rows}
+    return dict(map(tuple, rows))
+
+
+def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
+    """Key to measurement, of those keys that the table has. Raises TableNotFoundError."""
+    texts = record_texts(session, table_id, keys)
+    return {key: load(Measurement, text, f"table {table_id}, key {key}") for key, text in texts.items()}
 
 
 def failures(session: Session, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:

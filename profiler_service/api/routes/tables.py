@@ -22,6 +22,7 @@ from profiler_service.api.bodies import ParsedRoute
 from profiler_service.api.content import Snapshot, best_media_type, cached, compressed, gzipped
 from profiler_service.api.dependencies import ServicesDep, TableId
 from profiler_service.api.errors import RequestError
+from profiler_service.api.lookups import answer
 from profiler_service.api.openapi import problems
 from profiler_service.version import service_version
 
@@ -96,7 +97,6 @@ def list_validations(table_id: TableId, services: ServicesDep) -> list[Validatio
 @router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))
 def lookup(wanted: LookupRequest, services: ServicesDep, request: Request) -> Response:
     """Measurements of many workloads at once; null for those the table does not hold. Nothing is measured on the way."""
-    keys = [workload.key() for workload in completed_workloads(wanted.workloads)]
-    found = services.store.measurements(wanted.table_id, keys)
-    answer = LookupResponse(table_id=wanted.table_id, results=tuple(found.get(key) for key in keys))
-    return compressed(request, answer.model_dump_json().encode(), JSON_MEDIA_TYPE)
+    workloads = completed_workloads(wanted.workloads)
+    texts = services.store.record_texts(wanted.table_id, [workload.key() for workload in workloads])
+    return compressed(request, answer(wanted.table_id, workloads, texts), JSON_MEDIA_TYPE)
