@@ -35,7 +35,7 @@ def answer(table_id: str, wanted: Sequence[Workload], texts: Mapping[str, str]) 
 def _whole(table_id: str, workload: Workload, text: str) -> dict[str, Any]:
     """A record with every field. One that is not quite what this release writes is read as a measurement."""
     try:
-        found = from_json(text, cache_strings="all")
+        found: dict[str, Any] = from_json(text, cache_strings="all")
         if isinstance(workload, OperatorSpec) and _is_present(found, workload):
             return _ABSENT | found
     except (ValueError, TypeError, AttributeError, KeyError):  # whatever it is: the record says what is wrong with it

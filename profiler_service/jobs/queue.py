@@ -214,6 +214,22 @@ class JobQueue:
         self._publish(job)
         return job
 
+    def prioritise(self, job_id: str, priority: int) -> JobPublic:
+        """Give a job another priority: if it waits, it waits behind the others of that one. What is under way goes on.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it has ended.
+            StorageError: that cannot be stored.
+        """
+        job = self._store.set_priority(job_id, priority)
+        with self._changed:
+            if job_id in self._waiting:
+                self._waiting.remove(job_id)
+                self._waiting.add(job)
+        self._publish(job)
+        return job
+
     async def events(self, job_id: str) -> JobEvents:
         """Follow a job, from a running event loop, until it ends. Raises JobNotFoundError, StorageError."""
         return await self._followers.events(job_id)

@@ -277,6 +277,14 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
     return _public(row)
 
 
+def set_priority(session: Session, job_id: str, priority: int) -> JobPublic:
+    """The job with that priority. Raises JobNotFoundError, JobConflictError for a job that has ended."""
+    row = _require(session, job_id)
+    _require_unended(_public(row))
+    row.priority = priority
+    return _public(row)
+
+
 def _require(session: Session, job_id: str) -> JobRow:
     row = session.scalar(select(JobRow).where(JobRow.id == job_id))
     if row is None:
@@ -290,10 +298,15 @@ def _unknown(job_id: str) -> JobNotFoundError:
 
 def _require_going_on(job: JobPublic) -> None:
     """Raises JobConflictError for a job that has ended or is paused."""
-    if job.state.final:
-        raise JobConflictError(f"job {job.id} is {job.state} already; nothing about it changes any more")
+    _require_unended(job)
     if job.state is JobState.PAUSED:
         raise JobConflictError(f"job {job.id} is {job.state}", hint="Resume it first.")
+
+
+def _require_unended(job: JobPublic) -> None:
+    """Raises JobConflictError for a job that has ended."""
+    if job.state.final:
+        raise JobConflictError(f"job {job.id} is {job.state} already; nothing about it changes any more")
 
 
 def _text(request: JobCreate) -> str:

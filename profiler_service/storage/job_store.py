@@ -116,6 +116,10 @@ class JobStore:
         """
         return self._database.write(lambda session: job_rows.update(session, job_id, changes))
 
+    def set_priority(self, job_id: str, priority: int) -> JobPublic:
+        """Change when a job's turn comes, -9 to 9. Raises JobNotFoundError, JobConflictError for a job that has ended."""
+        return self._database.write(lambda session: job_rows.set_priority(session, job_id, priority))
+
     def begin_attempt(self, job_id: str) -> int:
         """Number a new attempt at a job: from now on nothing is written for an earlier one (`attempt`).
 

@@ -107,6 +107,19 @@ def test_jobs_run_in_the_order_in_which_they_came(
     assert runner.started == [job.id for job in jobs]
 
 
+def test_a_job_that_waits_is_given_another_place(
+    store: Store, runner: ScriptedRunner, queue: JobQueue, submit: Callable[..., JobPublic]
+) -> None:
+    first, *waiting = [submit() for _ in range(3)]
+    wait_until(lambda: runner.started == [first.id])
+    assert queue.prioritise(waiting[1].id, 1).request.priority == 1
+    runner.go.set()
+    wait_until(final(store, waiting[0]))
+    assert runner.started == [first.id, waiting[1].id, waiting[0].id]
+    with pytest.raises(JobConflictError, match="done already"):
+        queue.prioritise(first.id, 2)
+
+
 def test_unfinished_jobs_are_taken_up_at_the_start(store: Store, runner: ScriptedRunner) -> None:
     admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
     table_id = store.ensure_table(admitted.info)
