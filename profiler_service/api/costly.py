@@ -49,8 +49,8 @@ class CostlyRequests:
 
 def is_costly(scope: Scope) -> bool:
     """Whether a request may read a whole table, or looks many workloads up."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
     if scope["method"] == "POST" and path == "/v1/lookup":
         length = Headers(scope=scope).get("Content-Length", "")
         return not length.isdecimal() or int(length) > _SMALL_BYTES
-    return scope["method"] == "GET" and path.startswith(_TABLES)
+    return bool(scope["method"] == "GET") and path.startswith(_TABLES)

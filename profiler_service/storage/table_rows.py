@@ -108,10 +108,10 @@ def add_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -
 def summary(session: Session, table_id: str) -> TablePublic:
     """The table as it stands in a list, without reading its records. Raises TableNotFoundError."""
     identity = info(session, table_id)
-    operators = select(MeasurementRow.status, func.count()).where(
+    operators = select(MeasurementRow.status, func.count().label("number")).where(
         MeasurementRow.table_id == table_id, MeasurementRow.is_operator
     )
-    numbers: dict[str, int] = dict(map(tuple, session.execute(operators.group_by(MeasurementRow.status))))
+    numbers = {row.status: int(row.number) for row in session.execute(operators.group_by(MeasurementRow.status))}
     entries = sum(numbers.values())
     return TablePublic(
         id=table_id,
@@ -188,7 +188,7 @@ def record_texts(session: Session, table_id: str, keys: Iterable[str]) -> dict[s
             MeasurementRow.table_id == table_id, among(MeasurementRow.key, keys)
         )
     )
-    return dict(map(tuple, rows))
+    return {row.key: row.record for row in rows}
 
 
 def measurements(session: Session, table_id: str, keys: Iterable[str]) -> dict[str, Measurement]:
