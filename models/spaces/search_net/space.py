@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.graph_plan import graph_plan
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, SearchSpace, unique
+from models.spaces.base import (
+    Choices,
+    DecodeOptions,
+    LatencyGraph,
+    ParameterShapes,
+    Probabilities,
+    Role,
+    SearchSpace,
+    unique,
+)
 from models.spaces.reference_networks import ReferenceNetworks
 from models.spaces.search_defaults import (
     ArchitectureOptimizer,
+    LossConfig,
     OptimizerConfig,
     PretrainSettings,
     SearchDefaults,
@@ -41,10 +51,13 @@ _DEFAULTS = SearchDefaults(
         epochs=300,
         batch_size=16,
         crop=CROP,
-        optimizer=SearchOptimizer(lr=1e-3),
+        optimizer=SearchOptimizer(method="adam", lr=1e-3, weight_decay=0.0),
         architecture=ArchitectureOptimizer(weight_decay=1e-3),
     ),
-    training=TrainingDefaults(epochs=200, batch_size=16, crop=CROP, optimizer=OptimizerConfig(lr=1e-3)),
+    loss="dice",
+    training=TrainingDefaults(
+        epochs=200, batch_size=16, crop=CROP, optimizer=OptimizerConfig(lr=1e-3), losses=LossConfig(kind="dice")
+    ),
 )
 
 
@@ -136,9 +149,7 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
         beta = [int(rng.integers(choices)) for _, choices in shapes["beta"].values()]
         return self._architecture(genotype_of(alpha, beta, self.parameters, self._rows))
 
-    def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
-    ) -> ArchitectureSpec:
+    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions) -> ArchitectureSpec:
         alpha, beta = (
             [int(row.argmax()) for group in probabilities[name].values() for row in group] for name in ("alpha", "beta")
         )

@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, found: ArchitectureS
     with pytest.raises(ExperimentError, match="'unet' is the name of a reference network"):
         compare_references({"unet": found}, tmp_path, config)
     with pytest.raises(ExperimentError, match="names no networks to compare with"):
-        compare_references({"student": decoded((8, 32), 0)}, tmp_path, config)
+        compare_references({"student": decoded("8,32", 0)}, tmp_path, config)
     write_runs(tmp_path, found, 1)
     with pytest.raises(ExperimentError, match="holds the training of another architecture"):
         compare_references({"mine": SPACE.sample(np.random.default_rng(1))}, tmp_path, config, seeds=1)
