@@ -133,3 +133,55 @@ def segmentation_head(sizes: Sizes) -> Bounds:
 def resize(sizes: Sizes) -> Bounds:
     """Of one resize."""
     return Bounds(weights=0, inner=0, macs=sizes.batch * sizes.out_pixels * _RESIZE * sizes.out_channels)
+
+
+def separable_twice(sizes: Sizes) -> Bounds:
+    """Of a ReLU, a depthwise and a 1×1 convolution with batch normalisation, twice; the first pair keeps the channels."""
+    entering, leaving, kernel = sizes.in_channels, sizes.out_channels, sizes.attribute("kernel", 3)
+    products = 2 * kernel**2 * entering + entering * entering + entering * leaving
+    return _after_relu(sizes, products, _NORM * (entering + leaving), beside=_RELU * entering)
+
+
+def separable(sizes: Sizes) -> Bounds:
+    """Of a ReLU, a depthwise and a 1×1 convolution with batch normalisation."""
+    products = (sizes.attribute("kernel", 3) ** 2 + sizes.out_channels) * sizes.in_channels
+    return _after_relu(sizes, products, _NORM * sizes.out_channels)
+
+
+def skip_connection(sizes: Sizes) -> Bounds:
+    """Of a ReLU and a 1×1 convolution with batch normalisation; nothing where it is the identity."""
+    if not sizes.has_weights:
+        return Bounds(weights=0, inner=0, macs=0)
+    return _after_relu(sizes, sizes.in_channels * sizes.out_channels, _NORM * sizes.out_channels)
+
+
+def _after_relu(sizes: Sizes, products: Number, norms: Number, *, beside: Number = 0) -> Bounds:
+    """Of convolutions with these products and normalisations at the output's size, behind a ReLU of the input."""
+    relu = _RELU * sizes.in_channels * sizes.in_pixels
+    macs = sizes.batch * (relu + sizes.out_pixels * (products + norms + beside))
+    return Bounds(weights=products + norms, inner=sizes.batch * sizes.in_channels * sizes.in_pixels, macs=macs)
+
+
+SQUEEZE = 4
+"""The gate of a bottleneck has its input's channels divided by this inside."""
+
+
+def inverted_bottleneck(sizes: Sizes) -> Bounds:
+    """Of a 1×1 convolution to `expansion` times the channels, a depthwise one, a gate by squeeze and excitation, and a 1×1
+    convolution to the output's channels.
+    """
+    entering, leaving, kernel = sizes.in_channels, sizes.out_channels, sizes.attribute("kernel", 3)
+    inner = sizes.attribute("expansion", 6) * entering
+    squeezed = entering // SQUEEZE + 1
+    expand, depthwise, project = entering * inner, kernel**2 * inner, inner * leaving
+    gate = 2 * inner * squeezed
+    layer = (_NORM + _RELU) * inner
+    weights = expand + depthwise + project + gate + squeezed + inner + _NORM * (2 * inner + leaving)
+    at_output = depthwise + layer + inner + project + _NORM * leaving
+    macs = sizes.batch * (sizes.in_pixels * (expand + layer) + sizes.out_pixels * at_output + gate + squeezed + inner)
+    return Bounds(weights=weights, inner=sizes.batch * inner * sizes.in_pixels, macs=macs)
+
+
+def pooling(sizes: Sizes) -> Bounds:
+    """Of a 3×3 pooling."""
+    return Bounds(weights=0, inner=0, macs=9 * sizes.batch * sizes.out_pixels * sizes.out_channels)

@@ -199,3 +199,41 @@ SCALE = KindInfo(
     builder=f"{_JOINS}:scale",
     sources="gate",
 )
+
+_DARTS = "models.operators.darts"
+_WITHOUT_AFFINE = "models.supernets.without_affine:WithoutAffine"
+_KERNEL = Attribute(3, choices=(3, 5))
+
+SEP_CONV = KindInfo(
+    "sep_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable_twice,
+    builder=f"{_DARTS}:SepConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+DIL_CONV = KindInfo(
+    "dil_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable,
+    builder=f"{_DARTS}:DilConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MBCONV = KindInfo(
+    "mbconv",
+    {
+        "kernel": _KERNEL,
+        "expansion": Attribute(6, high=16),
+        "activation": Attribute("relu", choices=("relu", "silu")),
+    },
+    bounds=bounds.inverted_bottleneck,
+    builder="models.operators.mbconv:MBConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+SKIP_CONNECT = KindInfo(
+    "skip_connect",
+    identity_if_unchanged=True,
+    bounds=bounds.skip_connection,
+    builder=f"{_DARTS}:skip_connect",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MAX_POOL = KindInfo("max_pool", keeps_channels=True, has_weights=False, bounds=bounds.pooling, builder=f"{_DARTS}:max_pool")

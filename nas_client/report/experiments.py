@@ -7,6 +7,8 @@ from itertools import chain
 from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
 from nas_client.experiments.collapse import CollapseResult
 from nas_client.experiments.random_networks import RandomResult
+from nas_client.experiments.reference_artifacts import plot_references, reference_rows, references_sentence
+from nas_client.experiments.reference_networks import ReferencesResult
 from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, percent
 
 
@@ -72,5 +74,20 @@ def random_section(result: RandomResult, index: int) -> Section:
             Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher if there is one."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
             Grid(names, points, "All networks.", numbers=2, folded=True),
+        ],
+    )
+
+
+def references_section(result: ReferencesResult, index: int) -> Section:
+    """Found networks beside those of other people. `index` numbers the experiments of a page."""
+    name = f"references{index}"
+    headings, *rows = reference_rows(result)
+    return Section(
+        name,
+        "Experiment: found against reference networks",
+        [
+            Text(references_sentence(result)),
+            Grid(headings, rows, "After the last epoch of equal trainings: mean ± standard deviation over seeds."),
+            drawn(plot_references(result), f"{name}-points", "Every training; stars: networks that were found."),
         ],
     )
