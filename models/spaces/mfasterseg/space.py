@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Probabilities
+from models.spaces.base import DecodeOptions, Probabilities, Role
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.space import FasterSegBase
@@ -82,11 +82,8 @@ class MFasterSegSpace(FasterSegBase):
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return with_attention(super().sample(rng), self._attention)
 
-    def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
-    ) -> ArchitectureSpec:
-        decoded = super()._decode(probabilities, branches, keep_skips=keep_skips, widest=widest)
-        return with_attention(decoded, self._attention)
+    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions) -> ArchitectureSpec:
+        return with_attention(super()._decode(probabilities, alternative, role, options), self._attention)
 
     @property
     def _attention(self) -> AttentionParameters:
