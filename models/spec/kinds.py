@@ -237,3 +237,17 @@ SKIP_CONNECT = KindInfo(
     supernet_form=_WITHOUT_AFFINE,
 )
 MAX_POOL = KindInfo("max_pool", keeps_channels=True, has_weights=False, bounds=bounds.pooling, builder=f"{_DARTS}:max_pool")
+_ATTENTION = "models.operators.attention"
+_PER_WIDTH = "models.supernets.mixed_operators:OperatorPerWidth"
+_SHARED = {"shared": Attribute(True, choices=(True, False))}
+
+IRNN = KindInfo("irnn", _SHARED, strides=(1,), bounds=bounds.irnn, builder=f"{_ATTENTION}:irnn", supernet_form=_PER_WIDTH)
+ADAPTIVE_ATTENTION = KindInfo(
+    "adaptive_attention",
+    {"rounds": Attribute(2, high=4), "reduction": Attribute(16)} | _SHARED,
+    strides=(1,),
+    keeps_channels=True,
+    bounds=bounds.adaptive_attention,
+    builder=f"{_ATTENTION}:adaptive_attention",
+    supernet_form=_PER_WIDTH,
+)

@@ -14,6 +14,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError, RunFolderError
+from nas_client.experiments.attention import ATTENTION, AttentionResult
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.random_networks import RANDOM, RandomResult
@@ -32,7 +33,7 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_EXPERIMENTS: frozenset[Kind] = frozenset({"collapse", "random", "references"})
+_EXPERIMENTS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention"})
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
 
@@ -87,6 +88,7 @@ class RunFolder:
     collapses: dict[str, CollapseResult] = field(default_factory=dict)
     comparisons: dict[str, RandomResult] = field(default_factory=dict)
     references: dict[str, ReferencesResult] = field(default_factory=dict)
+    attentions: dict[str, AttentionResult] = field(default_factory=dict)
     tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
@@ -172,6 +174,11 @@ def _read_references(run: RunFolder, folder: Path, name: str) -> None:
         run.references[name] = result
 
 
+def _read_attention(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / ATTENTION, AttentionResult)) is not None:
+        run.attentions[name] = result
+
+
 _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "search": _read_search,
     "training": _read_training,
@@ -180,6 +187,7 @@ _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "collapse": _read_collapse,
     "random": _read_random,
     "references": _read_references,
+    "attention": _read_attention,
 }
 """By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
 
