@@ -21,7 +21,7 @@ FIRST_LAYER: Mapping[str, Mapping[int, int]] = {
 }
 """Layer of the first row of each group. α: every cell; β: cells that can be entered from two; γ: maps of searched width."""
 
-FROM_FINER, _KEPT = 0, 1
+FROM_FINER, KEPT = 0, 1
 """Columns of β."""
 
 _COARSER = dict(pairwise(SCALES))
@@ -96,7 +96,7 @@ class _GraphBuilder:
             source=self._index[source],
             destination=self._index[destination],
             operator_row=self._row("alpha", layer, scale),
-            selection=self._selection(*destination, _KEPT if stride == 1 else FROM_FINER),
+            selection=self._selection(*destination, KEPT if stride == 1 else FROM_FINER),
             operators=operators,
         )
 
