@@ -35,6 +35,8 @@ OHEM_MIN_SHARE = 1 / 16
 
 Schedule = Literal["poly", "exponential", "cosine", "constant"]
 
+Granularity = Literal["alpha", "beta", "gamma"]
+
 
 class Scheduled(Record):
     """How a learning rate falls over a phase of n steps.
@@ -80,17 +82,21 @@ class SearchOptimizer(WeightOptimizer):
 
 
 class ArchitectureOptimizer(Scheduled):
-    """Adam on the logits of α, β and γ.
+    """Adam, or SGD, on the logits of α, β and γ.
 
     Attributes:
-        lr, weight_decay: of Adam.
-        betas: its two decay rates.
+        method: which of the two.
+        lr, weight_decay: of it.
+        betas: Adam's two decay rates.
+        momentum: of SGD.
         deviation: of the normal distribution that the first logits are drawn from.
     """
 
+    method: Literal["adam", "sgd"] = "adam"
     schedule: Schedule = "constant"
     lr: Positive = 3e-4
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NotNegative = 0.0
     deviation: NotNegative = 1e-3
 
@@ -120,6 +126,8 @@ class SearchSettings(Record):
         epochs: over trainA; 0 leaves the phase out.
         batch_size: images in a batch, over all processes.
         crop: height and width of what is cut from an image, pixels.
+        searches: which granularities are trained. One that an earlier phase has searched, and this one does not, is decided:
+            its most probable choices are taken, and nothing else is computed where they are operators.
         temperature: τ of the Gumbel-softmax that samples widths.
         optimizer: of the weights.
         architecture: the optimiser of α, β, γ.
@@ -128,9 +136,16 @@ class SearchSettings(Record):
     epochs: Epochs = 30
     batch_size: Count = 2
     crop: Crop = (224, 448)
+    searches: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("alpha", "beta", "gamma")
     temperature: Positive = 1.0
     optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
+
+
+class SecondSearchSettings(SearchSettings):
+    """A second search, after the first: such as that of paths between cells that are found. Left out by default."""
+
+    epochs: Epochs = 0
 
 
 class LatencySettings(Record):
@@ -217,7 +232,7 @@ class SearchDefaults(Record):
     """What a search in a space begins with, where neither a file nor an option says otherwise.
 
     Attributes:
-        pretrain, search: the two phases.
+        pretrain, search, second: the phases.
         latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
         hard_pixels: which pixels count in the search's segmentation loss.
         training: of what is found.
@@ -225,6 +240,7 @@ class SearchDefaults(Record):
 
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
+    second: SecondSearchSettings = SecondSearchSettings()
     latency: LatencySettings = LatencySettings(weights="solved")
     hard_pixels: HardPixels = HardPixels()
     training: TrainingDefaults = TrainingDefaults()

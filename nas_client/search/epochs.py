@@ -8,7 +8,7 @@ from typing import Literal
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 
-Phase = Literal["pretrain", "search"]
+Phase = Literal["pretrain", "search", "second"]
 
 
 TERMS = {"alpha": "operator_ms", "beta": "downsample_ms", "gamma": "expansion_ms"}

@@ -42,7 +42,10 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
     widest = space.role(role).widest
-    layers = _layers(state["networks"][role], space, architecture, widest=widest, where=f"{folder}, {role}")
+    logits = dict(state["networks"][role])
+    if (added := supernet.path_logits()) is not None:
+        logits["beta"] = logits["beta"] + added
+    layers = _layers(logits, space, architecture, widest=widest, where=f"{folder}, {role}")
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
 

@@ -47,7 +47,7 @@ class SearchResult(Record):
 
     Attributes:
         finished: False where it was stopped, and goes on with `--resume`.
-        epochs: done, of both phases.
+        epochs: done, of all phases.
         table: id of the table.
         pretrained: digest of another search's pre-trained weights that it started from; None where it pre-trained itself.
         weights: w1, w2, w3 of the decoupled latency.
@@ -76,8 +76,8 @@ def decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable) -> 
 
 
 def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, branches: tuple[int, ...]) -> Decoded:
-    derived = derive(network.logits, table, branches=branches, widest=network.widest)
-    given = probabilities(network.logits)
+    derived = derive(network.joined, table, branches=branches, widest=network.widest)
+    given = probabilities(network.joined)
     with_skips = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
     kinds = space.choices_of(with_skips).operators
     return Decoded(
@@ -95,7 +95,7 @@ def _narrowest_share(
     """Share of the connections that have the least width: that of the same cells decoded with the first choice of every γ."""
     first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
     narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
-    narrowest = space.decode({**probabilities(network.logits), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
+    narrowest = space.decode({**probabilities(network.joined), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
     pairs = list(zip(space.choices_of(with_skips).widths, space.choices_of(narrowest).widths, strict=True))
     return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 
@@ -110,7 +110,7 @@ def candidates(
     """A role's networks with what decides between them."""
     found = []
     for branches in space.branch_choices():
-        derived = derive(network.logits, table, branches=branches, widest=network.widest)
+        derived = derive(network.joined, table, branches=branches, widest=network.widest)
         accuracy = accuracies.get(branches_label(branches))
         value = None
         if accuracy is not None:
@@ -146,7 +146,7 @@ def write_outcome(result: SearchResult, networks: Mapping[str, RelaxedNetwork], 
         OSError: a file cannot be written.
     """
     for role, network in networks.items():
-        logits = json.dumps(network.logits.to_json())
+        logits = json.dumps(network.joined.to_json())
         (folder / f"parameters-{role}.json").write_text(logits + "\n", encoding="utf-8")
         architecture = result.architecture(role).model_dump_json(indent=2)
         (folder / f"{role}.json").write_text(architecture + "\n", encoding="utf-8")
