@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from models.spaces.registry import create_space
 from models.spaces.rspnet.space import RspNetSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
+from models.testing.graph_reference import expected_ms, made_up_ms, random_probabilities
 from models.testing.supernets import certain, disturb, mixture_of
+from nas_client.latency.coefficients import gather
+from nas_client.latency.parameters import ArchitectureParameters
+from nas_client.latency.relaxed import RelaxedLatency
 
 PUBLISHED = 68.67 / 17.20
 
@@ -73,6 +78,23 @@ def test_stacked_cells_begin_with_the_searched_cells_weights() -> None:
     once, twice = kernels(alone), kernels(stacked)
     assert len(twice) > len(once)
     assert all(any(torch.equal(kernel, mine) for mine in once) for kernel in twice if kernel.shape in {k.shape for k in once})
+
+
+def test_the_relaxed_latency_has_the_gradients_of_finite_differences() -> None:
+    """α is shared by all cells, β chooses pairs; the value is that of the sum written out node by node."""
+    small = space(**SMALL, scales=2, part=2)
+    shapes = small.parameter_shapes()
+    latency = RelaxedLatency(gather(small.latency_graph(), shapes, made_up_ms), dtype=torch.float64)
+    drawn = random_probabilities(shapes, np.random.default_rng(0))
+    logits = [torch.tensor(rows, dtype=torch.float64).log().requires_grad_() for rows in (drawn.alpha, drawn.beta)]
+    zeros = ArchitectureParameters.zeros(shapes, dtype=torch.float64)
+
+    def of(alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = latency(replace(zeros, alpha=alpha, beta=beta))
+        return found
+
+    assert of(*logits).item() == pytest.approx(expected_ms(small.latency_graph(), drawn, made_up_ms), rel=1e-12)
+    assert torch.autograd.gradcheck(of, logits)
 
 
 @pytest.mark.parametrize(
