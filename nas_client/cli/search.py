@@ -48,7 +48,8 @@ def search(
         config = output / CONFIG
     read_config(SearchConfig, config, overrides or ())  # what is wrong with it is said before a table is fetched
     found = load_table(table)
-    defaults = space_class(found.info.space.name).search_defaults.model_dump(exclude={"training"})
+    space = space_class(found.info.space.name)
+    defaults = space.search_defaults.model_dump(exclude={"training"})
     chosen = read_config(SearchConfig, config, overrides or (), base=defaults)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
@@ -71,7 +72,7 @@ def search(
         )
         main = processes.is_main
     if main:
-        emit(result, as_json=json, text=lambda console: _show(console, result, output))
+        emit(result, as_json=json, text=lambda console: _show(console, result, space.alternatives_label, output))
     if not result.finished:
         if main:
             people().print(f"stopped; the same command with --resume continues ({output})", markup=False)
@@ -102,25 +103,25 @@ def _line(record: SearchEpoch) -> str:
     parts += [f"{name} {value:.3f}" for name, value in record.losses.items()]
     parts.append(f"supernet {record.latency.relaxed_ms:.3f} ms")
     for role, ious in record.mean_iou.items():
-        known = [f"{branches}: {value:.3f}" for branches, value in ious.items() if value is not None]
+        known = [f"{alternative}: {value:.3f}" for alternative, value in ious.items() if value is not None]
         parts.append(f"mIoU of {role} {', '.join(known)}")
     return "; ".join(parts)
 
 
-def _show(console: Console, result: SearchResult, output: Path) -> None:
-    grid = Grid("role", "branches", box=None, pad_edge=False)
+def _show(console: Console, result: SearchResult, label: str, output: Path) -> None:
+    grid = Grid("role", label, box=None, pad_edge=False)
     for heading in ("mIoU", "ms", "objective", "MACs (G)", "weights (M)", ""):
         grid.add_column(heading, justify="right", no_wrap=True)
     for role, candidates in result.candidates.items():
         for candidate in candidates:
             grid.add_row(
                 role,
-                ",".join(map(str, candidate.branches)) or "all",
+                candidate.alternative or "all",
                 *("" if value is None else f"{value:.4f}" for value in (candidate.accuracy, candidate.estimate_ms)),
                 "" if candidate.objective is None else f"{candidate.objective:.4f}",
                 f"{candidate.macs / 1e9:.3f}",
                 f"{candidate.parameters / 1e6:.3f}",
-                "chosen" if candidate.branches == result.chosen[role] else "",
+                "chosen" if candidate.alternative == result.chosen[role] else "",
             )
     console.print(grid)
     if result.latency_share is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spaces.base import ParameterShapes
+from models.spaces.base import ParameterShapes, Role
 from models.supernets.base import Mixture
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Choices, Gumbel
@@ -21,7 +21,7 @@ class RelaxedNetwork:
 
     Args:
         shapes: of the space's parameters.
-        widest: the network takes the widest connections and has no γ, as a teacher.
+        role: whose network it is; where widths are not searched for it, it takes the widest connections and has no γ.
         deviation: of the normal distribution that the first logits are drawn from.
         seed: they follow from it.
         device: of the logits.
@@ -29,25 +29,25 @@ class RelaxedNetwork:
 
     Attributes:
         logits: what is trained.
-        optimized: those of α, β and, unless `widest`, γ that the phase searches: leaves that take gradients.
+        optimized: those of α, β and, where widths are searched, γ that the phase searches: leaves that take gradients.
         decided: granularities whose most probable choices are taken.
-        widest: as given.
+        role: as given.
     """
 
     def __init__(
         self,
         shapes: ParameterShapes,
         *,
-        widest: bool,
+        role: Role,
         deviation: float,
         seed: int,
         device: torch.device | str,
         path_logits: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        self.widest = widest
+        self.role = role
         self.decided: frozenset[str] = frozenset()
         self._path_logits = path_logits or _nothing
-        searched = {**shapes, "gamma": {}} if widest else shapes
+        searched = {**shapes, "gamma": {}} if role.widest else shapes
         self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
@@ -86,7 +86,7 @@ class RelaxedNetwork:
     @property
     def searches_widths(self) -> bool:
         """Whether its widths are searched. Where they are not, all mixtures of its present α and β are one."""
-        return not self.widest and bool(self._width_counts.size)
+        return not self.role.widest and bool(self._width_counts.size)
 
     @torch.no_grad()
     def narrowest_connections(self) -> Mixture:
@@ -115,7 +115,7 @@ class RelaxedNetwork:
 
     def for_architecture(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities; gradients reach α, β and γ (straight-through)."""
-        if self.widest or "gamma" in self.decided:
+        if self.role.widest or "gamma" in self.decided:
             return self._fixed(self._widths(self.logits.gamma))
         gamma = self._gamma(self.logits.gamma, gumbel)
         return replace(Mixture.sampled(*self._chances(), gamma), operators=self._operators())
@@ -142,7 +142,7 @@ class RelaxedNetwork:
 
     def _widths(self, gamma: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The most probable ones, or the widest of a network that searches none."""
-        if self.widest:
+        if self.role.widest:
             return self._width_counts - 1
         found: np.ndarray[Any, np.dtype[np.int64]] = gamma.detach().argmax(dim=-1).cpu().numpy()
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import DataLoader
 
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, MissingEntryError
@@ -72,6 +72,11 @@ def _require_something_to_search(config: SearchConfig, space: SearchSpace) -> No
                 f"{name}.searches: {', '.join(settings.searches)}; search space {space.name!r} has only {', '.join(known)}",
                 hint=f"Name one of them, or set {name}.epochs to 0.",
             )
+
+
+def decode_options(config: SearchConfig, space: SearchSpace) -> DecodeOptions:
+    """The options that the configuration states for the space's decoding. Raises InvalidSpecError: names the option."""
+    return space.decode_options.parse(dict(config.decode), source="decode")
 
 
 @dataclass(frozen=True)
@@ -153,9 +158,9 @@ class SearchData:
         )
 
 
-def _require_multiple(name: str, crop: Crop, coarsest: int) -> None:
-    if any(side % coarsest for side in crop):
+def _require_multiple(name: str, crop: Crop, multiple: int) -> None:
+    if any(side % multiple for side in crop):
         raise ShapeError(
-            f"{name}: {crop[0]}×{crop[1]} is not divisible by {coarsest}, the coarsest downsample rate of the search space",
-            hint=f"Take multiples of {coarsest}.",
+            f"{name}: {crop[0]}×{crop[1]} is not divisible by {multiple}, as images of the search space must be",
+            hint=f"Take multiples of {multiple}.",
         )

@@ -22,7 +22,7 @@ from models.spaces.search_defaults import (
 
 _CROP = (512, 1024)
 _WEIGHTS = SearchOptimizer(lr=0.01, momentum=0.95, weight_decay=5e-4)
-_ARCHITECTURE = ArchitectureOptimizer(method="sgd", lr=5e-3, weight_decay=1e-4)
+_ARCHITECTURE = ArchitectureOptimizer(method="sgd", lr=5e-3, momentum=0.0, weight_decay=1e-4)
 
 SEARCH_DEFAULTS = SearchDefaults(
     pretrain=PretrainSettings(epochs=0, batch_size=6, crop=_CROP),

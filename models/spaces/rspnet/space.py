@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.graph_plan import GraphChoices, graph_plan
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, SearchSpace, unique
+from models.spaces.base import Choices, DecodeOptions, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace, unique
 from models.spaces.rspnet.catalogue import Catalogue
 from models.spaces.rspnet.defaults import SEARCH_DEFAULTS
 from models.spaces.rspnet.genotype import RspNetGenotype
@@ -113,9 +113,7 @@ class RspNetSpace(SearchSpace):
         beta = rng.integers(len(self.parameters.pairs), size=places).tolist()
         return self._architecture(GraphChoices(tuple(alpha), tuple(beta)))
 
-    def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
-    ) -> ArchitectureSpec:
+    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions) -> ArchitectureSpec:
         """The most probable operators, identities too, and the most probable pairs."""
         alpha = probabilities["alpha"][CELL].argmax(axis=1).tolist()
         beta = [choice for rate in self.parameters.rates for choice in probabilities["beta"][str(rate)].argmax(axis=1).tolist()]

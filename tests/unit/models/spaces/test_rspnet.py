@@ -67,7 +67,7 @@ def test_stacked_cells_begin_with_the_searched_cells_weights() -> None:
         networks[one] = build_network(one.plan(architecture)).eval()
         one.copy_weights(supernet, "network", architecture, networks[one])
     with torch.no_grad():
-        found = supernet(images, mixture_of(choices), role="network").combined[()]
+        found = supernet(images, mixture_of(choices), role="network").combined[""]
         torch.testing.assert_close(found, networks[alone](images), rtol=1e-4, atol=1e-4)
 
     def kernels(one: RspNetSpace) -> list[torch.Tensor]:
