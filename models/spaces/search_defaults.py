@@ -36,6 +36,8 @@ OHEM_MIN_SHARE = 1 / 16
 
 Schedule = Literal["poly", "exponential", "cosine", "constant"]
 
+Granularity = Literal["alpha", "beta", "gamma"]
+
 
 class Scheduled(Record):
     """How a learning rate falls over a phase of n steps.
@@ -138,6 +140,8 @@ class SearchSettings(Record):
         epochs: over trainA; 0 leaves the phase out.
         batch_size: images in a batch, over all processes.
         crop: height and width of what is cut from an image, pixels.
+        searches: which granularities are trained. One that an earlier phase has searched, and this one does not, is decided:
+            its most probable choices are taken, and nothing else is computed where they are operators.
         temperature: τ of the Gumbel-softmax that samples widths.
         width_gradients: where γ's straight-through factors stand: at the map that an operator writes (`output`), or at the one
             that it reads as well (`both`, as in FasterSeg's published code).
@@ -148,10 +152,17 @@ class SearchSettings(Record):
     epochs: Epochs = 30
     batch_size: Count = 2
     crop: Crop = (224, 448)
+    searches: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("alpha", "beta", "gamma")
     temperature: Positive = 1.0
     width_gradients: Literal["output", "both"] = "output"
     optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
+
+
+class SecondSearchSettings(SearchSettings):
+    """A second search, after the first: such as that of paths between cells that are found. Left out by default."""
+
+    epochs: Epochs = 0
 
 
 class LatencySettings(Record):
@@ -264,7 +275,7 @@ class SearchDefaults(Record):
     """What a search in a space begins with, where neither a file nor an option says otherwise.
 
     Attributes:
-        pretrain, search: the two phases.
+        pretrain, search, second: the phases.
         latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
         loss: the kind of the search's segmentation loss.
         hard_pixels: which pixels count in cross-entropy.
@@ -273,6 +284,7 @@ class SearchDefaults(Record):
 
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
+    second: SecondSearchSettings = SecondSearchSettings()
     latency: LatencySettings = LatencySettings(weights="solved")
     loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()

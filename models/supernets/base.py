@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ class Mixture:
         widths: index of each γ row's width; the only one that is computed.
         scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
             trained.
+        operators: index of each α row's operator, where operators are decided: the only one that is computed.
         both_ends: whether an edge is multiplied with the scores of both of its maps, as in FasterSeg's published code, or with
             that of the map it leads to alone.
     """
@@ -34,6 +35,7 @@ class Mixture:
     beta: Tensor
     widths: tuple[int, ...]
     scores: Tensor | None = None
+    operators: tuple[int, ...] | None = None
     both_ends: bool = False
 
     @classmethod
@@ -43,7 +45,11 @@ class Mixture:
         Shape: each (rows, choices). Source: FasterSeg, Appendix C.
         """
         chosen = gamma.argmax(dim=-1)
-        return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1), both_ends)
+        return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1), both_ends=both_ends)
+
+    def decided(self, edge: Edge) -> int | None:
+        """The choice of that edge, where its operator is decided."""
+        return None if self.operators is None or edge.operator_row is None else self.operators[edge.operator_row]
 
     def channels(self, graph: LatencyGraph, node: int) -> int:
         """Channels of that map."""
@@ -118,6 +124,19 @@ class Supernet(nn.Module, ABC):
             alternatives: of `alternatives`; all where None.
             auxiliary: whether to predict from single branches too.
             size: height and width of the scores; the images' where None.
+        """
+
+    def path_logits(self) -> Tensor | None:
+        """What statistics that the supernet keeps say of the choices of β, to be added to the logits; shape (rows, choices).
+        None where it keeps none.
+        """
+        return None
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        """Called after each training step: take what its passes saw into the statistics.
+
+        Args:
+            sum_in_place: replaces tensors by their sums over all processes.
         """
 
     def compile_operators(self, **options: Any) -> None:

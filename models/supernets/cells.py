@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from typing import cast
 
@@ -121,10 +121,18 @@ class Cells(nn.Module):
         inside = added and bool(edge.operators) and not edge.after  # one multiplication fewer; what follows need not be linear
         if edge.operators:
             channels = mixture.channels(graph, edge.destination) if added else edge.operators[0][0][0].out_channels
-            x = self.mixed[index](x, mixture.operator_weights(graph, edge, selected=inside), channels)
+            weights = mixture.operator_weights(graph, edge, selected=inside)
+            x = self.mixed[index](x, weights, channels, mixture.decided(edge))
         for following in self.following(index):
             x = following(x, x.new_ones(1), x.shape[1])
         return x if inside or not added or edge.selection is None else taken(mixture.beta, edge.selection) * x
+
+    def path_logits(self) -> Tensor | None:
+        """As of a supernet (`models.supernets.base.Supernet`)."""
+        return None
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        """As of a supernet."""
 
     def _joined(self, node: int, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
         if node in self.slots:

@@ -157,7 +157,7 @@ class CoSearch:
         self._start_phase("search")
 
     def run(self) -> bool:
-        """Run both phases; returns whether a signal stopped the search before its end."""
+        """Run all phases; returns whether a signal stopped the search before its end."""
         silent = not self._processes.is_main
         with StopRequest() as stop, Journal(self._folder, keep=self._lines, silent=silent) as journal:
             while not self.position.over:
@@ -224,7 +224,8 @@ class CoSearch:
         """Batches of trainA, and in the search also of trainB, from the next step of the epoch on."""
         settings, position = self._settings(), self.position
         searching = isinstance(settings, SearchSettings)
-        epoch = position.epoch + (self._config.pretrain.epochs if searching else 0)
+        earlier = PHASES[: position.phase]
+        epoch = position.epoch + sum(getattr(self._config, phase).epochs for phase in earlier)
         return [
             self._data.training(half, epoch=epoch, batch_size=settings.batch_size, crop=settings.crop, skip=position.step)
             for half in self._data.halves()[: 2 if searching else 1]
@@ -260,7 +261,7 @@ class CoSearch:
             latency_factor=learner.factor.value if weighs else None,
             latency_ratio=learner.latency_ratio(losses) if weighs else None,
             judged_ms=learner.factor.judge(networks[learner.searched], accuracies) if weighs else None,
-            latency=learner.latency.report(learner.networks[learner.searched].logits),
+            latency=learner.latency.report(learner.networks[learner.searched].joined),
             entropy={role: network.entropy() for role, network in learner.networks.items()},
             mean_iou=mean_iou,
             decoded=networks,
@@ -283,9 +284,10 @@ class CoSearch:
     def _end_phase(self) -> None:
         if self.position.phase_name == "pretrain":
             self._save(PRETRAINED, {"supernet": self.learner.supernet.state_dict()})
-            self._start_phase("search")
-        else:
+        if self.position.phase_name == PHASES[-1]:
             self.position = self.position.after_phase()
+        else:
+            self._start_phase(PHASES[self.position.phase + 1])
         self._save(LAST, self._state())
 
     def _start_phase(self, phase: Phase) -> None:

@@ -1,4 +1,4 @@
-"""What FasterSeg's authors published: a latency table, and Tables 1 and 3 of the paper.
+"""What FasterSeg's authors published: a latency table, and Table 1 of the paper.
 
 The latency table, `latency_lookup_table.npy`, is a pickled dictionary of names and milliseconds.
 
@@ -14,13 +14,12 @@ Skips of stride 2 were timed factorised, and their keys say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from models.spaces.published import AblationRow, PublishedOperator
-from models.spec.architectures import SpaceSpec
+from models.spaces.published import PublishedOperator
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.operators import Dtype, OperatorSpec
 
@@ -133,26 +132,6 @@ def _single(path: Path, what: str, values: set[_Value]) -> _Value:
     if len(values) != 1:
         raise TableFileError(f"{path} has {len(values)} {what}; it must have one", hint=_HINT)
     return values.pop()
-
-
-FIXED_WIDTH = 8
-"""χ of the rows that do not search it."""
-
-
-def ablation_rows(reduced: Callable[[int], SpaceSpec], whole: SpaceSpec) -> tuple[AblationRow, ...]:
-    """Table 3, as printed. Its FLOPs are multiply-adds.
-
-    Args:
-        reduced: the space with one expansion ratio and that many branches.
-        whole: the space.
-    """
-    return (
-        AblationRow("O, s | χ = 8, b = 1", reduced(1), False, False, 0.669, 177.8, 27.0, 6.3),
-        AblationRow("O, s | χ = 8, b = 2", reduced(2), False, False, 0.695, 119.9, 42.8, 10.8),
-        AblationRow("O, s, χ | b = 2 (student)", whole, False, False, 0.705, 163.9, 28.2, 4.4),
-        AblationRow("teacher, pruned", whole, True, True, 0.661, 146.7, 29.5, 4.7),
-        AblationRow("student, distilled (FasterSeg)", whole, False, True, 0.731, 163.9, 28.2, 4.4),
-    )
 
 
 TITLE = "FasterSeg, Table 1: 3×3 convolutions, 256 channels, 32×64, one layer each (GTX 1080 Ti, TensorRT)"
