@@ -10,7 +10,7 @@ where an edge is one mixed operator between two feature maps. A space states its
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -25,6 +25,7 @@ from models.networks.structure import NodeOperator as NodeOperator
 from models.spaces.probabilities import Probabilities as Probabilities
 from models.spaces.probabilities import resolve_probabilities
 from models.spaces.search_defaults import SearchDefaults
+from models.spaces.variation import Variation
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
@@ -82,7 +83,7 @@ class Choices:
     size: str = ""
 
 
-class SearchSpace(ABC):
+class SearchSpace(Variation):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]

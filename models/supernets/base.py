@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from models.networks.graph_plan import GraphChoices
 from models.networks.structure import Edge, LatencyGraph, Selection
 from models.supernets.mixed_operators import MixedOperator
 
@@ -26,12 +29,35 @@ class Mixture:
         widths: index of each γ row's width; the only one that is computed.
         scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
             trained.
+        chosen: the one operator and path of each row, where the mixture is a single network: a supernet then computes nothing
+            else. None where it is a mixture.
     """
 
     alpha: Tensor
     beta: Tensor
     widths: tuple[int, ...]
     scores: Tensor | None = None
+    chosen: GraphChoices | None = None
+
+    @classmethod
+    def single(cls, choices: GraphChoices, counts: Mapping[str, Sequence[int]], device: torch.device | str = "cpu") -> Self:
+        """One network.
+
+        Args:
+            choices: of its rows.
+            counts: by granularity, how many choices each row has.
+            device: of the supernet.
+        """
+
+        def rows(chosen: Sequence[int], of: Sequence[int]) -> Tensor:
+            return functional.one_hot(torch.tensor(chosen, dtype=torch.int64), max(of, default=1)).float().to(device)
+
+        alpha, beta = rows(choices.alpha, counts["alpha"]), rows(choices.beta, counts["beta"])
+        return cls(alpha, beta, choices.gamma, chosen=choices)
+
+    def takes(self, selection: Selection | None) -> bool:
+        """Whether what β selects so is part of any of its networks."""
+        return self.chosen is None or self.chosen.selects(selection)
 
     @classmethod
     def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Self:

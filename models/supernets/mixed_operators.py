@@ -250,8 +250,13 @@ class MixedOperator(nn.Module):
         self.specs = tuple(specs)
         self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in self.specs)
 
-    def forward(self, x: Tensor, weights: Tensor, out_channels: int) -> Tensor:
-        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices."""
+    def forward(self, x: Tensor, weights: Tensor, out_channels: int, only: int | None = None) -> Tensor:
+        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices. `only`: the choice that is
+        computed alone, with weight 1; the weights are not looked at then.
+        """
+        if only is not None:
+            alone: Tensor = self.choices[only](x, out_channels)
+            return alone
         first, *others = self.choices
         total: Tensor = weights[0] * first(x, out_channels)
         for index, choice in enumerate(others, start=1):

@@ -6,7 +6,9 @@ this package.
 
 import pytest
 
-pytest.register_assert_rewrite("models.testing.spaces", "models.testing.small_spaces", "models.testing.operators")
+pytest.register_assert_rewrite(
+    "models.testing.spaces", "models.testing.small_spaces", "models.testing.operators", "models.testing.variation"
+)
 
 from models.testing.graph_reference import Probabilities  # noqa: E402
 from models.testing.operators import OperatorSuite  # noqa: E402

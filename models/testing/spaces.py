@@ -26,11 +26,12 @@ from models.testing.graph_reference import (
     random_probabilities,
 )
 from models.testing.plans import map_shapes_of, without_sizes
+from models.testing.variation import VariationSuite
 
 SEEDS = range(60)
 
 
-class SpaceSuite(ABC):
+class SpaceSuite(VariationSuite, ABC):
     """The suite.
 
     Attributes:
