@@ -194,7 +194,8 @@ class Variation(ABC):
         for granularity, row in changed:
             step = 1 + int(rng.integers(self.row_counts[granularity][row] - 1))
             rows[granularity][row] = (rows[granularity][row] + step) % self.row_counts[granularity][row]
-        return RowChoices(*(tuple(rows[granularity]) for granularity in ("alpha", "beta", "gamma")), found.alternative)
+        alpha, beta, gamma = (tuple(rows[granularity]) for granularity in ("alpha", "beta", "gamma"))
+        return RowChoices(alpha, beta, gamma, found.alternative)
 
     def crossover(self, first: RowChoices, second: RowChoices, rng: np.random.Generator) -> RowChoices:
         """A network that has every choice from one of two. The alternative is one parent's, and so are all paths where they are

@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource, load_table
+from nas_client.cli.arguments import (
+    INTERRUPTED,
+    ConfigFile,
+    Front,
+    LatencyTargets,
+    Overrides,
+    Resume,
+    RunFolder,
+    TableSource,
+    load_table,
+    selection_overrides,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,10 +40,15 @@ def search(
     pretrained: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of a search whose pre-trained supernet replaces pre-training.")
     ] = None,
+    latency_ms: LatencyTargets = None,
+    front: Front = False,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
     """Search for a teacher and a student: the operators, widths and downsampling with the best trade-off of mIoU and latency.
+
+    With --set method=evolution the supernet is trained for ranking, and networks are selected from it, one for each
+    --latency-ms.
 
     SIGTERM or Ctrl-C ends the search after the current step and saves it. --resume continues from there. Several processes,
     started by torchrun or accelerate launch, share each batch.
@@ -44,12 +60,15 @@ def search(
     from nas_client.search.config import SearchConfig
     from nas_client.search.cosearch import search as run_search
 
+    overrides = selection_overrides(overrides, latency_ms, front)
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    read_config(SearchConfig, config, overrides or ())  # what is wrong with it is said before a table is fetched
+    stated = read_config(SearchConfig, config, overrides)  # what is wrong with it is said before a table is fetched
+    if (latency_ms or front) and stated.method != "evolution":
+        raise typer.BadParameter("--latency-ms and --front need --set method=evolution; or take `select` after the search")
     found = load_table(table)
     defaults = space_class(found.info.space.name).search_defaults.model_dump(exclude={"training"})
-    chosen = read_config(SearchConfig, config, overrides or (), base=defaults)
+    chosen = read_config(SearchConfig, config, overrides, base=defaults)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
             warn(found.verdict, found.label())
@@ -93,6 +112,9 @@ def _watch(bar: Progress, *, silent: bool) -> Watch:
 
         def epoch(self, record: SearchEpoch) -> None:
             bar.console.print(_line(record), markup=False)
+
+        def selection(self, what: str, done: int, total: int) -> None:
+            bar.update(self._task, description=what, completed=done, total=total, note="")
 
     return search_progress.Watch() if silent else Terminal()
 

@@ -132,7 +132,7 @@ class OperatorCounts:
             for node, of in self._own
         ]
         heads = [taken[term.edge, :, term.output] for term in self._heads]
-        flags: Flags = np.stack([*list(taken.any(axis=-1)), *own, *heads], axis=1)
+        flags: Flags = np.concatenate([np.any(taken, axis=-1).T, *(of[:, None] for of in (*own, *heads))], axis=1)
         return flags
 
     def _collect(self) -> _Terms:

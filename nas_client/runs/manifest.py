@@ -30,7 +30,7 @@ RESULT = "result.json"
 FORMAT = 1
 """Raised whenever an earlier release would misread a run's folder."""
 
-Kind = Literal["search", "training", "evaluation", "validation", "collapse", "random"]
+Kind = Literal["search", "selection", "training", "evaluation", "validation", "collapse", "random"]
 """What wrote the folder: a command, or, for the last two, an experiment."""
 
 MISSING_HINT = (

@@ -59,21 +59,30 @@ class SegmentationPass:
             predictions: Predictions = self.supernet(images, mixture, role=role, combinations=self.combinations, size=size)
         return predictions
 
+    def scores(
+        self, images: Tensor, mixture: Mixture, role: str, alternative: str, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Scores of one alternative alone. Shape: (N, classes, *size)."""
+        (asked,) = (branches for branches in self.supernet.combinations if ",".join(map(str, branches)) == alternative)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
+            found: Predictions = self.supernet(images, mixture, role=role, combinations=[asked], size=size)
+        return found.combined[asked]
+
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
         """This process's part of the loss, summed over sets of branches; a scalar."""
         size = (batch.labels.shape[1], batch.labels.shape[2])
         combined = self.predict(batch.images, mixture, role, size).combined
-        losses = [
-            hard_pixel_cross_entropy(
-                scores,
-                batch.labels,
-                threshold=self._hard.threshold,
-                min_share=self._hard.min_share,
-                gather=self._processes.gather,
-            )
-            for scores in combined.values()
-        ]
-        return torch.stack(losses).sum()
+        return torch.stack([self.cross_entropy(scores, batch.labels) for scores in combined.values()]).sum()
+
+    def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """This process's part of the segmentation loss of one prediction; a scalar. Shape: as of `hard_pixel_cross_entropy`."""
+        return hard_pixel_cross_entropy(
+            scores,
+            labels,
+            threshold=self._hard.threshold,
+            min_share=self._hard.min_share,
+            gather=self._processes.gather,
+        )
 
 
 class WeightUpdate:
