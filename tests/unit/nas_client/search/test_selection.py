@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.spec.errors import InvalidSpecError
 from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
 from nas_client.estimates import estimate
+from nas_client.report.page import report
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import read_manifest
 from nas_client.search.cosearch import search
@@ -221,3 +223,18 @@ class TestWhatDoesNotFit:
         wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
         with pytest.raises(CheckpointError, match="its supernet is not that of"):
             select(evolved[0], small_table(wider), tmp_path / "s")
+
+
+def test_the_report_draws_every_network_of_the_front(evolved: tuple[Path, SearchResult]) -> None:
+    folder, _ = evolved
+    found = selection_of(folder / SELECTION)
+    page = report(folder)
+    points = {c.architecture.key() for c in (*found.front, *found.chosen.values())}
+    (chart,) = re.findall(r'<svg role="img" aria-label="Candidates and front.*?</svg>\s*</div>', page, re.DOTALL)
+    assert chart.count('class="point" tabindex="0"') == len(points) == chart.count('preserveAspectRatio="xMinYMin meet"')
+    assert chart.count('class="dot"') == found.evaluated
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for warning in found.warnings:
+        assert warning[14:50] in page
+    assert "Training" not in re.findall(r"<h2>(.*?)</h2>", page), "short trainings are part of the selection"
