@@ -21,8 +21,10 @@ from nas_client.cli.arguments import (
     RunFolder,
     TableSource,
     load_table,
+    say,
     selection_overrides,
 )
+from nas_client.cli.select import show_selection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from nas_client.search.epochs import Phase, SearchEpoch
     from nas_client.search.outcome import SearchResult
     from nas_client.search.progress import Watch
+    from nas_client.selection.outcome import SelectionResult
 
 
 def search(
@@ -90,7 +93,10 @@ def search(
         )
         main = processes.is_main
     if main:
-        emit(result, as_json=json, text=lambda console: _show(console, result, output))
+        selected = _selection(output) if chosen.method == "evolution" and result.chosen else None
+        emit(result, as_json=json, text=lambda console: _show(console, result, output, selected))
+        for warning in () if selected is None else selected.warnings:
+            say(warning)
     if not result.finished:
         if main:
             people().print(f"stopped; the same command with --resume continues ({output})", markup=False)
@@ -129,7 +135,20 @@ def _line(record: SearchEpoch) -> str:
     return "; ".join(parts)
 
 
-def _show(console: Console, result: SearchResult, output: Path) -> None:
+def _selection(output: Path) -> SelectionResult:
+    """The selection that a search by evolution ended with."""
+    from nas_client.runs.manifest import RESULT
+    from nas_client.selection.outcome import SelectionResult
+    from nas_client.selection.run import SELECTION
+
+    path = output / SELECTION / RESULT
+    return SelectionResult.parse_json(path.read_bytes(), source=str(path))
+
+
+def _show(console: Console, result: SearchResult, output: Path, selected: SelectionResult | None) -> None:
+    if selected is not None:
+        show_selection(console, selected, output / "selection")
+        return
     grid = Grid("role", "branches", box=None, pad_edge=False)
     for heading in ("mIoU", "ms", "objective", "MACs (G)", "weights (M)", ""):
         grid.add_column(heading, justify="right", no_wrap=True)
