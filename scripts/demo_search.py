@@ -120,7 +120,7 @@ def run_steps(output: Path, url: str) -> dict[str, Any]:
 
 def derive(output: Path, table: Path, role: str, found: dict[str, Any]) -> Any:
     """The network of that role with the best ACC·(LAT/T)^w, its accuracy the supernet's; a teacher's latency does not count."""
-    accuracies = {",".join(map(str, c["branches"])): c["accuracy"] for c in found["candidates"][role]}
+    accuracies = {c["alternative"]: c["accuracy"] for c in found["candidates"][role]}
     path = output / "search" / f"accuracies-{role}.json"
     path.write_text(json.dumps(accuracies))
     options = ["--teacher", "--exponent", 0] if role == "teacher" else []
@@ -149,7 +149,7 @@ def sum_up(output: Path, results: dict[str, Any], seconds: float) -> None:
         evaluated, network = results[f"evaluate_{role}"], named[role]
         table.add_row(
             role,
-            ",".join(map(str, results[f"derive_{role}"]["chosen"])),
+            results[f"derive_{role}"]["chosen"],
             f"{network['sum_ms']:.3f}",
             f"{network['measured_ms']:.3f}",
             f"{evaluated['costs']['macs'] / 1e9:.3f}",

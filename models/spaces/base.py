@@ -13,8 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from models.networks.network_count import count_networks
 from models.networks.structure import Edge as Edge
@@ -22,12 +21,18 @@ from models.networks.structure import LatencyGraph as LatencyGraph
 from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
+from models.spaces.decoding import DecodeOptions as DecodeOptions
+from models.spaces.decoding import listed_alternative, settled_options
 from models.spaces.probabilities import Probabilities as Probabilities
 from models.spaces.probabilities import resolve_probabilities
+from models.spaces.roles import GRANULARITIES as GRANULARITIES
+from models.spaces.roles import LETTERS as LETTERS
+from models.spaces.roles import ParameterShapes as ParameterShapes
+from models.spaces.roles import Role as Role
 from models.spaces.search_defaults import SearchDefaults
 from models.spaces.variation import Variation
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.errors import UnknownNameError
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
@@ -35,37 +40,6 @@ if TYPE_CHECKING:
 
     from models.networks.module import Network
     from models.supernets.base import Supernet
-
-ParameterShapes = Mapping[str, Mapping[str, tuple[int, int]]]
-"""`{"alpha" | "beta" | "gamma": {group: (rows, choices)}}`, as in a parameter file. A granularity that a space does not have
-is an empty mapping. Row r of a granularity counts through its groups in order."""
-
-
-GRANULARITIES = ("alpha", "beta", "gamma")
-"""Operators, paths and widths, as files name them."""
-
-LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ"}
-"""Granularities as people write them."""
-
-
-@dataclass(frozen=True)
-class Role:
-    """One of the networks that a search finds over shared weights.
-
-    Attributes:
-        name: as the supernet calls it.
-        searches: granularities that are searched for it. Where widths are not, it takes the widest connections.
-        sees_latency: whether its latency is part of its loss, and of the choice among its alternatives.
-    """
-
-    name: str
-    searches: frozenset[str] = frozenset(GRANULARITIES)
-    sees_latency: bool = True
-
-    @property
-    def widest(self) -> bool:
-        """Whether it takes the widest connections everywhere, and has no γ."""
-        return "gamma" not in self.searches
 
 
 @dataclass(frozen=True)
@@ -94,18 +68,17 @@ class SearchSpace(Variation):
     size_multiple: ClassVar[int] = 1
     """Heights and widths of images must be multiples of this."""
 
-    branch_ends: ClassVar[tuple[int, ...]] = ()
-    """Scales at which branches may end, ascending, in the order of the latency graph's outputs; empty if branches are not
-    chosen."""
-
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
     """What α, β and γ choose, in this space's words."""
 
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults()
     """Phases, optimisers, schedules, losses and weights that a search begins with."""
 
-    default_branches: ClassVar[int] = 0
-    """Default number of branches that a network aggregates."""
+    alternatives_label: ClassVar[str] = "alternative"
+    """What `alternatives` are, in this space's words."""
+
+    decode_options: ClassVar[type[DecodeOptions]] = DecodeOptions
+    """The record of what may be asked for when parameters are decoded. `nas-client derive` makes options of its fields."""
 
     grid_version: ClassVar[int] = 1
     """Version of the grid; raised when the grid changes."""
@@ -165,9 +138,36 @@ class SearchSpace(Variation):
         kinds = tuple(operator.kind for operator in self.plan(architecture).operators())
         return Choices(operators=kinds, size=f"{len(kinds)} operators")
 
-    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
-        """Which of `branch_choices` the architecture is; branches in its own order. Empty if branches are not chosen."""
+    def alternatives(self) -> tuple[str, ...]:
+        """Labels of the networks that one set of parameters stands for, of which a search takes the best; one empty label where
+        there is nothing to choose.
+        """
+        return ("",)
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> str:
+        """The label of the alternative that an architecture is; empty where there is nothing to choose.
+
+        Raises:
+            InvalidSpecError: the architecture is not one of this space's.
+        """
+        return ""
+
+    def alternative_outputs(self, alternative: str) -> tuple[int, ...]:
+        """Places, among the outputs of `latency_graph`, of those at which the alternative's network ends; empty: all of them.
+
+        Raises:
+            InvalidSpecError: there is no such alternative.
+        """
         return ()
+
+    def resolve_alternative(self, text: str) -> str:
+        """The label that a text stands for. By default the text itself, which must be one of `alternatives`; a space may know
+        more of them than it chooses from, and other spellings.
+
+        Raises:
+            InvalidSpecError: there is no such alternative; lists those that there are.
+        """
+        return listed_alternative(text, self.alternatives(), self.name)
 
     @abstractmethod
     def operators(self) -> tuple[OperatorSpec, ...]:
@@ -179,18 +179,17 @@ class SearchSpace(Variation):
 
     @abstractmethod
     def latency_graph(self) -> LatencyGraph:
-        """The mixed operators whose expected latency is the loss, all branches summed."""
+        """The mixed operators whose expected latency is the loss, summed over all outputs."""
 
     def size(self) -> int:
-        """How many discrete networks the space has, over all of `branch_choices`: as many as `decode` with `keep_skips` gives.
-        Branches that share a cell share its choices. Where skips are then removed, some become equal.
+        """How many discrete networks the space has, over all `alternatives`: as many as `decode` gives where it is exact.
+        Outputs that share a cell share its choices. Where idle operators are then removed, some become equal.
         """
         graph, shapes = self.latency_graph(), self.parameter_shapes()
         counts = {name: [n for rows, n in groups.values() for _ in range(rows)] for name, groups in shapes.items()}
-        if graph.outputs is None or not self.branch_ends:
-            return count_networks(graph, counts)
-        outputs = dict(zip(self.branch_ends, graph.outputs, strict=True))
-        return sum(count_networks(graph, counts, [outputs[end] for end in ends]) for ends in self.branch_choices())
+        places = (self.alternative_outputs(alternative) for alternative in self.alternatives())
+        ends = ([graph.outputs[place] for place in found] if graph.outputs and found else None for found in places)
+        return sum(count_networks(graph, counts, outputs) for outputs in ends)
 
     @abstractmethod
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
@@ -242,8 +241,8 @@ class SearchSpace(Variation):
             role: whose stem and head to take.
             architecture: one of the space's.
             network: of that architecture's plan; changed in place.
-            layers: for each branch, the supernet's layer of each cell; in order where None. Where skips were removed,
-                others follow at a distance.
+            layers: of `decoded_layers`: for each output, the supernet's layer of each cell; in order where None. Where skips
+                were removed, others follow at a distance.
 
         Raises:
             InvalidSpecError: the supernet has no such role or cells.
@@ -255,75 +254,65 @@ class SearchSpace(Variation):
         latencies of several samples spread two- to fourfold (docs/measurement.md).
         """
 
-    def branch_choices(self) -> tuple[tuple[int, ...], ...]:
-        """The choices at the end of a search: ends of branches, one tuple for each network that may be decoded. One empty tuple
-        if branches are not chosen.
-        """
-        return tuple(combinations(self.branch_ends, self.default_branches))
-
     def decode(
         self,
         probabilities: Probabilities,
         *,
-        branches: Sequence[int] = (),
-        keep_skips: bool = False,
-        widest: bool = False,
+        alternative: str = "",
+        role: Role | None = None,
+        options: DecodeOptions | None = None,
     ) -> ArchitectureSpec:
         """The architecture that α, β and γ stand for.
 
         Args:
             probabilities: of every choice, row by row, as `parameter_shapes` has them.
-            branches: scales at which the network's branches end; nothing where the space has no `branch_ends`.
-            keep_skips: keep every operator that is most probable, be it one that does nothing: then the architecture's own sum
-                is the relaxed latency of one-hot parameters.
-            widest: take the widest connection everywhere, as a teacher does; γ is not looked at and may be absent.
+            alternative: one of `alternatives`, or what `resolve_alternative` takes besides; empty where there is nothing to
+                choose.
+            role: for whom; the role that sees latency where None. Of a role for which widths are not searched, γ is not looked
+                at and may be absent.
+            options: of `decode_options`, or those that every space has; the defaults where None.
 
         Raises:
-            InvalidSpecError: the probabilities are not this space's, or are none; or branches that it cannot have.
+            InvalidSpecError: the probabilities are not this space's, or are none; there is no such alternative; or the options
+                are another space's.
         """
-        resolved = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decode(resolved, self._resolve_branches(branches), keep_skips=keep_skips, widest=widest)
+        return self._decode(*self._resolve(probabilities, alternative, role, options))
 
     def decoded_layers(
-        self, probabilities: Probabilities, *, branches: Sequence[int] = (), widest: bool = False
+        self,
+        probabilities: Probabilities,
+        *,
+        alternative: str = "",
+        role: Role | None = None,
+        options: DecodeOptions | None = None,
     ) -> tuple[tuple[int, ...], ...] | None:
-        """For each branch of the decoded architecture the layer of each cell, for `copy_weights`. None: all, in order.
+        """For each output of the decoded architecture the layer of each cell, for `copy_weights`. None: all, in order.
 
         Raises:
             InvalidSpecError: as `decode`.
         """
-        resolved = self._resolve_probabilities(probabilities, widest=widest)
-        return self._decoded_layers(resolved, self._resolve_branches(branches))
+        return self._decoded_layers(*self._resolve(probabilities, alternative, role, options))
 
-    def _resolve_probabilities(self, probabilities: Probabilities, *, widest: bool) -> Probabilities:
-        shapes = self.parameter_shapes()
-        return resolve_probabilities(probabilities, {**shapes, "gamma": {}} if widest else shapes)
+    def _resolve(
+        self, probabilities: Probabilities, alternative: str, role: Role | None, options: DecodeOptions | None
+    ) -> tuple[Probabilities, str, Role, Any]:
+        whose, shapes = role or self.searched_role(), self.parameter_shapes()
+        return (
+            resolve_probabilities(probabilities, {**shapes, "gamma": {}} if whose.widest else shapes),
+            self.resolve_alternative(alternative),
+            whose,
+            settled_options(self.decode_options, options, self.name),
+        )
 
     @abstractmethod
-    def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
-    ) -> ArchitectureSpec:
-        """As `decode`, with checked arguments and ascending branches. γ is absent if `widest`."""
+    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: Any) -> ArchitectureSpec:
+        """As `decode`, with checked arguments; `options` is a `decode_options`. γ is absent if `role.widest`."""
 
-    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
+    def _decoded_layers(
+        self, probabilities: Probabilities, alternative: str, role: Role, options: Any
+    ) -> tuple[tuple[int, ...], ...] | None:
         """As `decoded_layers`, with checked arguments."""
         return None
-
-    def _resolve_branches(self, branches: Sequence[int]) -> tuple[int, ...]:
-        resolved = tuple(sorted(set(branches)))
-        allowed = set(resolved) <= set(self.branch_ends) and bool(resolved) == bool(self.branch_ends)
-        if allowed and len(resolved) == len(branches):
-            return resolved
-        given = ", ".join(map(str, branches)) or "none given"
-        if not self.branch_ends:
-            raise InvalidSpecError(
-                f"branches: {given}; search space {self.name!r} has no branches to choose", hint="Leave the branches out."
-            )
-        combinations_text = " or ".join(",".join(map(str, ends)) for ends in self.branch_choices())
-        raise InvalidSpecError(
-            f"branches: {given}; one or more of {', '.join(map(str, self.branch_ends))} must be given, each once",
-            hint=f"Name the scales at which the branches end: {combinations_text}.",
-        )
 
     def without_joins(self) -> SearchSpace | None:
         """The same space with the earlier grid in which joins are no operators, for tables that were made without them; itself

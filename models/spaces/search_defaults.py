@@ -52,45 +52,62 @@ class Scheduled(Record):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.978
 
 
-class WeightOptimizer(Scheduled):
-    """SGD on the supernet's weights.
+Method = Literal["sgd", "adam"]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Momentum, Momentum]
+
+
+class Stepping(Scheduled):
+    """How gradients become steps.
 
     Attributes:
+        method: `sgd`, or `adam`.
         lr: at the start.
-        momentum, weight_decay: of SGD.
+        momentum: of SGD.
+        betas: Adam's two decay rates.
+        weight_decay: of either: times the weights, what is added to their gradients.
+    """
+
+    method: Method = "sgd"
+    lr: Positive
+    momentum: Momentum = 0.9
+    betas: Betas = (0.9, 0.999)
+    weight_decay: NotNegative = 5e-4
+
+
+class WeightOptimizer(Stepping):
+    """The optimiser of the supernet's weights.
+
+    Attributes:
         clip_norm: largest norm of all gradients together.
     """
 
-    lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 5e-4
     clip_norm: Positive = 5.0
 
 
 class PretrainOptimizer(WeightOptimizer):
-    """SGD of pre-training."""
+    """The optimiser of pre-training."""
 
     lr: Positive = 0.02
 
 
 class SearchOptimizer(WeightOptimizer):
-    """SGD of the search."""
+    """The optimiser of the search."""
 
     lr: Positive = 0.01
 
 
-class ArchitectureOptimizer(Scheduled):
-    """Adam on the logits of α, β and γ.
+class ArchitectureOptimizer(Stepping):
+    """The optimiser of the logits of α, β and γ.
 
     Attributes:
-        lr, weight_decay: of Adam.
-        betas: its two decay rates.
         deviation: of the normal distribution that the first logits are drawn from.
     """
 
     schedule: Schedule = "constant"
+    method: Method = "adam"
     lr: Positive = 3e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    betas: Betas = (0.5, 0.999)
     weight_decay: NotNegative = 0.0
     deviation: NotNegative = 1e-3
 
@@ -156,18 +173,15 @@ class LatencySettings(Record):
         return weights
 
 
-class OptimizerConfig(Scheduled):
-    """SGD with momentum.
+class OptimizerConfig(Stepping):
+    """The optimiser of a training.
 
     Attributes:
-        lr: at the start.
-        momentum, weight_decay: of SGD.
         warmup_steps: over which the learning rate rises to that of the schedule.
         clip_norm: largest norm of all gradients together; None leaves them as they are.
     """
 
     lr: Annotated[float, Field(gt=0, le=10)] = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.992
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -181,17 +195,23 @@ class HardPixels(Record):
     min_share: Fraction = OHEM_MIN_SHARE
 
 
+LossKind = Literal["cross_entropy", "dice"]
+"""What is lost on labelled pixels: cross-entropy on the hard ones, or the Dice loss on all."""
+
+
 class LossConfig(Record):
-    """The loss: cross-entropy on hard pixels + auxiliary · that of the auxiliary heads + distillation · the divergence from
-    the teacher, where there is one.
+    """The loss: segmentation + auxiliary · that of the auxiliary heads + distillation · the divergence from the teacher, where
+    there is one.
 
     Attributes:
-        hard_pixels: which pixels count.
+        kind: of the segmentation loss, the auxiliary heads' too.
+        hard_pixels: which pixels count in cross-entropy.
         auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
         distillation: weight of the divergence.
         teacher_temperature, direction: of the divergence, see `distillation`.
     """
 
+    kind: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
     distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -219,12 +239,14 @@ class SearchDefaults(Record):
     Attributes:
         pretrain, search: the two phases.
         latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
-        hard_pixels: which pixels count in the search's segmentation loss.
+        loss: the kind of the search's segmentation loss.
+        hard_pixels: which pixels count in cross-entropy.
         training: of what is found.
     """
 
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
     latency: LatencySettings = LatencySettings(weights="solved")
+    loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     training: TrainingDefaults = TrainingDefaults()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 from models.networks.chosen import ChosenPart, chosen_part, used_rows
 from models.networks.graph_plan import GraphChoices
 from models.networks.structure import LatencyGraph
+from models.spaces.decoding import DecodeOptions
+from models.spaces.roles import GRANULARITIES, Role
 from models.spec.operators import OperatorSpec
 
 if TYPE_CHECKING:
@@ -78,23 +80,23 @@ class Variation(ABC):
         """See `SearchSpace`."""
 
     @abstractmethod
-    def branch_choices(self) -> tuple[tuple[int, ...], ...]:
+    def alternatives(self) -> tuple[str, ...]:
+        """See `SearchSpace`."""
+
+    @abstractmethod
+    def alternative_outputs(self, alternative: str) -> tuple[int, ...]:
         """See `SearchSpace`."""
 
     @abstractmethod
     def decode(
-        self, probabilities: Probabilities, *, branches: Sequence[int] = (), keep_skips: bool = False, widest: bool = False
+        self,
+        probabilities: Probabilities,
+        *,
+        alternative: str = "",
+        role: Role | None = None,
+        options: DecodeOptions | None = None,
     ) -> ArchitectureSpec:
         """See `SearchSpace`."""
-
-    def alternatives(self) -> tuple[str, ...]:
-        """Labels of the networks that one set of parameters stands for; one empty label where there is nothing to choose."""
-        return tuple(",".join(map(str, ends)) for ends in self.branch_choices())
-
-    def alternative_outputs(self, alternative: str) -> tuple[int, ...]:
-        """Places among the outputs of `latency_graph` at which the alternative's network ends; empty: all of them."""
-        known: tuple[int, ...] = getattr(self, "branch_ends", ())
-        return tuple(known.index(end) for end in _ends(alternative))
 
     def head_terms(self) -> tuple[HeadTerm, ...]:
         """The operators of heads that depend on more than the alternative. By default none do."""
@@ -113,7 +115,7 @@ class Variation(ABC):
         shapes = self.parameter_shapes()
         return {
             granularity: tuple(n for rows, n in shapes.get(granularity, {}).values() for _ in range(rows))
-            for granularity in ("alpha", "beta", "gamma")
+            for granularity in GRANULARITIES
         }
 
     def outputs_of(self, alternative: str) -> tuple[int, ...]:
@@ -142,7 +144,7 @@ class Variation(ABC):
             InvalidSpecError: there is no such alternative, or choices are not of this space's rows.
         """
         given = one_hot(self.parameter_shapes(), choices)
-        return self.decode(given, branches=_ends(choices.alternative), keep_skips=True)
+        return self.decode(given, alternative=choices.alternative, options=DecodeOptions(exact=True))
 
     # Drawing them
 
@@ -194,7 +196,7 @@ class Variation(ABC):
         for granularity, row in changed:
             step = 1 + int(rng.integers(self.row_counts[granularity][row] - 1))
             rows[granularity][row] = (rows[granularity][row] + step) % self.row_counts[granularity][row]
-        alpha, beta, gamma = (tuple(rows[granularity]) for granularity in ("alpha", "beta", "gamma"))
+        alpha, beta, gamma = (tuple(rows[granularity]) for granularity in GRANULARITIES)
         return RowChoices(alpha, beta, gamma, found.alternative)
 
     def crossover(self, first: RowChoices, second: RowChoices, rng: np.random.Generator) -> RowChoices:
@@ -208,10 +210,6 @@ class Variation(ABC):
             gamma=_mixed(one.gamma, other.gamma, rng),
             alternative=one.alternative,
         )
-
-
-def _ends(alternative: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in alternative.split(",") if part)
 
 
 def one_hot(shapes: Mapping[str, Mapping[str, tuple[int, int]]], choices: GraphChoices) -> Probabilities:

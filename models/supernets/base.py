@@ -91,20 +91,16 @@ def taken(beta: Tensor, selection: Selection) -> Tensor:
     return beta[row, choices[0]] if len(choices) == 1 else beta[row, list(choices)].sum()
 
 
-Combination = tuple[int, ...]
-"""Which branches a prediction is made from, by the downsample rates at which they end, ascending."""
-
-
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """Class scores. Shape of each: (N, classes, H, W), by default at the size of the images.
 
     Attributes:
-        combined: by the branches that they come from.
+        combined: by the label of the alternative that they are of (`SearchSpace.alternatives`).
         auxiliary: straight from the end of one branch, by its downsample rate; only for training.
     """
 
-    combined: Mapping[Combination, Tensor]
+    combined: Mapping[str, Tensor]
     auxiliary: Mapping[int, Tensor] = field(default_factory=dict)
 
 
@@ -114,11 +110,11 @@ class Supernet(nn.Module, ABC):
     Attributes:
         roles: who shares the weights; the first is the searched network itself. What is not shared, such as stems of different
             width, each role has of its own.
-        combinations: the sets of branches that there are heads for.
+        alternatives: labels of what there are heads for; one empty label where there is nothing to choose.
     """
 
     roles: tuple[str, ...]
-    combinations: tuple[Combination, ...]
+    alternatives: tuple[str, ...]
 
     @abstractmethod
     def forward(
@@ -127,17 +123,17 @@ class Supernet(nn.Module, ABC):
         mixture: Mixture,
         *,
         role: str,
-        combinations: Collection[Combination] | None = None,
+        alternatives: Collection[str] | None = None,
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
-        """Predicts, and computes only what the requested combinations need.
+        """Predicts, and computes only what the requested alternatives need.
 
         Args:
             images: shape (N, 3, H, W); any size that the space's downsampling divides, not only the one it is profiled at.
             mixture: weights of operators and downsampling, and the widths; see `Mixture`.
             role: one of `roles`.
-            combinations: of `combinations`; all where None.
+            alternatives: of `alternatives`; all where None.
             auxiliary: whether to predict from single branches too.
             size: height and width of the scores; the images' where None.
         """

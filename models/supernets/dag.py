@@ -13,7 +13,7 @@ from models.networks.structure import LatencyGraph
 from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.operators import OperatorSpec
-from models.supernets.base import Combination, Mixture, Predictions, Supernet
+from models.supernets.base import Mixture, Predictions, Supernet
 from models.supernets.cells import Cells
 from models.supernets.head import key, resize
 from models.supernets.mixed_operators import MixedOperator
@@ -30,7 +30,7 @@ class DagSupernet(Supernet):
     Args:
         graphs: each role's, of the same nodes and edges.
         heads: each role's operators after the output, the last making the scores; what resizes them is left out here.
-        outputs: the node of each prediction, by the branches that it is made from; the last node, and no branches, where None.
+        outputs: the node of each prediction, by the label of its alternative; the last node, under an empty label, where None.
     """
 
     def __init__(
@@ -38,19 +38,19 @@ class DagSupernet(Supernet):
         graphs: Mapping[str, LatencyGraph],
         heads: Mapping[str, Sequence[OperatorSpec]],
         *,
-        outputs: Mapping[Combination, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         graph = next(iter(graphs.values()))
-        self.outputs: dict[Combination, int] = {(): len(graph.nodes) - 1} if outputs is None else dict(outputs)
-        self.roles, self.combinations = tuple(graphs), tuple(self.outputs)
+        self.outputs: dict[str, int] = {"": len(graph.nodes) - 1} if outputs is None else dict(outputs)
+        self.roles, self.alternatives = tuple(graphs), tuple(self.outputs)
         self.stems = nn.ModuleDict(
             {role: nn.Sequential(*map(build_operator, of_role.fixed)) for role, of_role in graphs.items()}
         )
         self.cells = Cells(graphs)
         self.heads = nn.ModuleDict(
             {
-                role: nn.ModuleDict({_name(branches): _head(operators) for branches in self.combinations})
+                role: nn.ModuleDict({key(label): _head(operators) for label in self.alternatives})
                 for role, operators in heads.items()
             }
         )
@@ -61,29 +61,26 @@ class DagSupernet(Supernet):
         mixture: Mixture,
         *,
         role: str,
-        combinations: Collection[Combination] | None = None,
+        alternatives: Collection[str] | None = None,
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
-        asked = self.combinations if combinations is None else tuple(combinations)
+        asked = self.alternatives if alternatives is None else tuple(alternatives)
         of_images = (images.shape[2], images.shape[3])
-        ends = [self.outputs[branches] for branches in asked]
+        ends = [self.outputs[label] for label in asked]
         maps = self.cells(self.stems[role](images), mixture, role, ends, size=of_images)
         heads = cast("nn.ModuleDict", self.heads[role])
         return Predictions(
-            {
-                branches: resize(heads[_name(branches)](maps[end]), size or of_images)
-                for branches, end in zip(asked, ends, strict=True)
-            }
+            {label: resize(heads[key(label)](maps[end]), size or of_images) for label, end in zip(asked, ends, strict=True)}
         )
 
-    def copy_to(self, network: Network, role: str, branches: Combination = ()) -> None:
+    def copy_to(self, network: Network, role: str, alternative: str = "") -> None:
         """Gives a network of this graph the weights that its steps have here.
 
         Args:
             network: of a `graph_plan`; changed in place.
             role: whose stem and head to take.
-            branches: whose head to take.
+            alternative: whose head to take.
 
         Raises:
             InvalidSpecError: the network is not one of this graph.
@@ -91,7 +88,7 @@ class DagSupernet(Supernet):
         """
         if role not in self.roles:
             raise UnknownNameError.of("role", role, self.roles)
-        own = self._by_step(role, branches)
+        own = self._by_step(role, alternative)
         for step in network.plan.steps:
             target = network.steps[step.name]
             if not any(True for _ in target.state_dict()):
@@ -104,10 +101,10 @@ class DagSupernet(Supernet):
             else:
                 target.load_state_dict(module.state_dict())
 
-    def _by_step(self, role: str, branches: Combination) -> dict[str, nn.Module]:
+    def _by_step(self, role: str, alternative: str) -> dict[str, nn.Module]:
         """What makes each step's map here."""
         stem = cast("nn.Sequential", self.stems[role])
-        head = cast("nn.Sequential", cast("nn.ModuleDict", self.heads[role])[_name(branches)])
+        head = cast("nn.Sequential", cast("nn.ModuleDict", self.heads[role])[key(alternative)])
         found = {stem_step(index): module for index, module in enumerate(stem)}
         found |= {head_step(index): module for index, module in enumerate(head)}
         for index, mixed in enumerate(self.cells.mixed):
@@ -118,10 +115,6 @@ class DagSupernet(Supernet):
             for place, module in cast("nn.ModuleDict", own).items():
                 found[node_step(int(node), int(place))] = module
         return found
-
-
-def _name(branches: Combination) -> str:
-    return key(branches) or "all"
 
 
 def _head(operators: Sequence[OperatorSpec]) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -11,7 +12,6 @@ from torch.nn import functional
 
 from models.operators.layers import ConvBnRelu, build_operator
 from models.spec.operators import OperatorSpec
-from models.supernets.base import Combination
 from models.supernets.mixed_operators import SuperOperator
 
 
@@ -22,9 +22,14 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-def key(branches: Sequence[int]) -> str:
-    """A combination as a module's name: `8_16`."""
-    return "_".join(map(str, branches))
+def key(alternative: str) -> str:
+    """An alternative as a module's name, which has no dots: `8_16` for `8,16`, and `all` where there is nothing to choose."""
+    return re.sub(r"[,.]", "_", alternative) or "all"
+
+
+def label_of(branches: Sequence[int]) -> str:
+    """The label of branches that end at those scales: `8,16`."""
+    return ",".join(map(str, branches))
 
 
 class WayBack(nn.Module):
@@ -66,12 +71,12 @@ class WayBack(nn.Module):
 
 
 class Head(nn.Module):
-    """One role's ways back, and a classifier for each combination of branches.
+    """One role's ways back, and a classifier for each set of branches.
 
     Args:
         channels: of a branch's end, by scale, ascending.
         skipped: widths of a last map at each scale but the coarsest.
-        combinations: sets of branches to predict from.
+        sets: of branches to predict from, by their ends.
         classes: of the scores.
     """
 
@@ -79,7 +84,7 @@ class Head(nn.Module):
         self,
         channels: Mapping[int, int],
         skipped: Mapping[int, Sequence[int]],
-        combinations: Sequence[Combination],
+        sets: Sequence[Sequence[int]],
         classes: int,
     ) -> None:
         super().__init__()
@@ -89,20 +94,20 @@ class Head(nn.Module):
         )
         self.fusion = nn.ModuleDict()
         self.classifier = nn.ModuleDict()
-        for branches in combinations:
-            fused = len(branches) * channels[finest]
-            self.fusion[key(branches)] = ConvBnRelu(fused, fused, kernel=1)
-            self.classifier[key(branches)] = build_classifier(fused, classes)
+        for branches in sets:
+            fused, name = len(branches) * channels[finest], key(label_of(branches))
+            self.fusion[name] = ConvBnRelu(fused, fused, kernel=1)
+            self.classifier[name] = build_classifier(fused, classes)
         self.auxiliary = nn.ModuleDict({str(end): build_classifier(c, classes) for end, c in channels.items() if end != finest})
 
     def way_back(self, end: int) -> WayBack:
         """The way back of the branch that ends at that scale."""
         return cast("WayBack", self.ways_back[str(end)])
 
-    def classify(self, branches: Combination, maps: Sequence[Tensor]) -> Tensor:
-        """Class scores of a combination, at the finest scale."""
+    def classify(self, alternative: str, maps: Sequence[Tensor]) -> Tensor:
+        """Class scores of a set of branches, by its label, at the finest scale."""
         joined = maps[0] if len(maps) == 1 else torch.cat(list(maps), dim=1)
-        scores: Tensor = self.classifier[key(branches)](self.fusion[key(branches)](joined))
+        scores: Tensor = self.classifier[key(alternative)](self.fusion[key(alternative)](joined))
         return scores
 
 

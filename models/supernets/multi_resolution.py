@@ -13,9 +13,9 @@ from torch.nn import functional
 from models.networks.structure import LatencyGraph
 from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError
-from models.supernets.base import Combination, Mixture, Predictions, Supernet
+from models.supernets.base import Mixture, Predictions, Supernet
 from models.supernets.cells import ENTRY, Cells, edge_probabilities, leading_edges
-from models.supernets.head import Head, resize
+from models.supernets.head import Head, label_of, resize
 from models.supernets.mixed_operators import MixedOperator
 
 
@@ -33,7 +33,8 @@ class MultiResolutionSupernet(Supernet):
             double it at stride 2.
         scales: downsample rates, from that of the stem's map on, each twice the last.
         classes: of the predictions.
-        branches: how many branches to combine: heads are made for every set of that size, and for single branches.
+        branches: how many branches to combine: heads are made for every set of that size, and for single branches. Their labels
+            are the alternatives.
 
     Source: FasterSeg §3.1 and Appendix A; heads and stems per role as in its published code.
     """
@@ -44,7 +45,9 @@ class MultiResolutionSupernet(Supernet):
         super().__init__()
         self.roles = tuple(graphs)
         self.scales = tuple(scales)
-        self.combinations = tuple(chosen for count in sorted(branches) for chosen in subsets(self.scales, count))
+        chosen = [ends for count in sorted(branches) for ends in subsets(self.scales, count)]
+        self.branches = {label_of(ends): ends for ends in chosen}
+        self.alternatives = tuple(self.branches)
         self.graphs = dict(graphs)
         self.positions = positions(self.graphs[self.roles[0]], self.scales)
         outputs = self.graphs[self.roles[0]].outputs or ()
@@ -61,7 +64,7 @@ class MultiResolutionSupernet(Supernet):
         for index, scale in self._leaving(graph).items():
             skipped[scale].update(graph.nodes[graph.edges[index].source].channels)
         widths = {scale: sorted(found) for scale, found in skipped.items()}
-        return Head(channels, widths, self.combinations, classes)
+        return Head(channels, widths, list(self.branches.values()), classes)
 
     def _leaving(self, graph: LatencyGraph) -> dict[int, int]:
         """The edges that leave a scale, with the scale."""
@@ -74,12 +77,12 @@ class MultiResolutionSupernet(Supernet):
         mixture: Mixture,
         *,
         role: str,
-        combinations: Collection[Combination] | None = None,
+        alternatives: Collection[str] | None = None,
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
-        asked = self.combinations if combinations is None else tuple(combinations)
-        ends = sorted({scale for branches in asked for scale in branches})
+        asked = {label: self.branches[label] for label in (self.alternatives if alternatives is None else alternatives)}
+        ends = sorted({scale for branches in asked.values() for scale in branches})
         graph, head = self.graphs[role], self.head(role)
         maps = self.cells(self.stems[role](images), mixture, role, [self.ends[scale] for scale in ends])
         finest = {
@@ -87,7 +90,10 @@ class MultiResolutionSupernet(Supernet):
         }
         size = size or (images.shape[2], images.shape[3])
         return Predictions(
-            {branches: resize(head.classify(branches, [finest[scale] for scale in branches]), size) for branches in asked},
+            {
+                label: resize(head.classify(label, [finest[scale] for scale in branches]), size)
+                for label, branches in asked.items()
+            },
             {
                 scale: resize(head.auxiliary[str(scale)](maps[self.ends[scale]]), size)
                 for scale in ends

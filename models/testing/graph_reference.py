@@ -128,7 +128,7 @@ def enumerated_networks(graph: LatencyGraph, shapes: ParameterShapes, alternativ
     Args:
         graph: of a space without parts that only β tells apart.
         shapes: of its parameters.
-        alternatives: for each set of branches, the places of their ends among the graph's outputs; empty for a graph without.
+        alternatives: for each, the places of its outputs among the graph's; empty: all of them.
     """
     counts = {name: [n for rows, n in groups.values() for _ in range(rows)] for name, groups in shapes.items()}
     total = 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.spaces.base import SearchSpace
+from models.testing.decoding import SEEDS
 from models.testing.graph_reference import (
     Probabilities,
     enumerated_ms,
@@ -14,7 +15,7 @@ from models.testing.graph_reference import (
     made_up_ms,
     random_probabilities,
 )
-from models.testing.spaces import SEEDS, SpaceSuite
+from models.testing.spaces import SpaceSuite
 
 
 class SmallSpaceSuite(SpaceSuite):
@@ -27,9 +28,8 @@ class SmallSpaceSuite(SpaceSuite):
             assert expected_ms(graph, given, made_up_ms) == pytest.approx(enumerated_ms(graph, given, made_up_ms), rel=1e-12)
 
     def test_its_size_is_the_number_of_networks_that_a_listing_finds(self, space: SearchSpace) -> None:
-        ends = space.branch_choices()
-        alternatives = [[space.branch_ends.index(end) for end in chosen] for chosen in ends]
-        assert space.size() == enumerated_networks(space.latency_graph(), space.parameter_shapes(), alternatives)
+        places = [space.alternative_outputs(alternative) for alternative in space.alternatives()]
+        assert space.size() == enumerated_networks(space.latency_graph(), space.parameter_shapes(), places)
 
     def test_the_supernet_with_certain_choices_is_the_network(self, space: SearchSpace) -> None:
         """With the weights that the architecture uses there. Skips apart: in a supernet they are never the identity."""
@@ -46,9 +46,9 @@ class SmallSpaceSuite(SpaceSuite):
         for architecture in self.architectures(space, Probabilities(**rows)):
             network = build_network(space.plan(architecture)).eval()
             space.copy_weights(supernet, supernet.roles[0], architecture, network)
-            ends = space.alternative_of(architecture)
+            label = space.alternative_of(architecture)
             with torch.no_grad():
-                found = supernet(images, mixture_of(choices), role=supernet.roles[0], combinations=[ends]).combined[ends]
+                found = supernet(images, mixture_of(choices), role=supernet.roles[0], alternatives=[label]).combined[label]
                 torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
 
     def test_a_supernet_computes_a_single_network_alone_as_it_does_in_a_mixture(self, space: SearchSpace) -> None:
@@ -63,12 +63,11 @@ class SmallSpaceSuite(SpaceSuite):
         supernet, rng = disturb(space.supernet()).eval(), np.random.default_rng(0)
         images = torch.randn(1, 3, *self.spec.input_size)
         for alternative in space.alternatives():
-            (combination,) = (c for c in supernet.combinations if ",".join(map(str, c)) == alternative)
             single = Mixture.single(space.random_choices(rng, alternative=alternative), space.row_counts)
             mixture = replace(single, chosen=None)
             for role in supernet.roles:
                 found, expected = (
-                    supernet(images, of, role=role, combinations=[combination]).combined[combination]
+                    supernet(images, of, role=role, alternatives=[alternative]).combined[alternative]
                     for of in (single, mixture)
                 )
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from dataclasses import replace
-from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,21 +13,12 @@ from models.spaces.registry import create_space, plan_at, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
-from models.testing.graph_reference import (
-    Probabilities,
-    expected_ms,
-    grouped,
-    made_up_ms,
-    random_choices,
-    random_probabilities,
-)
+from models.testing.decoding import SEEDS, DecodingSuite
 from models.testing.plans import map_shapes_of, without_sizes
 from models.testing.variation import VariationSuite
 
-SEEDS = range(60)
 
-
-class SpaceSuite(VariationSuite, ABC):
+class SpaceSuite(DecodingSuite, VariationSuite):
     """The suite.
 
     Attributes:
@@ -41,24 +28,6 @@ class SpaceSuite(VariationSuite, ABC):
 
     spec: SpaceSpec
     spread: float = 2.0
-
-    @abstractmethod
-    def architectures(self, space: Any, choices: Probabilities) -> list[ArchitectureSpec]:
-        """What the space becomes when every row of α, β, γ has made its choice: one architecture per branch of the graph."""
-
-    def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
-        """One architecture with the branches of those; a space without branches has only one."""
-        (architecture,) = architectures
-        return architecture
-
-    @abstractmethod
-    def charged(self, space: Any, architecture: ArchitectureSpec) -> list[OperatorSpec]:
-        """Those operators of such an architecture that the latency graph counts (no head)."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def space(cls) -> SearchSpace:
-        return create_space(cls.spec)
 
     # The grid
 
@@ -179,83 +148,6 @@ class SpaceSuite(VariationSuite, ABC):
         assert all(sizes[index] <= {(-(-height // scale), -(-width // scale))} for index, scale in scales.items())
         assert all(list(node.channels) == sorted(set(node.channels)) for node in graph.nodes)
 
-    def test_a_choice_everywhere_costs_the_sum_of_its_operators(self, space: SearchSpace) -> None:
-        """With one-hot α, β, γ the relaxed latency is that of the architectures themselves, the head apart."""
-        graph = space.latency_graph()
-        for seed in SEEDS[:20]:
-            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
-            architectures = self.architectures(space, choices)
-            assert len(architectures) == graph.branches
-            own = sum(made_up_ms(o) for architecture in architectures for o in self.charged(space, architecture))
-            assert expected_ms(graph, choices, made_up_ms) == pytest.approx(own, rel=1e-12)
-
-    # Decoding
-
-    def test_certain_parameters_decode_to_their_architecture(self, space: SearchSpace) -> None:
-        """Nothing is left to rules: every row has chosen, and skips stay."""
-        for seed in SEEDS:
-            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
-            of_branches = self.architectures(space, choices)
-            for ends in space.branch_choices():
-                decoded = space.decode(grouped(space.parameter_shapes(), choices), branches=ends, keep_skips=True)
-                expected = [of_branches[space.branch_ends.index(end)] for end in ends] or of_branches
-                assert decoded == self.combined(expected)
-
-    def test_relaxed_latency_of_certain_parameters_is_the_sum_of_what_they_decode_to(self, space: SearchSpace) -> None:
-        """For every choice of branches; each branch is charged on its own, as in the relaxed latency."""
-        graph = space.latency_graph()
-        for seed, ends in product(SEEDS[:10], space.branch_choices()):
-            choices = random_choices(space.parameter_shapes(), np.random.default_rng(seed))
-            if graph.outputs is not None:
-                outputs = tuple(graph.outputs[space.branch_ends.index(end)] for end in ends)
-                relaxed = expected_ms(replace(graph, outputs=outputs), choices, made_up_ms)
-            else:
-                relaxed = expected_ms(graph, choices, made_up_ms)
-            given = grouped(space.parameter_shapes(), choices)
-            alone = [space.decode(given, branches=branches, keep_skips=True) for branches in zip(ends)] or [
-                space.decode(given, keep_skips=True)
-            ]
-            own = sum(made_up_ms(o) for architecture in alone for o in self.charged(space, architecture))
-            assert relaxed == pytest.approx(own, rel=1e-12)
-
-    def test_whatever_is_decoded_is_whole_and_within_the_grid(self, space: SearchSpace) -> None:
-        grid = {operator.key() for operator in space.operators()}
-        options = product(SEEDS[:10], space.branch_choices(), (False, True), (False, True))
-        for seed, ends, keep_skips, widest in options:
-            given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
-            arrays = grouped(space.parameter_shapes(), given)
-            decoded = space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
-            assert decoded == space.decode(arrays, branches=ends, keep_skips=keep_skips, widest=widest)
-            plan = space.plan(decoded)
-            map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
-            assert {operator.key() for operator in plan.operators()} <= grid
-
-    def test_a_teacher_needs_no_gamma(self, space: SearchSpace) -> None:
-        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
-        ends = space.branch_choices()[0]
-        without = {name: groups for name, groups in arrays.items() if name != "gamma"}
-        assert space.decode(without, branches=ends, widest=True) == space.decode(arrays, branches=ends, widest=True)
-
-    def test_parameters_that_are_not_the_spaces_are_refused_by_name(self, space: SearchSpace) -> None:
-        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
-        ends = space.branch_choices()[0]
-        group, rows = next(iter(arrays["alpha"].items()))
-        wrong = {
-            "has shape": rows[1:],
-            "row 0": np.log(rows),
-            "row 1": np.where(np.arange(len(rows))[:, None] == 1, np.nan, rows),
-        }
-        for message, given in wrong.items():
-            with pytest.raises(InvalidSpecError, match=f"alpha of group '{group}',? {message}"):
-                space.decode({**arrays, "alpha": {**arrays["alpha"], group: given}}, branches=ends)
-        with pytest.raises(InvalidSpecError, match=f"alpha of group '{group}' is missing"):
-            space.decode({}, branches=ends)
-
-    def test_branches_that_the_space_does_not_have_are_refused(self, space: SearchSpace) -> None:
-        arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))
-        with pytest.raises(InvalidSpecError, match="branches: 7"):
-            space.decode(arrays, branches=(7,))
-
     # Architectures
 
     def test_sampling_is_determined_by_its_generator(self, space: SearchSpace) -> None:
@@ -307,14 +199,6 @@ class SpaceSuite(VariationSuite, ABC):
                 here, there = space.plan(architecture), plan_at(architecture, size)
                 assert without_sizes(here) == without_sizes(there)
                 assert map_shapes_of(there, (self.spec.batch, 3, *size))[there.steps[-1].name][2:] == size
-
-    def test_branches_end_where_the_plan_says(self, space: SearchSpace) -> None:
-        for seed in SEEDS[:10]:
-            architecture = space.sample(np.random.default_rng(seed))
-            plan = space.plan(architecture)
-            shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
-            ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
-            assert ends == list(space.alternative_of(architecture))
 
     def test_plans_are_whole(self, space: SearchSpace) -> None:
         """Names are unique and usable as attributes, sources come first, shapes fit, and the output is classes at full size."""

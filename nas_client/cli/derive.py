@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from models.terminal import Json, emit, warn
 from nas_client.cli.arguments import TableSource, ValidationFolder, known_bias, load_table
 from nas_client.cli.estimate import document, explain_missing
 from nas_client.errors import ParameterError
-from nas_client.search.branches import EXPONENT, TARGET_MS, branches_label, objective, parse_branches
+from nas_client.search.objective import EXPONENT, TARGET_MS, objective
 
 if TYPE_CHECKING:
     from models.spaces.base import SearchSpace
@@ -23,28 +24,43 @@ if TYPE_CHECKING:
     from nas_client.search.derivation import Derived
     from nas_client.table import LookupTable
 
-Branches = tuple[int, ...]
+OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""For the command: what it does not know is an option of the search space, which is known once the table is read."""
 
 
 def derive(
+    context: typer.Context,
     table: TableSource,
     parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
-    branches: Annotated[
-        str | None, typer.Option(metavar="8,32", help="Scales at which the branches end; by default all combinations.")
+    alternative: Annotated[
+        str | None,
+        typer.Option(
+            "--alternative",
+            "--branches",
+            metavar="LABEL",
+            help="Which network to decode, such as 8,32 for FasterSeg's branches that end there; by default all that a search "
+            "chooses from.",
+        ),
     ] = None,
     accuracies: Annotated[
         Path | None,
         typer.Option(
-            metavar="A", help='JSON file such as {"8,32": 0.71, …}: chooses the branches with the best ACC·(LAT/T)^w.'
+            metavar="A", help='JSON file such as {"8,32": 0.71, …}: chooses the alternative with the best ACC·(LAT/T)^w.'
         ),
     ] = None,
     target_ms: Annotated[float, typer.Option(metavar="T", help="T, the target latency in that formula.")] = TARGET_MS,
     exponent: Annotated[float, typer.Option(metavar="W", help="w, the exponent in that formula.")] = EXPONENT,
+    role: Annotated[
+        str | None, typer.Option(metavar="R", help="Role to decode for; by default the one that sees latency.")
+    ] = None,
     teacher: Annotated[
-        bool, typer.Option("--teacher", help="Decode a teacher: the widest connections everywhere, γ ignored.")
+        bool, typer.Option("--teacher", help="The same as --role teacher: the widest connections everywhere, γ ignored.")
     ] = False,
-    keep_skips: Annotated[
-        bool, typer.Option("--keep-skips", help="Keep every skip, instead of removing or replacing it.")
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", "--keep-skips", help="Keep every operator that is most probable, instead of removing or replacing skips."
+        ),
     ] = False,
     validation: ValidationFolder = None,
     allow_missing: Annotated[
@@ -53,28 +69,39 @@ def derive(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="F", help="File for the architecture. With several, their branches are added to its name."
+            "--output", "-o", metavar="F", help="File for the architecture. With several, their labels are added to its name."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Decode searched parameters into architectures, with their estimated latency, multiply-adds and parameters."""
-    if branches is not None and accuracies is not None:
-        raise typer.BadParameter("--branches names a network, --accuracies chooses one; give one of the two")
+    """Decode searched parameters into architectures, with their estimated latency, multiply-adds and parameters.
+
+    A search space may have options of its own: `nas-client spaces` lists them.
+    """
+    if alternative is not None and accuracies is not None:
+        raise typer.BadParameter("--alternative names a network, --accuracies chooses one; give one of the two")
+    if teacher and role not in (None, "teacher"):
+        raise typer.BadParameter(f"--teacher and --role {role} contradict each other; give one of the two")
     from models.spaces.registry import create_space
+    from nas_client.cli.decode_options import parse_options
     from nas_client.cli.latency_options import read_parameters
     from nas_client.search.derivation import derive as derive_one
 
     found = load_table(table)
     space = create_space(found.info.space)
-    accuracy = {} if accuracies is None else _read_accuracies(accuracies)
-    wanted = [parse_branches(branches)] if branches is not None else list(accuracy) or list(space.branch_choices())
-    logits = read_parameters(parameters, space.parameter_shapes(), widest=teacher)
+    options = parse_options(type(space), context.args, exact=exact)
+    wanted_role = "teacher" if teacher else role
+    whose = space.searched_role() if wanted_role is None else space.role(wanted_role)
+    accuracy = {} if accuracies is None else _read_accuracies(accuracies, space)
+    wanted = [alternative] if alternative is not None else list(accuracy) or list(space.alternatives())
+    logits = read_parameters(parameters, space.parameter_shapes(), widest=whose.widest)
     bias = known_bias(table, found, validation)
-    derived = [derive_one(logits, found, branches=ends, keep_skips=keep_skips, widest=teacher, bias=bias) for ends in wanted]
+    derived = [derive_one(logits, found, alternative=label, role=whose, options=options, bias=bias) for label in wanted]
     complete = allow_missing or not any(network.estimate.missing for network in derived)
     values = {
-        network.branches: objective(accuracy[network.branches], network.estimate.sum_ms, target_ms=target_ms, exponent=exponent)
+        network.alternative: objective(
+            accuracy[network.alternative], network.estimate.sum_ms, target_ms=target_ms, exponent=exponent
+        )
         for network in derived
         if accuracy and complete
     }
@@ -83,19 +110,19 @@ def derive(
     result = {
         "architectures": [
             {
-                "branches": list(network.branches),
+                "alternative": network.alternative,
                 "architecture": network.architecture.model_dump(mode="json"),
                 "estimate": document(network.estimate),
                 "macs": network.costs.macs,
                 "flops": network.costs.flops,
                 "parameters": network.costs.parameters,
-                "accuracy": accuracy.get(network.branches),
-                "objective": values.get(network.branches),
-                "path": paths.get(network.branches),
+                "accuracy": accuracy.get(network.alternative),
+                "objective": values.get(network.alternative),
+                "path": paths.get(network.alternative),
             }
             for network in derived
         ],
-        "chosen": None if chosen is None else list(chosen),
+        "chosen": chosen,
         "verdict": found.verdict.model_dump(mode="json"),
     }
     emit(result, as_json=json, text=lambda console: _show(console, space, derived, accuracy, values, chosen, paths))
@@ -105,32 +132,32 @@ def derive(
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _read_accuracies(path: Path) -> dict[Branches, float]:
-    """Accuracy by branches. Raises ParameterError."""
+def _read_accuracies(path: Path, space: SearchSpace) -> dict[str, float]:
+    """Accuracy by alternative. Raises ParameterError; InvalidSpecError for an alternative that there is not."""
     try:
         data = json_module.loads(path.read_bytes())
     except ValueError as error:
         raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
     if not isinstance(data, dict) or not data:
-        raise ParameterError(f"{path}: an object of accuracies by branches is needed", hint='Such as {"8,32": 0.71}.')
-    for branches, value in data.items():
+        raise ParameterError(f"{path}: an object of accuracies by alternative is needed", hint='Such as {"8,32": 0.71}.')
+    for label, value in data.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ParameterError(f"{path}: the accuracy of {branches!r} is {value!r}, not a number")
-    accuracies = {parse_branches(branches): float(value) for branches, value in data.items()}
+            raise ParameterError(f"{path}: the accuracy of {label!r} is {value!r}, not a number")
+    accuracies = {space.resolve_alternative(label): float(value) for label, value in data.items()}
     if len(accuracies) < len(data):
-        raise ParameterError(f"{path}: the same branches are named twice")
+        raise ParameterError(f"{path}: an alternative is named twice, in two spellings")
     return accuracies
 
 
-def _write(derived: list[Derived], chosen: Branches | None, output: Path) -> dict[Branches, str]:
+def _write(derived: list[Derived], chosen: str | None, output: Path) -> dict[str, str]:
     """Write the chosen architecture, or all; returns the path of each that was written."""
-    written = [network for network in derived if chosen in (None, network.branches)]
+    written = [network for network in derived if chosen in (None, network.alternative)]
     paths = {}
     for network in written:
-        suffix = "" if len(written) == 1 else "-" + "-".join(map(str, network.branches))
+        suffix = "" if len(written) == 1 else "-" + re.sub(r"[^\w.]+", "-", network.alternative)
         path = output.with_stem(output.stem + suffix)
         path.write_text(network.architecture.model_dump_json(indent=2) + "\n")
-        paths[network.branches] = str(path)
+        paths[network.alternative] = str(path)
     return paths
 
 
@@ -138,14 +165,14 @@ def _show(
     console: Console,
     space: SearchSpace,
     derived: list[Derived],
-    accuracy: dict[Branches, float],
-    values: dict[Branches, float],
-    chosen: Branches | None,
-    paths: dict[Branches, str],
+    accuracy: dict[str, float],
+    values: dict[str, float],
+    chosen: str | None,
+    paths: dict[str, str],
 ) -> None:
     grid = Grid(box=None, pad_edge=False)
     headings = [
-        "branches",
+        space.alternatives_label,
         "size",
         "estimate\n(ms)",
         "95 % interval\n(ms)",
@@ -153,24 +180,24 @@ def _show(
         "parameters\n(M)",
         *["accuracy", "objective"] * bool(values),
     ]
-    for heading in headings:
-        grid.add_column(heading, justify="left" if heading == "branches" else "right", no_wrap=True)
+    for index, heading in enumerate(headings):
+        grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
     for network in derived:
-        ends = network.branches
+        label = network.alternative
         size = space.choices_of(network.architecture).size
         costs = network.costs
         row = [
-            branches_label(ends) or "all",
+            label or "all",
             size,
             f"{network.estimate.sum_ms:.4f}",
             _interval(network.estimate),
             f"{costs.macs / 1e9:.3f}",
             f"{costs.parameters / 1e6:.3f}",
         ]
-        grid.add_row(*row, *([f"{accuracy[ends]:.4f}", f"{values[ends]:.4f}"] if values else []))
+        grid.add_row(*row, *([f"{accuracy[label]:.4f}", f"{values[label]:.4f}"] if values else []))
     console.print(grid)
     if chosen is not None:
-        console.print(f"chosen: {branches_label(chosen)}")
+        console.print(f"chosen: {chosen}")
     for path in paths.values():
         console.print(f"written to {path}", markup=False)
 

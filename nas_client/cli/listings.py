@@ -1,9 +1,12 @@
-"""`jobs`, `pause`, `resume`, `cancel` and `tables`: what a service does and holds, without measuring or copying anything."""
+"""`jobs`, `pause`, `resume`, `cancel` and `tables`: what a service does and holds, without measuring or copying anything; and
+`spaces`: what is installed here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -117,3 +120,39 @@ def _show_tables(console: Console, found: Sequence[TablePublic]) -> None:
             "" if table.verdict is None else table.verdict.level.value,
         )
     print_unwrapped(console, grid)
+
+
+def spaces(json: Json = False) -> None:
+    """List the search spaces that are installed here: the roles and alternatives that `derive` takes, and its options for each.
+
+    A plugin's space that cannot be imported is left out; `profiler-service doctor` says why.
+    """
+    from models.plugins import PluginError
+    from models.spaces.registry import space_class, space_names
+    from nas_client.cli.decode_options import described_options
+
+    found = []
+    for name in space_names():
+        with suppress(PluginError):
+            cls = space_class(name)
+            default = cls.defaults()
+            found.append(
+                {
+                    "name": name,
+                    "description": cls.description,
+                    "roles": [role.name for role in default.roles()],
+                    "alternatives": list(default.alternatives()),
+                    "options": [{"option": option, "help": text} for option, text in described_options(cls.decode_options)],
+                }
+            )
+    emit({"spaces": found}, as_json=json, text=lambda console: _show_spaces(console, found))
+
+
+def _show_spaces(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    for space in found:
+        console.print(f"{space['name']}: {space['description']}", markup=False)
+        console.print(f"  --role: {', '.join(space['roles'])}", markup=False)
+        if any(space["alternatives"]):
+            console.print(f"  --alternative: {' '.join(space['alternatives'])}", markup=False)
+        for option in space["options"]:
+            console.print(f"  {option['option']}: {option['help']}", markup=False)

@@ -70,7 +70,8 @@ def search(
     if (latency_ms or front) and stated.method != "evolution":
         raise typer.BadParameter("--latency-ms and --front need --set method=evolution; or take `select` after the search")
     found = load_table(table)
-    defaults = space_class(found.info.space.name).search_defaults.model_dump(exclude={"training"})
+    space = space_class(found.info.space.name)
+    defaults = space.search_defaults.model_dump(exclude={"training"})
     chosen = read_config(SearchConfig, config, overrides, base=defaults)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
@@ -94,7 +95,7 @@ def search(
         main = processes.is_main
     if main:
         selected = _selection(output) if chosen.method == "evolution" and result.chosen else None
-        emit(result, as_json=json, text=lambda console: _show(console, result, output, selected))
+        emit(result, as_json=json, text=lambda console: _show(console, result, space.alternatives_label, output, selected))
         for warning in () if selected is None else selected.warnings:
             say(warning)
     if not result.finished:
@@ -130,7 +131,7 @@ def _line(record: SearchEpoch) -> str:
     parts += [f"{name} {value:.3f}" for name, value in record.losses.items()]
     parts.append(f"supernet {record.latency.relaxed_ms:.3f} ms")
     for role, ious in record.mean_iou.items():
-        known = [f"{branches}: {value:.3f}" for branches, value in ious.items() if value is not None]
+        known = [f"{alternative}: {value:.3f}" for alternative, value in ious.items() if value is not None]
         parts.append(f"mIoU of {role} {', '.join(known)}")
     return "; ".join(parts)
 
@@ -145,23 +146,23 @@ def _selection(output: Path) -> SelectionResult:
     return SelectionResult.parse_json(path.read_bytes(), source=str(path))
 
 
-def _show(console: Console, result: SearchResult, output: Path, selected: SelectionResult | None) -> None:
+def _show(console: Console, result: SearchResult, label: str, output: Path, selected: SelectionResult | None) -> None:
     if selected is not None:
         show_selection(console, selected, output / "selection")
         return
-    grid = Grid("role", "branches", box=None, pad_edge=False)
+    grid = Grid("role", label, box=None, pad_edge=False)
     for heading in ("mIoU", "ms", "objective", "MACs (G)", "weights (M)", ""):
         grid.add_column(heading, justify="right", no_wrap=True)
     for role, candidates in result.candidates.items():
         for candidate in candidates:
             grid.add_row(
                 role,
-                ",".join(map(str, candidate.branches)) or "all",
+                candidate.alternative or "all",
                 *("" if value is None else f"{value:.4f}" for value in (candidate.accuracy, candidate.estimate_ms)),
                 "" if candidate.objective is None else f"{candidate.objective:.4f}",
                 f"{candidate.macs / 1e9:.3f}",
                 f"{candidate.parameters / 1e6:.3f}",
-                "chosen" if candidate.branches == result.chosen[role] else "",
+                "chosen" if candidate.alternative == result.chosen[role] else "",
             )
     console.print(grid)
     if result.latency_share is not None:

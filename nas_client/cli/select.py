@@ -86,8 +86,10 @@ def select(
 
 def show_selection(console: Console, result: SelectionResult, output: Path) -> None:
     """The chosen networks, and how they were found."""
-    grid = Grid("goal", "network", box=None, pad_edge=False)
-    for heading in ("estimate (ms)", "± (ms)", "mIoU in the supernet (%)", "after a short training (%)"):
+    grid = Grid(box=None, pad_edge=False)
+    for heading in ("goal", "network"):
+        grid.add_column(heading, no_wrap=True)
+    for heading in ("estimate\n(ms)", "±\n(ms)", "mIoU in the\nsupernet (%)", "after a short\ntraining (%)"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for goal, candidate in result.chosen.items():
         grid.add_row(

@@ -35,7 +35,7 @@ Preset = Literal["cpu", "gpu"]
 
 COLLAPSE = "collapse.json"
 PUBLISHED_LATENCY_SHARE = 0.163
-"""λ times the latency of the untrained supernet in the paper: 0.01 · 16.3 ms, by its published table, three branches summed.
+"""λ times the latency of the untrained supernet in the paper: 0.01 · 16.3 ms, by its published table, three outputs summed.
 Elsewhere, or for smaller networks, the same λ would weigh latency by chance; the experiment has that λ which gives this."""
 
 PRETRAINING = "pretrain"
@@ -70,7 +70,7 @@ fewer steps there are: its 30 epochs have some 22,000, so that logits could go a
 
 
 class CollapsePoint(Record):
-    """One search after one epoch. Means are over the choices of branches.
+    """One search after one epoch. Means are over the alternatives.
 
     Attributes:
         epoch: of the search; 0 is before it, after pre-training.
@@ -203,7 +203,7 @@ def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:
 
 
 def untrained_ms(table: LookupTable) -> float:
-    """Latency of the supernet with all choices equally likely, all branches summed. Raises MissingEntryError."""
+    """Latency of the supernet with all choices equally likely, summed over all outputs. Raises MissingEntryError."""
     relaxed = RelaxedLatency(coefficients_of(table), dtype=torch.float64)
     return float(relaxed(ArchitectureParameters.zeros(relaxed.shapes, dtype=torch.float64)))
 

@@ -55,11 +55,11 @@ def latency_matched(
 
 
 def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
-    """What a search would end in with such logits, and branches that happened to be best."""
-    branches = space.branch_choices()
+    """What a search would end in with such logits, and an alternative that happened to be best."""
+    alternatives = space.alternatives()
     logits = {
         granularity: {group: rng.standard_normal(shape) for group, shape in groups.items()}
         for granularity, groups in space.parameter_shapes().items()
     }
     given = {name: {group: softmax(rows, axis=-1) for group, rows in groups.items()} for name, groups in logits.items()}
-    return space.decode(given, branches=branches[rng.integers(len(branches))])
+    return space.decode(given, alternative=alternatives[rng.integers(len(alternatives))])

@@ -63,13 +63,13 @@ def losses(epochs: Sequence[SearchEpoch]) -> Figure:
 
 
 def accuracies(epochs: Sequence[SearchEpoch]) -> Figure:
-    """The supernet's mIoU by role and branches, in per cent."""
+    """The supernet's mIoU by role and alternative, in per cent."""
     roles = list(dict.fromkeys(role for epoch in epochs for role in epoch.mean_iou))
     return panels(
         {
             role: {
-                branches: [_percent(epoch.mean_iou.get(role, {}).get(branches)) for epoch in epochs]
-                for branches in sorted({key for epoch in epochs for key in epoch.mean_iou.get(role, {})}, key=_scales)
+                alternative: [_percent(epoch.mean_iou.get(role, {}).get(alternative)) for epoch in epochs]
+                for alternative in _evaluated(epochs, role)
             }
             for role in roles
         },
@@ -104,14 +104,11 @@ def entropies(epochs: Sequence[SearchEpoch], labels: Mapping[str, str]) -> Figur
 
 def decoded(epochs: Sequence[SearchEpoch], role: str) -> Figure:
     """Of what that role would decode to: estimated latency, share of skips, share of the narrowest width."""
-    ends = list(dict.fromkeys(network.branches for epoch in epochs for network in epoch.decoded.get(role, ())))
+    there = _alternatives(epochs, role)
     values = {"estimate (ms)": "estimate_ms", "share of skips": "skip_share", "share of the narrowest": "narrowest_share"}
     return panels(
         {
-            title: {
-                ",".join(map(str, branches)): [_of(_network(epoch, role, branches), field) for epoch in epochs]
-                for branches in ends
-            }
+            title: {alternative: [_of(_network(epoch, role, alternative), field) for epoch in epochs] for alternative in there}
             for title, field in values.items()
         },
         "",
@@ -125,8 +122,8 @@ def pretraining(epochs: Sequence[SearchEpoch]) -> int:
     return sum(epoch.phase == "pretrain" for epoch in epochs)
 
 
-def _network(epoch: SearchEpoch, role: str, branches: tuple[int, ...]) -> Decoded | None:
-    return next((network for network in epoch.decoded.get(role, ()) if network.branches == branches), None)
+def _network(epoch: SearchEpoch, role: str, alternative: str) -> Decoded | None:
+    return next((network for network in epoch.decoded.get(role, ()) if network.alternative == alternative), None)
 
 
 def _of(network: Decoded | None, field: str) -> float | None:
@@ -137,9 +134,16 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _scales(branches: str) -> list[int]:
-    """In whose order `decoded` has the branches, which a journal sorts as text: every picture gives them the same colours."""
-    return [int(scale) for scale in branches.split(",") if scale]
+def _alternatives(epochs: Sequence[SearchEpoch], role: str) -> list[str]:
+    """Those that were decoded, in the space's order."""
+    return list(dict.fromkeys(network.alternative for epoch in epochs for network in epoch.decoded.get(role, ())))
+
+
+def _evaluated(epochs: Sequence[SearchEpoch], role: str) -> list[str]:
+    """Those with an mIoU. A journal sorts them as text; in the order of `decoded` every picture gives them the same colours."""
+    known = {alternative: None for epoch in epochs for alternative in epoch.mean_iou.get(role, {})}
+    decoded_ones = [alternative for alternative in _alternatives(epochs, role) if alternative in known]
+    return list(dict.fromkeys([*decoded_ones, *known]))
 
 
 def _colours(count: int) -> Sequence[str]:

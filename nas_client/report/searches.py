@@ -11,7 +11,6 @@ from nas_client.errors import ParameterError
 from nas_client.report import curves
 from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, drawn, millions, milliseconds, percent
 from nas_client.report.folder import SearchRun
-from nas_client.search.branches import branches_label
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import SearchResult
 
@@ -53,7 +52,7 @@ def _epochs(epochs: Sequence[SearchEpoch], name: str) -> Iterator[Block]:
     caption = "Latency of the student's supernet: each granularity free with the others fixed, and all free."
     yield drawn(curves.latencies(epochs, labels), f"{name}-latency", caption)
     if any(epoch.mean_iou for epoch in epochs):
-        yield drawn(curves.accuracies(epochs), f"{name}-miou", "mIoU of the supernet on the validation images, by branches.")
+        yield drawn(curves.accuracies(epochs), f"{name}-miou", "mIoU of the supernet on the validation images, by alternative.")
     yield drawn(curves.entropies(epochs, labels), f"{name}-entropy", "Mean entropy of the choices: 0 where all are certain.")
     for role in dict.fromkeys(role for epoch in epochs for role in epoch.decoded):
         caption = (
@@ -75,18 +74,19 @@ def _found(result: SearchResult, name: str) -> Iterator[Block]:
     rows = [
         (
             role,
-            branches_label(candidate.branches) or "all",
+            candidate.alternative or "all",
             milliseconds(candidate.estimate_ms),
             millions(candidate.macs),
             millions(candidate.parameters),
             percent(candidate.accuracy),
             NONE if candidate.objective is None else f"{candidate.objective:.4f}",
-            "taken" if candidate.branches == result.chosen[role] else "",
+            "taken" if candidate.alternative == result.chosen[role] else "",
         )
         for role, candidates in result.candidates.items()
         for candidate in candidates
     ]
-    headings = ("role", "branches", "estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "objective", "")
+    label = space_class(next(iter(result.candidates.values()))[0].architecture.space).alternatives_label
+    headings = ("role", label, "estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "objective", "")
     unfinished = "" if result.finished else " The search was stopped before its end."
     caption = f"What the search found. mIoU is the supernet's, before any training; the objective is ACC·(LAT/T)^w.{unfinished}"
     yield Grid(headings, rows, caption, numbers=2)
@@ -104,8 +104,9 @@ def _would_find(last: SearchEpoch, name: str) -> Iterator[Block]:
 
 def architecture_picture(architecture: ArchitectureSpec, called: str, name: str) -> Block:
     """The architecture drawn, or why it is not."""
-    ends = branches_label(space_of(architecture).alternative_of(architecture))
-    title = f"{called}, branches {ends}" if ends else called
+    space = space_of(architecture)
+    alternative = space.alternative_of(architecture)
+    title = f"{called}, {space.alternatives_label} {alternative}" if alternative else called
     try:
         return drawn(draw_architecture(architecture, title=title), name, f"{title}: {architecture.label()}.", wide=True)
     except ParameterError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from models.networks.module import network_costs
-from models.spaces.registry import space_of
+from models.spaces.registry import space_class, space_of
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import SpecError
 from nas_client.estimates import estimate
@@ -13,15 +13,22 @@ from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, dra
 from nas_client.report.curves import panels
 from nas_client.report.folder import EvaluationFiles, RunFolder, TrainingRun
 from nas_client.report.searches import architecture_picture
-from nas_client.search.branches import branches_label
 from nas_client.train.evaluation import Evaluation
 
 
 def results_section(run: RunFolder) -> Section:
     """One row per trained network: what it costs, how fast it is, how good it is."""
     rows = [_row(training, run) for training in run.trainings]
+    labels = {space_class(training.architecture.space).alternatives_label for training in run.trainings}
     headings = (
-        *("network", "branches", "estimate (ms)", "measured (ms)", "estimate is off by (%)", "FPS"),
+        *(
+            "network",
+            labels.pop() if len(labels) == 1 else "alternative",
+            "estimate (ms)",
+            "measured (ms)",
+            "estimate is off by (%)",
+            "FPS",
+        ),
         *("multiply-adds (M)", "parameters (M)", "mIoU (%)", "pixel accuracy (%)"),
     )
     caption = (
@@ -93,7 +100,7 @@ def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
     off = None if expected_ms is None or measured_ms is None else expected_ms / measured_ms - 1
     return (
         training.name,
-        branches_label(space.alternative_of(architecture)) or "all",
+        space.alternative_of(architecture) or "all",
         milliseconds(expected_ms),
         milliseconds(measured_ms),
         NONE if off is None else f"{100 * off:+.1f}",

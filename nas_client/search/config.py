@@ -6,6 +6,7 @@ Source: FasterSeg, Appendix F.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
 from models.spaces.search_defaults import Count as Count
 from models.spaces.search_defaults import Crop as Crop
-from models.spaces.search_defaults import HardPixels, OptimizerConfig, Positive
+from models.spaces.search_defaults import HardPixels, LossKind, OptimizerConfig, Positive
 from models.spaces.search_defaults import LatencySettings as LatencySettings
 from models.spaces.search_defaults import PretrainSettings as PretrainSettings
 from models.spaces.search_defaults import SearchSettings as SearchSettings
@@ -22,7 +23,7 @@ from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import DataSettings
-from nas_client.search.branches import EXPONENT, TARGET_MS
+from nas_client.search.objective import EXPONENT, TARGET_MS
 
 
 class EvaluationSettings(Record):
@@ -117,7 +118,9 @@ class SearchConfig(Record):
         precision: `bfloat16` computes passes in mixed precision; weights stay in float32.
         compile: whether the supernet's operators are compiled: minutes at the start, for faster steps on a GPU.
         checkpoint_steps: steps after which the state is saved within an epoch, too; at the end of epochs alone where null.
-        target_ms, exponent: T and w of the choice of branches, ACC·(LAT/T)^w.
+        loss: kind of the segmentation loss; `hard_pixels` says which pixels count in cross-entropy.
+        decode: options of the space's decoding, by name (`SearchSpace.decode_options`), for the networks that are decoded.
+        target_ms, exponent: T and w of the choice among alternatives, ACC·(LAT/T)^w.
     """
 
     method: Literal["gradient", "evolution"] = "gradient"
@@ -135,9 +138,11 @@ class SearchConfig(Record):
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
     latency: LatencySettings = LatencySettings()
+    loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
     selection: SelectionSettings = SelectionSettings()
+    decode: Mapping[str, bool | int | float | str] = {}
     target_ms: Positive = TARGET_MS
     exponent: float = EXPONENT
 

@@ -24,13 +24,12 @@ from nas_client.runs.journal import Journal, read_journal
 from nas_client.runs.manifest import CONFIG, begin_run, is_begun, require_run
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
-from nas_client.search.branches import branches_label
 from nas_client.search.config import PretrainSettings, SearchConfig, SearchSettings
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.learner import Learner
-from nas_client.search.outcome import SearchResult, candidates, choose, decoded, write_outcome
+from nas_client.search.outcome import Decoder, SearchResult, choose, write_outcome
 from nas_client.search.progress import PHASES, Position, Watch
-from nas_client.search.setup import SearchData, SearchIdentity, open_space
+from nas_client.search.setup import SearchData, SearchIdentity, decode_options, open_space
 from nas_client.search.supernet_evaluation import evaluate_supernet
 from nas_client.search.updates import Losses
 from nas_client.table import LookupTable
@@ -109,6 +108,7 @@ class CoSearch:
         processes.require_same("the table", self._identity.etag)
         processes.require_same("the configuration", digest("configuration", config.model_dump(mode="json")))
         self._space = open_space(config, table)
+        self._decoder = Decoder(self._space, table, decode_options(config, self._space))
         self._data = SearchData.open(config, self._space, processes, checking)
         self._checkpoints = Checkpoints(folder)
         self.learner = Learner(config, self._space, table, processes)
@@ -182,8 +182,7 @@ class CoSearch:
         networks = self.learner.networks
         evaluated = next((record.mean_iou for record in reversed(records) if record.mean_iou), {})
         found = {
-            role: candidates(network, self._space, self._table, evaluated.get(role, {}), self._config)
-            for role, network in networks.items()
+            role: self._decoder.candidates(network, evaluated.get(role, {}), self._config) for role, network in networks.items()
         }
         shares = [(record.latency_share, record.steps) for record in records if record.latency_share is not None]
         result = SearchResult(
@@ -263,7 +262,7 @@ class CoSearch:
             latency=learner.latency.report(learner.networks[learner.searched].logits),
             entropy={role: network.entropy() for role, network in networks.items()},
             mean_iou=mean_iou,
-            decoded={role: decoded(network, self._space, self._table) for role, network in networks.items()},
+            decoded={role: self._decoder.decoded(network) for role, network in networks.items()},
         )
 
     def _mean_iou(self, role: str) -> Mapping[str, float | None]:
@@ -278,7 +277,7 @@ class CoSearch:
             classes=self._space.spec.classes,
             processes=self._processes,
         )
-        return {branches_label(branches): found.mean_iou for branches, found in metrics.items()}
+        return {alternative: found.mean_iou for alternative, found in metrics.items()}
 
     def _end_phase(self) -> None:
         if self.position.phase_name == "pretrain":
@@ -318,7 +317,7 @@ def scalars(record: SearchEpoch) -> dict[str, float]:
     for role, entropies in record.entropy.items():
         values |= {f"entropy/{role}/{name}": value for name, value in entropies.items()}
     for role, ious in record.mean_iou.items():
-        values |= {f"miou/{role}/{branches}": value for branches, value in ious.items() if value is not None}
+        values |= {f"miou/{role}/{alternative}": value for alternative, value in ious.items() if value is not None}
     for role, networks in record.decoded.items():
-        values |= {f"estimate_ms/{role}/{branches_label(found.branches)}": found.estimate_ms for found in networks}
+        values |= {f"estimate_ms/{role}/{found.alternative}": found.estimate_ms for found in networks}
     return values

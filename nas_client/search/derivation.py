@@ -8,7 +8,7 @@ import torch
 
 from models.networks.module import network_costs
 from models.operators.costs import Costs
-from models.spaces.base import Probabilities
+from models.spaces.base import DecodeOptions, Probabilities, Role
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from nas_client.estimates import Estimate, estimate
@@ -22,12 +22,12 @@ class Derived:
     """A network that architecture parameters stand for.
 
     Attributes:
-        branches: scales at which its branches end; empty where the space has no such choice.
+        alternative: which of the space's alternatives it is; empty where there is nothing to choose.
         estimate: its latency by the table.
         costs: its multiply-adds, FLOPs and parameters.
     """
 
-    branches: tuple[int, ...]
+    alternative: str
     architecture: ArchitectureSpec
     estimate: Estimate
     costs: Costs
@@ -48,28 +48,29 @@ def derive(
     parameters: ArchitectureParameters,
     table: LookupTable,
     *,
-    branches: tuple[int, ...] = (),
-    keep_skips: bool = False,
-    widest: bool = False,
+    alternative: str = "",
+    role: Role | None = None,
+    options: DecodeOptions | None = None,
     bias: SumBias | None = None,
 ) -> Derived:
-    """The network with those branches; see `SearchSpace.decode` for the arguments.
+    """The network of an alternative; see `SearchSpace.decode`.
 
     Args:
         parameters: logits.
         table: of the space that the parameters belong to.
-        branches: scales at which the branches end.
-        keep_skips: whether no cell is removed or replaced.
-        widest: whether it is a teacher.
+        alternative: in any spelling that the space knows.
+        role: for whom; the role that sees latency where None.
+        options: of the space's decoding.
         bias: how the table's sums missed measured networks, see `estimate`.
 
     Raises:
-        InvalidSpecError: the parameters or branches are not those of the table's search space.
+        InvalidSpecError: parameters, alternative or options are not those of the table's search space.
     """
     space = create_space(table.info.space)
-    architecture = space.decode(probabilities(parameters), branches=branches, keep_skips=keep_skips, widest=widest)
+    named = space.resolve_alternative(alternative)
+    architecture = space.decode(probabilities(parameters), alternative=named, role=role, options=options)
     return Derived(
-        branches=branches,
+        alternative=named,
         architecture=architecture,
         estimate=estimate(architecture, table, bias=bias),
         costs=network_costs(space.plan(architecture)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
@@ -16,7 +18,7 @@ TERMS = {"alpha": "operator_ms", "beta": "downsample_ms", "gamma": "expansion_ms
 
 
 class Latencies(Record):
-    """The student's latency by the table, summed over all branches, at the probabilities of α, β, γ; in ms.
+    """The student's latency by the table, summed over all outputs, at the probabilities of α, β, γ; in ms.
 
     Attributes:
         operator_ms, downsample_ms, expansion_ms: with one granularity free.
@@ -31,8 +33,32 @@ class Latencies(Record):
     relaxed_ms: float
 
 
-class Decoded(Record):
-    """The network that the parameters stand for at this time, with the branches that end at `branches`.
+class OfAlternative(Record):
+    """What belongs to one of a space's alternatives.
+
+    Attributes:
+        alternative: its label, such as `8,32`; empty where there is nothing to choose.
+    """
+
+    alternative: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_branches(cls, data: Any) -> Any:
+        """Files of earlier releases name FasterSeg's alternatives by the ends of their branches, as `[8, 32]`."""
+        if isinstance(data, Mapping) and "branches" in data and "alternative" not in data:
+            rest = {name: value for name, value in data.items() if name != "branches"}
+            return {"alternative": label_of_ends(data["branches"]), **rest}
+        return data
+
+
+def label_of_ends(ends: Any) -> Any:
+    """The label of an alternative that a file of an earlier release names by a list; anything else as it is."""
+    return ",".join(map(str, ends)) if isinstance(ends, list | tuple) else ends
+
+
+class Decoded(OfAlternative):
+    """The network that the parameters stand for at this time, one of the space's alternatives.
 
     Attributes:
         estimate_ms: the sum of its operators' entries.
@@ -40,7 +66,6 @@ class Decoded(Record):
         narrowest_share: of the connections between those cells, those of the least width; 0 where widths are not searched.
     """
 
-    branches: tuple[int, ...]
     estimate_ms: float
     skip_share: float
     narrowest_share: float
@@ -60,8 +85,8 @@ class SearchEpoch(Record):
         latency_share: of the time of the steps, that of the latency loss, forward and backward; None without one.
         latency: at the end of the epoch.
         entropy: by role and granularity, the mean over rows in nats at the end of the epoch.
-        mean_iou: by role and branches (`8,32`), on the validation split; empty where this epoch was not evaluated.
-        decoded: by role, a network for each choice of branches.
+        mean_iou: by role and alternative, on the validation split; empty where this epoch was not evaluated.
+        decoded: by role, a network for each alternative.
     """
 
     phase: Phase

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.networks.module import Network
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, Role, SearchSpace
+from models.spaces.decoding import every
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
 from nas_client.latency.parameters import ArchitectureParameters, complete_shapes
 from nas_client.runs.checkpoints import Checkpoints
-from nas_client.runs.manifest import require_run
+from nas_client.runs.config import read_config
+from nas_client.runs.manifest import CONFIG, require_run
+from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import LAST
 from nas_client.search.derivation import probabilities
+from nas_client.search.setup import decode_options
 
 
 def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: ArchitectureSpec) -> Callable[[Network], None]:
@@ -24,7 +28,7 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         folder: of the search.
         space: that it searched.
         role: whose stem and head to take, and whose parameters the architecture was decoded from.
-        architecture: as the search, or `derive`, decoded it, with or without its skips.
+        architecture: as the search, or `derive`, decoded it: by the search's options, or any that the space lists.
 
     Raises:
         RunFolderError: the folder holds no search.
@@ -32,6 +36,7 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         UnknownNameError, InvalidSpecError: the search has no such role, or its parameters stand for another architecture.
     """
     require_run(folder, "search")
+    whose = space.role(role)
     state = Checkpoints(folder).read(LAST)["learner"]
     supernet = space.supernet()
     try:
@@ -41,23 +46,29 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    widest = space.role(role).widest
-    layers = _layers(state["networks"][role], space, architecture, widest=widest, where=f"{folder}, {role}")
+    layers = _layers(folder, space, whose, state["networks"][role], architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
 
 def _layers(
-    logits: dict[str, object], space: SearchSpace, architecture: ArchitectureSpec, *, widest: bool, where: str
+    folder: Path, space: SearchSpace, role: Role, logits: dict[str, object], architecture: ArchitectureSpec
 ) -> tuple[tuple[int, ...], ...] | None:
     """The supernet's layer of each of the architecture's cells; None where it has all."""
     shapes = space.parameter_shapes()
-    parameters = ArchitectureParameters(complete_shapes({**shapes, "gamma": {}} if widest else shapes), **logits)  # type: ignore[arg-type]
-    found = probabilities(parameters)
-    branches = space.alternative_of(architecture)
-    for keep_skips in (False, True):
-        if space.decode(found, branches=branches, keep_skips=keep_skips, widest=widest) == architecture:
-            return None if keep_skips else space.decoded_layers(found, branches=branches, widest=widest)
+    searched = complete_shapes({**shapes, "gamma": {}} if role.widest else shapes)
+    found = probabilities(ArchitectureParameters(searched, **logits))  # type: ignore[arg-type]
+    alternative = space.alternative_of(architecture)
+    for options in _options(folder, space):
+        if space.decode(found, alternative=alternative, role=role, options=options) == architecture:
+            return space.decoded_layers(found, alternative=alternative, role=role, options=options)
     raise InvalidSpecError(
-        f"{where}: its parameters stand for another architecture than {architecture.label()}",
+        f"{folder}, {role.name}: its parameters stand for another architecture than {architecture.label()}",
         hint="Take the architecture that this search wrote for this role.",
     )
+
+
+def _options(folder: Path, space: SearchSpace) -> Iterator[DecodeOptions]:
+    """By which the architecture may have been decoded: the search's own options, and all that can be listed."""
+    if (folder / CONFIG).exists():
+        yield decode_options(read_config(SearchConfig, folder / CONFIG), space)
+    yield from every(space.decode_options)

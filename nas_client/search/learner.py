@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from models.spaces.base import SearchSpace
-from models.supernets.base import Combination, Mixture, Supernet
+from models.supernets.base import Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
@@ -21,6 +21,7 @@ from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.search.single_paths import SinglePathUpdate
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
+from nas_client.train.optimizers import optimizer_of
 from nas_client.train.schedules import rate_factor
 
 
@@ -47,12 +48,12 @@ class Learner:
         shapes = space.parameter_shapes()
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, _combinations(space, self.supernet), config, processes)
+        self.passes = SegmentationPass(self.supernet, _alternatives(space, self.supernet), config, processes)
         self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
-                widest=role.widest,
+                role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
@@ -62,7 +63,9 @@ class Learner:
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
         temperature = config.search.temperature
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
-        self._architecture_optimizers = {role: self._adam(network) for role, network in self.networks.items()}
+        self._architecture_optimizers = {
+            role: optimizer_of(config.search.architecture, network.optimized) for role, network in self.networks.items()
+        }
         self.architecture_updates = {role: self._architecture_update(role) for role in reversed(self.networks)}
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
         self._single_paths = SinglePathUpdate(
@@ -80,13 +83,8 @@ class Learner:
         """Start a phase with a new optimiser of the weights."""
         self._phase = phase
         settings = self._weight_settings
-        self._weight_optimizer = torch.optim.SGD(
-            self.supernet.parameters(),
-            settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            foreach=True,  # a supernet has thousands of small tensors
-        )
+        weights = list(self.supernet.parameters())
+        self._weight_optimizer = optimizer_of(settings, weights, foreach=True)  # thousands of small tensors
         self._weight_update = WeightUpdate(self.passes, self._weight_optimizer, settings.clip_norm, self._processes)
 
     def step(self, batches: Sequence[Batch], key: RngKey, where: str, *, step: int, steps: int) -> Losses:
@@ -140,7 +138,7 @@ class Learner:
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self._weight_optimizer.state_dict(),
             "networks": {role: network.state() for role, network in self.networks.items()},
-            "architecture_optimizers": {role: adam.state_dict() for role, adam in self._architecture_optimizers.items()},
+            "architecture_optimizers": {role: one.state_dict() for role, one in self._architecture_optimizers.items()},
         }
 
     def restore(self, state: Mapping[str, Any], phase: Phase) -> None:
@@ -154,12 +152,8 @@ class Learner:
 
     @property
     def _weight_settings(self) -> WeightOptimizer:
-        """SGD of the phase."""
+        """The phase's."""
         return self._config.pretrain.optimizer if self._phase == "pretrain" else self._config.search.optimizer
-
-    def _adam(self, network: RelaxedNetwork) -> torch.optim.Optimizer:
-        settings = self._config.search.architecture
-        return torch.optim.Adam(network.optimized, settings.lr, settings.betas, weight_decay=settings.weight_decay)
 
     def _architecture_update(self, role: str) -> ArchitectureUpdate:
         return ArchitectureUpdate(
@@ -191,8 +185,7 @@ def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     return supernet
 
 
-def _combinations(space: SearchSpace, supernet: Supernet) -> tuple[Combination, ...]:
-    """The sets of branches that a search trains heads for and chooses from: those of `branch_choices`."""
-    choices = space.branch_choices()
-    known = set(supernet.combinations)
-    return tuple(branches for branches in choices if branches in known) or supernet.combinations
+def _alternatives(space: SearchSpace, supernet: Supernet) -> tuple[str, ...]:
+    """What a search trains heads for and chooses from: the space's alternatives."""
+    known = set(supernet.alternatives)
+    return tuple(alternative for alternative in space.alternatives() if alternative in known) or supernet.alternatives

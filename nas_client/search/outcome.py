@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import BeforeValidator
 
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, Probabilities, SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from nas_client.latency.parameters import ArchitectureParameters, Granularity
 from nas_client.runs.manifest import RESULT
-from nas_client.search.branches import branches_label, objective
 from nas_client.search.config import SearchConfig
-from nas_client.search.derivation import derive, probabilities
-from nas_client.search.epochs import Decoded
+from nas_client.search.derivation import Derived, derive, probabilities
+from nas_client.search.epochs import Decoded, OfAlternative, label_of_ends
+from nas_client.search.objective import objective
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
 
@@ -24,16 +27,15 @@ IDLE_KINDS = frozenset({"skip", "identity"})
 """Operators that compute nothing of their own."""
 
 
-class Candidate(Record):
+class Candidate(OfAlternative):
     """One network that the search may end in.
 
     Attributes:
-        accuracy: mIoU of the supernet as this role with these branches; None where it was never evaluated.
+        accuracy: mIoU of the supernet as this role and alternative; None where it was never evaluated.
         objective: ACC·(LAT/T)^w.
         macs, parameters: multiply-adds and weights of the network.
     """
 
-    branches: tuple[int, ...]
     estimate_ms: float
     macs: int
     parameters: int
@@ -53,7 +55,7 @@ class SearchResult(Record):
         weights: w1, w2, w3 of the decoupled latency.
         latency_share: of the time of all search steps, that of the latency loss; None without one.
         candidates: by role.
-        chosen: by role, the branches of the network that is taken.
+        chosen: by role, the alternative that is taken.
     """
 
     finished: bool
@@ -63,80 +65,92 @@ class SearchResult(Record):
     weights: tuple[float, float, float]
     latency_share: float | None
     candidates: Mapping[str, tuple[Candidate, ...]]
-    chosen: Mapping[str, tuple[int, ...]]
+    chosen: Mapping[str, Annotated[str, BeforeValidator(label_of_ends)]]
 
     def architecture(self, role: str) -> ArchitectureSpec:
         """The chosen network of that role."""
-        return next(c.architecture for c in self.candidates[role] if c.branches == self.chosen[role])
+        return next(c.architecture for c in self.candidates[role] if c.alternative == self.chosen[role])
 
 
-def decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable) -> tuple[Decoded, ...]:
-    """The networks that a role's parameters stand for now, one for each choice of branches."""
-    return tuple(_decoded(network, space, table, branches) for branches in space.branch_choices())
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes a role's parameters.
 
+    Attributes:
+        space: of the table.
+        table: complete.
+        options: of the space's decoding.
+    """
 
-def _decoded(network: RelaxedNetwork, space: SearchSpace, table: LookupTable, branches: tuple[int, ...]) -> Decoded:
-    derived = derive(network.logits, table, branches=branches, widest=network.widest)
-    given = probabilities(network.logits)
-    with_skips = space.decode(given, branches=branches, keep_skips=True, widest=network.widest)
-    kinds = space.choices_of(with_skips).operators
-    return Decoded(
-        branches=branches,
-        estimate_ms=derived.estimate.sum_ms,
-        skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
-        narrowest_share=0.0 if network.widest else _narrowest_share(network, space, with_skips, branches),
-        architecture=derived.architecture,
-    )
+    space: SearchSpace
+    table: LookupTable
+    options: DecodeOptions
 
+    def decoded(self, network: RelaxedNetwork) -> tuple[Decoded, ...]:
+        """The networks that a role's parameters stand for now, one for each of the space's alternatives."""
+        return tuple(self._decoded(network, alternative) for alternative in self.space.alternatives())
 
-def _narrowest_share(
-    network: RelaxedNetwork, space: SearchSpace, with_skips: ArchitectureSpec, branches: tuple[int, ...]
-) -> float:
-    """Share of the connections that have the least width: that of the same cells decoded with the first choice of every γ."""
-    first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
-    narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
-    narrowest = space.decode({**probabilities(network.logits), "gamma": narrow_gamma}, branches=branches, keep_skips=True)
-    pairs = list(zip(space.choices_of(with_skips).widths, space.choices_of(narrowest).widths, strict=True))
-    return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
-
-
-def candidates(
-    network: RelaxedNetwork,
-    space: SearchSpace,
-    table: LookupTable,
-    accuracies: Mapping[str, float | None],
-    config: SearchConfig,
-) -> tuple[Candidate, ...]:
-    """A role's networks with what decides between them."""
-    found = []
-    for branches in space.branch_choices():
-        derived = derive(network.logits, table, branches=branches, widest=network.widest)
-        accuracy = accuracies.get(branches_label(branches))
-        value = None
-        if accuracy is not None:
-            value = objective(accuracy, derived.estimate.sum_ms, target_ms=config.target_ms, exponent=config.exponent)
-        found.append(
-            Candidate(
-                branches=branches,
-                estimate_ms=derived.estimate.sum_ms,
-                macs=derived.costs.macs,
-                parameters=derived.costs.parameters,
-                accuracy=accuracy,
-                objective=value,
-                architecture=derived.architecture,
+    def candidates(
+        self, network: RelaxedNetwork, accuracies: Mapping[str, float | None], config: SearchConfig
+    ) -> tuple[Candidate, ...]:
+        """A role's networks with what decides between them."""
+        found = []
+        for alternative in self.space.alternatives():
+            derived = self._derived(network, alternative)
+            accuracy = accuracies.get(alternative)
+            value = None
+            if accuracy is not None:
+                value = objective(accuracy, derived.estimate.sum_ms, target_ms=config.target_ms, exponent=config.exponent)
+            found.append(
+                Candidate(
+                    alternative=alternative,
+                    estimate_ms=derived.estimate.sum_ms,
+                    macs=derived.costs.macs,
+                    parameters=derived.costs.parameters,
+                    accuracy=accuracy,
+                    objective=value,
+                    architecture=derived.architecture,
+                )
             )
+        return tuple(found)
+
+    def _derived(self, network: RelaxedNetwork, alternative: str) -> Derived:
+        return derive(network.logits, self.table, alternative=alternative, role=network.role, options=self.options)
+
+    def _decoded(self, network: RelaxedNetwork, alternative: str) -> Decoded:
+        derived = self._derived(network, alternative)
+        exact = self._exactly(network, alternative, probabilities(network.logits))
+        kinds = self.space.choices_of(exact).operators
+        return Decoded(
+            alternative=alternative,
+            estimate_ms=derived.estimate.sum_ms,
+            skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
+            narrowest_share=0.0 if network.role.widest else self._narrowest_share(network, alternative, exact),
+            architecture=derived.architecture,
         )
-    return tuple(found)
+
+    def _exactly(self, network: RelaxedNetwork, alternative: str, given: Probabilities) -> ArchitectureSpec:
+        """What is decoded where every most probable operator stays."""
+        exact = self.options.model_copy(update={"exact": True})
+        return self.space.decode(given, alternative=alternative, role=network.role, options=exact)
+
+    def _narrowest_share(self, network: RelaxedNetwork, alternative: str, exact: ArchitectureSpec) -> float:
+        """Share of the connections that have the least width: that of the same cells with the first choice of every γ."""
+        first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
+        narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
+        narrowest = self._exactly(network, alternative, {**probabilities(network.logits), "gamma": narrow_gamma})
+        pairs = list(zip(self.space.choices_of(exact).widths, self.space.choices_of(narrowest).widths, strict=True))
+        return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 
 
-def choose(found: tuple[Candidate, ...], *, by_accuracy: bool) -> tuple[int, ...]:
-    """Branches of the network with the best objective, or, for a role whose latency does not matter, the best accuracy."""
+def choose(found: tuple[Candidate, ...], *, by_accuracy: bool) -> str:
+    """The alternative with the best objective, or, for a role whose latency does not matter, the best accuracy."""
 
     def worth(candidate: Candidate) -> float:
         value = candidate.accuracy if by_accuracy else candidate.objective
         return -1.0 if value is None else value
 
-    return max(found, key=worth).branches
+    return max(found, key=worth).alternative
 
 
 def write_outcome(result: SearchResult, networks: Mapping[str, RelaxedNetwork], folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spaces.base import ParameterShapes
+from models.spaces.base import ParameterShapes, Role
 from models.supernets.base import Mixture
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Choices, Gumbel
@@ -20,22 +20,20 @@ class RelaxedNetwork:
 
     Args:
         shapes: of the space's parameters.
-        widest: the network takes the widest connections and has no γ, as a teacher.
+        role: whose network it is; where widths are not searched for it, it takes the widest connections and has no γ.
         deviation: of the normal distribution that the first logits are drawn from.
         seed: they follow from it.
         device: of the logits.
 
     Attributes:
         logits: what is trained.
-        optimized: α, β and, unless `widest`, γ: leaves that take gradients.
-        widest: as given.
+        optimized: α, β and, where widths are searched, γ: leaves that take gradients.
+        role: as given.
     """
 
-    def __init__(
-        self, shapes: ParameterShapes, *, widest: bool, deviation: float, seed: int, device: torch.device | str
-    ) -> None:
-        self.widest = widest
-        searched = {**shapes, "gamma": {}} if widest else shapes
+    def __init__(self, shapes: ParameterShapes, *, role: Role, deviation: float, seed: int, device: torch.device | str) -> None:
+        self.role = role
+        searched = {**shapes, "gamma": {}} if role.widest else shapes
         self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
@@ -50,7 +48,7 @@ class RelaxedNetwork:
     @property
     def searches_widths(self) -> bool:
         """Whether its widths are searched. Where they are not, all mixtures of its present α and β are one."""
-        return not self.widest and bool(self._width_counts.size)
+        return not self.role.widest and bool(self._width_counts.size)
 
     @torch.no_grad()
     def narrowest_connections(self) -> Mixture:
@@ -70,16 +68,16 @@ class RelaxedNetwork:
     @torch.no_grad()
     def most_probable_widths(self) -> Mixture:
         """The most probable widths."""
-        return self.widest_connections() if self.widest else self._with_sample(self._gamma(self.logits.gamma))
+        return self.widest_connections() if self.role.widest else self._with_sample(self._gamma(self.logits.gamma))
 
     @torch.no_grad()
     def sampled_widths(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities."""
-        return self.widest_connections() if self.widest else self._with_sample(self._gamma(self.logits.gamma, gumbel))
+        return self.widest_connections() if self.role.widest else self._with_sample(self._gamma(self.logits.gamma, gumbel))
 
     def for_architecture(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities; gradients reach α, β and γ (straight-through)."""
-        if self.widest:
+        if self.role.widest:
             return self._fixed(self._width_counts - 1)
         gamma = self._gamma(self.logits.gamma, gumbel)
         return Mixture.sampled(self._alpha(self.logits.alpha), self._beta(self.logits.beta), gamma)

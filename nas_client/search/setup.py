@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import DataLoader
 
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError, MissingEntryError
@@ -61,6 +61,11 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
     return space
 
 
+def decode_options(config: SearchConfig, space: SearchSpace) -> DecodeOptions:
+    """The options that the configuration states for the space's decoding. Raises InvalidSpecError: names the option."""
+    return space.decode_options.parse(dict(config.decode), source="decode")
+
+
 @dataclass(frozen=True)
 class SearchData:
     """Batches of trainA, trainB and the validation split.
@@ -94,9 +99,8 @@ class SearchData:
                 f"{space.spec.classes}",
                 hint=f"Measure a table with --classes {len(train.classes)}, or take another data set.",
             )
-        coarsest = max(space.branch_ends, default=1)
         for name, crop in (("pretrain.crop", config.pretrain.crop), ("search.crop", config.search.crop)):
-            _require_multiple(name, crop, coarsest)
+            _require_multiple(name, crop, space.size_multiple)
         if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
@@ -150,9 +154,9 @@ class SearchData:
         )
 
 
-def _require_multiple(name: str, crop: Crop, coarsest: int) -> None:
-    if any(side % coarsest for side in crop):
+def _require_multiple(name: str, crop: Crop, multiple: int) -> None:
+    if any(side % multiple for side in crop):
         raise ShapeError(
-            f"{name}: {crop[0]}×{crop[1]} is not divisible by {coarsest}, the coarsest downsample rate of the search space",
-            hint=f"Take multiples of {coarsest}.",
+            f"{name}: {crop[0]}×{crop[1]} is not divisible by {multiple}, as images of the search space must be",
+            hint=f"Take multiples of {multiple}.",
         )

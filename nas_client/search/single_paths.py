@@ -112,7 +112,7 @@ class SinglePathUpdate:
         for choices in self.networks(step):
             mixture = Mixture.single(choices, self._space.row_counts, batch.images.device)
             scores = self._passes.scores(batch.images, mixture, self._role, choices.alternative, size)
-            loss = self._passes.cross_entropy(scores, batch.labels)
+            loss = self._passes.segmentation(scores, batch.labels)
             losses.append(loss.detach())
             if widest is None:
                 widest = scores.detach()

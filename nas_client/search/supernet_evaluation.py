@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from models.supernets.base import Combination, Mixture
+from models.supernets.base import Mixture
 from nas_client.data.transforms import Batch
 from nas_client.runs.processes import Processes
 from nas_client.search.updates import SegmentationPass
@@ -25,8 +25,8 @@ def evaluate_supernet(
     validation: Iterable[Batch],
     classes: int,
     processes: Processes,
-) -> Mapping[Combination, SegmentationMetrics]:
-    """Metrics by set of branches; weights and the training's statistics stay as they are.
+) -> Mapping[str, SegmentationMetrics]:
+    """Metrics by alternative; weights and the training's statistics stay as they are.
 
     Args:
         passes: forward passes of the supernet.
@@ -37,18 +37,18 @@ def evaluate_supernet(
         classes: of the labels.
         processes: whose counts are added up.
     """
-    matrices = {branches: ConfusionMatrix(classes, device=processes.device) for branches in passes.combinations}
+    matrices = {label: ConfusionMatrix(classes, device=processes.device) for label in passes.alternatives}
     with own_statistics(passes.supernet):
         for batch in statistics:
             passes.predict(batch.images.to(processes.device), mixture, role)
         passes.supernet.eval()
         for batch in validation:
             images, labels = (tensor.to(processes.device) for tensor in batch)
-            for branches, scores in passes.predict(images, mixture, role).combined.items():
-                matrices[branches].update(scores.argmax(dim=1), labels)
+            for alternative, scores in passes.predict(images, mixture, role).combined.items():
+                matrices[alternative].update(scores.argmax(dim=1), labels)
     for matrix in matrices.values():
         processes.sum_in_place([matrix.counts])
-    return {branches: matrix.metrics() for branches, matrix in matrices.items()}
+    return {alternative: matrix.metrics() for alternative, matrix in matrices.items()}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 Gradients of weights never see the latency: mixtures for them are made without gradients to α, β, γ, and the gradients of an
 architecture update are taken with respect to α, β, γ alone, which also spares the weights' part of the backward pass.
 
-Source: FasterSeg, Appendix F. Losses of several widths and of several sets of branches are summed, as in its published code.
+Source: FasterSeg, Appendix F. Losses of several widths and of several alternatives are summed, as in its published code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from models.supernets.base import Combination, Mixture, Predictions, Supernet
+from models.supernets.base import Mixture, Predictions, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel
@@ -25,68 +25,58 @@ from nas_client.search.config import SearchConfig
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
-from nas_client.train.config import HardPixels
-from nas_client.train.losses import hard_pixel_cross_entropy
+from nas_client.train.losses import segmentation_loss
 
 Losses = dict[str, float]
 
 
 class SegmentationPass:
-    """One forward pass and its segmentation loss, over all sets of branches.
+    """One forward pass and its segmentation loss, over all alternatives.
 
     Args:
         supernet: whose pass.
-        combinations: the sets of branches to predict from.
-        config: precision and hard pixels.
+        alternatives: what to predict.
+        config: precision, kind of loss and hard pixels.
         processes: among which a batch is shared.
 
     Attributes:
-        supernet, combinations: as given.
+        supernet, alternatives: as given.
     """
 
-    def __init__(
-        self, supernet: Supernet, combinations: Sequence[Combination], config: SearchConfig, processes: Processes
-    ) -> None:
+    def __init__(self, supernet: Supernet, alternatives: Sequence[str], config: SearchConfig, processes: Processes) -> None:
         self.supernet = supernet
-        self.combinations = tuple(combinations)
-        self._hard: HardPixels = config.hard_pixels
+        self.alternatives = tuple(alternatives)
+        self._kind, self._hard = config.loss, config.hard_pixels
         self._mixed = config.precision == "bfloat16"
         self._processes = processes
 
     def predict(self, images: Tensor, mixture: Mixture, role: str, size: tuple[int, int] | None = None) -> Predictions:
-        """Scores of every set of branches, at the images' size or another."""
+        """Scores of every alternative, at the images' size or another."""
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            predictions: Predictions = self.supernet(images, mixture, role=role, combinations=self.combinations, size=size)
+            predictions: Predictions = self.supernet(images, mixture, role=role, alternatives=self.alternatives, size=size)
         return predictions
 
     def scores(
         self, images: Tensor, mixture: Mixture, role: str, alternative: str, size: tuple[int, int] | None = None
     ) -> Tensor:
         """Scores of one alternative alone. Shape: (N, classes, *size)."""
-        (asked,) = (branches for branches in self.supernet.combinations if ",".join(map(str, branches)) == alternative)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            found: Predictions = self.supernet(images, mixture, role=role, combinations=[asked], size=size)
-        return found.combined[asked]
+            found: Predictions = self.supernet(images, mixture, role=role, alternatives=[alternative], size=size)
+        return found.combined[alternative]
 
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
-        """This process's part of the loss, summed over sets of branches; a scalar."""
+        """This process's part of the loss, summed over alternatives; a scalar."""
         size = (batch.labels.shape[1], batch.labels.shape[2])
         combined = self.predict(batch.images, mixture, role, size).combined
-        return torch.stack([self.cross_entropy(scores, batch.labels) for scores in combined.values()]).sum()
+        return torch.stack([self.segmentation(scores, batch.labels) for scores in combined.values()]).sum()
 
-    def cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """This process's part of the segmentation loss of one prediction; a scalar. Shape: as of `hard_pixel_cross_entropy`."""
-        return hard_pixel_cross_entropy(
-            scores,
-            labels,
-            threshold=self._hard.threshold,
-            min_share=self._hard.min_share,
-            gather=self._processes.gather,
-        )
+    def segmentation(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """This process's part of the segmentation loss of one prediction; a scalar. Shape: as of `segmentation_loss`."""
+        return segmentation_loss(scores, labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
 
 
 class WeightUpdate:
-    """SGD steps on the supernet's weights.
+    """Steps on the supernet's weights.
 
     Args:
         passes: forward passes of the supernet.
@@ -118,7 +108,7 @@ class WeightUpdate:
             parts.append(loss.detach())
         self._processes.sum_gradients(self._weights)
         norm = clip_grad_norm_(self._weights, self._clip_norm, foreach=True)
-        mean = self._processes.sum(torch.stack(parts).mean()) / len(self._passes.combinations)
+        mean = self._processes.sum(torch.stack(parts).mean()) / len(self._passes.alternatives)
         name = f"weights_{role}"
         require_finite(where, **{name: mean, f"gradient of {name}": norm})
         self._optimizer.step()
@@ -126,7 +116,7 @@ class WeightUpdate:
 
 
 class ArchitectureUpdate:
-    """Adam steps on one role's architecture parameters.
+    """Steps on one role's architecture parameters.
 
     Args:
         passes: forward passes of the supernet.
@@ -174,7 +164,7 @@ class ArchitectureUpdate:
         gradients = list(torch.autograd.grad(loss, parameters))
         self._processes.sum_in_place(gradients)
         name = f"architecture_{self._role}"
-        terms = {name: self._processes.sum(loss) / len(self._passes.combinations)}
+        terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}
         if self._latency is not None:
             terms["latency"], added = self._latency_gradients(self._latency, self._network.logits, key)
             gradients = [mine + self._factor * more for mine, more in zip(gradients, added, strict=True)]

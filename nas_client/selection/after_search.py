@@ -9,10 +9,10 @@ from models.spaces.registry import create_space
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import RESULT, is_begun
 from nas_client.runs.processes import Processes
-from nas_client.search.branches import objective
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import CoSearch
 from nas_client.search.epochs import SearchEpoch
+from nas_client.search.objective import objective
 from nas_client.search.outcome import Candidate, SearchResult
 from nas_client.search.progress import Watch
 from nas_client.selection.outcome import SelectionResult
@@ -67,7 +67,7 @@ def _candidates(selected: SelectionResult, config: SearchConfig, table: LookupTa
         value = objective(chosen.accuracy, chosen.latency_ms, target_ms=config.target_ms, exponent=config.exponent)
         found.append(
             Candidate(
-                branches=tuple(int(part) for part in chosen.alternative.split(",") if part),
+                alternative=chosen.alternative,
                 estimate_ms=chosen.latency_ms,
                 macs=costs.macs,
                 parameters=costs.parameters,
@@ -79,6 +79,6 @@ def _candidates(selected: SelectionResult, config: SearchConfig, table: LookupTa
     return {selected.role: tuple(found)} if found else {}
 
 
-def _chosen(selected: SelectionResult) -> dict[str, tuple[int, ...]]:
+def _chosen(selected: SelectionResult) -> dict[str, str]:
     first = next(iter(selected.chosen.values()), None)
-    return {} if first is None else {selected.role: tuple(int(part) for part in first.alternative.split(",") if part)}
+    return {} if first is None else {selected.role: first.alternative}

@@ -9,8 +9,8 @@ from pathlib import Path
 from models.spec.base import Record, canonical_json
 from nas_client.plotting import save
 from nas_client.runs.manifest import RESULT
-from nas_client.search.branches import objective
 from nas_client.search.config import SearchConfig
+from nas_client.search.objective import objective
 from nas_client.selection.candidates import Candidate
 from nas_client.selection.goals import Goal
 from nas_client.selection.plots import plot_front

@@ -185,7 +185,7 @@ class Selection:
                 hint="Take a table of the search space that the search had.",
             ) from error
         self._processes.prepare(supernet)
-        passes = SegmentationPass(supernet, supernet.combinations, self._config, self._processes)
+        passes = SegmentationPass(supernet, supernet.alternatives, self._config, self._processes)
         return SupernetScorer(passes, self._space, self._role.name, self._data, *self._split)
 
     def _evolve(self, evolution: Evolution) -> list[Candidate]:

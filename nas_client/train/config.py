@@ -16,6 +16,7 @@ from models.spaces.search_defaults import OHEM_THRESHOLD as OHEM_THRESHOLD
 from models.spaces.search_defaults import Direction as Direction
 from models.spaces.search_defaults import HardPixels as HardPixels
 from models.spaces.search_defaults import LossConfig as LossConfig
+from models.spaces.search_defaults import LossKind as LossKind
 from models.spaces.search_defaults import OptimizerConfig as OptimizerConfig
 from models.spaces.search_defaults import Positive
 from models.spec.base import Record

@@ -1,7 +1,7 @@
 """Losses on logits, and the objective that a training sums up from them. Pure functions.
 
-The losses are cross-entropy on the hardest pixels, and distillation. Half-precision logits are converted to float32 first,
-since half precision has too few digits for a mean over a million pixels.
+The losses are cross-entropy on the hardest pixels, the Dice loss, and distillation. Half-precision logits are converted to
+float32 first, since half precision has too few digits for a mean over a million pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from nas_client.data.classes import IGNORE
 from nas_client.errors import ShapeError
-from nas_client.train.config import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction, LossConfig
+from nas_client.train.config import OHEM_MIN_SHARE, OHEM_THRESHOLD, Direction, HardPixels, LossConfig, LossKind
 
 if TYPE_CHECKING:
     from nas_client.train.networks import Scores
@@ -69,6 +69,49 @@ def hard_pixel_cross_entropy(
     return torch.where(hard, losses, 0.0).sum() / count.clamp(min=1)
 
 
+def dice(logits: Tensor, labels: Tensor, *, gather: Gather = single_process) -> Tensor:
+    """1 − 2·Σpg / (Σp + Σg), the mean over the classes that the batch has; p is a class's probability, g whether a pixel is of
+    it, and sums go over all labelled pixels of the batch. Without a labelled pixel the loss is 0.
+
+    Args:
+        logits: shape (N, classes, H, W).
+        labels: class ids or `IGNORE`, int64. Shape: (N, H, W).
+        gather: as of `hard_pixel_cross_entropy`. The gradients of all parts are those of the batch's loss, too.
+
+    Raises:
+        ShapeError: names both shapes.
+
+    Source: SEARCH-Net eq. 3.
+    """
+    _require_labels(logits, labels)
+    probabilities, classes = _wide(logits).softmax(dim=1), logits.shape[1]
+    labelled = labels != IGNORE
+    known = torch.where(labelled, labels, 0)
+    of_label = probabilities.gather(1, known[:, None]).squeeze(1) * labelled
+    # One class after the other, a million addends each: in float64, so that none gets lost.
+    overlap = of_label.new_zeros(classes, dtype=torch.float64).index_add(0, known.flatten(), of_label.flatten().double())
+    counts = torch.bincount(labels[labelled], minlength=classes)
+    size = (probabilities * labelled[:, None]).sum(dim=(0, 2, 3)).double() + counts
+    own = torch.stack([overlap, size, counts.double()])
+    of_processes = gather(own.detach()[None])
+    overlap, size, counts = of_processes.sum(dim=0) + (own - own.detach())
+    present = counts.detach() > 0
+    terms = torch.where(present, 1 - 2 * overlap / torch.where(present, size, 1.0), 0.0)
+    loss: Tensor = (terms.sum() / present.sum().clamp(min=1)).to(probabilities.dtype)
+    return loss - loss.detach() * (1 - 1 / len(of_processes))  # this process's part, with the whole gradient
+
+
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, *, kind: LossKind, hard_pixels: HardPixels, gather: Gather = single_process
+) -> Tensor:
+    """The loss of that kind; see `dice` and `hard_pixel_cross_entropy`."""
+    if kind == "dice":
+        return dice(logits, labels, gather=gather)
+    return hard_pixel_cross_entropy(
+        logits, labels, threshold=hard_pixels.threshold, min_share=hard_pixels.min_share, gather=gather
+    )
+
+
 def distillation(
     student: Tensor, teacher: Tensor, *, teacher_temperature: float = 1.0, direction: Direction = "student_teacher"
 ) -> Tensor:
@@ -114,7 +157,7 @@ class Terms:
     """Weighted scalars that add up to the loss.
 
     Attributes:
-        segmentation: cross-entropy on hard pixels.
+        segmentation: the segmentation loss.
         auxiliary: the same of all auxiliary heads, weighted; 0 without heads.
         distillation: divergence from the teacher, weighted; 0 without a teacher.
     """
@@ -158,19 +201,13 @@ def objective(
     Source: FasterSeg section 3.3; equal weights of segmentation and distillation.
     """
 
-    def cross_entropy(logits: Tensor) -> Tensor:
-        return hard_pixel_cross_entropy(
-            logits,
-            labels,
-            threshold=losses.hard_pixels.threshold,
-            min_share=losses.hard_pixels.min_share,
-            gather=gather,
-        )
+    def of_labels(logits: Tensor) -> Tensor:
+        return segmentation_loss(logits, labels, kind=losses.kind, hard_pixels=losses.hard_pixels, gather=gather)
 
-    segmentation = cross_entropy(scores.combined)
+    segmentation = of_labels(scores.combined)
     auxiliary, divergence = segmentation.new_zeros(()), segmentation.new_zeros(())
     for logits in scores.auxiliary:
-        auxiliary = auxiliary + losses.auxiliary * cross_entropy(logits)
+        auxiliary = auxiliary + losses.auxiliary * of_labels(logits)
     if teacher is not None:
         mean = distillation(
             scores.combined, teacher, teacher_temperature=losses.teacher_temperature, direction=losses.direction

@@ -17,6 +17,7 @@ from nas_client.train.data import TrainingData, epoch_batches
 from nas_client.train.folder import LAST, EpochRecord, Recipe, Trained, TrainResult
 from nas_client.train.losses import objective
 from nas_client.train.networks import TrainableNetwork
+from nas_client.train.optimizers import optimizer_of
 from nas_client.train.schedules import rate_factor
 from nas_client.train.scoring import Scorer
 from nas_client.train.weights import channels_last, lay_out, moving_average
@@ -58,14 +59,9 @@ class Training:
         processes.prepare(network)
         self._network = lay_out(network)
         self._parameters = list(network.parameters())
-        optimizer, averaging = self._config.optimizer, self._config.averaging
-        self._optimizer = torch.optim.SGD(
-            self._parameters,
-            lr=optimizer.lr,
-            momentum=optimizer.momentum,
-            weight_decay=optimizer.weight_decay,
-            foreach=True,  # all at once: with small networks a loop over the parameters takes a few per cent of a step
-        )
+        averaging = self._config.averaging
+        # With small networks a loop over the parameters takes a few per cent of a step.
+        self._optimizer = optimizer_of(self._config.optimizer, self._parameters, foreach=True)
         self._average = None if averaging is None else moving_average(network.network, averaging)
         self._teacher = None if teacher is None else _frozen(teacher, self._config.crop_size, self._device)
         self._steps_per_epoch = len(data.train) // self._config.batch_size

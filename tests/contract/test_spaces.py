@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.operators import OperatorSpec
 from models.testing import SmallSpaceSuite, SpaceSuite
+from models.testing.decoding import SEEDS
 from models.testing.graph_reference import Probabilities
+from models.testing.plans import map_shapes_of
 from tests.support.fasterseg_networks import branches_of, network, with_branches
 from tests.support.toy_space import CELLS, EDGES, KINDS, ToySpace
 
@@ -31,9 +35,20 @@ class FasterSegSuite(SpaceSuite):
     def combined(self, architectures: list[ArchitectureSpec]) -> ArchitectureSpec:
         return with_branches(architectures[0], [branch for one in architectures for branch in branches_of(one)])
 
+    def parts(self, alternative: str) -> list[str]:
+        return alternative.split(",")
+
     def charged(self, space: FasterSegSpace, architecture: ArchitectureSpec) -> list[OperatorSpec]:
         stem_and_cells = 3 + len(branches_of(architecture)[0].operators)
         return list(space.architecture_operators(architecture))[:stem_and_cells]
+
+    def test_branches_end_where_the_plan_says(self, space: FasterSegSpace) -> None:
+        for seed in SEEDS[:10]:
+            architecture = space.sample(np.random.default_rng(seed))
+            plan = space.plan(architecture)
+            shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
+            ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
+            assert space.alternative_of(architecture) == ",".join(map(str, ends))
 
     def _branch(self, space: FasterSegSpace, choices: Probabilities, coarseness: int) -> ArchitectureSpec:
         """The L cells that lead to the end at that scale, read backwards through β; rows as in docs/reference/files.md."""

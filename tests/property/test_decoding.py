@@ -11,16 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.spaces.base import Probabilities
+from models.spaces.base import DecodeOptions, Probabilities, Role
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.testing.decoding import EXACT
 from models.testing.graph_reference import made_up_ms
 from nas_client.latency.coefficients import gather
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.search.derivation import probabilities
-from tests.support.fasterseg_networks import branches_of, with_branches
+from tests.support.fasterseg_networks import branches_of, label, with_branches
 
 SPACES = {
     layers: FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": layers}))
@@ -53,10 +54,11 @@ def test_whatever_is_decoded_is_a_network_of_the_grid(
     space: FasterSegSpace, ends: list[int], keep_skips: bool, widest: bool, data: st.DataObject
 ) -> None:
     given = probabilities(data.draw(logits(space)))
-    found = space.decode(given, branches=ends, keep_skips=keep_skips, widest=widest)
+    role = space.role("teacher" if widest else "student")
+    found = space.decode(given, alternative=label(ends), role=role, options=DecodeOptions(exact=keep_skips))
     layers = space.parameters.layers
     assert {operator.key() for operator in space.plan(found).operators()} <= GRIDS[layers]
-    whole = space.decode(given, branches=ends, keep_skips=True, widest=widest)
+    whole = space.decode(given, alternative=label(ends), role=role, options=EXACT)
     for branch, kept, end in zip(branches_of(found), branches_of(whole), ends, strict=True):
         j = SCALES.index(end)
         assert branch.scales[-1] == end
@@ -67,14 +69,14 @@ def test_whatever_is_decoded_is_a_network_of_the_grid(
         else:
             _check_shrunk(branch, kept)
     if not keep_skips:
-        _check_layers(space, given, found, whole, widest=widest)
+        _check_layers(space, given, found, whole, role)
 
 
 def _check_layers(
-    space: FasterSegSpace, given: Probabilities, found: ArchitectureSpec, whole: ArchitectureSpec, *, widest: bool
+    space: FasterSegSpace, given: Probabilities, found: ArchitectureSpec, whole: ArchitectureSpec, role: Role
 ) -> None:
     """Each cell that stayed is the one of that layer, but for a skip that took another operator."""
-    layers = space.decoded_layers(given, branches=[branch.scales[-1] for branch in branches_of(found)], widest=widest)
+    layers = space.decoded_layers(given, alternative=space.alternative_of(found), role=role)
     assert layers is not None
     for cells, branch, kept in zip(layers, branches_of(found), branches_of(whole), strict=True):
         assert list(cells) == sorted(set(cells))
@@ -102,7 +104,7 @@ def _check_shrunk(branch: BranchSpec, kept: BranchSpec) -> None:
 def test_no_pair_of_places_is_jointly_more_probable(space: FasterSegSpace, data: st.DataObject) -> None:
     """Places that β has a say at; with three layers it has none at 1/32."""
     given = probabilities(data.draw(logits(space)))
-    one, two = (branches_of(space.decode(given, branches=(end,), keep_skips=True))[0].scales for end in (16, 32))
+    one, two = (branches_of(space.decode(given, alternative=str(end), options=EXACT))[0].scales for end in (16, 32))
     layers = space.parameters.layers
     finer = {2: given["beta"]["16"][:, 0], 3: given["beta"].get("32", np.empty((0, 2)))[:, 0]}
     assert finer[2][one.index(16) - 2] == pytest.approx(finer[2].max(), rel=1e-12)
@@ -130,7 +132,7 @@ def test_certain_parameters_decode_to_what_their_relaxed_latency_charges(
     assert graph.outputs is not None
     graph = replace(graph, outputs=tuple(graph.outputs[SCALES.index(end)] for end in ends))
     relaxed_ms = RelaxedLatency(gather(graph, shapes, made_up_ms), dtype=torch.float64)(parameters).item()
-    decoded = space.decode(probabilities(parameters), branches=ends, keep_skips=True)
+    decoded = space.decode(probabilities(parameters), alternative=label(ends), options=EXACT)
     own_ms = sum(_charged_ms(space, with_branches(decoded, (branch,))) for branch in branches_of(decoded))
     assert relaxed_ms == pytest.approx(own_ms, rel=1e-12)
 
@@ -191,4 +193,4 @@ def _decoded(space: FasterSegSpace, choices: dict[Row, int], ends: tuple[int, ..
     for (name, layer, scale), choice in choices.items():
         row = given[name][str(scale)][layer - FIRST_LAYERS[name][scale]]
         row[:] = np.eye(len(row))[choice]
-    return space.decode(given, branches=ends)
+    return space.decode(given, alternative=label(ends))

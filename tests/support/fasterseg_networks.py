@@ -27,3 +27,8 @@ def network(*branches: BranchSpec, input_size: tuple[int, int], **fields: Any) -
     genotype = {"branches": [branch.model_dump() for branch in branches]}
     given = {"space": "fasterseg", "input_size": input_size, "parameters": fields, "genotype": genotype, **outside}
     return completed(ArchitectureSpec.parse(given))
+
+
+def label(ends: Iterable[int]) -> str:
+    """Branches that end at those scales, as an alternative of the space."""
+    return ",".join(map(str, ends))

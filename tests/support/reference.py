@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-_DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "reference"
+_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
 
 def reference_file(name: str) -> Path:

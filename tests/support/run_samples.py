@@ -13,7 +13,6 @@ from models.spec.measurements import ProtocolName
 from nas_client.data.classes import CITYSCAPES
 from nas_client.runs.config import write_config
 from nas_client.runs.manifest import begin_run
-from nas_client.search.branches import branches_label
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
 from nas_client.search.outcome import Candidate, SearchResult
@@ -31,20 +30,20 @@ def write_lines(folder: Path, records: list[Record]) -> None:
     (folder / "epochs.jsonl").write_text("".join(record.model_dump_json() + "\n" for record in records))
 
 
-def decoded(branches: tuple[int, ...], seed: int, *, widest: bool = False) -> ArchitectureSpec:
-    """An architecture with those branches, the same for the same seed."""
+def decoded(alternative: str, seed: int, *, role: str = "student") -> ArchitectureSpec:
+    """The architecture of that alternative, the same for the same seed."""
     rng = np.random.default_rng(seed)
     probabilities = {
         granularity: {group: rng.dirichlet(np.ones(shape[1]), shape[0]) for group, shape in groups.items()}
         for granularity, groups in SPACE.parameter_shapes().items()
     }
-    return SPACE.decode(probabilities, branches=branches, widest=widest)
+    return SPACE.decode(probabilities, alternative=alternative, role=SPACE.role(role))
 
 
 def search_epoch(epoch: int, *, searching: bool = True) -> SearchEpoch:
     """Numbers that get better with the epoch."""
     roles = ("student", "teacher")
-    pairs = SPACE.branch_choices()
+    pairs = SPACE.alternatives()
     names = [f"{what}_{role}" for what in ("weights", *["architecture"] * searching) for role in roles]
     latency = Latencies(
         operator_ms=9 - epoch, downsample_ms=6, expansion_ms=8 - epoch / 2, weighted_ms=6.1, relaxed_ms=7 - epoch
@@ -52,11 +51,11 @@ def search_epoch(epoch: int, *, searching: bool = True) -> SearchEpoch:
     networks = {
         role: tuple(
             Decoded(
-                branches=pair,
+                alternative=pair,
                 estimate_ms=3 + 0.1 * epoch,
                 skip_share=0.25,
                 narrowest_share=0.5,
-                architecture=decoded(pair, epoch, widest=role == "teacher"),
+                architecture=decoded(pair, epoch, role=role),
             )
             for pair in pairs
         )
@@ -71,7 +70,7 @@ def search_epoch(epoch: int, *, searching: bool = True) -> SearchEpoch:
         latency=latency,
         latency_share=0.004 if searching else None,
         entropy={"student": {"alpha": 1.6, "beta": 0.6, "gamma": 1.5}, "teacher": {"alpha": 1.6, "beta": 0.6}},
-        mean_iou={role: {",".join(map(str, pair)): 0.1 + 0.05 * epoch for pair in pairs} for role in roles},
+        mean_iou={role: dict.fromkeys(pairs, 0.1 + 0.05 * epoch) for role in roles},
         decoded=networks,
     )
 
@@ -81,11 +80,11 @@ def search_result(last: SearchEpoch) -> SearchResult:
     candidates = {
         role: tuple(
             Candidate(
-                branches=network.branches,
+                alternative=network.alternative,
                 estimate_ms=network.estimate_ms,
                 macs=2_000_000,
                 parameters=1_500_000,
-                accuracy=last.mean_iou[role][branches_label(network.branches)],
+                accuracy=last.mean_iou[role][network.alternative],
                 objective=0.25,
                 architecture=network.architecture,
             )
@@ -100,7 +99,7 @@ def search_result(last: SearchEpoch) -> SearchResult:
         weights=(0.001, 0.997, 0.002),
         latency_share=0.004,
         candidates=candidates,
-        chosen=dict.fromkeys(candidates, (8, 32)),
+        chosen=dict.fromkeys(candidates, "8,32"),
     )
 
 

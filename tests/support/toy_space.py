@@ -73,7 +73,7 @@ class ToySpace(ToySearch):
         odds = rng.dirichlet(np.full(len(KINDS), 0.5))
         return self._decode({"alpha": {"": np.eye(len(KINDS))[rng.choice(len(KINDS), size=len(EDGES), p=odds)]}})
 
-    def _decode(self, probabilities: Probabilities, *_: object, **_options: bool) -> ArchitectureSpec:
+    def _decode(self, probabilities: Probabilities, *_: object) -> ArchitectureSpec:
         kinds = tuple(KINDS[k] for rows in probabilities["alpha"].values() for k in rows.argmax(axis=1))
         spec = self.spec.model_dump(include={"input_size", "classes", "batch", "dtype"})
         return ArchitectureSpec(space=self.name, genotype={"operators": kinds}, **spec)

@@ -10,7 +10,7 @@ from models.networks.module import Network
 from models.networks.structure import LatencyGraph
 from models.operators.layers import build_operator
 from models.spec.operators import OperatorSpec
-from models.supernets.base import Combination, Mixture, Predictions, Supernet
+from models.supernets.base import Mixture, Predictions, Supernet
 from models.supernets.cells import Cells
 from models.supernets.head import resize
 from models.supernets.mixed_operators import MixedOperator
@@ -19,11 +19,11 @@ ROLE = "network"
 
 
 class ToySupernet(Supernet):
-    """One branch and one role; its only combination is the empty one."""
+    """One role, and nothing to choose."""
 
     def __init__(self, graph: LatencyGraph, classifier: OperatorSpec) -> None:
         super().__init__()
-        self.roles, self.combinations = (ROLE,), ((),)
+        self.roles, self.alternatives = (ROLE,), ("",)
         self.stem = build_operator(graph.fixed[0])
         self.cells = Cells({ROLE: graph})
         self.classifier = build_operator(classifier)
@@ -35,13 +35,13 @@ class ToySupernet(Supernet):
         mixture: Mixture,
         *,
         role: str,
-        combinations: Collection[Combination] | None = None,
+        alternatives: Collection[str] | None = None,
         auxiliary: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Predictions:
         maps = self.cells(self.stem(images), mixture, role, [self.end])
         scores = self.classifier(maps[self.end])
-        return Predictions({(): resize(scores, size or (images.shape[2], images.shape[3]))})
+        return Predictions({"": resize(scores, size or (images.shape[2], images.shape[3]))})
 
     def copy_to(self, kinds: Sequence[str], network: Network) -> None:
         """Gives the network with these operators its weights."""

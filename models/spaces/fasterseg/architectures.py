@@ -16,6 +16,7 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from models.spaces.base import Probabilities
+from models.spaces.fasterseg.ends import BRANCHES
 from models.spaces.fasterseg.genotype import BranchSpec, architecture_of
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
@@ -119,9 +120,6 @@ def _row(probabilities: Probabilities, granularity: str, layer: int, scale: int)
     row: NDArray[np.float64] = probabilities[granularity][str(scale)][layer - FIRST_LAYER[granularity][scale]]
     return row
 
-
-BRANCHES = 2
-"""Branches of a sampled architecture, as in the paper (b = 2)."""
 
 CONCENTRATION = 0.5
 """Of the Dirichlet distributions that odds are drawn from. At 1 the middle nine tenths of 200 samples span a factor of 1.7 in

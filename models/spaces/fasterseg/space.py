@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import Choices, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
-from models.spaces.fasterseg.architectures import BRANCHES, decode_branch, remaining_cells, sample_architecture
+from models.spaces.base import Choices, DecodeOptions, LatencyGraph, ParameterShapes, Probabilities, Role, SearchSpace
+from models.spaces.fasterseg.architectures import decode_branch, remaining_cells, sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.ends import CHOICES, ends_of, label_of
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
@@ -47,8 +48,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
     comparison_title: ClassVar[str] = TITLE
     grid_version: ClassVar[int] = GRID_VERSION
     size_multiple: ClassVar[int] = SCALES[-1]
-    branch_ends: ClassVar[tuple[int, ...]] = SCALES
-    default_branches: ClassVar[int] = BRANCHES
+    alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
     paths_together: ClassVar[bool] = True
@@ -107,8 +107,17 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
         return ArchitectureSpec.parse(architecture.model_dump() | changes)
 
-    def alternative_of(self, architecture: ArchitectureSpec) -> tuple[int, ...]:
-        return FasterSegGenotype.of(architecture).ends
+    def alternatives(self) -> tuple[str, ...]:
+        return tuple(map(label_of, CHOICES))
+
+    def alternative_of(self, architecture: ArchitectureSpec) -> str:
+        return label_of(FasterSegGenotype.of(architecture).ends)
+
+    def alternative_outputs(self, alternative: str) -> tuple[int, ...]:
+        return tuple(SCALES.index(end) for end in ends_of(alternative))
+
+    def resolve_alternative(self, text: str) -> str:
+        return label_of(ends_of(text))
 
     def choices_of(self, architecture: ArchitectureSpec) -> Choices:
         branches = FasterSegGenotype.of(architecture).branches
@@ -154,15 +163,17 @@ class FasterSegSpace(SearchSpace, PublishedReader, OperatorComparison):
         joins_charged = self.spec.version != WITHOUT_JOINS
         return head_terms(self.graph, self.parameters, self._catalogue, joins_charged=joins_charged)
 
-    def _decode(
-        self, probabilities: Probabilities, branches: tuple[int, ...], *, keep_skips: bool, widest: bool
-    ) -> ArchitectureSpec:
-        parameters = self.parameters
-        decoded = (decode_branch(parameters, probabilities, end, keep_skips=keep_skips, widest=widest) for end in branches)
+    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions) -> ArchitectureSpec:
+        parameters, widest, ends = self.parameters, role.widest, ends_of(alternative)
+        decoded = (decode_branch(parameters, probabilities, end, keep_skips=options.exact, widest=widest) for end in ends)
         return architecture_of(self.spec, parameters, tuple(decoded), widest=widest)
 
-    def _decoded_layers(self, probabilities: Probabilities, branches: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
-        return tuple(remaining_cells(self.parameters, probabilities, end) for end in branches)
+    def _decoded_layers(
+        self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions
+    ) -> tuple[tuple[int, ...], ...] | None:
+        if options.exact:
+            return None
+        return tuple(remaining_cells(self.parameters, probabilities, end) for end in ends_of(alternative))
 
     def roles(self) -> tuple[Role, ...]:
         return (Role(STUDENT), Role(TEACHER, searches=frozenset({"alpha", "beta"}), sees_latency=False))

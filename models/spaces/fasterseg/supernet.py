@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.networks.module import Network
 from models.operators.layers import ConvBnRelu
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.ends import label_of
 from models.spaces.fasterseg.genotype import BranchSpec, FasterSegGenotype
 from models.spaces.fasterseg.latency import latency_graph
 from models.spaces.fasterseg.parameters import SCALES, STUDENT, TEACHER, FasterSegParameters
@@ -89,16 +90,16 @@ class WeightCopy:
 
     def _copy_classifier(self, ends: Sequence[int]) -> None:
         """The supernet concatenates branches from the finest to the coarsest, the network as the architecture lists them."""
-        combination = tuple(sorted(ends))
-        if combination not in self._supernet.combinations:
-            raise InvalidSpecError(f"the supernet has no head for branches {', '.join(map(str, combination))}")
-        name = key(combination)
+        in_order, label = sorted(ends), label_of(ends)
+        if label not in self._supernet.alternatives:
+            raise InvalidSpecError(f"the supernet has no head for branches {label}")
+        name = key(label)
         fusion = self._steps["fusion"]
         fusion.load_state_dict(self._head.fusion[name].state_dict())
         assert isinstance(fusion, ConvBnRelu)
         weight = fusion.conv1.weight
         with torch.no_grad():
-            weight.copy_(_in_order(weight, [combination.index(end) for end in ends]))
+            weight.copy_(_in_order(weight, [in_order.index(end) for end in ends]))
         self._steps["classifier"].load_state_dict(self._head.classifier[name].state_dict())
 
 

@@ -98,7 +98,7 @@ class LatticeSpace(SearchSpace):
         down = rng.integers(len(DOWN), size=2)
         return self._architecture([*down, *rng.choice(len(KINDS), size=4, p=odds)], rng.integers(len(PAIRS)))
 
-    def _decode(self, probabilities, branches, *, keep_skips, widest):
+    def _decode(self, probabilities, alternative, role, options):
         rows = [row for group in probabilities["alpha"].values() for row in group]
         return self._architecture([row.argmax() for row in rows], probabilities["beta"]["pair"][0].argmax())
 

@@ -50,7 +50,7 @@ class LeafSpace(SearchSpace):
         odds = rng.dirichlet([0.5] * len(KINDS))
         return self._architecture(rng.choice(len(KINDS), size=len(EDGES), p=odds))
 
-    def _decode(self, probabilities, branches, *, keep_skips, widest):
+    def _decode(self, probabilities, alternative, role, options):
         return self._architecture(probabilities["alpha"]["edges"].argmax(axis=1))
 
     def supernet(self):

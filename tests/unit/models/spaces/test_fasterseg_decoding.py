@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.spaces.decoding import DecodeOptions
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
-from tests.support.fasterseg_networks import branches_of
+from tests.support.fasterseg_networks import branches_of, label
 
 FIRST_LAYERS = {"alpha": {8: 0, 16: 1, 32: 2}, "beta": {16: 2, 32: 3}, "gamma": {8: 1, 16: 1, 32: 2}}
 WIDTHS = (4, 6, 8, 10, 12)
@@ -73,7 +74,8 @@ def _skip(probability: float, second: str) -> list[float]:
 
 
 def decoded(end: int, layers: int = LAYERS, *, keep_skips: bool = False, **made: Any) -> BranchSpec:
-    (branch,) = branches_of(space(layers).decode(probabilities(layers, **made), branches=(end,), keep_skips=keep_skips))
+    options = DecodeOptions(exact=keep_skips)
+    (branch,) = branches_of(space(layers).decode(probabilities(layers, **made), alternative=str(end), options=options))
     return branch
 
 
@@ -124,7 +126,7 @@ def test_a_branch_downsamples_at_once_where_beta_rules_out_all_else() -> None:
 
 
 def test_the_shortest_space_has_one_way_to_each_end() -> None:
-    found = space(3).decode({**probabilities(3), "beta": {"16": np.array([[0.1, 0.9]])}}, branches=(16, 32))
+    found = space(3).decode({**probabilities(3), "beta": {"16": np.array([[0.1, 0.9]])}}, alternative="16,32")
     assert [branch.scales for branch in branches_of(found)] == [(8, 8, 16), (8, 16, 32)]
 
 
@@ -211,26 +213,29 @@ def test_skips_are_kept_when_asked_for_wherever_they_are() -> None:
 
 
 def test_a_teacher_takes_the_widest_everywhere() -> None:
-    found = space().decode(probabilities(gamma={(3, 8): 4}), branches=(8, 16), widest=True)
+    role = space().role("teacher")
+    found = space().decode(probabilities(gamma={(3, 8): 4}), alternative="8,16", role=role)
     assert (found.parameters["stem_width"], found.parameters["head_width"]) == (12, 12)
     assert [branch.widths for branch in branches_of(found)] == [(12,) * 8, (12,) * 8]
-    student = space().decode(probabilities(), branches=(8, 16))
+    student = space().decode(probabilities(), alternative="8,16")
     assert (student.parameters["stem_width"], student.parameters["head_width"]) == (8, 8)
 
 
 @pytest.mark.parametrize("ends", [(8,), (16,), (32,), (8, 16), (32, 8), (16, 32), (32, 16, 8)])
 def test_any_branches_may_be_asked_for_and_come_from_fine_to_coarse(ends: tuple[int, ...]) -> None:
-    found = space().decode(probabilities(), branches=ends)
+    found = space().decode(probabilities(), alternative=label(ends))
     assert tuple(branch.scales[-1] for branch in branches_of(found)) == tuple(sorted(ends))
     space().plan(found)
 
 
 def test_two_branches_are_what_is_chosen_from() -> None:
-    assert space().branch_choices() == ((8, 16), (8, 32), (16, 32))
+    assert space().alternatives() == ("8,16", "8,32", "16,32")
 
 
-@pytest.mark.parametrize("ends", [(), (4,), (8, 8), (8, 64)])
-def test_branches_that_there_are_not_are_refused(ends: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidSpecError, match=r"branches: .*one or more of 8, 16, 32 must be given") as caught:
-        space().decode(probabilities(), branches=ends)
+@pytest.mark.parametrize("text", ["", "4", "8,8", "8,64", "8;32", "8,", "-8"])
+def test_branches_that_there_are_not_are_refused(text: str) -> None:
+    with pytest.raises(
+        InvalidSpecError, match=rf"branches: {text or 'none given'}; one or more of 8, 16, 32 must be given"
+    ) as caught:
+        space().decode(probabilities(), alternative=text)
     assert "8,16 or 8,32 or 16,32" in caught.value.hint

@@ -26,7 +26,7 @@ def small() -> tuple[Supernet, Logits]:
 
 
 def scores(supernet: Supernet, mixture: Mixture, images: Tensor) -> Tensor:
-    return supernet(images, mixture, role="student", combinations=[(8, 16)]).combined[8, 16]
+    return supernet(images, mixture, role="student", alternatives=["8,16"]).combined["8,16"]
 
 
 def test_bfloat16_autocast(small: tuple[Supernet, Logits]) -> None:

@@ -100,7 +100,7 @@ def test_certain_choices_give_the_network(graph: LatencyGraph) -> None:
         network = build_network(graph_plan(graph, choices, HEAD)).eval()
         supernet.copy_to(network, "network")
         with torch.no_grad():
-            found = supernet(images, mixture_of(choices), role="network").combined[()]
+            found = supernet(images, mixture_of(choices), role="network").combined[""]
             torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
 
 
@@ -108,7 +108,7 @@ def test_images_of_other_sizes_are_resized_to_the_nodes_scale(graph: LatencyGrap
     """Where 1/4 is no whole number: maps of 7×9 and 13×17 meet."""
     supernet = DagSupernet({"network": graph}, {"network": HEAD}).eval()
     mixture = Mixture((torch.full((3, 2), 0.5)).requires_grad_(), torch.full((2, 3), 1 / 3).requires_grad_(), (1,))
-    scores = supernet(torch.randn(1, 3, 26, 34), mixture, role="network").combined[()]
+    scores = supernet(torch.randn(1, 3, 26, 34), mixture, role="network").combined[""]
     assert scores.shape == (1, 5, 26, 34)
     gradients = torch.autograd.grad(scores.square().sum(), (mixture.alpha, mixture.beta))
     assert all(bool((gradient != 0).all()) for gradient in gradients)

@@ -40,7 +40,7 @@ def test_every_combination_predicts_at_the_images_size(
     supernet: MultiResolutionSupernet, logits: Logits, images: Tensor
 ) -> None:
     predictions = supernet(images, logits.mixture(), role="student", auxiliary=True)
-    assert list(predictions.combined) == [(8,), (16,), (32,), (8, 16), (8, 32), (16, 32)] == list(supernet.combinations)
+    assert list(predictions.combined) == ["8", "16", "32", "8,16", "8,32", "16,32"] == list(supernet.alternatives)
     assert list(predictions.auxiliary) == [16, 32]
     for scores in (*predictions.combined.values(), *predictions.auxiliary.values()):
         assert scores.shape == (2, 4, 64, 96)
@@ -52,7 +52,7 @@ def test_predictions_at_the_size_of_the_scores_are_those_before_the_resize(
     supernet.eval()
     coarse = supernet(images, logits.mixture(), role="student", auxiliary=True, size=(8, 12))
     fine = supernet(images, logits.mixture(), role="student", auxiliary=True)
-    assert coarse.combined[8, 16].shape == (2, 4, 8, 12)
+    assert coarse.combined["8,16"].shape == (2, 4, 8, 12)
     assert coarse.auxiliary[32].shape == (2, 4, 8, 12)
     for branches, scores in coarse.combined.items():
         resized = nn.functional.interpolate(scores, (64, 96), mode="bilinear", align_corners=True)
@@ -64,8 +64,8 @@ def test_auxiliary_predictions_are_made_on_request(supernet: MultiResolutionSupe
 
 
 def test_crops_of_other_sizes(supernet: MultiResolutionSupernet, logits: Logits) -> None:
-    predictions = supernet(torch.randn(2, 3, 96, 160), logits.mixture(), role="teacher", combinations=[(8, 32)])
-    assert predictions.combined[8, 32].shape == (2, 4, 96, 160)
+    predictions = supernet(torch.randn(2, 3, 96, 160), logits.mixture(), role="teacher", alternatives=["8,32"])
+    assert predictions.combined["8,32"].shape == (2, 4, 96, 160)
 
 
 def test_a_combination_is_predicted_alike_alone_and_among_others(
@@ -73,8 +73,8 @@ def test_a_combination_is_predicted_alike_alone_and_among_others(
 ) -> None:
     supernet.eval()
     together = supernet(images, logits.mixture(), role="student").combined
-    for branches in supernet.combinations:
-        alone = supernet(images, logits.mixture(), role="student", combinations=[branches]).combined
+    for branches in supernet.alternatives:
+        alone = supernet(images, logits.mixture(), role="student", alternatives=[branches]).combined
         assert list(alone) == [branches]
         torch.testing.assert_close(alone[branches], together[branches])
 
@@ -93,10 +93,10 @@ def test_only_cells_on_the_way_to_the_asked_branches_run(
 ) -> None:
     """For the branch at 1/8 those at 1/8; for 1/32 none that only lead to another end; and no head of another branch."""
     with calls(supernet.cells, MixedOperator) as finest:
-        supernet(images, logits.mixture(), role="student", combinations=[(8,)])
+        supernet(images, logits.mixture(), role="student", alternatives=["8"])
     assert len(finest) == 5
     with calls(supernet.cells, MixedOperator) as coarsest, calls(supernet.heads, nn.Conv2d) as convolutions:
-        supernet(images, logits.mixture(), role="student", combinations=[(32,)])
+        supernet(images, logits.mixture(), role="student", alternatives=["32"])
     assert len(coarsest) == 2 + 3 + 2 + 3 + 3  # at 1/8, down to 1/16, at 1/16, down to 1/32, at 1/32
     parts = {".".join(name.split(".")[:3]) for name in convolutions}
     assert parts == {"student.ways_back.32", "student.fusion.32", "student.classifier.32"}
@@ -139,7 +139,7 @@ def test_gradients_of_probabilities_are_those_of_finite_differences(
 
     def loss(alpha: Tensor, beta: Tensor, scores: Tensor) -> Tensor:
         given = replace(mixture, alpha=alpha, beta=beta, scores=scores)
-        return supernet(images.double(), given, role="student", combinations=[(16, 32)]).combined[16, 32].square().mean()
+        return supernet(images.double(), given, role="student", alternatives=["16,32"]).combined["16,32"].square().mean()
 
     gradients = torch.autograd.grad(loss(*free), free)
     generator = torch.Generator().manual_seed(3)
@@ -155,8 +155,8 @@ def test_gradients_of_probabilities_are_those_of_finite_differences(
 def test_widths_without_scores_leave_the_value_alone(supernet: MultiResolutionSupernet, logits: Logits, images: Tensor) -> None:
     supernet.eval()
     mixture = logits.mixture()
-    scored = supernet(images, mixture, role="student").combined[8, 32]
-    bare = supernet(images, replace(mixture, scores=None), role="student").combined[8, 32]
+    scored = supernet(images, mixture, role="student").combined["8,32"]
+    bare = supernet(images, replace(mixture, scores=None), role="student").combined["8,32"]
     torch.testing.assert_close(scored, bare, rtol=0, atol=0)
 
 
@@ -183,7 +183,7 @@ def test_state_survives_a_checkpoint(
     supernet.eval()
     again = space.supernet()
     again.load_state_dict(supernet.state_dict())
-    expected, found = (net.eval()(images, logits.mixture(), role="teacher").combined[16, 32] for net in (supernet, again))
+    expected, found = (net.eval()(images, logits.mixture(), role="teacher").combined["16,32"] for net in (supernet, again))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 

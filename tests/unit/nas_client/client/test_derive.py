@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.networks.module import network_costs
+from models.spaces.decoding import DecodeOptions
 from models.spaces.registry import create_space, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode
@@ -19,7 +20,7 @@ from tests.support.client_command import Command
 from tests.support.fake_service import make_table, operator_ms
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": 7, "widths": (4, 12)}))
-PAIRS = [[8, 16], [8, 32], [16, 32]]
+PAIRS = ["8,16", "8,32", "16,32"]
 
 
 def logits(seed: int = 3) -> dict[str, dict[str, list[list[float]]]]:
@@ -35,9 +36,9 @@ def softmax(rows: list[list[float]]) -> Any:
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def decoded(branches: list[int], **options: bool) -> ArchitectureSpec:
+def decoded(alternative: str, *, exact: bool = False, role: str = "student") -> ArchitectureSpec:
     given = {name: {group: softmax(rows) for group, rows in groups.items()} for name, groups in logits().items()}
-    return SPACE.decode(given, branches=branches, **options)
+    return SPACE.decode(given, alternative=alternative, role=SPACE.role(role), options=DecodeOptions(exact=exact))
 
 
 def written(tmp_path: Path, name: str, document: object) -> Path:
@@ -73,10 +74,10 @@ def test_without_more_all_pairs_are_derived(nas_client: Command, arguments: list
     assert ended.code == ExitCode.DONE
     assert ended.document["chosen"] is None
     found = ended.document["architectures"]
-    assert [network["branches"] for network in found] == PAIRS
+    assert [network["alternative"] for network in found] == PAIRS
     for network in found:
         architecture = ArchitectureSpec.parse(network["architecture"])
-        assert architecture == decoded(network["branches"])
+        assert architecture == decoded(network["alternative"])
         operators = SPACE.architecture_operators(architecture)
         assert network["estimate"]["sum_ms"] == pytest.approx(sum(map(operator_ms, operators)))
         assert [term["key"] for term in network["estimate"]["operators"]] == [operator.key() for operator in operators]
@@ -85,17 +86,19 @@ def test_without_more_all_pairs_are_derived(nas_client: Command, arguments: list
         assert (network["accuracy"], network["objective"], network["path"]) == (None, None, None)
 
 
-@pytest.mark.parametrize(("flags", "options"), [((), {}), (("--keep-skips",), {"keep_skips": True})])
+@pytest.mark.parametrize(
+    "flags", [("--branches", "32,8"), ("--alternative", "8,32", "--keep-skips"), ("--branches", "8,32", "--exact")]
+)
 def test_the_branches_asked_for_are_derived_and_written(
-    nas_client: Command, tmp_path: Path, arguments: list[object], flags: tuple[str, ...], options: dict[str, bool]
+    nas_client: Command, tmp_path: Path, arguments: list[object], flags: tuple[str, ...]
 ) -> None:
     path = tmp_path / "architecture.json"
-    ended = nas_client(*arguments, "--branches", "32,8", "-o", path, "--json", *flags)
+    ended = nas_client(*arguments, "-o", path, "--json", *flags)
     assert ended.code == ExitCode.DONE
     architecture = ArchitectureSpec.parse_json(path.read_bytes())
-    assert architecture == decoded([8, 32], **options)
+    assert architecture == decoded("8,32", exact=len(flags) > 2)
     (network,) = ended.document["architectures"]
-    assert (network["branches"], network["path"]) == ([8, 32], str(path))
+    assert (network["alternative"], network["path"]) == ("8,32", str(path))
     space_of(architecture).plan(architecture)
 
 
@@ -110,7 +113,7 @@ def test_what_is_written_can_be_estimated(nas_client: Command, tmp_path: Path, t
 def test_several_are_written_beside_each_other(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
     ended = nas_client(*arguments, "-o", tmp_path / "found.json", "--json")
     for network, pair in zip(ended.document["architectures"], PAIRS, strict=True):
-        path = tmp_path / f"found-{pair[0]}-{pair[1]}.json"
+        path = tmp_path / f"found-{pair.replace(',', '-')}.json"
         assert network["path"] == str(path)
         assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded(pair)
 
@@ -118,7 +121,7 @@ def test_several_are_written_beside_each_other(nas_client: Command, tmp_path: Pa
 @pytest.mark.parametrize("best", range(3))
 def test_accuracies_choose(nas_client: Command, tmp_path: Path, arguments: list[object], best: int) -> None:
     """Far ahead in accuracy wins whatever the latency; the others are shown, and not written."""
-    accuracies = {",".join(map(str, pair)): 0.7 if index == best else 0.1 for index, pair in enumerate(PAIRS)}
+    accuracies = {pair: 0.7 if index == best else 0.1 for index, pair in enumerate(PAIRS)}
     path = tmp_path / "architecture.json"
     more = ("--accuracies", written(tmp_path, "accuracies.json", accuracies), "-o", path)
     ended = nas_client(*arguments, *more, "--json")
@@ -126,15 +129,15 @@ def test_accuracies_choose(nas_client: Command, tmp_path: Path, arguments: list[
     assert ended.document["chosen"] == PAIRS[best]
     assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded(PAIRS[best])
     for network in ended.document["architectures"]:
-        assert network["path"] == (str(path) if network["branches"] == PAIRS[best] else None)
+        assert network["path"] == (str(path) if network["alternative"] == PAIRS[best] else None)
         expected = network["accuracy"] * (network["estimate"]["sum_ms"] / 8.3) ** -0.07
         assert network["objective"] == pytest.approx(expected)
-    assert f"chosen: {','.join(map(str, PAIRS[best]))}" in nas_client(*arguments, *more).out
+    assert f"chosen: {PAIRS[best]}" in nas_client(*arguments, *more).out
 
 
 def test_latency_chooses_among_equally_accurate_networks(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
     accuracies = written(tmp_path, "accuracies.json", {"8": 0.7, "8,16,32": 0.7})
-    for exponent, chosen in ((-0.07, [8]), (0.07, [8, 16, 32])):
+    for exponent, chosen in ((-0.07, "8"), (0.07, "8,16,32")):
         ended = nas_client(*arguments, "--accuracies", accuracies, "--exponent", exponent, "--json")
         assert ended.document["chosen"] == chosen
 
@@ -144,7 +147,7 @@ def test_a_teacher_needs_no_gamma_and_ignores_one(nas_client: Command, tmp_path:
     with_gamma = nas_client(*arguments, "--branches", "8,32", "--teacher", "-o", path, "--json").document
     without = written(tmp_path, "logits.json", {name: groups for name, groups in logits().items() if name != "gamma"})
     assert nas_client(*arguments[:-1], without, "--branches", "8,32", "--teacher", "-o", path, "--json").document == with_gamma
-    assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded([8, 32], widest=True)
+    assert ArchitectureSpec.parse_json(path.read_bytes()) == decoded("8,32", role="teacher")
 
 
 def test_for_people(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
@@ -152,9 +155,9 @@ def test_for_people(nas_client: Command, tmp_path: Path, arguments: list[object]
     assert ended.code == ExitCode.DONE
     for pair in PAIRS:
         architecture = decoded(pair)
-        assert ",".join(map(str, pair)) in ended.out
+        assert pair in ended.out
         assert f"{sum(map(operator_ms, SPACE.architecture_operators(architecture))):.4f}" in ended.out
-        assert f"found-{pair[0]}-{pair[1]}.json" in ended.out
+        assert f"found-{pair.replace(',', '-')}.json" in ended.out
     assert "chosen" not in ended.out
 
 
@@ -189,7 +192,7 @@ def test_nothing_is_written_or_chosen_by_sums_that_lack_terms(
     assert not path.exists()
     ended = nas_client(*arguments, *more, "--allow-missing")
     assert ended.code == ExitCode.DONE
-    assert ended.document["chosen"] == ([8, 32] if choosing else None)
+    assert ended.document["chosen"] == ("8,32" if choosing else None)
     assert path.exists()
 
 
@@ -205,9 +208,9 @@ def refused(nas_client: Command, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("branches", "message"),
     [
-        ("8,64", "branches: 8, 64; one or more of 8, 16, 32 must be given"),
-        ("8,8", "branches: 8, 8; one or more"),
-        ("8;32", "branches '8;32' are not scales"),
+        ("8,64", "branches: 8,64; one or more of 8, 16, 32 must be given"),
+        ("8,8", "branches: 8,8; one or more"),
+        ("8;32", "branches: 8;32; one or more"),
     ],
 )
 def test_branches_that_there_are_not(nas_client: Command, arguments: list[object], branches: str, message: str) -> None:
@@ -217,14 +220,14 @@ def test_branches_that_there_are_not(nas_client: Command, arguments: list[object
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "an object of accuracies by branches is needed"),
-        ({}, "an object of accuracies by branches is needed"),
+        ([], "an object of accuracies by alternative is needed"),
+        ({}, "an object of accuracies by alternative is needed"),
         ({"8,32": "good"}, "the accuracy of '8,32' is 'good', not a number"),
         ({"8,32": True}, "the accuracy of '8,32' is True, not a number"),
         ({"8,32": -1}, "accuracy -1.0 is not"),
-        ({"8-32": 0.7}, "branches '8-32' are not scales"),
-        ({"8,32": 0.7, "32,8": 0.6}, "the same branches are named twice"),
-        ({"8,64": 0.7}, "branches: 8, 64; one or more of 8, 16, 32"),
+        ({"8-32": 0.7}, "branches: 8-32; one or more"),
+        ({"8,32": 0.7, "32,8": 0.6}, "an alternative is named twice"),
+        ({"8,64": 0.7}, "branches: 8,64; one or more of 8, 16, 32"),
     ],
 )
 def test_accuracies_that_are_none(

@@ -37,15 +37,15 @@ def table() -> LookupTable:
 
 @pytest.fixture(scope="module")
 def found() -> ArchitectureSpec:
-    return decoded((8, 32), 1)
+    return decoded("8,32", 1)
 
 
 def search_folder(path: Path, seed: int) -> Path:
     """A finished search."""
     write_search(path)
     write_config(SearchConfig(seed=seed), path / "config.yaml")
-    (path / "student.json").write_text(decoded((8, 32), seed).model_dump_json())
-    (path / "teacher.json").write_text(decoded((8, 16), seed, widest=True).model_dump_json())
+    (path / "student.json").write_text(decoded("8,32", seed).model_dump_json())
+    (path / "teacher.json").write_text(decoded("8,16", seed, role="teacher").model_dump_json())
     return path
 
 
@@ -154,7 +154,7 @@ def test_an_unfinished_search_is_refused(tmp_path: Path, table: LookupTable) -> 
 def test_the_training_of_another_architecture_is_not_taken_for_it(tmp_path: Path, table: LookupTable) -> None:
     search, folder = search_folder(tmp_path / "search", 5), tmp_path / "experiment"
     write_trained(folder, search, table, 1, [0.5, 0.4, 0.2, 0.3])
-    write_training(folder / "seed5" / "random0", decoded((8, 16), 77))
+    write_training(folder / "seed5" / "random0", decoded("8,16", 77))
     with pytest.raises(ExperimentError, match="training of another architecture"):
         compare([search], table, folder, TrainConfig(), networks=1)
 

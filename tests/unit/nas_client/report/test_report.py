@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything."""
     folder = tmp_path_factory.mktemp("run")
     write_search(folder / "search")
-    student, teacher = decoded((8, 32), 1), decoded((8, 16), 1, widest=True)
+    student, teacher = decoded("8,32", 1), decoded("8,16", 1, role="teacher")
     write_training(folder / "student", student, mean_iou=0.31)
     write_training(folder / "teacher", teacher, mean_iou=0.35)
     for name, network, latency_ms in (("student", student, 2.0), ("teacher", teacher, None)):
@@ -160,7 +160,7 @@ def test_what_the_search_found_is_listed_with_its_costs(page: Page) -> None:
 
 
 def test_trained_networks_are_listed_with_estimate_measurement_and_accuracy(page: Page) -> None:
-    student, teacher = decoded((8, 32), 1), decoded((8, 16), 1, widest=True)
+    student, teacher = decoded("8,32", 1), decoded("8,16", 1, role="teacher")
     table = LookupTable(make_table(SPACE.spec))
     rows = {row[0]: row for row in page.rows if len(row) == 10}
     for name, network in (("student", student), ("teacher", teacher)):

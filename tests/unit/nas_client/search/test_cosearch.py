@@ -101,7 +101,7 @@ def test_every_epoch_leaves_a_line(finished: tuple[Path, SearchResult]) -> None:
         assert set(line.entropy["student"]) == {"alpha", "beta", "gamma"}
         assert set(line.entropy["teacher"]) == {"alpha", "beta"}
         assert 0 < line.entropy["student"]["alpha"] <= torch.tensor(5.0).log().item() + 1e-6
-        assert [network.branches for network in line.decoded["student"]] == [(8, 16), (8, 32), (16, 32)]
+        assert [network.alternative for network in line.decoded["student"]] == ["8,16", "8,32", "16,32"]
         assert line.latency.relaxed_ms > 0
     assert result.finished
     assert result.epochs == 3
@@ -116,9 +116,9 @@ def test_the_result_names_networks_that_can_be_built(finished: tuple[Path, Searc
         network = build_network(SPACE.plan(architecture)).eval()
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 19, 64, 64)
     best = max(result.candidates["student"], key=lambda candidate: candidate.objective or 0)
-    assert result.chosen["student"] == best.branches
+    assert result.chosen["student"] == best.alternative
     most_accurate = max(result.candidates["teacher"], key=lambda candidate: candidate.accuracy or 0)
-    assert result.chosen["teacher"] == most_accurate.branches
+    assert result.chosen["teacher"] == most_accurate.alternative
     widths = {width for branch in branches_of(result.architecture("teacher")) for width in branch.widths}
     assert widths == {8}
 

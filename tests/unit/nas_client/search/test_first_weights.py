@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.networks.module import build_network
+from models.spaces.decoding import DecodeOptions
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
@@ -59,7 +60,7 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
     begin_run(tmp_path, "search")
     Checkpoints(tmp_path).save(LAST, {"learner": state}, small())
     given = probabilities(ArchitectureParameters(space.parameter_shapes(), **logits))
-    architecture = space.decode(given, branches=(8,))
+    architecture = space.decode(given, alternative="8")
     assert len(branches_of(architecture)[0].operators) == 6
     network = build_network(space.plan(architecture))
     supernet_weights(tmp_path, space, "student", architecture)(network)
@@ -68,7 +69,7 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
         rows, columns = copied.shape[:2]
         mixed = supernet.cell(layer, 8, 1)  # type: ignore[operator]
         assert torch.equal(copied, mixed.choice("conv3x3").conv1.weight[:rows, :columns]), cell
-    whole = space.decode(given, branches=(8,), keep_skips=True)
+    whole = space.decode(given, alternative="8", options=DecodeOptions(exact=True))
     supernet_weights(tmp_path, space, "student", whole)(build_network(space.plan(whole)))
 
 

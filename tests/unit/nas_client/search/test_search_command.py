@@ -120,7 +120,7 @@ def test_a_search_by_evolution_and_a_selection_for_another_table(
     assert "method=evolution" in wrong.err
     ended = nas_client(*arguments, *settings, "--set", "method=evolution", "--latency-ms", 7, "--latency-ms", 9)
     assert ended.code == ExitCode.DONE
-    assert [line.split()[:2] for line in ended.out.splitlines()[1:3]] == [["7", "ms"], ["9", "ms"]]
+    assert [line.split()[:2] for line in ended.out.splitlines()[2:4]] == [["7", "ms"], ["9", "ms"]]
     assert "10 candidates evaluated" in ended.out
     table = tmp_path / "table.parquet"
     select = ["select", tmp_path / "run", "--table", table, "-o", tmp_path / "selected", "--front"]

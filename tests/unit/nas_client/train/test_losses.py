@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from nas_client.data.classes import IGNORE
 from nas_client.errors import ShapeError
-from nas_client.train.losses import distillation, hard_pixel_cross_entropy
+from nas_client.train.config import HardPixels
+from nas_client.train.losses import dice, distillation, hard_pixel_cross_entropy, segmentation_loss
 
 CLASSES = 5
 
@@ -90,6 +91,68 @@ def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype) -> None
 def test_gradients_of_cross_entropy() -> None:
     labels = _labels(3)
     assert gradcheck(lambda logits: hard_pixel_cross_entropy(logits, labels, threshold=0.3), (_logits(3).requires_grad_(),))
+
+
+def _obvious_dice(logits: Tensor, labels: Tensor) -> float:
+    """The definition, class by class and pixel by pixel."""
+    losses = []
+    for label in sorted(set(labels.unique().tolist()) - {IGNORE}):
+        overlap = size = 0.0
+        for n, row, column in (labels != IGNORE).nonzero().tolist():
+            p, g = logits[n, :, row, column].softmax(0)[label].item(), float(labels[n, row, column] == label)
+            overlap, size = overlap + p * g, size + p + g
+        losses.append(1 - 2 * overlap / size)
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dice_is_that_of_the_definition(seed: int) -> None:
+    """For seed 3 a class is absent: it is not averaged."""
+    logits, labels = _logits(seed), _labels(seed)
+    if seed == 3:
+        labels[labels == 2] = 1
+    assert dice(logits, labels).item() == pytest.approx(_obvious_dice(logits, labels), rel=1e-9)
+    assert segmentation_loss(logits, labels, kind="dice", hard_pixels=HardPixels()) == dice(logits, labels)
+
+
+def test_dice_of_a_certain_and_right_prediction_is_nothing_and_of_a_wrong_one_is_one() -> None:
+    labels = _labels(0)
+    right = 100 * functional.one_hot(labels % CLASSES, CLASSES).movedim(-1, 1).double()
+    wrong = 100 * functional.one_hot((labels + 1) % CLASSES, CLASSES).movedim(-1, 1).double()
+    assert dice(right, labels).item() == pytest.approx(0, abs=1e-12)
+    assert dice(wrong, labels).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_gradients_of_dice_pass_ignored_pixels_by() -> None:
+    labels, logits = _labels(3), _logits(3).requires_grad_()
+    assert gradcheck(lambda given: dice(given, labels), (logits,))
+    dice(logits, labels).backward()
+    assert torch.equal((logits.grad != 0).any(dim=1), labels != IGNORE)
+    nothing = _logits(0).requires_grad_()
+    loss = dice(nothing, torch.full((2, 4, 6), IGNORE))
+    loss.backward()
+    assert loss.item() == 0
+    assert (nothing.grad == 0).all()
+
+
+def test_dice_of_several_processes_adds_up_to_that_of_one() -> None:
+    """Each has one image; sums go over both, and so do the gradients."""
+    logits, labels = _logits(1).requires_grad_(), _labels(1)
+    whole = dice(logits, labels)
+    (expected,) = torch.autograd.grad(whole, logits)
+    sums: list[Tensor] = []
+    for image in range(2):
+        dice(logits[image : image + 1], labels[image : image + 1], gather=lambda own: sums.append(own) or own)  # type: ignore[func-returns-value]
+    parts = [
+        dice(
+            logits[image : image + 1],
+            labels[image : image + 1],
+            gather=lambda own, other=sums[1 - image]: torch.cat([own, other]),
+        )  # type: ignore[misc]
+        for image in range(2)
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+    torch.testing.assert_close(torch.autograd.grad(sum(parts), logits)[0], expected)
 
 
 def test_distillation_is_the_divergence_of_student_from_teacher() -> None:

@@ -1,4 +1,4 @@
-"""The trade of accuracy against latency that chooses branches."""
+"""The trade of accuracy against latency that chooses among alternatives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from nas_client.errors import ParameterError
-from nas_client.search.branches import branches_label, objective, parse_branches
+from nas_client.search.objective import objective
 
 
 def test_at_the_target_only_accuracy_counts() -> None:
@@ -50,15 +50,3 @@ def test_the_target_never_changes_the_order() -> None:
 def test_what_is_no_trade_is_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         objective(**{"accuracy": 0.7, "latency_ms": 6.1, **arguments})
-
-
-@pytest.mark.parametrize(("text", "branches"), [("8,32", (8, 32)), ("32, 8", (8, 32)), ("16", (16,)), ("8,16,32", (8, 16, 32))])
-def test_branches_are_read_in_any_order(text: str, branches: tuple[int, ...]) -> None:
-    assert parse_branches(text) == branches
-    assert parse_branches(branches_label(branches)) == branches
-
-
-@pytest.mark.parametrize("text", ["", "8;32", "a", "8,", "8.5"])
-def test_what_is_no_list_of_scales_is_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match=f"branches {text!r} are not scales"):
-        parse_branches(text)

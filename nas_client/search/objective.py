@@ -1,9 +1,8 @@
-"""Which branches a searched network aggregates: the trade of accuracy against latency."""
+"""Which of a search's alternatives is taken: the trade of accuracy against latency."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from nas_client.errors import ParameterError
 
@@ -42,16 +41,3 @@ def objective(accuracy: float, latency_ms: float, *, target_ms: float = TARGET_M
     if not math.isfinite(exponent):
         raise ParameterError(f"exponent {exponent} is not finite", hint=f"FasterSeg uses {EXPONENT}.")
     return accuracy * math.pow(latency_ms / target_ms, exponent)
-
-
-def parse_branches(text: str) -> tuple[int, ...]:
-    """`8,32` as (8, 32), ascending. Raises ParameterError."""
-    try:
-        return tuple(sorted(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise ParameterError(f"branches {text!r} are not scales", hint="Write the scales at which they end as 8,32.") from error
-
-
-def branches_label(branches: Iterable[int]) -> str:
-    """What `parse_branches` reads."""
-    return ",".join(map(str, branches))
