@@ -41,8 +41,10 @@ from models.spaces.fasterseg.parameters import (
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.fasterseg.published_parameters import read_parameter_file
 from models.spaces.fasterseg.published_rules import MIN_LAYERS, decode_as_published
+from models.spaces.fasterseg.variation import head_terms, paths
 from models.spaces.published import OperatorComparison, ParameterReader, PublishedOperator, PublishedReader, PublishedTable
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
+from models.spaces.variation import HeadTerm
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
@@ -72,6 +74,7 @@ class FasterSegBase(SearchSpace):
     alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
+    paths_together: ClassVar[bool] = True
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
@@ -201,6 +204,16 @@ class FasterSegBase(SearchSpace):
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
+
+    def random_paths(self, alternative: str, rng: np.random.Generator) -> tuple[int, ...]:
+        """Every way to downsample is as likely as any other; uniform rows of β would favour late places."""
+        ends = tuple(SCALES[place] for place in self.alternative_outputs(alternative))
+        possible = paths(self.parameters.layers, ends)
+        return possible[int(rng.integers(len(possible)))]
+
+    def head_terms(self) -> tuple[HeadTerm, ...]:
+        joins_charged = self.spec.version != WITHOUT_JOINS
+        return head_terms(self.graph, self.parameters, self._catalogue, joins_charged=joins_charged)
 
     def _decode(
         self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
