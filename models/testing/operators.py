@@ -11,6 +11,7 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
+from models.spec.operator_labels import parse_label
 from models.spec.operators import OperatorSpec
 
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
@@ -69,6 +70,10 @@ class OperatorSuite:
     def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:
         assert info.name == self.kind
         assert self.kind in kind_names()
+
+    def test_a_spec_is_read_from_its_label(self) -> None:
+        for spec in self.specs():
+            assert parse_label(spec.label()) == spec
 
     def test_the_module_has_the_shapes_that_the_spec_states(self) -> None:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
