@@ -203,3 +203,55 @@ SCALE = KindInfo(
     builder=f"{_JOINS}:scale",
     sources="gate",
 )
+
+_DARTS = "models.operators.darts"
+_WITHOUT_AFFINE = "models.supernets.without_affine:WithoutAffine"
+_KERNEL = Attribute(3, choices=(3, 5))
+
+SEP_CONV = KindInfo(
+    "sep_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable_twice,
+    builder=f"{_DARTS}:SepConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+DIL_CONV = KindInfo(
+    "dil_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable,
+    builder=f"{_DARTS}:DilConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MBCONV = KindInfo(
+    "mbconv",
+    {
+        "kernel": _KERNEL,
+        "expansion": Attribute(6, high=16),
+        "activation": Attribute("relu", choices=("relu", "silu")),
+    },
+    bounds=bounds.inverted_bottleneck,
+    builder="models.operators.mbconv:MBConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+SKIP_CONNECT = KindInfo(
+    "skip_connect",
+    identity_if_unchanged=True,
+    bounds=bounds.skip_connection,
+    builder=f"{_DARTS}:skip_connect",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MAX_POOL = KindInfo("max_pool", keeps_channels=True, has_weights=False, bounds=bounds.pooling, builder=f"{_DARTS}:max_pool")
+_ATTENTION = "models.operators.attention"
+_PER_WIDTH = "models.supernets.mixed_operators:OperatorPerWidth"
+_SHARED = {"shared": Attribute(True, choices=(True, False))}
+
+IRNN = KindInfo("irnn", _SHARED, strides=(1,), bounds=bounds.irnn, builder=f"{_ATTENTION}:irnn", supernet_form=_PER_WIDTH)
+ADAPTIVE_ATTENTION = KindInfo(
+    "adaptive_attention",
+    {"rounds": Attribute(2, high=4), "reduction": Attribute(16)} | _SHARED,
+    strides=(1,),
+    keeps_channels=True,
+    bounds=bounds.adaptive_attention,
+    builder=f"{_ATTENTION}:adaptive_attention",
+    supernet_form=_PER_WIDTH,
+)

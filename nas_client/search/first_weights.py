@@ -7,7 +7,6 @@ from pathlib import Path
 
 from models.networks.module import Network
 from models.spaces.base import DecodeOptions, Role, SearchSpace
-from models.spaces.decoding import every
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
@@ -71,4 +70,4 @@ def _options(folder: Path, space: SearchSpace) -> Iterator[DecodeOptions]:
     """By which the architecture may have been decoded: the search's own options, and all that can be listed."""
     if (folder / CONFIG).exists():
         yield decode_options(read_config(SearchConfig, folder / CONFIG), space)
-    yield from every(space.decode_options)
+    yield from space.possible_options()

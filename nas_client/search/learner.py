@@ -52,6 +52,7 @@ class Learner:
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
+                space.initial_logits(),
                 role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spaces.base import ParameterShapes, Role
+from models.spaces.base import InitialLogits, ParameterShapes, Role
 from models.supernets.base import Mixture
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Choices, Gumbel
@@ -20,9 +20,10 @@ class RelaxedNetwork:
 
     Args:
         shapes: of the space's parameters.
+        start: the space's first logits, before any noise.
         role: whose network it is; where widths are not searched for it, it takes the widest connections and has no γ.
-        deviation: of the normal distribution that the first logits are drawn from.
-        seed: they follow from it.
+        deviation: of the normal noise that is added to the first logits.
+        seed: of the noise.
         device: of the logits.
 
     Attributes:
@@ -31,14 +32,23 @@ class RelaxedNetwork:
         role: as given.
     """
 
-    def __init__(self, shapes: ParameterShapes, *, role: Role, deviation: float, seed: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        shapes: ParameterShapes,
+        start: InitialLogits,
+        *,
+        role: Role,
+        deviation: float,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
         self.role = role
         searched = {**shapes, "gamma": {}} if role.widest else shapes
-        self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
+        self.logits = ArchitectureParameters.starting(searched, start, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
         for tensor in self.optimized:
-            tensor.copy_(deviation * torch.randn(tensor.shape, generator=generator))
+            tensor.add_((deviation * torch.randn(tensor.shape, generator=generator)).to(tensor))
         self.logits.requires_grad_()
         self._alpha = Choices(shapes["alpha"]).to(device)
         self._beta = Choices(shapes["beta"]).to(device)
