@@ -30,7 +30,18 @@ RESULT = "result.json"
 FORMAT = 1
 """Raised whenever an earlier release would misread a run's folder."""
 
-Kind = Literal["search", "training", "evaluation", "validation", "collapse", "random", "references", "attention", "ablation"]
+Kind = Literal[
+    "search",
+    "selection",
+    "training",
+    "evaluation",
+    "validation",
+    "collapse",
+    "random",
+    "references",
+    "attention",
+    "ablation",
+]
 """What wrote the folder: a command, or, for those from `collapse` on, an experiment."""
 
 MISSING_HINT = (

@@ -55,6 +55,12 @@ def test_what_is_said_of_it(ratio: float | None, what: str | None) -> None:
         assert "latency.factor" in found.text
 
 
+@pytest.mark.parametrize("changes", [{"latency__target_ms": 8.0}, {"heads": ("8,32",)}])
+def test_an_evolution_has_neither_a_factor_nor_heads_of_its_own(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpecError, match="but method evolution does not use it"):
+        small(method="evolution", **changes)
+
+
 @pytest.mark.parametrize("changes", [{"latency__mode": "none"}, {"latency__factor": 0.0}])
 def test_a_target_that_no_factor_can_lead_to_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpecError, match="target_ms is 8"):
