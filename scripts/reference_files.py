@@ -21,11 +21,13 @@ SPACE = "fasterseg"
 
 _WRITTEN_BY = {
     "search": ("`nas-client search`", "[What a run leaves](../search.md#what-a-run-leaves)"),
+    "selection": ("`nas-client select`, or a search by evolution", "[Selection](../search.md#select-by-evolution)"),
     "training": ("`nas-client train`", "[The folder of a training](../training.md#the-folder-of-a-training)"),
     "evaluation": ("`nas-client evaluate`", "[Train, evaluate, export](../training.md)"),
     "validation": ("`nas-client validate`", "[Validate a table](../validate.md)"),
     "collapse": ("`nas-client experiment collapse`", "[Experiments](../experiments.md)"),
     "random": ("`nas-client experiment random`", "[Experiments](../experiments.md)"),
+    "references": ("`nas-client experiment references`", "[Experiments](../experiments.md)"),
 }
 
 

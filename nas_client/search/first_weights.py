@@ -45,7 +45,10 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    layers = _layers(folder, space, whose, state["networks"][role], architecture)
+    logits = dict(state["networks"][role])
+    if (added := supernet.path_logits()) is not None:
+        logits["beta"] = logits["beta"] + added
+    layers = _layers(folder, space, whose, logits, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
 
