@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -29,19 +29,20 @@ class Mixture:
         widths: index of each γ row's width; the only one that is computed.
         scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
             trained.
-        chosen: the one operator and path of each row, where the mixture is a single network: a supernet then computes nothing
-            else. None where it is a mixture.
+        operators: index of each α row's operator, where operators are decided: the only one that is computed.
+        paths: index of each β row's choice, where paths are decided: what no choice takes is not computed.
     """
 
     alpha: Tensor
     beta: Tensor
     widths: tuple[int, ...]
     scores: Tensor | None = None
-    chosen: GraphChoices | None = None
+    operators: tuple[int, ...] | None = None
+    paths: tuple[int, ...] | None = None
 
     @classmethod
     def single(cls, choices: GraphChoices, counts: Mapping[str, Sequence[int]], device: torch.device | str = "cpu") -> Self:
-        """One network.
+        """One network, of which alone anything is computed.
 
         Args:
             choices: of its rows.
@@ -53,11 +54,11 @@ class Mixture:
             return functional.one_hot(torch.tensor(chosen, dtype=torch.int64), max(of, default=1)).float().to(device)
 
         alpha, beta = rows(choices.alpha, counts["alpha"]), rows(choices.beta, counts["beta"])
-        return cls(alpha, beta, choices.gamma, chosen=choices)
+        return cls(alpha, beta, choices.gamma, operators=choices.alpha, paths=choices.beta)
 
     def takes(self, selection: Selection | None) -> bool:
-        """Whether what β selects so is part of any of its networks."""
-        return self.chosen is None or self.chosen.selects(selection)
+        """Whether what β selects so is computed."""
+        return self.paths is None or selection is None or self.paths[selection[0]] in selection[1]
 
     @classmethod
     def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Self:
@@ -67,6 +68,10 @@ class Mixture:
         """
         chosen = gamma.argmax(dim=-1)
         return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1))
+
+    def decided(self, edge: Edge) -> int | None:
+        """The choice of that edge, where its operator is decided."""
+        return None if self.operators is None or edge.operator_row is None else self.operators[edge.operator_row]
 
     def channels(self, graph: LatencyGraph, node: int) -> int:
         """Channels of that map."""
@@ -136,6 +141,19 @@ class Supernet(nn.Module, ABC):
             alternatives: of `alternatives`; all where None.
             auxiliary: whether to predict from single branches too.
             size: height and width of the scores; the images' where None.
+        """
+
+    def path_logits(self) -> Tensor | None:
+        """What statistics that the supernet keeps say of the choices of β, to be added to the logits; shape (rows, choices).
+        None where it keeps none.
+        """
+        return None
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        """Called after each training step: take what its passes saw into the statistics.
+
+        Args:
+            sum_in_place: replaces tensors by their sums over all processes.
         """
 
     def compile_operators(self, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from typing import cast
 
@@ -121,16 +121,20 @@ class Cells(nn.Module):
         inside = added and bool(edge.operators) and not edge.after  # one multiplication fewer; what follows need not be linear
         if edge.operators:
             channels = mixture.channels(graph, edge.destination) if added else edge.operators[0][0][0].out_channels
-            if mixture.chosen is None:
-                x = self.mixed[index](x, mixture.operator_weights(graph, edge, selected=inside), channels)
-            else:
-                row = edge.operator_row
-                x = self.mixed[index](x, mixture.alpha, channels, 0 if row is None else mixture.chosen.alpha[row])
+            weights = mixture.operator_weights(graph, edge, selected=inside)
+            x = self.mixed[index](x, weights, channels, mixture.decided(edge))
         for following in self.following(index):
             x = following(x, x.new_ones(1), x.shape[1])
-        if inside or not added or edge.selection is None or mixture.chosen is not None:
+        if inside or not added or edge.selection is None or mixture.paths is not None:
             return x
         return taken(mixture.beta, edge.selection) * x
+
+    def path_logits(self) -> Tensor | None:
+        """As of a supernet (`models.supernets.base.Supernet`)."""
+        return None
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        """As of a supernet."""
 
     def _joined(self, node: int, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
         if node in self.slots:
@@ -187,7 +191,7 @@ def concat_slots(graph: LatencyGraph, node: int) -> tuple[Slot, ...]:
 
 
 def _slot(slot: Slot, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
-    if mixture.chosen is not None:
+    if mixture.paths is not None:
         return next(entering[edge] for edge, selection in slot if mixture.takes(selection))
     parts = (
         entering[edge] if selection is None else taken(mixture.beta, selection) * entering[edge] for edge, selection in slot

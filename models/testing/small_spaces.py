@@ -64,10 +64,9 @@ class SmallSpaceSuite(SpaceSuite):
         images = torch.randn(1, 3, *self.spec.input_size)
         for alternative in space.alternatives():
             single = Mixture.single(space.random_choices(rng, alternative=alternative), space.row_counts)
-            mixture = replace(single, chosen=None)
-            for role in supernet.roles:
-                found, expected = (
-                    supernet(images, of, role=role, alternatives=[alternative]).combined[alternative]
-                    for of in (single, mixture)
-                )
-                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            mixture = replace(single, operators=None, paths=None)
+            found, expected = (
+                supernet(images, of, role=supernet.roles[0], alternatives=[alternative]).combined[alternative]
+                for of in (single, mixture)
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

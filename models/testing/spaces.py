@@ -142,7 +142,7 @@ class SpaceSuite(DecodingSuite, VariationSuite):
             first, last = (edge.operators or edge.after)[:1], (edge.after or edge.operators)[-1:]
             for matrices, node, shape in ((first, edge.source, "input_shape"), (last, edge.destination, "output_shape")):
                 sizes[node].update(getattr(o, shape)[2:] for matrix in matrices for row in matrix for o in row)
-        assert all(len(of_node) == 1 for of_node in sizes.values())
+        assert all(len(of_node) <= 1 for of_node in sizes.values())  # none where maps only pass
         height, width = self.spec.input_size
         scales = {index: node.scale for index, node in enumerate(graph.nodes) if node.scale is not None}
         assert all(sizes[index] <= {(-(-height // scale), -(-width // scale))} for index, scale in scales.items())

@@ -252,7 +252,7 @@ def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
 
 
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
-    trained = {name: _trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
+    trained = {name: read_trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
     random = {
         baseline: tuple(network for name, network in trained.items() if name.startswith(BASELINES[baseline]))
         for baseline in trial.tried
@@ -271,7 +271,13 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     )
 
 
-def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+    """The network of a finished training.
+
+    Raises:
+        ExperimentError: it is the training of another architecture, or its validation images have no labels.
+        MissingEntryError: the table is not complete.
+    """
     result = read_result(run)
     if not network.known_as(result.architecture):
         raise ExperimentError(

@@ -14,9 +14,11 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError, RunFolderError
+from nas_client.experiments.attention import ATTENTION, AttentionResult
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.random_networks import RANDOM, RandomResult
+from nas_client.experiments.reference_networks import REFERENCES, ReferencesResult
 from nas_client.runs.journal import LINES, read_journal
 from nas_client.runs.manifest import CONFIG, MISSING_HINT, RESULT, RUN, Kind, is_begun, read_manifest
 from nas_client.search.epochs import SearchEpoch
@@ -33,7 +35,7 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "selection"})
+_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention", "selection"})
 """Kinds whose folder holds runs of their own."""
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
@@ -99,6 +101,8 @@ class RunFolder:
     validations: list[ValidationFiles] = field(default_factory=list)
     collapses: dict[str, CollapseResult] = field(default_factory=dict)
     comparisons: dict[str, RandomResult] = field(default_factory=dict)
+    references: dict[str, ReferencesResult] = field(default_factory=dict)
+    attentions: dict[str, AttentionResult] = field(default_factory=dict)
     tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
@@ -184,6 +188,16 @@ def _read_random(run: RunFolder, folder: Path, name: str) -> None:
         run.comparisons[name] = result
 
 
+def _read_references(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / REFERENCES, ReferencesResult)) is not None:
+        run.references[name] = result
+
+
+def _read_attention(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / ATTENTION, AttentionResult)) is not None:
+        run.attentions[name] = result
+
+
 _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "search": _read_search,
     "selection": _read_selection,
@@ -192,6 +206,8 @@ _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "validation": _read_validation,
     "collapse": _read_collapse,
     "random": _read_random,
+    "references": _read_references,
+    "attention": _read_attention,
 }
 """By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
 

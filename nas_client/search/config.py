@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
 from models.spaces.search_defaults import Count as Count
 from models.spaces.search_defaults import Crop as Crop
-from models.spaces.search_defaults import HardPixels, LossKind, OptimizerConfig, Positive
+from models.spaces.search_defaults import HardPixels, LossKind, OptimizerConfig, Positive, SecondSearchSettings
 from models.spaces.search_defaults import LatencySettings as LatencySettings
 from models.spaces.search_defaults import PretrainSettings as PretrainSettings
 from models.spaces.search_defaults import SearchSettings as SearchSettings
@@ -137,6 +137,7 @@ class SearchConfig(Record):
     checkpoint_steps: Count | None = None
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
+    second: SecondSearchSettings = SecondSearchSettings()
     latency: LatencySettings = LatencySettings()
     loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
@@ -153,14 +154,13 @@ class SearchConfig(Record):
 
         return None if space is None else create_space(space).spec
 
-    def epochs(self, phase: Literal["pretrain", "search"]) -> int:
+    def epochs(self, phase: Literal["pretrain", "search", "second"]) -> int:
         """How many epochs a phase has. With method `evolution` there is no gradient search."""
-        if phase == "pretrain":
-            return self.pretrain.epochs
-        return 0 if self.method == "evolution" else self.search.epochs
+        settings: PretrainSettings | SearchSettings = getattr(self, phase)
+        return 0 if self.method == "evolution" and phase != "pretrain" else settings.epochs
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not self.pretrain.epochs + self.search.epochs:
-            raise InvalidSpecError("pretrain.epochs and search.epochs are both 0: nothing is left to do")
+        if not self.pretrain.epochs + self.search.epochs + self.second.epochs:
+            raise InvalidSpecError("pretrain.epochs, search.epochs and second.epochs are all 0: nothing is left to do")
         return self

@@ -163,7 +163,7 @@ class CoSearch:
         self._start_phase("search")
 
     def run(self) -> bool:
-        """Run both phases; returns whether a signal stopped the search before its end."""
+        """Run all phases; returns whether a signal stopped the search before its end."""
         silent = not self._processes.is_main
         with StopRequest() as stop, Journal(self._folder, keep=self._lines, silent=silent) as journal:
             while not self.position.over:
@@ -230,7 +230,8 @@ class CoSearch:
         """Batches of trainA, and in the search also of trainB, from the next step of the epoch on."""
         settings, position = self._settings(), self.position
         searching = isinstance(settings, SearchSettings)
-        epoch = position.epoch + (self._config.pretrain.epochs if searching else 0)
+        earlier = PHASES[: position.phase]
+        epoch = position.epoch + sum(getattr(self._config, phase).epochs for phase in earlier)
         return [
             self._data.training(part, epoch=epoch, batch_size=settings.batch_size, crop=settings.crop, skip=position.step)
             for part in self._data.parts(searching=searching)
@@ -259,7 +260,7 @@ class CoSearch:
             seconds=position.step_s + time.perf_counter() - started,
             losses={name: total / position.step for name, total in position.losses.items()},
             latency_share=position.latency_s / position.step_s if position.latency_s else None,
-            latency=learner.latency.report(learner.networks[learner.searched].logits),
+            latency=learner.latency.report(learner.networks[learner.searched].joined),
             entropy={role: network.entropy() for role, network in networks.items()},
             mean_iou=mean_iou,
             decoded={role: self._decoder.decoded(network) for role, network in networks.items()},
@@ -282,9 +283,10 @@ class CoSearch:
     def _end_phase(self) -> None:
         if self.position.phase_name == "pretrain":
             self._save(PRETRAINED, {"supernet": self.learner.supernet.state_dict()})
-            self._start_phase("search")
-        else:
+        if self.position.phase_name == PHASES[-1]:
             self.position = self.position.after_phase()
+        else:
+            self._start_phase(PHASES[self.position.phase + 1])
         self._save(LAST, self._state())
 
     def _start_phase(self, phase: Phase) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from models.networks.module import Network
 from models.spaces.base import DecodeOptions, Role, SearchSpace
-from models.spaces.decoding import every
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
@@ -47,7 +46,10 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    layers = None if _evolved(folder) else _layers(folder, space, whose, state["networks"][role], architecture)
+    logits = dict(state["networks"][role])
+    if (added := supernet.path_logits()) is not None:
+        logits["beta"] = logits["beta"] + added
+    layers = None if _evolved(folder) else _layers(folder, space, whose, logits, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
 
@@ -76,4 +78,4 @@ def _options(folder: Path, space: SearchSpace) -> Iterator[DecodeOptions]:
     """By which the architecture may have been decoded: the search's own options, and all that can be listed."""
     if (folder / CONFIG).exists():
         yield decode_options(read_config(SearchConfig, folder / CONFIG), space)
-    yield from every(space.decode_options)
+    yield from space.possible_options()

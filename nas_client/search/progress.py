@@ -31,7 +31,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class RngKey:
-    """Determines a step's random numbers: the run's seed, the phase (0 or 1), the epoch, and the step in it."""
+    """Determines a step's random numbers: the run's seed, the phase (from 0), the epoch, and the step in it."""
 
     seed: int
     phase: int = 0
@@ -51,6 +51,8 @@ class RngKey:
 
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
+SEARCHING: tuple[Phase, ...] = ("search", "second")
+"""Those that train architecture parameters."""
 
 
 class Watch:

@@ -166,7 +166,7 @@ class ArchitectureUpdate:
         name = f"architecture_{self._role}"
         terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}
         if self._latency is not None:
-            terms["latency"], added = self._latency_gradients(self._latency, self._network.logits, key)
+            terms["latency"], added = self._latency_gradients(self._latency, self._network.settled, key)
             gradients = [mine + self._factor * more for mine, more in zip(gradients, added, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
         require_finite(where, **terms, **{f"gradient of {name}": norm})

@@ -137,6 +137,27 @@ def test_a_change_needs_session_role_and_what_only_the_page_knows(exposed: TestC
     assert exposed.get("/ui/compare").status_code == 401
 
 
+def test_a_job_is_paused_resumed_and_given_another_place(exposed: TestClient, store: Store) -> None:
+    job_id = job(store)
+    changes = {"pause": JobState.PAUSED, "priority/9": JobState.PAUSED, "resume": JobState.QUEUED}
+    sign_in(exposed, token(store, Role.READ))
+    for change in changes:
+        assert exposed.post(f"/ui/jobs/{job_id}/{change}", headers=csrf(exposed)).status_code == 403
+    sign_in(exposed, token(store, Role.PROFILE))
+    known = csrf(exposed)
+    assert "Pause…" in exposed.get(f"/ui/jobs/{job_id}").text
+    for change, state in changes.items():
+        path = f"/ui/jobs/{job_id}/{change}"
+        assert exposed.post(path).status_code == 403, "the cookie alone"
+        assert exposed.post(path, headers=known).headers["HX-Redirect"] == f"/ui/jobs/{job_id}"
+        assert store.job(job_id).state is state
+    assert store.job(job_id).request.priority == 9
+    assert exposed.post(f"/ui/jobs/{job_id}/priority/10", headers=known).status_code == 422
+    page = exposed.get(f"/ui/jobs/{job_id}").text
+    assert "Priority…" in page
+    assert "Resume…" not in page
+
+
 def test_a_session_ends_with_its_token(exposed: TestClient, store: Store) -> None:
     sign_in(exposed, token(store, Role.READ))
     assert exposed.get("/ui/compare").status_code == 200
