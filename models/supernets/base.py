@@ -30,7 +30,8 @@ class Mixture:
         scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
             trained.
         operators: index of each α row's operator, where operators are decided: the only one that is computed.
-        paths: index of each β row's choice, where paths are decided: what no choice takes is not computed.
+        chosen: the one operator and path of each row, where the mixture is a single network: a supernet then computes nothing
+            else. None where it is a mixture.
     """
 
     alpha: Tensor
@@ -38,11 +39,11 @@ class Mixture:
     widths: tuple[int, ...]
     scores: Tensor | None = None
     operators: tuple[int, ...] | None = None
-    paths: tuple[int, ...] | None = None
+    chosen: GraphChoices | None = None
 
     @classmethod
     def single(cls, choices: GraphChoices, counts: Mapping[str, Sequence[int]], device: torch.device | str = "cpu") -> Self:
-        """One network, of which alone anything is computed.
+        """One network.
 
         Args:
             choices: of its rows.
@@ -54,11 +55,11 @@ class Mixture:
             return functional.one_hot(torch.tensor(chosen, dtype=torch.int64), max(of, default=1)).float().to(device)
 
         alpha, beta = rows(choices.alpha, counts["alpha"]), rows(choices.beta, counts["beta"])
-        return cls(alpha, beta, choices.gamma, operators=choices.alpha, paths=choices.beta)
+        return cls(alpha, beta, choices.gamma, chosen=choices)
 
     def takes(self, selection: Selection | None) -> bool:
-        """Whether what β selects so is computed."""
-        return self.paths is None or selection is None or self.paths[selection[0]] in selection[1]
+        """Whether what β selects so is part of any of its networks."""
+        return self.chosen is None or self.chosen.selects(selection)
 
     @classmethod
     def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Self:
@@ -71,7 +72,10 @@ class Mixture:
 
     def decided(self, edge: Edge) -> int | None:
         """The choice of that edge, where its operator is decided."""
-        return None if self.operators is None or edge.operator_row is None else self.operators[edge.operator_row]
+        if edge.operator_row is None:
+            return None if self.chosen is None else 0
+        operators = self.operators if self.chosen is None else self.chosen.alpha
+        return None if operators is None else operators[edge.operator_row]
 
     def channels(self, graph: LatencyGraph, node: int) -> int:
         """Channels of that map."""

@@ -121,11 +121,11 @@ class Cells(nn.Module):
         inside = added and bool(edge.operators) and not edge.after  # one multiplication fewer; what follows need not be linear
         if edge.operators:
             channels = mixture.channels(graph, edge.destination) if added else edge.operators[0][0][0].out_channels
-            weights = mixture.operator_weights(graph, edge, selected=inside)
+            weights = None if mixture.chosen else mixture.operator_weights(graph, edge, selected=inside)
             x = self.mixed[index](x, weights, channels, mixture.decided(edge))
         for following in self.following(index):
             x = following(x, x.new_ones(1), x.shape[1])
-        if inside or not added or edge.selection is None or mixture.paths is not None:
+        if inside or not added or edge.selection is None or mixture.chosen is not None:
             return x
         return taken(mixture.beta, edge.selection) * x
 
@@ -191,7 +191,7 @@ def concat_slots(graph: LatencyGraph, node: int) -> tuple[Slot, ...]:
 
 
 def _slot(slot: Slot, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
-    if mixture.paths is not None:
+    if mixture.chosen is not None:
         return next(entering[edge] for edge, selection in slot if mixture.takes(selection))
     parts = (
         entering[edge] if selection is None else taken(mixture.beta, selection) * entering[edge] for edge, selection in slot

@@ -128,7 +128,7 @@ class MultiResolutionSupernet(Supernet):
 
     def _last_maps(self, graph: LatencyGraph, end: int, maps: Mapping[int, Tensor], mixture: Mixture) -> dict[int, Tensor]:
         """The expected last map of one branch at each scale that it leaves. Shape: (N, widest of them, H, W)."""
-        if mixture.paths is not None:
+        if mixture.chosen is not None:
             leading = leading_edges(graph, [self.ends[end]], mixture)
             leaving = self._leaving(graph)
             return {leaving[index]: maps[graph.edges[index].source] for index in leading if index in leaving}

@@ -156,8 +156,11 @@ class SearchConfig(Record):
 
     def epochs(self, phase: Literal["pretrain", "search", "second"]) -> int:
         """How many epochs a phase has. With method `evolution` there is no gradient search."""
-        settings: PretrainSettings | SearchSettings = getattr(self, phase)
-        return 0 if self.method == "evolution" and phase != "pretrain" else settings.epochs
+        if phase == "pretrain":
+            return self.pretrain.epochs
+        if self.method == "evolution":
+            return 0
+        return self.search.epochs if phase == "search" else self.second.epochs
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:

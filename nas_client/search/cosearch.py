@@ -231,7 +231,7 @@ class CoSearch:
         settings, position = self._settings(), self.position
         searching = isinstance(settings, SearchSettings)
         earlier = PHASES[: position.phase]
-        epoch = position.epoch + sum(getattr(self._config, phase).epochs for phase in earlier)
+        epoch = position.epoch + sum(map(self._config.epochs, earlier))
         return [
             self._data.training(part, epoch=epoch, batch_size=settings.batch_size, crop=settings.crop, skip=position.step)
             for part in self._data.parts(searching=searching)

@@ -68,6 +68,8 @@ def _layers(
     for options in _options(folder, space):
         if space.decode(found, alternative=alternative, role=role, options=options) == architecture:
             return space.decoded_layers(found, alternative=alternative, role=role, options=options)
+    if (layers := space.layers_of(found, architecture, role=role)) is not None:
+        return layers
     raise InvalidSpecError(
         f"{folder}, {role.name}: its parameters stand for another architecture than {architecture.label()}",
         hint="Take the architecture that this search wrote for this role.",

@@ -22,7 +22,7 @@ from models.spaces.base import (
 from models.spaces.decoding import DecodeOptions, every
 from models.spaces.fasterseg.architectures import sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta
+from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta, layers_of_branch
 from models.spaces.fasterseg.descriptions import described, path_choice
 from models.spaces.fasterseg.ends import CHOICES, ends_of, label_of
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
@@ -173,6 +173,15 @@ class FasterSegBase(SearchSpace):
             for granularity, group, row in branch.rows():
                 rows[granularity][group].add(row)
         return {name: {group: sorted(taken) for group, taken in groups.items()} for name, groups in rows.items()}
+
+    def layers_of(
+        self, probabilities: Probabilities, architecture: ArchitectureSpec, *, role: Role | None = None
+    ) -> tuple[tuple[int, ...], ...] | None:
+        given, _, whose, _ = self._resolve(probabilities, self.alternative_of(architecture), role, None)
+        branches = FasterSegGenotype.of(architecture).branches
+        found = [layers_of_branch(self.parameters, given, branch, widest=whose.widest) for branch in branches]
+        layers = tuple(one for one in found if one is not None)
+        return layers if len(layers) == len(found) else None
 
     def joint_choices(self, probabilities: Probabilities, options: DecodeOptions | None = None) -> tuple[JointChoice, ...]:
         if isinstance(options, FasterSegOptions) and options.rules != "ours":
