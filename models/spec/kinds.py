@@ -48,6 +48,7 @@ class KindInfo:
         attributes: name to its default and bounds.
         strides: the strides it can be built with.
         keeps_channels: whether the output must have as many channels as the input.
+        narrows: whether the output must not have more channels than the input.
         has_weights: whether a spec of this kind can have any.
         identity_if_unchanged: whether it does nothing, and has no weights, where input and output have the same shape.
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
@@ -66,6 +67,7 @@ class KindInfo:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     strides: tuple[int, ...] = (1, 2)
     keeps_channels: bool = False
+    narrows: bool = False
     has_weights: bool = True
     identity_if_unchanged: bool = False
     keeps_width_inside: bool = False
@@ -75,6 +77,12 @@ class KindInfo:
     builder: str = ""
     supernet_form: str = ""
     sources: Sources = "one"
+
+    def allowed_channels(self, in_channels: int, wanted: int) -> int:
+        """The channels next to `wanted` that an output of an operator with that input may have."""
+        if self.keeps_channels:
+            return in_channels
+        return min(in_channels, wanted) if self.narrows else wanted
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""

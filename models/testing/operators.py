@@ -53,7 +53,8 @@ class OperatorSuite:
             settings += [
                 {name: value} for value in choices if type(value) is type(attribute.default) and value != attribute.default
             ]
-        channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
+        pairs = ((12, 12), *self.channels)
+        channels = sorted({(entering, info.allowed_channels(entering, leaving)) for entering, leaving in pairs})
         for height, width in sizes:
             for stride in info.strides:
                 for in_channels, out_channels in channels:

@@ -12,8 +12,9 @@ from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from tests.integration.test_client_with_service import command_fixture, url
 from tests.support.client_command import Command
+from tests.support.one_thread import one_thread_fixture
 
-__all__ = ["command_fixture", "url"]
+__all__ = ["command_fixture", "one_thread_fixture", "url"]
 
 SPACE = ("--space", "mfasterseg", "--input-size", "64x64")
 SMALL = ("layers=3", "base_channels=3", "widths=4,8")
@@ -68,7 +69,7 @@ def test_every_command_works(nas_client: Command, url: str, tmp_path: Path) -> N
     taught = ("--teacher", runs / "teacher", "--supernet", runs / "search", "--table", table)
     done("train", "--architecture", student, *train, *taught, "-o", runs / "student")
     done("evaluate", "--run", runs / "student", "--url", url, "-o", runs / "evaluation")
-    done("validate", "--url", url, *SPACE, *parameters, "--architectures", 8, "-o", runs / "validation")
+    done("validate", "--url", url, *SPACE, "--architectures", 8, "-o", runs / "validation")
     done("report", runs, "-o", tmp_path / "report.html")
     assert "mfasterseg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 

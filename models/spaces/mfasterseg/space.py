@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.structure import NetworkPlan
-from models.spaces.base import DecodeOptions, Probabilities, Role
+from models.spaces.base import Probabilities, Role
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.decoding import FasterSegOptions
 from models.spaces.fasterseg.parameters import WITHOUT_JOINS, FasterSegParameters
 from models.spaces.fasterseg.space import FasterSegBase
 from models.spaces.mfasterseg.catalogue import AttentionCatalogue
@@ -82,7 +83,9 @@ class MFasterSegSpace(FasterSegBase):
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return with_attention(super().sample(rng), self._attention)
 
-    def _decode(self, probabilities: Probabilities, alternative: str, role: Role, options: DecodeOptions) -> ArchitectureSpec:
+    def _decode(
+        self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
+    ) -> ArchitectureSpec:
         return with_attention(super()._decode(probabilities, alternative, role, options), self._attention)
 
     @property
