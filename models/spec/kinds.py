@@ -54,8 +54,8 @@ class KindInfo:
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
         bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
             them what is too large is refused.
-        costs: from an operator to its costs, or `package.module:object` of what gives them (`models.spec.costs`). Empty: they
-            are counted on the module with torch's formulas, where it runs on the meta device.
+        costs: from an operator to its costs, or `package.module:object` of such a function (`models.spec.costs`). Empty: they
+            are counted on the module with torch's formulas.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
         supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
             the plain module, which serves edges of one width alone.
