@@ -11,6 +11,7 @@ from typing import Any
 
 from models.plugin_registry import Registry
 from models.spec import bounds, limits
+from models.spec.costs import CostsOf
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.sources import MOST_SOURCES, Sources
 
@@ -53,6 +54,8 @@ class KindInfo:
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
         bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
             them what is too large is refused.
+        costs: from an operator to its costs, or `package.module:object` of such a function (`models.spec.costs`). Empty: they
+            are counted on the module with torch's formulas.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
         supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
             the plain module, which serves edges of one width alone.
@@ -70,6 +73,7 @@ class KindInfo:
     keeps_width_inside: bool = False
     ends_network: bool = False
     bounds: bounds.BoundsOf = bounds.two_convolutions
+    costs: CostsOf | str = ""
     builder: str = ""
     supernet_form: str = ""
     sources: Sources = "one"

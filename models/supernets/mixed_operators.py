@@ -280,13 +280,14 @@ class MixedOperator(nn.Module):
         self.specs = tuple(specs)
         self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in self.specs)
 
-    def forward(self, x: Tensor, weights: Tensor, out_channels: int, only: int | None = None) -> Tensor:
-        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices. `only`: the one choice
-        that is computed, where it is decided.
+    def forward(self, x: Tensor, weights: Tensor | None, out_channels: int, only: int | None = None) -> Tensor:
+        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices; None stands for 1. `only`:
+        the one choice that is computed, where it is decided.
         """
         if only is not None:
-            chosen: Tensor = weights[only] * self.choices[only](x, out_channels)
-            return chosen
+            alone: Tensor = self.choices[only](x, out_channels)
+            return alone if weights is None else weights[only] * alone
+        assert weights is not None
         first, *others = self.choices
         total: Tensor = weights[0] * first(x, out_channels)
         for index, choice in enumerate(others, start=1):

@@ -15,7 +15,7 @@ from models.networks.structure import LatencyGraph
 from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError
 from models.supernets.base import Mixture, Predictions, Supernet
-from models.supernets.cells import ENTRY, Cells, edge_probabilities
+from models.supernets.cells import ENTRY, Cells, edge_probabilities, leading_edges
 from models.supernets.head import Head, label_of, resize
 from models.supernets.mixed_operators import MixedOperator, SuperOperator
 
@@ -128,6 +128,10 @@ class MultiResolutionSupernet(Supernet):
 
     def _last_maps(self, graph: LatencyGraph, end: int, maps: Mapping[int, Tensor], mixture: Mixture) -> dict[int, Tensor]:
         """The expected last map of one branch at each scale that it leaves. Shape: (N, widest of them, H, W)."""
+        if mixture.chosen is not None:
+            leading = leading_edges(graph, [self.ends[end]], mixture)
+            leaving = self._leaving(graph)
+            return {leaving[index]: maps[graph.edges[index].source] for index in leading if index in leaving}
         found: dict[int, list[tuple[Tensor, Tensor]]] = {}
         probabilities = edge_probabilities(graph, self.ends[end], mixture.beta)
         for index, scale in self._leaving(graph).items():

@@ -123,7 +123,7 @@ def random(
             search,
             found,
             output,
-            preset_config(preset, config, overrides or ()),
+            preset_config(preset, found, config, overrides or ()),
             networks=networks,
             baselines=baselines,
             tolerance=tolerance,

@@ -11,6 +11,7 @@ from nas_client.report.blocks import Block, Grid, Section, Text, embedded, milli
 from nas_client.report.experiments import attention_section, collapse_section, random_section, references_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
 from nas_client.report.searches import search_section
+from nas_client.report.selections import selection_section
 from nas_client.report.trainings import evaluations_section, results_section, trainings_section
 from nas_client.table import LookupTable
 from nas_client.validation.scoring import Validation
@@ -39,6 +40,8 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield results_section(run)
     for index, search in enumerate(run.searches):
         yield search_section(search, index)
+    for index, selection in enumerate(run.selections):
+        yield selection_section(selection, index)
     if run.trainings:
         yield trainings_section(run)
     if run.evaluations:
