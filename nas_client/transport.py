@@ -23,7 +23,8 @@ from models.safe_text import bare_address
 from models.spec import limits
 from models.spec.base import Record
 from models.spec.errors import ErrorCode, InvalidSpecError
-from models.spec.wire import API_VERSION, JSON_MEDIA_TYPE, VERSION_HEADER, ErrorBody
+from models.spec.wire import JSON_MEDIA_TYPE
+from nas_client.answers import Answers, Call, Reply, RetriedStatusError
 from nas_client.bodies import DamagedBodyError, LargeBodyError, gather
 from nas_client.credentials import token_for
 from nas_client.errors import IncompatibleServiceError, ServiceError, UnreachableError
@@ -45,18 +46,6 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """Hosts that are reached without the proxy of the environment: to a proxy, loopback means the proxy's own machine."""
 
-_GATEWAY_STATUSES = frozenset({502, 503, 504})
-_RETRIED_STATUSES = _GATEWAY_STATUSES | {429}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A successful answer, or 304. Header names are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
 
 @dataclass(frozen=True)
 class Event:
@@ -64,15 +53,6 @@ class Event:
 
     name: str
     data: str
-
-
-class _RetriedStatusError(Exception):
-    """A status that may go away by itself; `final` is what to raise when it does not."""
-
-    def __init__(self, final: Exception, retry_after_s: float | None) -> None:
-        super().__init__(str(final))
-        self.final = final
-        self.retry_after_s = retry_after_s
 
 
 class Transport:
@@ -92,7 +72,7 @@ class Transport:
         self.url = _checked_url(url)
         self._settings = settings
         token = token_for(self.url, settings)
-        self._has_token = token is not None
+        self._answers = Answers(self.url, has_token=token is not None)
         headers = {"Accept-Encoding": "gzip"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
@@ -173,7 +153,7 @@ class Transport:
             response = source.response
             if response.status_code != httpx.codes.OK:
                 self._check(response, self._body(response, MAX_ANSWER_BYTES, _Deadline(silence)))
-            self._check_version(response)
+            self._answers.check_version(_reply(response, b""))
             if _coding(response) != "identity":
                 raise DamagedBodyError(f"an event stream encoded as {_coding(response)!r}, though that was not asked for")
             response.stream = incoming = _EventBytes(_bytes_of(response))
@@ -201,73 +181,15 @@ class Transport:
 
     def _check(self, response: httpx.Response, body: bytes) -> Reply:
         """The reply, or the error it stands for."""
-        status = response.status_code
-        if status in _GATEWAY_STATUSES and VERSION_HEADER not in response.headers:
-            final: Exception = UnreachableError(
-                f"a gateway at {self.url} answers {status}: the service behind it does not",
-                hint="Check that the service runs, and the gateway's address for it.",
-            )
-            raise _RetriedStatusError(final, _retry_after_s(response))
-        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise self._denied(response, body)
-        if response.has_redirect_location:
-            raise IncompatibleServiceError(
-                f"{self.url} answers {status}, a redirect to {bare_address(response.headers['Location'])}; "
-                "this client follows no redirect, since its token and its questions are for one host",
-                hint="If the service is there, give that address.",
-            )
-        self._check_version(response)
-        if response.is_success or status == httpx.codes.NOT_MODIFIED:
-            return Reply(status, dict(response.headers), body)
-        final = _service_error(response, body)
-        if status in _RETRIED_STATUSES:
-            raise _RetriedStatusError(final, _retry_after_s(response))
-        raise final
-
-    def _denied(self, response: httpx.Response, body: bytes) -> ServiceError:
-        """What 401 and 403 mean, with the next step."""
-        given = _service_error(response, body)
-        said = f": {given.message}" if given.request_id or given.hint else ""
-        call = f"{response.request.method} {response.request.url.path}"
-        if response.status_code == httpx.codes.FORBIDDEN:
-            text = f"the service at {self.url} does not allow {call} with this token (403){said}"
-            hint = "Use a token of the role `profile`: `profiler-service token create --role profile` makes one."
-            if not self._has_token:
-                text = f"the service at {self.url} does not allow {call} (403){said}"
-                hint = given.hint or "Set OPCLOCK_CLIENT_TOKEN to a token of that service."
-        elif self._has_token:
-            text = f"the service at {self.url} does not accept the token (401){said}"
-            hint = (
-                "It may be of another service, revoked or expired: `profiler-service token create --role read` on the "
-                "service's machine makes a new one."
-            )
-        else:
-            text = f"the service at {self.url} asks for a token (401){said}"
-            hint = (
-                "Set OPCLOCK_CLIENT_TOKEN or OPCLOCK_CLIENT_TOKEN_FILE; `profiler-service token create --role read` on the "
-                "service's machine makes a token, `--role profile` one that may also measure."
-            )
-        return ServiceError(text, hint=hint, code=given.code, request_id=given.request_id)
-
-    def _check_version(self, response: httpx.Response) -> None:
-        version = response.headers.get(VERSION_HEADER)
-        if version is None:
-            raise IncompatibleServiceError(
-                f"what answers at {self.url} is no profiler service (status {response.status_code}, no {VERSION_HEADER})",
-                hint="Check the address and the port.",
-            )
-        if version != str(API_VERSION):
-            raise IncompatibleServiceError(
-                f"the service at {self.url} speaks version {version} of the interface; this client speaks {API_VERSION}",
-                hint="Install the same release of opclock on both sides.",
-            )
+        url = response.request.url
+        return self._answers.check(Call(response.request.method, url.path, url.netloc.decode()), _reply(response, body))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Errors of httpx as ours."""
         try:
             yield
-        except _RetriedStatusError as error:
+        except RetriedStatusError as error:
             raise error.final from error
         except httpx.TimeoutException as error:
             raise UnreachableError(
@@ -348,30 +270,15 @@ def announce_retries(say: Callable[[str], None]) -> None:
 
 def _backoff(error: Exception, deadline: _Deadline) -> bool | float:
     """Whether to try again, and in how many seconds where the service said so."""
-    if isinstance(error, _RetriedStatusError):
+    if isinstance(error, RetriedStatusError):
         if error.retry_after_s is None:
             return True
         return error.retry_after_s if error.retry_after_s < deadline.left_s() else False
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else None
-
-
-def _service_error(response: httpx.Response, body: bytes) -> ServiceError:
-    try:
-        detail = ErrorBody.parse_json(body).error
-    except InvalidSpecError:
-        request = response.request
-        return ServiceError(
-            f"{request.method} {request.url.path} was answered by {response.status_code} without an explanation"
-        )
-    message = detail.message
-    if detail.code is ErrorCode.UNKNOWN_NAME:  # which names and plugins there are is the service's, not ours
-        message = f"the service at {response.request.url.netloc.decode()}: {message}"
-    return ServiceError(message, hint=detail.hint, code=detail.code, request_id=detail.request_id)
+def _reply(response: httpx.Response, body: bytes) -> Reply:
+    return Reply(response.status_code, dict(response.headers), body)
 
 
 def _why(error: Exception) -> str:

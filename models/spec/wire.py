@@ -157,7 +157,7 @@ class JobPublic(Record):
         phase: current phase in words: `building`, `round 3 of at most 6` …
         fraction: share of the expected work that is done, 0 to 1.
         eta_s: estimated seconds until the end; null while unknown.
-        message: reason of a failure; empty otherwise.
+        message: reason of a failure, or what failed while its earlier value stays; empty otherwise.
         created_at, started_at, finished_at: times in UTC; null for what has not happened yet.
         verdict: verdict on the table at the end of the job; null before.
         attempt: how often a process has taken the job up. Only the latest one may write.

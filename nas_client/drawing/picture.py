@@ -42,6 +42,8 @@ _LOOKS = {
     "last_channels": _Look("#eee3c4", "untouched half"),
     "object_context_head": _Look("#4a545e", "OCR head"),
     "classifier": _Look("#5b6874", "classifier"),
+    "adaptive_attention": _Look("#b0549b", "adaptive attention"),
+    "irnn": _Look("#d3a3c9", "recurrences"),
     "conv_bn_relu": _Look("#98a2ad", "conv."),
     "feature_fusion": _Look("#7a8793", "feature fusion"),
     "segmentation_head": _Look("#5b6874", "classifier"),

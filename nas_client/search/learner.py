@@ -18,6 +18,7 @@ from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
+from nas_client.search.single_paths import SinglePathUpdate
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
 from nas_client.train.optimizers import optimizer_of
@@ -52,6 +53,7 @@ class Learner:
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
+                space.initial_logits(),
                 role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
@@ -65,6 +67,15 @@ class Learner:
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
         self._space = space
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
+        self._single_paths = SinglePathUpdate(
+            self.passes,
+            space,
+            self.searched,
+            random=config.pretrain.random_widths,
+            weight=config.selection.distillation,
+            seed=config.seed,
+            processes=processes,
+        )
         self.start_phase("pretrain")
 
     def start_phase(self, phase: Phase) -> None:
@@ -99,6 +110,8 @@ class Learner:
         _set_rate(self._weight_optimizer, phase.optimizer, step, steps, phase.epochs)
         for optimizer in self._architecture_optimizers.values() if self._phase != "pretrain" else ():
             _set_rate(optimizer, architecture, step, steps, phase.epochs)
+        if self._config.method == "evolution":
+            return self._single_paths(batches[0], self._weight_optimizer, phase.optimizer.clip_norm, where, step=step)
         losses: Losses = {}
         for role in reversed(self.networks):
             losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)

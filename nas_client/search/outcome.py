@@ -23,7 +23,7 @@ from nas_client.search.objective import objective
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
 
-IDLE_KINDS = frozenset({"skip", "identity"})
+IDLE_KINDS = frozenset({"skip", "skip_connect", "identity"})
 """Operators that compute nothing of their own."""
 
 

@@ -24,6 +24,9 @@ class Stream(IntEnum):
     WIDTHS = 2
     GUMBEL = 3
     LATENCY = 4
+    PATHS = 5
+    DECKS = 6
+    SELECTION = 7
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Watch:
 
     def epoch(self, record: SearchEpoch) -> None:
         """After each epoch."""
+
+    def selection(self, what: str, done: int, total: int) -> None:
+        """While networks are selected: what is being done, how much of it is done, and of how much."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.spaces.base import ParameterShapes, Role
+from models.spaces.base import InitialLogits, ParameterShapes, Role
 from models.supernets.base import Mixture
 from nas_client.latency.parameters import GRANULARITIES, ArchitectureParameters, choice_counts
 from nas_client.latency.relaxation import Choices, Gumbel
@@ -21,9 +21,10 @@ class RelaxedNetwork:
 
     Args:
         shapes: of the space's parameters.
+        start: the space's first logits, before any noise.
         role: whose network it is; where widths are not searched for it, it takes the widest connections and has no γ.
-        deviation: of the normal distribution that the first logits are drawn from.
-        seed: they follow from it.
+        deviation: of the normal noise that is added to the first logits.
+        seed: of the noise.
         device: of the logits.
         path_logits: what the supernet's own statistics add to the logits of β, if anything.
 
@@ -37,6 +38,7 @@ class RelaxedNetwork:
     def __init__(
         self,
         shapes: ParameterShapes,
+        start: InitialLogits,
         *,
         role: Role,
         deviation: float,
@@ -48,11 +50,11 @@ class RelaxedNetwork:
         self.decided: frozenset[str] = frozenset()
         self._path_logits = path_logits or _nothing
         searched = {**shapes, "gamma": {}} if role.widest else shapes
-        self.logits = ArchitectureParameters.zeros(searched, dtype=torch.float32, device=device)
+        self.logits = ArchitectureParameters.starting(searched, start, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
         self.optimized = tuple(self.logits.tensors())
         for tensor in self.optimized:
-            tensor.copy_(deviation * torch.randn(tensor.shape, generator=generator))
+            tensor.add_((deviation * torch.randn(tensor.shape, generator=generator)).to(tensor))
         self.logits.requires_grad_()
         self._alpha = Choices(shapes["alpha"]).to(device)
         self._beta = Choices(shapes["beta"]).to(device)

@@ -20,6 +20,7 @@ from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import Crop, SearchConfig, SearchSettings
 from nas_client.search.progress import PHASES, SEARCHING
+from nas_client.search.selection_images import selection_split
 from nas_client.table import LookupTable
 
 
@@ -125,6 +126,17 @@ class SearchData:
     def halves(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Images of trainA and of trainB."""
         return split_halves(len(self.train), self.config.seed)
+
+    def parts(self, *, searching: bool) -> Sequence[Sequence[int]]:
+        """The images of each batch of a step: trainA, and while architectures are searched trainB; or, for an evolution, all
+        but those of selection.
+
+        Raises:
+            DatasetError: there are too few images for a selection.
+        """
+        if self.config.method == "evolution":
+            return (selection_split(len(self.train), self.config)[0],)
+        return self.halves()[: 2 if searching else 1]
 
     def training(
         self, indices: Sequence[int] | None, *, epoch: int, batch_size: int, crop: Crop, skip: int = 0

@@ -56,15 +56,23 @@ class SegmentationPass:
             predictions: Predictions = self.supernet(images, mixture, role=role, alternatives=self.alternatives, size=size)
         return predictions
 
+    def scores(
+        self, images: Tensor, mixture: Mixture, role: str, alternative: str, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Scores of one alternative alone. Shape: (N, classes, *size)."""
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
+            found: Predictions = self.supernet(images, mixture, role=role, alternatives=[alternative], size=size)
+        return found.combined[alternative]
+
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
         """This process's part of the loss, summed over alternatives; a scalar."""
         size = (batch.labels.shape[1], batch.labels.shape[2])
         combined = self.predict(batch.images, mixture, role, size).combined
-        losses = [
-            segmentation_loss(scores, batch.labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
-            for scores in combined.values()
-        ]
-        return torch.stack(losses).sum()
+        return torch.stack([self.segmentation(scores, batch.labels) for scores in combined.values()]).sum()
+
+    def segmentation(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """This process's part of the segmentation loss of one prediction; a scalar. Shape: as of `segmentation_loss`."""
+        return segmentation_loss(scores, labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
 
 
 class WeightUpdate:

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from profiler_service.api import errors, openapi, pages
 from profiler_service.api.access import AccessControl, TokenBook
+from profiler_service.api.costly import CostlyRequests
 from profiler_service.api.dependencies import Services
 from profiler_service.api.metrics import Metrics
 from profiler_service.api.middleware import RequestContext, RequestLimits
@@ -15,6 +16,7 @@ from profiler_service.api.rates import CallerLimits
 from profiler_service.api.routes import jobs, tables
 from profiler_service.api.routes.service import health_router, target_router
 from profiler_service.api.sessions import SessionBook
+from profiler_service.jobs.gaps import VisitGaps
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.logs import JobLog
 from profiler_service.settings import Settings
@@ -37,6 +39,7 @@ def create_app(
     backend: BackendDescription,
     exposed: bool = False,
     job_log: JobLog | None = None,
+    gaps: VisitGaps | None = None,
 ) -> FastAPI:
     """The service of one device.
 
@@ -48,6 +51,7 @@ def create_app(
         exposed: whether others than this machine may reach the service. It then answers nobody without a token;
             otherwise it is open until the first token is made.
         job_log: has the lines of the log that pages show; None where nobody keeps them.
+        gaps: between the visits of the jobs that the queue runs; None where it times nothing.
     """
     metrics = Metrics(store)
     app = FastAPI(
@@ -72,6 +76,7 @@ def create_app(
     book, sessions = TokenBook(store), SessionBook()
     install_web(app, Web(book, sessions, LiveCounts(store), job_log or JobLog()))
     openapi.describe(app)
+    app.add_middleware(CostlyRequests, gaps=gaps or VisitGaps())
     app.add_middleware(CallerLimits, per_s=settings.max_requests_per_s, streams=settings.max_event_streams)
     app.add_middleware(AccessControl, book=book, sessions=sessions, exposed=exposed, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestLimits, limit_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s)

@@ -13,6 +13,7 @@ from models.spec.errors import UnknownNameError
 from profiler_service.conditions import look
 
 if TYPE_CHECKING:
+    from profiler_service.jobs.gaps import VisitGaps
     from profiler_service.jobs.runner import JobRunner
     from profiler_service.jobs.workers import Workers
     from profiler_service.settings import Settings
@@ -65,8 +66,12 @@ def open_existing_store(settings: Settings) -> Store:
     return Store.open(settings.database, create=False)
 
 
-def open_workers(settings: Settings) -> Workers:
+def open_workers(settings: Settings, gaps: VisitGaps | None = None) -> Workers:
     """The worker processes of that backend. None is started yet.
+
+    Args:
+        settings: of the backend, and how the processes are run.
+        gaps: see `Workers`.
 
     Raises:
         UnknownNameError: no backend of that name.
@@ -89,17 +94,18 @@ def open_workers(settings: Settings) -> Workers:
             run_timeout_s=settings.run_timeout_s,
             cache_limit_bytes=settings.cache_max_bytes,
         ),
+        gaps=gaps,
     )
 
 
-def open_runner(store: Store, settings: Settings) -> JobRunner:
-    """The runner of jobs on that backend. Each job has its own processes."""
+def open_runner(store: Store, settings: Settings, gaps: VisitGaps | None = None) -> JobRunner:
+    """The runner of jobs on that backend. Each job has its own processes. `gaps`: see `Workers`."""
     from profiler_service.jobs.runner import JobRunner
 
     return JobRunner(
         store,
         settings,
-        lambda: open_workers(settings),
+        lambda: open_workers(settings, gaps),
         lock_directory=settings.lock_dir,
         is_quiet=lambda: settings.device == "cuda" or not look().busy,
     )

@@ -30,11 +30,13 @@ from profiler_service.cli.runtime import describe_backend, open_runner, open_sto
 from profiler_service.cli.stop_deadline import StopDeadline, orderly_seconds
 from profiler_service.conditions import look
 from profiler_service.errors import ServiceStartError
+from profiler_service.jobs.gaps import VisitGaps
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.waiting import QueueLimits
 from profiler_service.logs import JobLog, configure_logs
 from profiler_service.settings import Settings
-from profiler_service.storage.location import make_room
+from profiler_service.storage.job_rows import Owner, this_box
+from profiler_service.storage.location import PostgresUrl, make_room
 from profiler_service.storage.store import Store
 from profiler_service.storage.upkeep import require_sound, sole_use
 from profiler_service.storage.upkeep import warnings as database_warnings
@@ -80,7 +82,8 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
         if exposed:
             require_token(store, listener)
         found = describe_backend(settings)
-        runner = open_runner(store, settings)
+        gaps = VisitGaps()
+        runner = open_runner(store, settings, gaps)
         queue = stack.enter_context(
             JobQueue(
                 store,
@@ -93,11 +96,12 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
                     share=settings.max_queued_share,
                     kept_jobs=settings.max_kept_jobs,
                 ),
+                owner=Owner(found.target.id(), this_box()) if isinstance(settings.database, PostgresUrl) else None,
             )
         )
         warn_of_machine(settings)
         warn_of_clear_text(listener, settings)
-        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed, job_log=job_log)
+        app = create_app(settings, store=store, queue=queue, backend=found, exposed=exposed, job_log=job_log, gaps=gaps)
 
         def announce() -> None:
             log.info("serving", url=url, database=str(settings.database), target=found.target.label())

@@ -18,6 +18,7 @@ from profiler_service.jobs.process_lock import is_run
 from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.waiting import QueueLimits, WaitingJobs
+from profiler_service.storage.job_rows import Owner
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,8 @@ class JobQueue:
         retry_s: after which a job whose state could not be stored is tried again.
         adopt_s: after which an idle queue looks for jobs that another process left.
         limits: of what waits and of what is kept.
+        owner: whose jobs are taken up; None for everybody's. A database on a server may have those of several boxes, each with
+            a target of its own: they would fail here.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class JobQueue:
         retry_s: float = 10.0,
         adopt_s: float = 60.0,
         limits: QueueLimits | None = None,
+        owner: Owner | None = None,
     ) -> None:
+        self._owner = owner
         self._store, self._runner, self._limits = store, runner, limits or QueueLimits()
         self._adopt_s = adopt_s
         self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
@@ -88,7 +93,7 @@ class JobQueue:
 
     def start(self) -> None:
         """Take up unfinished jobs, then wait for others. Raises StorageError."""
-        for job in self._store.unfinished_jobs():
+        for job in self._store.unfinished_jobs(self._owner):
             self._waiting.add(job)
         self._thread.start()
 
@@ -204,7 +209,24 @@ class JobQueue:
         if job.state is not JobState.PAUSED:
             raise JobConflictError(f"job {job_id} is {job.state}, not paused", hint="Only paused jobs can be resumed.")
         job = self._store.update_job(job_id, state=JobState.QUEUED)
-        self._line_up(job)
+        if self._owner is None or self._store.job_belongs(job_id, self._owner):
+            self._line_up(job)
+        self._publish(job)
+        return job
+
+    def prioritise(self, job_id: str, priority: int) -> JobPublic:
+        """Give a job another priority: if it waits, it waits behind the others of that one. What is under way goes on.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: it has ended.
+            StorageError: that cannot be stored.
+        """
+        job = self._store.set_priority(job_id, priority)
+        with self._changed:
+            if job_id in self._waiting:
+                self._waiting.remove(job_id)
+                self._waiting.add(job)
         self._publish(job)
         return job
 
@@ -278,7 +300,7 @@ class JobQueue:
     def _adopt(self) -> None:
         """Take up jobs that another process ran and has left: without it they would be `running` for ever."""
         try:
-            active = [job for job in self._store.unfinished_jobs() if job.state.active]
+            active = [job for job in self._store.unfinished_jobs(self._owner) if job.state.active]
             left = [job for job in active if not is_run(self._store.location, job.id)]
         except (StorageError, OSError) as error:
             log.warning("cannot look for jobs that were left", reason=str(error))

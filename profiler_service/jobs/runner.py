@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,8 @@ from profiler_service.storage.database import Patience
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
+
+_SHOWN_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,11 @@ class JobRunner:
             self._update(job.id, run, state=JobState.BUILDING, counts=outstanding.counts, phase="starting")
             _require_target(run.store.table_info(job.table_id), workers)
             self._forget_visits(outstanding, run.store)
-            return measure_outstanding(self._context(outstanding, workers, run), plain_check=self._settings.plain_check)
+            context = self._context(outstanding, workers, run)
+            done = measure_outstanding(context, plain_check=self._settings.plain_check)
+            if context.tracker.kept:
+                self._update(job.id, run, message=_told(context.tracker.kept))
+            return done
 
     @contextmanager
     def _abortable(self, workers: Workers, run: _Run) -> Iterator[None]:
@@ -253,9 +259,10 @@ class JobRunner:
         self._update(job.id, run, state=JobState.CANCELLED, phase="", eta_s=None, verdict=verdict)
 
     def _forget_visits(self, outstanding: Outstanding, store: Store) -> None:
-        """Delete the visits that must not enter new values. Of those made while the machine was busy, good ones stay."""
+        """Delete the visits that must not enter new values. Of those made while the machine was busy, good ones stay; those
+        of values that are measured anew stay until there is a new value (`JobTracker`).
+        """
         job, since = outstanding.job, outstanding.since
-        store.forget_visits(job.table_id, outstanding.stale, before=since)
         store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
         if outstanding.contaminated and (scale := store.table_info(job.table_id).scale) is not None:
             limit_ms = (1 + SLOW) * scale.reference_ms
@@ -266,7 +273,15 @@ class JobRunner:
         job, before = outstanding.job, outstanding.counts
         budget = BUDGETS[job.request.budget]
         normalised = job.request.protocol is ProtocolName.IN_CONTEXT
-        tracker = JobTracker(run.store, job.table_id, outstanding.plan.workloads, budget, normalised=normalised)
+        tracker = JobTracker(
+            run.store,
+            job.table_id,
+            outstanding.plan.workloads,
+            budget,
+            normalised=normalised,
+            anew=outstanding.stale,
+            since=outstanding.since,
+        )
 
         def counts() -> JobCounts:
             return before.model_copy(
@@ -296,6 +311,12 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
+
+
+def _told(kept: Sequence[str]) -> str:
+    """What failed while its earlier value stays, the first of it in full."""
+    shown = "; ".join(kept[:_SHOWN_FAILURES]) + (f"; {len(kept) - _SHOWN_FAILURES} more" if len(kept) > _SHOWN_FAILURES else "")
+    return f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}"
 
 
 def free_bytes(workers: Workers) -> int:

@@ -8,7 +8,7 @@ already is one round ahead.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,6 +32,11 @@ class JobTracker:
         workloads: what is to be measured.
         budget: decides when a workload is finished.
         normalised: whether values are in sentinel units.
+        anew: keys of graphs whose visits from before `since` do not count. They stay until there is a new value.
+        since: see `anew`.
+
+    Attributes:
+        kept: what failed although the table has its value, which stays; for people.
     """
 
     def __init__(
@@ -42,7 +47,11 @@ class JobTracker:
         budget: BudgetSettings,
         *,
         normalised: bool,
+        anew: Collection[str] = (),
+        since: datetime | None = None,
     ) -> None:
+        self._anew, self._since = frozenset(anew), since
+        self.kept: list[str] = []
         self._store, self._table_id, self._budget, self._normalised = store, table_id, budget, normalised
         self._pending = {planned.key: planned for planned in workloads}
         self._visits: dict[str, list[Visit]] = {planned.graph.key: [] for planned in workloads}
@@ -142,10 +151,15 @@ class JobTracker:
 
     def _remember(self, visits: Iterable[Visit]) -> None:
         for visit in visits:
+            self._next_round = max(self._next_round, visit.round + 1)
+            if self._is_past(visit):
+                continue
             if visit.graph_key in self._visits:
                 self._visits[visit.graph_key].append(visit)
             self._medians[visit.graph_key].append(self._by_scale(VisitMedian.of(visit)))
-            self._next_round = max(self._next_round, visit.round + 1)
+
+    def _is_past(self, visit: Visit) -> bool:
+        return self._since is not None and visit.graph_key in self._anew and visit.started_at < self._since
 
     def _learn_scale(self) -> None:
         """Learn the scale, and with it which visits were slow: a job that began in a slow phase took that for quiet."""
@@ -182,19 +196,25 @@ class JobTracker:
             budget=self._budget,
             conditions=self._conditions_of(planned),
         )
+        if self._since is not None and planned.graph.key in self._anew:
+            self._store.forget_visits(self._table_id, [planned.graph.key], before=self._since)
         self._close(planned, measurement)
         self.measured += 1
 
     def _fail(self, planned: PlannedWorkload, status: Status, message: str) -> None:
         conditions = self._conditions_of(planned)
-        self._close(planned, failed(planned.workload, status, message, at=datetime.now(UTC), conditions=conditions))
+        measurement = failed(planned.workload, status, message, at=datetime.now(UTC), conditions=conditions)
+        if not self._close(planned, measurement):
+            self.kept.append(f"{planned.workload.label()}: {status.value.replace('_', ' ')}, {message}")
         self.failed += 1
 
-    def _close(self, planned: PlannedWorkload, measurement: Measurement) -> None:
-        self._store.save_measurement(self._table_id, measurement, reference_ms=self.reference_ms)
+    def _close(self, planned: PlannedWorkload, measurement: Measurement) -> bool:
+        """Whether it was saved: a failure takes no value's place."""
+        saved = self._store.save_measurement(self._table_id, measurement, reference_ms=self.reference_ms)
         del self._pending[planned.key]
         self._visits.pop(planned.graph.key, None)
         self._medians.pop(planned.graph.key, None)
+        return saved
 
     def _conditions_of(self, planned: PlannedWorkload) -> Conditions:
         known = self._conditions.get(planned.graph.key, Conditions())

@@ -24,6 +24,7 @@ from profiler_service.backends.backend_options import BackendOptions
 from profiler_service.backends.base import GraphArtifact, require_dtype
 from profiler_service.backends.processor import usable_cores
 from profiler_service.errors import BackendUnavailableError, StorageError
+from profiler_service.jobs.gaps import VisitGaps
 from profiler_service.jobs.worker_pool import Death, WorkerPool
 from profiler_service.worker.graphs import LARGE_REFERENCE_BYTES, TORCH_MODULE, GraphCache, GraphWorker, files_of, missing_files
 from profiler_service.worker.passed_checks import PassedChecks
@@ -81,6 +82,7 @@ class Workers:
         options: of the backend.
         cache_dir: where graphs are cached; made if it is not there.
         settings: how the processes are run.
+        gaps: keep what else this process does away from timing; None where it does nothing else.
 
     Raises:
         InvalidSpecError: the machine has not the cores asked for.
@@ -94,7 +96,9 @@ class Workers:
         *,
         cache_dir: Path,
         settings: WorkerSettings | None = None,
+        gaps: VisitGaps | None = None,
     ) -> None:
+        self._gaps = gaps or VisitGaps()
         options = options or BackendOptions()
         self._settings = settings = settings or WorkerSettings()
         cores = timing_cores(settings.core, options.threads)  # first: it may refuse
@@ -159,7 +163,8 @@ class Workers:
 
         On a CPU, let `prepare` and `check` finish first: the machine should have nothing else to do.
         """
-        outcome = self._timing.call(self._worker.time, request)
+        with self._gaps.visit():
+            outcome = self._timing.call(self._worker.time, request)
         if not isinstance(outcome, Death):
             return outcome
         sentinels = [request.mode.sentinel] if isinstance(request.mode, RoundRobin) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from pydantic import ValidationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
@@ -17,7 +18,7 @@ from models.spec.table_files.table_io import record_text
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError, StaleAttemptError
-from profiler_service.storage.schema import JobRow, load
+from profiler_service.storage.schema import JobRow, TableRow, load
 from profiler_service.storage.table_rows import require as require_table
 
 CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at", "verdict"})
@@ -25,6 +26,27 @@ CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "messag
 
 ATTEMPTS_COUNT_FOR = timedelta(days=1)
 """How far back results count of attempts that did not come to their end: who asks after that wants to begin anew."""
+
+_ANEW = '"remeasure":true'
+"""In the text of every request that measures anew."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose jobs a process runs.
+
+    Attributes:
+        target_id: what the process measures on.
+        box: its host.
+    """
+
+    target_id: str
+    box: str
+
+
+def this_box() -> str:
+    """The name of this host, as jobs keep it."""
+    return socket.gethostname()[:64]
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,7 @@ def create(
     idempotency_key: str | None,
     before_adding: Callable[[], None],
     submitted_by: str = "",
+    box: str | None = None,
 ) -> JobPublic:
     """A queued job, or the one that the same key made before.
 
@@ -113,6 +136,7 @@ def create(
         attempt=0,
         priority=request.priority,
         submitted_by=submitted_by,
+        box=this_box() if box is None else box,
     )
     session.add(row)
     return _public(row)
@@ -154,11 +178,26 @@ def forget(session: Session, keep: int, keep_bytes: int) -> int:
     return len(numbers)
 
 
-def unfinished(session: Session) -> list[JobPublic]:
-    """Jobs that have not ended and are not paused: those of high priority first, of equals the oldest."""
+def unfinished(session: Session, owner: Owner | None) -> list[JobPublic]:
+    """Jobs that have not ended and are not paused: those of high priority first, of equals the oldest.
+
+    Where there is an owner, only those of the owner.
+    """
     states = [state.value for state in JobState if not state.final and state is not JobState.PAUSED]
-    order = JobRow.priority.desc(), JobRow.number
-    return [_public(row) for row in session.scalars(select(JobRow).where(JobRow.state.in_(states)).order_by(*order))]
+    wanted = select(JobRow).where(JobRow.state.in_(states)).order_by(JobRow.priority.desc(), JobRow.number)
+    if owner is not None:
+        wanted = wanted.where(_of(owner))
+    return [_public(row) for row in session.scalars(wanted)]
+
+
+def belongs(session: Session, job_id: str, owner: Owner) -> bool:
+    """Whether the job is the owner's: on its target, or made on its box, where it can be told what is wrong with it."""
+    return session.scalar(select(JobRow.number).where(JobRow.id == job_id, _of(owner))) is not None
+
+
+def _of(owner: Owner) -> ColumnElement[bool]:
+    on_target = JobRow.table_id.in_(select(TableRow.id).where(TableRow.target_id == owner.target_id))
+    return on_target | (JobRow.box == owner.box)
 
 
 def begin_attempt(session: Session, job_id: str) -> int:
@@ -184,12 +223,25 @@ def require_attempt(session: Session, job_id: str, number: int) -> None:
 def attempted_since(session: Session, job_id: str) -> datetime:
     """From when on results count as what this job asks for; see `Store.attempted_since`. Raises JobNotFoundError."""
     row = _require(session, job_id)
-    begun_at = row.started_at or datetime.now(UTC)
     earlier = (JobRow.table_id == row.table_id) & (JobRow.number < row.number)
     done = session.scalar(select(func.max(JobRow.number)).where(earlier, JobRow.state == JobState.DONE.value)) or 0
     attempts = earlier & (JobRow.number > done) & (JobRow.request == row.request)
     first_at = session.scalar(select(func.min(JobRow.started_at)).where(attempts))
-    return begun_at if first_at is None else min(begun_at, max(first_at, row.created_at - ATTEMPTS_COUNT_FOR))
+    begun = [row.created_at, *_anew_meanwhile(session, row)]
+    if first_at is not None:
+        begun.append(first_at)
+    return min(row.created_at, max(min(begun), row.created_at - ATTEMPTS_COUNT_FOR))
+
+
+def _anew_meanwhile(session: Session, row: JobRow) -> list[datetime]:
+    """When jobs started that were measuring the same table anew when this one, which does so too, was made."""
+    if not _request(row.request, row.id, row.priority).remeasure:
+        return []
+    going_on = (JobRow.started_at < row.created_at) & (JobRow.finished_at.is_(None) | (JobRow.finished_at > row.created_at))
+    earlier = (JobRow.table_id == row.table_id) & (JobRow.number < row.number)
+    others = session.scalars(select(JobRow).where(earlier, going_on, JobRow.request.contains(_ANEW, autoescape=True)))
+    found = ((other.started_at, _request(other.request, other.id, other.priority).remeasure) for other in others)
+    return [started_at for started_at, anew in found if anew and started_at is not None]
 
 
 def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobPublic:
@@ -225,6 +277,14 @@ def update(session: Session, job_id: str, changes: Mapping[str, object]) -> JobP
     return _public(row)
 
 
+def set_priority(session: Session, job_id: str, priority: int) -> JobPublic:
+    """The job with that priority. Raises JobNotFoundError, JobConflictError for a job that has ended."""
+    row = _require(session, job_id)
+    _require_unended(_public(row))
+    row.priority = priority
+    return _public(row)
+
+
 def _require(session: Session, job_id: str) -> JobRow:
     row = session.scalar(select(JobRow).where(JobRow.id == job_id))
     if row is None:
@@ -238,10 +298,15 @@ def _unknown(job_id: str) -> JobNotFoundError:
 
 def _require_going_on(job: JobPublic) -> None:
     """Raises JobConflictError for a job that has ended or is paused."""
-    if job.state.final:
-        raise JobConflictError(f"job {job.id} is {job.state} already; nothing about it changes any more")
+    _require_unended(job)
     if job.state is JobState.PAUSED:
         raise JobConflictError(f"job {job.id} is {job.state}", hint="Resume it first.")
+
+
+def _require_unended(job: JobPublic) -> None:
+    """Raises JobConflictError for a job that has ended."""
+    if job.state.final:
+        raise JobConflictError(f"job {job.id} is {job.state} already; nothing about it changes any more")
 
 
 def _text(request: JobCreate) -> str:

@@ -20,6 +20,7 @@ from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.tables import TableInfo
 from profiler_service.measure.sentinel import SLOW, SentinelVisit, learn_scale
 from profiler_service.measure.visits import DeviceState, HostState, disturbed, graph_key
+from profiler_service.storage import contents
 from profiler_service.storage.schema import MeasurementRow, ScaleRow, TableRow, VisitRow, load
 
 _IN_SCALE = (
@@ -67,11 +68,11 @@ def rescale_table(session: Session, table: TableRow, scale: Scale, *, factor: fl
     """
     slow = _slow_graphs(session, table.id, scale) if factor < 1 - _BETTER and scale.settled else frozenset()
     rows = session.execute(
-        select(MeasurementRow.key, MeasurementRow.record).where(
+        select(MeasurementRow.key, MeasurementRow.record, MeasurementRow.digest, MeasurementRow.is_operator).where(
             MeasurementRow.table_id == table.id, MeasurementRow.status == Status.OK
         )
     ).all()
-    changes = []
+    changes: list[dict[str, str]] = []
     for row in rows:
         measurement = rescaled(load(Measurement, row.record, f"table {table.id}, key {row.key}"), factor)
         if slow and graph_key(measurement.workload, ProtocolName.IN_CONTEXT) in slow:
@@ -80,6 +81,8 @@ def rescale_table(session: Session, table: TableRow, scale: Scale, *, factor: fl
         changes.append({"table_id": table.id, "key": row.key, "record": text, "digest": text_digest(text)})
     if changes:
         session.execute(update(MeasurementRow), changes)
+        pairs = [(row.digest, change["digest"]) for row, change in zip(rows, changes, strict=True) if row.is_operator]
+        contents.change(session, table.id, removed=(old for old, _ in pairs), added=(new for _, new in pairs))
     info = load(TableInfo, table.info, f"table {table.id}")
     if info.rebuild_spread is not None:
         spread = _rescaled_spread(info.rebuild_spread, factor)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    Index,
     LargeBinary,
     MetaData,
     String,
@@ -85,10 +86,23 @@ class ScaleRow(Base):
     scale: Mapped[str]
 
 
+class ContentsRow(Base):
+    """What names the entries of one table (`profiler_service.storage.contents`); absent while it has none."""
+
+    __tablename__ = "contents"
+
+    table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(32))
+
+
 class MeasurementRow(Base):
-    """One workload's measurement in one table; `digest` names `record` (models.spec.table_files.table_io)."""
+    """One workload's measurement in one table; `digest` names `record` (models.spec.table_files.table_io).
+
+    The index has all that entries are counted by, so that no record is read for it.
+    """
 
     __tablename__ = "measurements"
+    __table_args__ = (Index(None, "table_id", "is_operator", "status"),)
 
     table_id: Mapped[str] = mapped_column(ForeignKey("tables.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -123,7 +137,7 @@ class JobRow(Base):
     """A job as it stands. `number` gives the order of creation, which no clock decides.
 
     `request` is the `JobCreate` without its priority. `attempt` counts how often a process has taken the job up, and fences off
-    all but the latest one (`profiler_service.storage.job_rows.require_attempt`).
+    all but the latest one (`profiler_service.storage.job_rows.require_attempt`). `box` is the host whose process made the job.
     """
 
     __tablename__ = "jobs"
@@ -149,6 +163,7 @@ class JobRow(Base):
     attempt: Mapped[int] = mapped_column(server_default="0")
     priority: Mapped[int] = mapped_column(server_default="0")
     submitted_by: Mapped[str] = mapped_column(String(64), server_default="")
+    box: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class TokenRow(Base):

@@ -12,14 +12,15 @@ from sqlalchemy.orm import Session
 from models.spec.measurements import Measurement, Status
 from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale, ScaleCheck
+from models.spec.table_files.columns import TableColumns
 from models.spec.tables import Table, TableInfo
 from models.spec.validations import ValidationCreate, ValidationPoint, ValidationPublic
 from models.spec.verdicts import Verdict
-from models.spec.wire import JobCreate, JobPublic, JobState, TablePublic
+from models.spec.wire import TablePublic
 from profiler_service.measure.visits import Visit
 from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, validation_rows, visit_rows
 from profiler_service.storage.database import BUSY_TIMEOUT_S, Database, Patience
-from profiler_service.storage.job_rows import JobProgress
+from profiler_service.storage.job_store import JobStore
 from profiler_service.storage.location import Location
 from profiler_service.storage.opening import open_database
 from profiler_service.storage.places import Places
@@ -30,7 +31,7 @@ TABLES_AT_ONCE, TABLES_WAITING, TABLE_WAIT_S = 4, 12, 20.0
 """Whole tables that are read at once, and that may wait for it, so that other requests find threads and memory."""
 
 
-class Store:
+class Store(JobStore):
     """One database, for any number of threads and processes at once. Closed by `close` or at the end of a `with`.
 
     Every method is one transaction: it happens completely or not at all, and what it wrote when it returned outlives the
@@ -42,7 +43,7 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._table_places = Places("tables are being read", inside=TABLES_AT_ONCE, waiting=TABLES_WAITING, wait_s=TABLE_WAIT_S)
 
     @classmethod
@@ -118,6 +119,10 @@ class Store:
         """One table as in `tables()`; cheap, since no measurement is read. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.summary(session, table_id))
 
+    def table_etag(self, table_id: str) -> str:
+        """The tag in its summary, without anything being counted. Raises TableNotFoundError."""
+        return self._database.read(lambda session: table_rows.etag(session, table_id))
+
     def table(self, table_id: str) -> Table:
         """The table with its operators' measurements; those of architectures are had by key.
 
@@ -128,8 +133,16 @@ class Store:
             BusyError: too many are being read.
         """
         with self._table_places.one():
-            info, records = self._database.read(lambda session: table_rows.records(session, table_id))
-            return table_rows.table_of(info, records)  # no connection is held while records are parsed
+            return self._records(table_id).table()  # no connection is held while records are parsed
+
+    def table_columns(self, table_id: str) -> tuple[str, TableColumns]:
+        """The tag of a table as it is, and what `table` gives as columns, in a fraction of the time. Raises the same."""
+        with self._table_places.one():
+            found = self._records(table_id)
+            return found.etag, found.columns()
+
+    def _records(self, table_id: str) -> table_rows.Records:
+        return self._database.read(lambda session: table_rows.records(session, table_id))
 
     def learn_scale(self, table_id: str) -> Scale | None:
         """Learn the scale of the table's target from every visit ever made there, and bring all of its tables to it.
@@ -144,8 +157,7 @@ class Store:
 
     def update_verdict(self, table_id: str) -> Verdict:
         """The verdict on a table as it stands, which is stored for lists of tables. Raises TableNotFoundError."""
-        info, records = self._database.read(lambda session: table_rows.records(session, table_id))
-        entries = table_rows.table_of(info, records).entries  # takes seconds for a large table, and others may write meanwhile
+        entries = self._records(table_id).columns().qualities()  # before the transaction, since others may write meanwhile
         return self._database.write(lambda session: table_rows.set_verdict(session, table_id, entries))
 
     def set_check(self, table_id: str, check: ScaleCheck) -> None:
@@ -165,26 +177,37 @@ class Store:
         wanted = list(keys)
         return self._database.read(lambda session: table_rows.measurements(session, table_id, wanted))
 
+    def record_texts(self, table_id: str, keys: Iterable[str]) -> dict[str, str]:
+        """The same as they are stored (`models.spec.table_files.table_io.record_text`), without reading them."""
+        wanted = list(keys)
+        return self._database.read(lambda session: table_rows.record_texts(session, table_id, wanted))
+
     def measured_keys(self, table_id: str, prefix: str = "") -> list[str]:
         """Sorted keys of the operators and networks with a measurement, of those that begin so. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.keys(session, table_id, prefix))
 
-    def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
-        """Keep a measurement, in place of an earlier one of the same workload. Raises TableNotFoundError.
+    def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> bool:
+        """Keep a measurement, in place of an earlier one of the same workload; a failure takes no value's place.
 
         Args:
             table_id: of the table.
             measurement: what is saved.
             reference_ms: of the scale that it was made in; it is brought to the target's present one. None where that is it.
+
+        Returns:
+            Whether it was kept.
+
+        Raises:
+            TableNotFoundError: no such table.
         """
 
-        def save(session: Session) -> None:
+        def save(session: Session) -> bool:
             row, saved = table_rows.require(session, table_id), measurement
             if reference_ms is not None and (scale := scale_rows.current(session, row.target_id)) is not None:
                 saved = scale_rows.rescaled(saved, scale.reference_ms / reference_ms)
-            table_rows.save(session, table_id, [saved])
+            return bool(table_rows.save(session, table_id, [saved]))
 
-        self._database.write(save)
+        return self._database.write(save)
 
     def import_table(self, table: Table) -> str:
         """Add a table, or what one of the same identity lacks; a good measurement that is here already stays.
@@ -240,44 +263,6 @@ class Store:
         """How many visits of a table's graphs have started since an instant. Raises TableNotFoundError."""
         return self._database.read(lambda session: visit_rows.count(session, table_id, since))
 
-    def create_job(
-        self,
-        request: JobCreate,
-        table_id: str,
-        *,
-        idempotency_key: str | None = None,
-        before_adding: Callable[[], None] = lambda: None,
-        submitted_by: str = "",
-    ) -> JobPublic:
-        """A queued job, or, where the key was used for the same request before, the job that it made then.
-
-        Args:
-            request: what to measure.
-            table_id: of the table that the results go to.
-            idempotency_key: chosen by who asks.
-            before_adding: called before a new job is added; what it raises is raised here, and none is.
-            submitted_by: name of who asks; may be empty.
-
-        Raises:
-            JobConflictError: the key was used for another request.
-            TableNotFoundError: no such table.
-        """
-        return self._database.write(
-            lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding, submitted_by)
-        )
-
-    def job(self, job_id: str) -> JobPublic:
-        """The job of that id. Raises JobNotFoundError."""
-        return self._database.read(lambda session: job_rows.get(session, job_id))
-
-    def jobs(self, limit: int = 100) -> list[JobPublic]:
-        """The newest jobs, newest first."""
-        return self._database.read(lambda session: job_rows.latest(session, limit))
-
-    def progress(self, limit: int) -> tuple[list[JobProgress], int]:
-        """How far that many jobs are, unfinished ones first, and how many tables there are; cheap, since no request is read."""
-        return self._database.read(lambda session: (job_rows.progress(session, limit), table_rows.number(session)))
-
     def failures(self, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
         """How many operators and networks failed in each way, and the first of them. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.failures(session, table_id, limit))
@@ -285,65 +270,6 @@ class Store:
     def table_briefs(self) -> list[tuple[str, TableInfo, Verdict | None]]:
         """Id, identity and verdict of every table, newest first; cheap, since no measurement is read."""
         return self._database.read(table_rows.briefs)
-
-    def job_counts(self) -> dict[JobState, int]:
-        """How many jobs are in each state that any is in; cheap, since no request is read."""
-        return self._database.read(job_rows.counts)
-
-    def forget_jobs(self, *, keep: int, keep_bytes: int) -> int:
-        """Delete ended jobs beyond the newest ones; what they measured stays.
-
-        Those of the last day stay as well, since later jobs look at them (`attempted_since`).
-
-        Args:
-            keep: so many ended jobs.
-            keep_bytes: of the requests of those.
-
-        Returns:
-            How many were deleted.
-        """
-        return self._database.write(lambda session: job_rows.forget(session, keep, keep_bytes))
-
-    def unfinished_jobs(self) -> list[JobPublic]:
-        """Jobs that have not ended and are not paused: what a service that starts has to take up, in that order.
-
-        Those of high priority come first, of equals the oldest.
-        """
-        return self._database.read(job_rows.unfinished)
-
-    def attempted_since(self, job_id: str) -> datetime:
-        """From when on results count as what a job asks for, where it asks for something anew.
-
-        That is when it started, or, while it has not, now. Where the same was asked for right before and did not come to its
-        end, it is when the first of those attempts started, but at most a day before this job was made. Jobs that never
-        started are no attempts, and any job on the same table that is done ends the line.
-
-        Raises:
-            JobNotFoundError: no such job.
-        """
-        return self._database.read(lambda session: job_rows.attempted_since(session, job_id))
-
-    def update_job(self, job_id: str, **changes: object) -> JobPublic:
-        """Change some of `state, counts, phase, fraction, eta_s, message, started_at, finished_at, verdict`.
-
-        A job that begins to build gets its `started_at` from the clock unless one is given, one that ends its `finished_at`.
-
-        Raises:
-            JobNotFoundError: no such job.
-            JobConflictError: the job is final or paused, so that nothing about it changes; or that state cannot follow its
-                present one (`JobState.may_become`).
-            InvalidSpecError: a value is out of bounds.
-        """
-        return self._database.write(lambda session: job_rows.update(session, job_id, changes))
-
-    def begin_attempt(self, job_id: str) -> int:
-        """Number a new attempt at a job: from now on nothing is written for an earlier one (`attempt`).
-
-        Raises:
-            JobNotFoundError: no such job.
-            JobConflictError: it is final or paused.
-        """
-        return self._database.write(lambda session: job_rows.begin_attempt(session, job_id))
 
     def attempt(self, job_id: str, number: int) -> Store:
         """The same database for one attempt at a job: what writes raises StaleAttemptError once a later one has begun."""

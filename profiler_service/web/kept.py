@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import BoundedSemaphore, Lock
@@ -15,24 +16,30 @@ WAITING = 8
 """Requests that may wait for a view to be made: each holds one of the forty threads that answer requests."""
 
 
+LARGE_S, COUNTS_FOR, MOST_S = 0.5, 20.0, 60.0
+"""A view that took longer than `LARGE_S` to make counts for `COUNTS_FOR` times as long, `MOST_S` at the most, even where its
+table has changed since: while a job measures, a large table is another one every second."""
+
+
 class Kept(Generic[V]):
     """The latest version of some views. For any number of threads.
 
     Args:
         limit: of the sizes of all that are kept, in whatever `size` counts.
         size: of one view.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, limit: int, size: Callable[[V], int]) -> None:
-        self._limit, self._size = limit, size
+    def __init__(self, limit: int, size: Callable[[V], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._size, self._clock = limit, size, clock
         self._lock, self._making, self._waiting = Lock(), Lock(), BoundedSemaphore(WAITING)
-        self._kept: OrderedDict[str, tuple[str, V]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[str, V, float]] = OrderedDict()
 
     def look(self, key: str, version: str) -> V | None:
-        """The view of that version, if it is kept."""
+        """The view of that version, or one that still counts, if it is kept."""
         with self._lock:
             found = self._kept.get(key)
-            if found is None or found[0] != version:
+            if found is None or (found[0] != version and self._clock() >= found[2]):
                 return None
             self._kept.move_to_end(key)
             return found[1]
@@ -52,17 +59,20 @@ class Kept(Generic[V]):
             with self._making:
                 if (kept := self.look(key, version)) is not None:
                     return kept
+                start_s = self._clock()
                 made = make()
-                self._keep(key, version, made)
+                took_s = self._clock() - start_s
+                counts_s = min(COUNTS_FOR * took_s, MOST_S) if took_s > LARGE_S else 0.0
+                self._keep(key, version, made, start_s + took_s + counts_s)
                 return made
         finally:
             self._waiting.release()
 
-    def _keep(self, key: str, version: str, made: V) -> None:
+    def _keep(self, key: str, version: str, made: V, counts_until_s: float) -> None:
         with self._lock:
             self._kept.pop(key, None)
-            self._kept[key] = (version, made)
-            total = sum(self._size(view) for _, view in self._kept.values())
+            self._kept[key] = (version, made, counts_until_s)
+            total = sum(self._size(view) for _, view, _ in self._kept.values())
             while total > self._limit and len(self._kept) > 1:
-                _, (_, dropped) = self._kept.popitem(last=False)
+                _, (_, dropped, _) = self._kept.popitem(last=False)
                 total -= self._size(dropped)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -112,6 +112,7 @@ def _job(job_id: str, services: Services, web: WebDep, request: Request) -> dict
         "failures": failures,
         "command": retry_command(job.request, address(request)),
         "lines": web.job_log.lines(job_id),
+        "most_priority": limits.MAX_PRIORITY,
     }
 
 
@@ -141,6 +142,32 @@ def retry_command(request: JobCreate, url: str) -> str:
 def cancel_job(job_id: JobId, services: ServicesDep, request: Request) -> Response:
     """Ask a job to end."""
     services.queue.cancel(job_id)
+    return _to_job(request, job_id)
+
+
+@router.post("/ui/jobs/{job_id}/pause")
+def pause_job(job_id: JobId, services: ServicesDep, request: Request) -> Response:
+    """Stop a job until it is resumed."""
+    services.queue.pause(job_id)
+    return _to_job(request, job_id)
+
+
+@router.post("/ui/jobs/{job_id}/resume")
+def resume_job(job_id: JobId, services: ServicesDep, request: Request) -> Response:
+    """Let a paused job wait for its turn again."""
+    services.queue.resume(job_id)
+    return _to_job(request, job_id)
+
+
+@router.post("/ui/jobs/{job_id}/priority/{priority}")
+def prioritise_job(
+    job_id: JobId,
+    priority: Annotated[int, Path(ge=-limits.MAX_PRIORITY, le=limits.MAX_PRIORITY)],
+    services: ServicesDep,
+    request: Request,
+) -> Response:
+    """Give a job that waits another place."""
+    services.queue.prioritise(job_id, priority)
     return _to_job(request, job_id)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from models.spec.wire import TablePublic
 from profiler_service.api.access import TokenBook
 from profiler_service.api.sessions import SessionBook
 from profiler_service.comparison import TableComparison
@@ -27,27 +24,6 @@ MOST_TEXT = 4 * 2**20
 """Characters of all parts of pages that are kept."""
 
 
-class Summaries:
-    """Summaries of tables, of which one counts for twenty times as long as it took to read, five minutes at the most: that of
-    a table of 666 entries for a tenth of a second, that of one of 100,000 for half a minute.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._kept: dict[str, tuple[float, TablePublic]] = {}
-
-    def of(self, store: Store, table_id: str) -> TablePublic:
-        """That of a table. Raises TableNotFoundError."""
-        kept = self._kept.get(table_id)
-        started = self._clock()
-        if kept is not None and started < kept[0]:
-            return kept[1]
-        summary = store.table_summary(table_id)
-        now = self._clock()
-        self._kept[table_id] = (now + min(20 * (now - started), 300.0), summary)
-        return summary
-
-
 @dataclass(frozen=True)
 class Web:
     """The parts.
@@ -62,7 +38,6 @@ class Web:
     sessions: SessionBook
     live: LiveCounts
     job_log: JobLog
-    summaries: Summaries = field(default_factory=Summaries)
     pages: Pages = field(default_factory=Pages)
     tables: Kept[TableView] = field(default_factory=lambda: Kept(MOST_ROWS, lambda view: len(view.rows)))
     comparisons: Kept[TableComparison] = field(default_factory=lambda: Kept(MOST_ROWS, lambda found: len(found.differences)))
@@ -78,6 +53,5 @@ WebDep = Annotated[Web, Depends(_web)]
 
 
 def table_view(web: Web, store: Store, table_id: str) -> TableView:
-    """The view of a table as it is, or was shortly before. Raises TableNotFoundError, BusyError."""
-    etag = web.summaries.of(store, table_id).etag
-    return web.tables.get(table_id, etag, lambda: TableView.of(store.table(table_id), etag))
+    """The view of a table as it is. Raises TableNotFoundError, BusyError."""
+    return web.tables.get(table_id, store.table_etag(table_id), lambda: TableView.of(*store.table_columns(table_id)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from typing import NamedTuple
 
-from models.spec.measurements import Flag, Measurement, Status
-from models.spec.operators import OperatorSpec
-from models.spec.tables import Table, TableInfo
-from models.spec.verdicts import Verdict, table_verdict
+from models.spec.measurements import Flag, Status
+from models.spec.table_files.columns import TableColumns
+from models.spec.tables import TableInfo
+from models.spec.verdicts import Verdict, entry_reasons, scale_reasons
 
 MOST_COLUMNS = 240
 """Of a heat map. Where a panel has more widths, neighbours share a column, which shows their median."""
@@ -71,10 +72,11 @@ class TableView:
     quality: Quality
 
     @classmethod
-    def of(cls, table: Table, etag: str) -> TableView:
-        """That of a table."""
-        rows = tuple(row for entry in table.entries if (row := row_of(entry)) is not None)
-        return cls(table.info, etag, table_verdict(table), rows, quality_of(table.entries))
+    def of(cls, etag: str, table: TableColumns) -> TableView:
+        """That of a table of that tag."""
+        rows = tuple(_rows(table))
+        verdict = Verdict.of([*scale_reasons(table.info), *entry_reasons(table.qualities())])
+        return cls(table.info, etag, verdict, rows, quality_of(rows))
 
     @cached_property
     def panels(self) -> list[str]:
@@ -92,37 +94,35 @@ class TableView:
         return sorted((row for row in self.rows if row.value_ms is not None), key=lambda row: -(row.value_ms or 0.0))[:10]
 
 
-def row_of(entry: Measurement) -> Row | None:
-    """The row of an operator; None for a network."""
-    operator = entry.workload
-    if not isinstance(operator, OperatorSpec):
-        return None
-    label = operator.label()
-    size = f" {operator.in_channels}→{operator.out_channels} @{operator.height}×{operator.width} /{operator.stride}"
-    return Row(
-        key=entry.key(),
-        label=label,
-        name=label.replace(size, "", 1),
-        in_channels=operator.in_channels,
-        out_channels=operator.out_channels,
-        panel=f"{operator.height}×{operator.width} /{operator.stride}",
-        value_ms=entry.value_ms,
-        stderr_ms=entry.stderr_ms,
-        spread=entry.between_round_spread,
-        status=entry.status.value,
-        flags=tuple(flag.value for flag in entry.flags),
-    )
+_SIZE = re.compile(r" \S+→\S+ @\S+(?: /\d+)?")
+"""What a label says of channels, size and stride; of joins, as `64+32→96 @32×64` or `64→64 @16×32→32×64`."""
+
+_COLUMNS = (
+    *("key", "label", "in_channels", "out_channels", "height", "width", "stride"),
+    *("value_ms", "stderr_ms", "between_round_spread", "status", "flags"),
+)
 
 
-def quality_of(entries: Sequence[Measurement]) -> Quality:
-    """Of those entries."""
-    good = [entry for entry in entries if entry.value_ms is not None]
-    stderr = [entry.stderr_ms / entry.value_ms for entry in good if entry.stderr_ms is not None and entry.value_ms]
-    spread = [entry.between_round_spread for entry in good if entry.between_round_spread is not None]
-    flags = Counter(flag.value for entry in good for flag in entry.flags)
+def _rows(table: TableColumns) -> Iterator[Row]:
+    panels: dict[tuple[int, int, int], str] = {}
+    for key, label, given, made, height, width, stride, value_ms, stderr_ms, spread, status, flags in table.values(*_COLUMNS):
+        size = (height, width, stride)
+        panel = panels.get(size)
+        if panel is None:
+            panel = panels[size] = f"{height}×{width} /{stride}"
+        name = _SIZE.sub("", label, count=1)
+        yield Row(key, label, name, given, made, panel, value_ms, stderr_ms, spread, status, tuple(flags))
+
+
+def quality_of(rows: Sequence[Row]) -> Quality:
+    """Of those rows."""
+    good = [row for row in rows if row.value_ms is not None]
+    stderr = [row.stderr_ms / row.value_ms for row in good if row.stderr_ms is not None and row.value_ms]
+    spread = [row.spread for row in good if row.spread is not None]
+    flags = Counter(flag for row in good for flag in row.flags)
     return Quality(
         values=len(good),
-        failed=dict(Counter(entry.status.value for entry in entries if entry.value_ms is None).most_common()),
+        failed=dict(Counter(row.status for row in rows if row.value_ms is None).most_common()),
         stderr=statistics.median(stderr) if stderr else None,
         spread=statistics.median(spread) if spread else None,
         flags={flag.value: flags[flag.value] for flag in Flag if flags[flag.value]},

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from models.spec.errors import ErrorCode
 from models.spec.operators import OperatorSpec
-from models.spec.table_files import TableFormat, to_bytes
+from models.spec.table_files import TableFormat
 from models.spec.wire import TablePublic
 from profiler_service.api.content import Snapshot
 from profiler_service.api.dependencies import Services, ServicesDep, TableId
@@ -43,7 +43,7 @@ Key = Annotated[str, Path(max_length=64)]
 @router.get("/ui/tables/{table_id}")
 def table_page(table_id: TableId, services: ServicesDep, web: WebDep, request: Request) -> Response:
     """One table."""
-    summary = web.summaries.of(services.store, table_id)
+    summary = services.store.table_summary(table_id)
     small = summary.entries <= AT_ONCE or web.tables.look(table_id, summary.etag) is not None
     others = [(key, info) for key, info, _ in services.store.table_briefs() if key != table_id]
     others.sort(key=lambda other: other[1].space != summary.info.space)  # those with the same operators first
@@ -61,7 +61,7 @@ def table_page(table_id: TableId, services: ServicesDep, web: WebDep, request: R
 @router.get("/ui/parts/tables/{table_id}")
 def table_part(table_id: TableId, services: ServicesDep, web: WebDep, request: Request) -> Response:
     """What is read off a table's entries."""
-    summary = web.summaries.of(services.store, table_id)
+    summary = services.store.table_summary(table_id)
     return web.pages.page(request, "parts/table.html", table=summary, **_looked_at(summary, services, web))
 
 
@@ -143,7 +143,7 @@ def table_costs(table_id: TableId, services: ServicesDep, web: WebDep, request: 
 
 
 def _kept(table_id: str, what: str, services: Services, web: Web, make: Any) -> Response:
-    etag = web.summaries.of(services.store, table_id).etag
+    etag = services.store.table_etag(table_id)
     text = web.texts.get(f"{table_id}/{what}", f"{etag}-{service_version()}", make)
     return Response(text, media_type="text/html", headers={"Cache-Control": "no-store"})
 
@@ -163,16 +163,18 @@ def _costs(table_id: str, services: Services) -> dict[str, Any]:
 
 
 @router.get("/ui/tables/{table_id}/download/{form}")
-def download(table_id: TableId, form: Key, services: ServicesDep, web: WebDep) -> Response:
+def download(table_id: TableId, form: Key, services: ServicesDep) -> Response:
     """The table as a file."""
     if form not in list(TableFormat):
         known = ", ".join(TableFormat)
         raise RequestError(HTTPStatus.NOT_FOUND, ErrorCode.NOT_FOUND, f"no format {form!r} of tables", hint=f"Known: {known}.")
     wanted = TableFormat(form)
-    version = f"{web.summaries.of(services.store, table_id).etag}-{service_version()}"
+    release = service_version()
+    version = f"{services.store.table_etag(table_id)}-{release}"
 
     def make() -> Snapshot:
-        return Snapshot(version, to_bytes(services.store.table(table_id), wanted))
+        etag, table = services.store.table_columns(table_id)
+        return Snapshot(f"{etag}-{release}", table.to_bytes(wanted))
 
     snapshot = services.renditions.get((table_id, f"file/{form}"), version, make)
     headers = {"Content-Disposition": f'attachment; filename="{table_id}.{form}"', "Cache-Control": "no-cache"}

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from models.spec.errors import InvalidSpecError, TableMismatchError
-from models.spec.measurements import Budget, Flag, ProtocolName, Status
+from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.rebuilds import RebuildSpread, RebuiltEntry
 from models.spec.scale import CheckOutcome, Scale, ScaleCheck
-from models.spec.table_files import table_etag
 from models.spec.tables import Table
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import (
@@ -27,6 +26,7 @@ from profiler_service.errors import (
     TokenNotFoundError,
 )
 from profiler_service.measure.visits import HostState, Visit
+from profiler_service.storage.job_rows import Owner
 from profiler_service.storage.location import Location
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
@@ -127,7 +127,7 @@ class TestTables:
             assert store.table(each).entries == (entry,)
             assert store.table_info(each).scale is None
         assert store.table_summary(other).etag not in {tag, store.table_summary(table_id).etag}
-        assert store.table_summary(other).etag == table_etag(store.table(other))
+        assert store.table_etag(other) == store.table_summary(other).etag
 
     def test_a_measurement_made_at_an_earlier_scale_is_brought_to_the_present_one(self, store: Store, table_id: str) -> None:
         store.set_scale(table_id, Scale(reference_ms=0.3))
@@ -175,7 +175,7 @@ class TestTables:
             store.save_measurement(table_id, each)
         listed = store.tables()
         assert [(each.id, each.entries, each.failed) for each in listed] == [(older, 0, 0), (table_id, 2, 1)]
-        assert [each.etag for each in listed] == [table_etag(store.table(each.id)) for each in listed]
+        assert [each.etag for each in listed] == [store.table_columns(each.id)[0] for each in listed]
         assert store.table_summary(table_id) == listed[1]
 
     def test_a_table_holds_operators_alone(self, store: Store, table_id: str) -> None:
@@ -198,6 +198,24 @@ class TestTables:
         referenced = tag()
         store.save_measurement(table_id, samples.measurement(value_ms=0.5))
         assert len({empty, filled, referenced, tag()}) == 4
+
+    def test_the_tag_tells_contents_however_they_came_about(self, store: Store, table_id: str) -> None:
+        """It is kept as entries change, and never made from all of them; the digests of all of them have to agree."""
+        network = samples.measurement(samples.architecture())
+        one, other = samples.measurement(value_ms=0.5), samples.measurement(samples.operator(9), 0.25)
+        seen: dict[str, tuple[Measurement, ...]] = {}
+        store.set_scale(table_id, Scale(reference_ms=0.5))
+        for each in (one, network, other, samples.failure(samples.operator(17)), samples.measurement(value_ms=0.75), one):
+            store.save_measurement(table_id, each)
+            entries = store.table(table_id).entries
+            assert seen.setdefault(store.table_etag(table_id), entries) == entries
+        assert len(seen) == 4, "a network is no entry of the table, and the last one leaves what was there before"
+        elsewhere = store.import_table(store.table(table_id).model_copy(update={"info": samples.info(protocol_version=2)}))
+        before = store.table_etag(elsewhere)
+        store.set_scale(table_id, Scale(reference_ms=0.25))
+        assert store.table_etag(elsewhere) != before
+        store.set_scale(table_id, Scale(reference_ms=0.5))
+        assert store.table_etag(elsewhere) == before, "halving and doubling is exact"
 
     def test_unknown_tables(self, store: Store) -> None:
         for call in (
@@ -258,9 +276,17 @@ class TestMeasurements:
         assert len(store.measurements(table_id, keys)) == 1
 
     def test_a_later_one_takes_the_place(self, store: Store, table_id: str) -> None:
-        for each in (samples.failure(), samples.measurement(value_ms=0.5), samples.measurement(value_ms=0.75)):
-            store.save_measurement(table_id, each)
+        failures = samples.failure(), samples.failure(message="again")
+        for each in (*failures, samples.measurement(value_ms=0.5), samples.measurement(value_ms=0.75)):
+            assert store.save_measurement(table_id, each)
             assert store.table(table_id).entries == (each,)
+
+    def test_a_failure_takes_no_values_place(self, store: Store, table_id: str) -> None:
+        store.save_measurement(table_id, good := samples.measurement())
+        before = store.table_summary(table_id)
+        assert not store.save_measurement(table_id, samples.failure())
+        assert store.table(table_id).entries == (good,)
+        assert store.table_summary(table_id) == before
 
     def test_the_zone_of_an_instant_does_not_matter(self, store: Store, table_id: str) -> None:
         there = samples.A_TIME.astimezone(timezone(timedelta(hours=9)))
@@ -474,28 +500,48 @@ class TestJobs:
         self.submit(store, other_table(store), JobState.DONE)
         failed, killed, last = submit(JobState.FAILED), submit(JobState.BUILDING), submit()
         since = [store.attempted_since(job.id) for job in (cancelled, failed, killed, last)]
-        assert since == [cancelled.started_at] * 4
+        assert since == [cancelled.created_at, *[cancelled.started_at] * 3]
         store.update_job(killed.id, state=JobState.DONE)
         assert store.attempted_since(killed.id) == cancelled.started_at, "by its own end nothing changes"
-        assert store.attempted_since(last.id) > killed.created_at
+        assert store.attempted_since(last.id) == last.created_at
         last = begun(store, last.id)
-        assert store.attempted_since(last.id) == last.started_at
+        assert store.attempted_since(last.id) == last.created_at
 
     def test_another_request_that_was_done_ends_the_line_of_attempts(self, store: Store, table_id: str) -> None:
         submit = partial(self.submit, store, table_id)
         submit(JobState.CANCELLED)
         submit(JobState.DONE, budget=Budget.NORMAL)
         job = submit(JobState.BUILDING)
-        assert store.attempted_since(job.id) == job.started_at
+        assert store.attempted_since(job.id) == job.created_at
 
     def test_what_never_started_is_no_attempt(self, store: Store, table_id: str) -> None:
         queued = store.create_job(self.request, table_id)
         store.update_job(queued.id, state=JobState.CANCELLED)
-        waiting = self.submit(store, table_id)
-        before = datetime.now(UTC)
-        assert before <= store.attempted_since(waiting.id) <= datetime.now(UTC)
-        job = self.submit(store, table_id, JobState.BUILDING)
-        assert store.attempted_since(job.id) == job.started_at
+        job = self.submit(store, table_id)
+        assert store.attempted_since(job.id) == job.created_at
+
+    def test_jobs_that_measure_anew_at_the_same_time_share_what_they_measure(self, store: Store, table_id: str) -> None:
+        anew = self.request.model_copy(update={"remeasure": True})
+        other = anew.model_copy(update={"budget": Budget.NORMAL})
+        first = begun(store, store.create_job(anew, table_id).id)
+        plain, second = store.create_job(self.request, table_id), store.create_job(other, table_id)
+        assert store.attempted_since(second.id) == first.started_at
+        assert store.attempted_since(plain.id) == plain.created_at
+        store.update_job(first.id, state=JobState.FAILED)
+        third = store.create_job(other, table_id)
+        assert store.attempted_since(second.id) == first.started_at, "it was going on when the second was made"
+        assert store.attempted_since(third.id) == third.created_at
+
+    def test_jobs_of_another_box_are_left_to_it(self, store: Store, table_id: str) -> None:
+        """On one server: neither of its target nor of its box."""
+        there = store.ensure_table(samples.info(target=samples.TARGET.model_copy(update={"threads": 2})))
+        mine, theirs = store.create_job(self.request, table_id, box="here"), store.create_job(self.request, there, box="there")
+        stranded = store.create_job(self.request, there, box="here")
+        here, elsewhere = Owner(samples.TARGET.id(), "here"), Owner("of no table", "nowhere")
+        assert store.unfinished_jobs(here) == [mine, stranded]
+        assert store.unfinished_jobs(elsewhere) == []
+        assert store.unfinished_jobs() == [mine, theirs, stranded]
+        assert [store.job_belongs(job.id, here) for job in (mine, theirs, stranded)] == [True, False, True]
 
     @pytest.mark.parametrize("age", [timedelta(hours=23), timedelta(hours=25)])
     def test_attempts_count_for_a_day(self, store: Store, table_id: str, age: timedelta) -> None:

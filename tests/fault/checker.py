@@ -41,7 +41,8 @@ def violations(location: Location, log: Sequence[Event], *, over: bool = False) 
 
 def _rows(location: Location) -> dict[str, list[tuple[Any, ...]]]:
     statements = {
-        "measurements": "SELECT table_id, key, status, record, digest FROM measurements",
+        "measurements": "SELECT table_id, key, status, record, digest, is_operator FROM measurements",
+        "contents": "SELECT table_id, digest FROM contents",
         "jobs": "SELECT id, table_id, state, request, idempotency_key FROM jobs",
         "tables": "SELECT id FROM tables",
     }
@@ -62,13 +63,17 @@ def _sound(location: Location) -> Iterator[str]:
 
 
 def _entries(rows: dict[str, list[tuple[Any, ...]]], log: Sequence[Event]) -> Iterator[str]:
-    """At most one accepted row of a table and key; each says what it is; none that was acknowledged is gone."""
+    """At most one row of a table and key; each says what it is, and all of them what is kept of the table's contents; none that
+    was acknowledged is gone, and no value gives way to a failure.
+    """
     tables = {row[0] for row in rows["tables"]}
     for (table, key), number in Counter(row[:2] for row in rows["measurements"]).items():
         if number > 1:
             yield f"{number} rows of {table} {key}"
     statuses = {row[:2]: row[2] for row in rows["measurements"]}
-    for table, key, status, record, digest in rows["measurements"]:
+    sums: Counter[str] = Counter()
+    for table, key, status, record, digest, is_operator in rows["measurements"]:
+        sums[table] += int(digest, 16) if is_operator else 0
         if table not in tables:
             yield f"a row of the unknown table {table}"
         if hashlib.sha256(record.encode()).hexdigest()[:32] != digest:
@@ -76,12 +81,18 @@ def _entries(rows: dict[str, list[tuple[Any, ...]]], log: Sequence[Event]) -> It
         held = json.loads(record)
         if held.get("status", "ok") != status or (status == "ok") != (held.get("value_ms") is not None):
             yield f"the record of {table} {key} contradicts its status {status}"
+    kept = dict(rows["contents"])
+    for table in sorted(sums.keys() | kept.keys()):
+        if int(kept.get(table, "0"), 16) != sums[table] % 2**128:
+            yield f"what is kept of the contents of {table} is of other entries"
     # The last one acknowledged, or one that was begun later: who dies after a commit acknowledges nothing.
     acknowledged: set[tuple[str, str]] = set()
     possible: dict[tuple[str, str], set[str]] = {}
     for event in log:
         if event["event"] == "saving":
-            possible.setdefault((event["table"], event["key"]), set()).add(event["status"])
+            known = possible.setdefault((event["table"], event["key"]), set())
+            if known != {"ok"}:
+                known.add(event["status"])
         elif event["event"] == "saved":
             possible[event["table"], event["key"]] = {event["status"]}
             acknowledged.add((event["table"], event["key"]))

@@ -64,11 +64,13 @@ class WatchedStore(Store):
     def attempt(self, job_id: str, number: int) -> Store:
         return WatchedStore(super().attempt(job_id, number)._database, self._log, self._name)
 
-    def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> None:
+    def save_measurement(self, table_id: str, measurement: Measurement, *, reference_ms: float | None = None) -> bool:
         said = {"by": self._name, "table": table_id, "key": measurement.key(), "status": measurement.status.value}
         self._log.append({"event": "saving", **said})
-        super().save_measurement(table_id, measurement, reference_ms=reference_ms)
-        self._log.append({"event": "saved", **said})
+        kept = super().save_measurement(table_id, measurement, reference_ms=reference_ms)
+        if kept:
+            self._log.append({"event": "saved", **said})
+        return kept
 
     def update_job(self, job_id: str, **changes: object) -> JobPublic:
         job = super().update_job(job_id, **changes)

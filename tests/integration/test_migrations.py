@@ -20,7 +20,7 @@ from models.spec.graphs import GraphRequest
 from models.spec.measurements import Budget, Flag
 from models.spec.operators import OperatorSpec
 from models.spec.scale import Scale
-from models.spec.table_files.table_io import record_text
+from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
 from profiler_service.storage.schema import Base
@@ -28,6 +28,7 @@ from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.store import Store
 from profiler_service.storage.upgrade import alembic_config, upgrade
 from profiler_service.tokens import Role, StoredToken, Token
+from tests.fault.checker import violations
 from tests.support import table_samples as samples
 from tests.support.repository import ROOT
 
@@ -131,6 +132,7 @@ def test_an_old_database_reaches_the_present_with_everything_in_it(name: str, tm
     for _ in range(2):  # the second time nothing is left to do
         with Store.open(path, create=False) as store:
             check_example(store)
+    assert violations(path, []) == []
 
 
 def test_a_database_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
@@ -202,9 +204,9 @@ def _write_at_0002(path: Path, *, reference_ms: float, values_ms: dict[OperatorS
         for (operator, value_ms), sentinel_ms in zip(values_ms.items(), (0.4625, 0.333), strict=True):
             record = record_text(samples.measurement(operator, value_ms))
             insert = (
-                "INSERT INTO measurements (table_id, key, is_operator, status, record, digest) VALUES (?, ?, 1, 'ok', ?, '')"
+                "INSERT INTO measurements (table_id, key, is_operator, status, record, digest) VALUES (?, ?, 1, 'ok', ?, ?)"
             )
-            connection.exec_driver_sql(insert, (info.id(), operator.key(), record))
+            connection.exec_driver_sql(insert, (info.id(), operator.key(), record, text_digest(record)))
             graph_key = GraphRequest(subject=operator, in_context=True).key()
             for number in range(8 if sentinel_ms < 0.4 else 4):
                 columns = "table_id, graph_key, round, visit, samples, sentinel_ms, passes, accepted, started_at"

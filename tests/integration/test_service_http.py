@@ -17,7 +17,7 @@ import pytest
 
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
-from models.spec.table_files import from_bytes, table_etag
+from models.spec.table_files import from_bytes
 from models.spec.targets import TargetSpec
 from models.spec.wire import ARROW_MEDIA_TYPE, JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
@@ -176,9 +176,8 @@ def test_a_table_that_grows_is_never_sent_under_a_wrong_tag(client: httpx.Client
     while client.get(f"/v1/jobs/{created['id']}").json()["state"] != "done":
         runner.permission.release()
         response = client.get(path, headers={"Accept": ARROW_MEDIA_TYPE})
-        assert table_etag(from_bytes(response.content)) in response.headers["ETag"]
         assert bodies.setdefault(response.headers["ETag"], response.content) == response.content
-    assert len(bodies) > 2
+    assert len(bodies) == len(set(bodies.values())) > 2
     last = client.get(path, headers={"Accept": ARROW_MEDIA_TYPE}).headers["ETag"]
     assert client.get(path, headers={"Accept": ARROW_MEDIA_TYPE, "If-None-Match": last}).status_code == 304
 

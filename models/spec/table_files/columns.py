@@ -7,7 +7,7 @@ accept or refuse them in their own words.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from models.spec.table_files.arrow_formats import (
     read_value,
     with_header,
 )
-from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, Header, Row, from_row, numbered, to_row, twice
+from models.spec.table_files.codec import COLUMN_BY_NAME, COLUMNS, ColumnType, Header, Row, from_row, numbered, to_row, twice
 from models.spec.table_files.codec import optional as library
 from models.spec.table_files.row_rules import certain_rows
 from models.spec.table_files.table_io import (
@@ -107,6 +107,10 @@ class TableColumns:
         """Operator key to table value, only of successful measurements."""
         values = self._columns["value_ms"].to_pylist()
         return {key: value for key, value in zip(self._keys, values, strict=True) if value is not None}
+
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Those columns of every entry in order, as `from_row` takes them."""
+        return zip(*(_values(self._columns, name) for name in names), strict=True)
 
     def qualities(self) -> list[Quality]:
         """What a verdict looks at, of every entry in order."""
@@ -219,6 +223,11 @@ class _Rows(Sequence[Row]):
 
 def _rows(columns: ArrowTable) -> Iterator[Row]:
     names = columns.column_names
-    read = [[read_value(COLUMN_BY_NAME[name], value) for value in columns[name].to_pylist()] for name in names]
-    for values in zip(*read, strict=True):
+    for values in zip(*(_values(columns, name) for name in names), strict=True):
         yield dict(zip(names, values, strict=True))
+
+
+def _values(columns: ArrowTable, name: str) -> Iterable[Any]:
+    """A column as the values of rows."""
+    column, values = COLUMN_BY_NAME[name], columns[name].to_pylist()
+    return (read_value(column, value) for value in values) if column.type is ColumnType.JSON else values

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from models.spaces.registry import completed_workloads
 from models.spec.errors import ErrorCode
-from models.spec.table_files import TableFormat, to_bytes
-from models.spec.table_files.table_io import table_etag
+from models.spec.table_files import TableFormat
 from models.spec.validations import ValidationCreate, ValidationPublic
 from models.spec.wire import (
     ARROW_MEDIA_TYPE,
@@ -20,9 +19,10 @@ from models.spec.wire import (
     TablePublic,
 )
 from profiler_service.api.bodies import ParsedRoute
-from profiler_service.api.content import Snapshot, best_media_type, cached, compressed
+from profiler_service.api.content import Snapshot, best_media_type, cached, compressed, gzipped
 from profiler_service.api.dependencies import ServicesDep, TableId
 from profiler_service.api.errors import RequestError
+from profiler_service.api.lookups import answer
 from profiler_service.api.openapi import problems
 from profiler_service.version import service_version
 
@@ -67,13 +67,17 @@ def read_table(table_id: TableId, services: ServicesDep, request: Request) -> Re
     release = service_version()  # another one may write other bytes for the same contents
 
     def take() -> Snapshot:
-        table = services.store.table(table_id)
-        return Snapshot(f"{table_etag(table)}-{release}", to_bytes(table, FORMATS[media_type]))
+        etag, table = services.store.table_columns(table_id)
+        return Snapshot(f"{etag}-{release}", table.to_bytes(FORMATS[media_type]))
 
-    held = f"{services.store.table_summary(table_id).etag}-{release}"
+    held = f"{services.store.table_etag(table_id)}-{release}"
 
-    def taken() -> Snapshot:
-        return services.renditions.get((table_id, media_type), held, take)
+    def taken(zipped: bool) -> Snapshot:
+        plain = services.renditions.get((table_id, media_type), held, take)
+        if not zipped:
+            return plain
+        form = (table_id, f"{media_type}+gzip")
+        return services.renditions.get(form, plain.version, lambda: Snapshot(plain.version, gzipped(plain.body)))
 
     return cached(request, media_type, version=held, take=taken)
 
@@ -93,7 +97,6 @@ def list_validations(table_id: TableId, services: ServicesDep) -> list[Validatio
 @router.post("/lookup", response_model=LookupResponse, responses=problems(404, 408, 413, 415, 422))
 def lookup(wanted: LookupRequest, services: ServicesDep, request: Request) -> Response:
     """Measurements of many workloads at once; null for those the table does not hold. Nothing is measured on the way."""
-    keys = [workload.key() for workload in completed_workloads(wanted.workloads)]
-    found = services.store.measurements(wanted.table_id, keys)
-    answer = LookupResponse(table_id=wanted.table_id, results=tuple(found.get(key) for key in keys))
-    return compressed(request, answer.model_dump_json().encode(), JSON_MEDIA_TYPE)
+    workloads = completed_workloads(wanted.workloads)
+    texts = services.store.record_texts(wanted.table_id, [workload.key() for workload in workloads])
+    return compressed(request, answer(wanted.table_id, workloads, texts), JSON_MEDIA_TYPE)

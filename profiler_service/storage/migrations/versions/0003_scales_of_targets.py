@@ -16,7 +16,7 @@ from models.spec.table_files.table_io import record_text
 from models.spec.tables import OLD_SCALE, TableInfo
 from models.spec.wire import JobCreate
 from profiler_service.storage import scale_rows, table_rows
-from profiler_service.storage.schema import TableRow
+from profiler_service.storage.schema import Base, TableRow
 
 revision = "0003"
 down_revision = "0002"
@@ -41,12 +41,16 @@ def upgrade() -> None:
         tables.alter_column("target_id", nullable=False)
         tables.drop_column("sentinel_reference_ms")
     op.create_index(op.f("ix_tables_target_id"), "tables", ["target_id"])
+    # What changes values keeps the table of contents, too, which 0008 makes and fills.
+    contents = Base.metadata.tables["contents"]
+    contents.create(connection)
     with Session(bind=connection) as session:
         _learn(session, references)
         session.flush()
         for table_id in session.scalars(sa.select(TableRow.id)).all():
             table_rows.update_verdict(session, table_id)
         session.flush()
+    contents.drop(connection)
 
 
 def _write_requests_anew(connection: sa.Connection) -> None:

@@ -51,6 +51,9 @@ class IdleQueue:
     def resume(self, job_id: str) -> JobPublic:
         return self.store.update_job(job_id, state=JobState.QUEUED)
 
+    def prioritise(self, job_id: str, priority: int) -> JobPublic:
+        return self.store.set_priority(job_id, priority)
+
     def job(self, job_id: str) -> JobPublic:
         return self.store.job(job_id)
 

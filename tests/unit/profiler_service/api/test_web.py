@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from models.spec.measurements import Status
+from models.spec.table_files import TableColumns, TableFormat
 from models.spec.validations import ValidationCreate, ValidationPoint
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.api import access
@@ -20,7 +21,9 @@ from profiler_service.api.sessions import LIFETIME_S, LIMIT, SessionBook
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role
+from profiler_service.web.table_views import TableView
 from tests.support import table_samples as samples
+from tests.support.repository import ROOT
 from tests.support.toy_space import ToySpace
 from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue, TestClient
 from tests.unit.profiler_service.api.test_access import bearer, token
@@ -137,6 +140,27 @@ def test_a_change_needs_session_role_and_what_only_the_page_knows(exposed: TestC
     assert exposed.get("/ui/compare").status_code == 401
 
 
+def test_a_job_is_paused_resumed_and_given_another_place(exposed: TestClient, store: Store) -> None:
+    job_id = job(store)
+    changes = {"pause": JobState.PAUSED, "priority/9": JobState.PAUSED, "resume": JobState.QUEUED}
+    sign_in(exposed, token(store, Role.READ))
+    for change in changes:
+        assert exposed.post(f"/ui/jobs/{job_id}/{change}", headers=csrf(exposed)).status_code == 403
+    sign_in(exposed, token(store, Role.PROFILE))
+    known = csrf(exposed)
+    assert "Pause…" in exposed.get(f"/ui/jobs/{job_id}").text
+    for change, state in changes.items():
+        path = f"/ui/jobs/{job_id}/{change}"
+        assert exposed.post(path).status_code == 403, "the cookie alone"
+        assert exposed.post(path, headers=known).headers["HX-Redirect"] == f"/ui/jobs/{job_id}"
+        assert store.job(job_id).state is state
+    assert store.job(job_id).request.priority == 9
+    assert exposed.post(f"/ui/jobs/{job_id}/priority/10", headers=known).status_code == 422
+    page = exposed.get(f"/ui/jobs/{job_id}").text
+    assert "Priority…" in page
+    assert "Resume…" not in page
+
+
 def test_a_session_ends_with_its_token(exposed: TestClient, store: Store) -> None:
     sign_in(exposed, token(store, Role.READ))
     assert exposed.get("/ui/compare").status_code == 200
@@ -244,3 +268,11 @@ def test_only_so_many_validations_are_kept(client: TestClient, store: Store) -> 
     assert len(client.get(f"/v1/tables/{table_id}/validations").json()) == 50
     body["summary"] = {"named": "x" * 300_000}
     assert client.post(f"/v1/tables/{table_id}/validations", json=body).status_code in (413, 422)
+
+
+def test_operators_are_named_without_their_sizes() -> None:
+    """Joins too, else each would have a line of its own in the heat map."""
+    path = ROOT / "lut_data/intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32.parquet"
+    view = TableView.of("tag", TableColumns.from_bytes(path.read_bytes(), TableFormat.PARQUET))
+    assert {"concat", "conv3x3", "skip"} <= set(view.names)
+    assert not [name for name in view.names if re.search("[@→/]", name)]

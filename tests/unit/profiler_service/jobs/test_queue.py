@@ -18,6 +18,7 @@ from profiler_service.jobs.process_lock import run_lock
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds
 from profiler_service.jobs.waiting import QueueLimits
+from profiler_service.storage.job_rows import Owner
 from profiler_service.storage.store import Store
 from tests.support.fake_workers import DESCRIPTION
 from tests.unit.profiler_service.jobs.conftest import SPACE
@@ -104,6 +105,19 @@ def test_jobs_run_in_the_order_in_which_they_came(
     runner.go.set()
     wait_until(final(store, jobs[-1]))
     assert runner.started == [job.id for job in jobs]
+
+
+def test_a_job_that_waits_is_given_another_place(
+    store: Store, runner: ScriptedRunner, queue: JobQueue, submit: Callable[..., JobPublic]
+) -> None:
+    first, *waiting = [submit() for _ in range(3)]
+    wait_until(lambda: runner.started == [first.id])
+    assert queue.prioritise(waiting[1].id, 1).request.priority == 1
+    runner.go.set()
+    wait_until(final(store, waiting[0]))
+    assert runner.started == [first.id, waiting[1].id, waiting[0].id]
+    with pytest.raises(JobConflictError, match="done already"):
+        queue.prioritise(first.id, 2)
 
 
 def test_unfinished_jobs_are_taken_up_at_the_start(store: Store, runner: ScriptedRunner) -> None:
@@ -466,3 +480,18 @@ class TestOtherProcesses:
             assert not store.job(held.id).state.final
             runner.held.clear()
             wait_until(final(store, held))
+
+    def test_a_job_of_another_box_is_left_to_it(self, store: Store, runner: ScriptedRunner) -> None:
+        """It has a target of its own, and would fail here. Nobody runs it just now, as far as the database knows."""
+        runner.go.set()
+        admitted = admit(JobCreate(space=SPACE), DESCRIPTION)
+        elsewhere = admitted.info.model_copy(update={"target": admitted.info.target.model_copy(update={"threads": 7})})
+        theirs = store.create_job(admitted.request, store.ensure_table(elsewhere), box="elsewhere")
+        store.update_job(theirs.id, state=JobState.PAUSED)
+        left = store.create_job(admitted.request, store.ensure_table(elsewhere), box="elsewhere")
+        store.update_job(left.id, state=JobState.PLANNED)
+        with JobQueue(store, runner, adopt_s=0.01, owner=Owner(DESCRIPTION.target.id(), "here")) as queue:  # type: ignore[arg-type]
+            assert queue.resume(theirs.id).state is JobState.QUEUED
+            wait_until(final(store, self.running(store)))
+            wait_until(final(store, self.running(store)))
+        assert {store.job(job.id).state for job in (theirs, left)} == {JobState.QUEUED, JobState.PLANNED}

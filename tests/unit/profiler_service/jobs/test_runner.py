@@ -412,11 +412,40 @@ class TestSmallJobs:
         bench.run(job)
         assert bench.store.job(job.id).counts.measured == len(GRID)
 
-    def test_what_was_measured_while_the_job_waited_is_measured_again(self, bench: Bench) -> None:
+    def test_what_was_measured_while_the_job_waited_is_not_measured_again(self, bench: Bench) -> None:
         first, job = bench.submit(), bench.submit(remeasure=True)
         bench.run(first)
         bench.run(job)
-        assert bench.store.job(job.id).counts.measured == len(GRID)
+        assert bench.store.job(job.id).counts.reused == len(GRID)
+
+    def test_jobs_that_measure_anew_at_the_same_time_measure_each_key_once(self, bench: Bench) -> None:
+        """The second one is asked for while the first is under way."""
+        bench.run(bench.submit())
+        bench.workers.groups.clear()
+        second: list[JobPublic] = []
+
+        def ask(state: JobPublic) -> None:
+            if state.phase.startswith("round 2") and not second:
+                second.append(bench.submit(workloads=GRID[:20], remeasure=True))
+
+        bench.run(bench.submit(workloads=GRID[10:], remeasure=True), on_progress=ask)
+        bench.run(second[0])
+        counts = bench.store.job(second[0].id).counts
+        assert (counts.reused, counts.measured) == (10, 10)
+        assert set(visits(bench, second[0]).values()) == {QUICK.min_rounds}
+
+    def test_what_fails_when_it_is_measured_again_keeps_its_value_and_its_visits(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[:5]))
+        before = bench.store.measurements(bench.submit(workloads=GRID[:5]).table_id, [GRID[0].key()])
+        bench.workers.crashing.add(IN_CONTEXT[GRID[0].key()])
+        job = bench.submit(workloads=GRID[:5], remeasure=True)
+        bench.run(job)
+        assert bench.store.measurements(job.table_id, [GRID[0].key()]) == before
+        assert visits(bench, job)[GRID[0].key()] == QUICK.min_rounds
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.failed, done.counts.measured) == (JobState.DONE, 1, 4)
+        assert done.message.startswith("1 of the workloads failed this time; the values that they had stay: ")
+        assert GRID[0].label() in done.message
 
     def test_an_attempt_that_failed_before_its_first_visit_is_no_reason_to_measure_less(self, bench: Bench) -> None:
         bench.workers.broken[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR
