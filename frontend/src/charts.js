@@ -52,7 +52,7 @@ function heat(data, place) {
   const narrow = place.clientWidth < 560;
   const longest = Math.max(...data.rows.map((row) => row.length), 6);
   const left = narrow ? Math.min(10 + 5.9 * longest, 130) : Math.min(18 + 7.3 * longest, 280);
-  const many = data.columns.length > (narrow ? 12 : 40);
+  const column = Math.max(place.clientWidth - left - 12, 1) / Math.max(data.columns.length, 1); // pixels; a label takes 13 of them
   const unscaled = (value) => (ratio ? `×${(2 ** value).toFixed(2)}` : `${number(10 ** value)} ms`);
   return {
     ...base(),
@@ -62,7 +62,7 @@ function heat(data, place) {
       data: data.columns,
       nameGap: 58,
       splitLine: { show: false },
-      axisLabel: { color: style("--muted"), fontSize: 11, rotate: 90, interval: many ? "auto" : 0, hideOverlap: true },
+      axisLabel: { color: style("--muted"), fontSize: 11, rotate: 90, interval: Math.ceil(13 / column) - 1 },
     }),
     yAxis: axis("", {
       type: "category",

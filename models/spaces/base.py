@@ -10,7 +10,7 @@ where an edge is one mixed operator between two feature maps. A space states its
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -33,6 +33,7 @@ from models.spaces.roles import LETTERS as LETTERS
 from models.spaces.roles import ParameterShapes as ParameterShapes
 from models.spaces.roles import Role as Role
 from models.spaces.search_defaults import SearchDefaults
+from models.spaces.variation import Variation
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import UnknownNameError
 from models.spec.operators import OperatorSpec
@@ -59,7 +60,7 @@ class Choices:
     size: str = ""
 
 
-class SearchSpace(ParameterExplanations, ABC):
+class SearchSpace(ParameterExplanations, Variation):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from models.spaces.decoding import DecodeOptions
 from models.spaces.probabilities import Probabilities
 from models.spaces.roles import Role
+from models.spec.architectures import ArchitectureSpec
 
 InitialLogits = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 """`{"alpha" | "beta" | "gamma": {group: rows of logits}}`, as in a parameter file."""
@@ -62,6 +63,14 @@ class ParameterExplanations:
         granularity that is left out all rows count, as by default of every one.
         """
         return {}
+
+    def layers_of(
+        self, probabilities: Probabilities, architecture: ArchitectureSpec, *, role: Role | None = None
+    ) -> tuple[tuple[int, ...], ...] | None:
+        """As `decoded_layers`, of an architecture that was read off these probabilities by rules which the space no longer has.
+        None where it was not, or there is no telling, as by default.
+        """
+        return None
 
     def joint_choices(self, probabilities: Probabilities, options: DecodeOptions | None = None) -> tuple[JointChoice, ...]:
         """What rows choose together, where no row decides by itself. By default every row decides by itself.

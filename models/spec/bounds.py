@@ -185,3 +185,39 @@ def inverted_bottleneck(sizes: Sizes) -> Bounds:
 def pooling(sizes: Sizes) -> Bounds:
     """Of a 3×3 pooling."""
     return Bounds(weights=0, inner=0, macs=9 * sizes.batch * sizes.out_pixels * sizes.out_channels)
+
+
+_DIRECTIONS = 4
+"""Of a recurrence; its multiply-adds count as one ReLU for each number that it writes."""
+
+
+def _recurrences(sizes: Sizes, out_channels: Number) -> tuple[Number, Number, Number]:
+    """Products, weights in all, and multiply-adds besides products for each pixel, of one round of recurrences."""
+    projected = sizes.in_channels * (1 if sizes.attribute("shared", 1) else _DIRECTIONS)
+    gathered = _DIRECTIONS * sizes.in_channels
+    products = sizes.in_channels * projected + gathered * out_channels
+    return products, products + projected + _NORM * out_channels, _RELU * gathered + _NORM * out_channels
+
+
+def irnn(sizes: Sizes) -> Bounds:
+    """Of a projection, recurrences in four directions, and their merging."""
+    products, weights, beside = _recurrences(sizes, sizes.out_channels)
+    pixels = sizes.batch * sizes.out_pixels
+    return Bounds(weights=weights, inner=_DIRECTIONS * sizes.in_channels * pixels, macs=pixels * (products + beside))
+
+
+def adaptive_attention(sizes: Sizes) -> Bounds:
+    """Of rounds of recurrences, the convolutions that weigh them, and a gate for channels."""
+    channels, rounds = sizes.in_channels, sizes.attribute("rounds", 2)
+    half, narrow = channels // 2 + 1, channels // sizes.attribute("reduction", 16) + 1
+    products, weights, beside = _recurrences(sizes, channels)
+    weighing = 9 * half * (channels + half) + _DIRECTIONS * half
+    gating = 2 * channels * narrow
+    pixels = sizes.batch * sizes.out_pixels
+    once = sizes.batch * (gating + narrow + channels)
+    per_pixel = rounds * (products + beside) + weighing + 2 * half + _DIRECTIONS + 3 * channels
+    return Bounds(
+        weights=rounds * weights + weighing + 2 * half + _DIRECTIONS + gating,
+        inner=_DIRECTIONS * channels * pixels,
+        macs=pixels * per_pixel + once,
+    )

@@ -15,9 +15,10 @@ from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 from models.testing.decoding import SEEDS, DecodingSuite
 from models.testing.plans import map_shapes_of, without_sizes
+from models.testing.variation import VariationSuite
 
 
-class SpaceSuite(DecodingSuite):
+class SpaceSuite(DecodingSuite, VariationSuite):
     """The suite.
 
     Attributes:

@@ -123,7 +123,7 @@ def random(
             search,
             found,
             output,
-            preset_config(preset, config, overrides or ()),
+            preset_config(preset, found, config, overrides or ()),
             networks=networks,
             baselines=baselines,
             tolerance=tolerance,
@@ -194,6 +194,44 @@ def _measured(url: str, budget: Budget, network: ArchitectureSpec) -> MeasuredSp
 
     with connect(url) as service, watching(f"measuring {network.label()}") as watch:
         return measure_speed(service, network, watch=watch, budget=budget)
+
+
+@app.command("attention")
+def attention(
+    table: TableSource,
+    output: Folder,
+    preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches and trainings.")] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Compare attention in the search, in training, in both and in neither.
+
+    The table must be of a space with both, such as mfasterseg. --set takes search.FIELD and training.FIELD.
+    """
+    from nas_client.experiments.attention import attention as run
+    from nas_client.experiments.attention import preset_config
+    from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, write_attention
+
+    found = load_table(table)
+    warn(found.verdict, found.label())
+    with progress() as bar:
+        result = run(
+            found,
+            output,
+            preset_config(preset, found, overrides or ()),
+            seeds=seeds,
+            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_attention(result, output)
+    sentence = attention_sentence(result)
+    emit(result, as_json=json, text=lambda console: _show(console, attention_rows(result), output, sentence))
 
 
 def _chosen(option: str, names: Sequence[str] | None, known: Sequence[Name]) -> tuple[Name, ...]:

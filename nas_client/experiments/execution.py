@@ -62,6 +62,24 @@ def begin(folder: Path, kind: Kind, table: LookupTable | None, config: Record, *
         )
 
 
+def without_other_rates(fields: Mapping[str, Any], stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset's fields without the learning rates of optimisers that step by another method than those it was made for.
+
+    Args:
+        fields: of the preset.
+        stated: what they are put over.
+        usual: what the preset was made for.
+    """
+    other = stated.get("method") != usual.get("method")
+    found = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            found[name] = without_other_rates(value, stated.get(name, {}), usual.get(name, {}))
+        elif not (other and name == "lr"):
+            found[name] = value
+    return found
+
+
 def flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Nested fields as overrides of a configuration: `search.epochs=10`."""
     for name, value in fields.items():

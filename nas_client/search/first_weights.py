@@ -27,7 +27,8 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         folder: of the search.
         space: that it searched.
         role: whose stem and head to take, and whose parameters the architecture was decoded from.
-        architecture: as the search, or `derive`, decoded it: by the search's options, or any that the space lists.
+        architecture: as the search, or `derive`, decoded it: by the search's options, or any that the space lists. Of a search
+            by evolution any candidate, since these have all cells of the supernet's paths.
 
     Raises:
         RunFolderError: the folder holds no search.
@@ -45,8 +46,15 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    layers = _layers(folder, space, whose, state["networks"][role], architecture)
+    logits = dict(state["networks"][role])
+    if (added := supernet.path_logits()) is not None:
+        logits["beta"] = logits["beta"] + added
+    layers = None if _evolved(folder) else _layers(folder, space, whose, logits, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
+
+
+def _evolved(folder: Path) -> bool:
+    return (folder / CONFIG).exists() and read_config(SearchConfig, folder / CONFIG).method == "evolution"
 
 
 def _layers(
@@ -60,6 +68,8 @@ def _layers(
     for options in _options(folder, space):
         if space.decode(found, alternative=alternative, role=role, options=options) == architecture:
             return space.decoded_layers(found, alternative=alternative, role=role, options=options)
+    if (layers := space.layers_of(found, architecture, role=role)) is not None:
+        return layers
     raise InvalidSpecError(
         f"{folder}, {role.name}: its parameters stand for another architecture than {architecture.label()}",
         hint="Take the architecture that this search wrote for this role.",

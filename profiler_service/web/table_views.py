@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,6 +94,9 @@ class TableView:
         return sorted((row for row in self.rows if row.value_ms is not None), key=lambda row: -(row.value_ms or 0.0))[:10]
 
 
+_SIZE = re.compile(r" \S+→\S+ @\S+(?: /\d+)?")
+"""What a label says of channels, size and stride; of joins, as `64+32→96 @32×64` or `64→64 @16×32→32×64`."""
+
 _COLUMNS = (
     *("key", "label", "in_channels", "out_channels", "height", "width", "stride"),
     *("value_ms", "stderr_ms", "between_round_spread", "status", "flags"),
@@ -106,7 +110,7 @@ def _rows(table: TableColumns) -> Iterator[Row]:
         panel = panels.get(size)
         if panel is None:
             panel = panels[size] = f"{height}×{width} /{stride}"
-        name = label.replace(f" {given}→{made} @{panel}", "", 1)
+        name = _SIZE.sub("", label, count=1)
         yield Row(key, label, name, given, made, panel, value_ms, stderr_ms, spread, status, tuple(flags))
 
 

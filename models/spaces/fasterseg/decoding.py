@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Literal
 
 from models.spaces.base import DecodeOptions, Probabilities
@@ -77,6 +77,28 @@ def decode_branch(
         widest: whether connections have the largest width, rather than the most probable.
     """
     scales = cell_scales(parameters.layers, probabilities, end)
+    return _branch_on(scales, parameters, probabilities, keep_skips=keep_skips, widest=widest)
+
+
+def layers_of_branch(
+    parameters: FasterSegParameters, probabilities: Probabilities, branch: BranchSpec, *, widest: bool
+) -> tuple[int, ...] | None:
+    """The layers of a branch's cells in the supernet, where it was decoded on any path; None where on none.
+
+    The path was chosen by other rules, such as those of an earlier release. Of several the most probable is taken.
+    """
+    odds = path_odds(parameters.layers, probabilities, branch.scales[-1])
+    for entered, keep_skips in product(sorted(odds, key=odds.__getitem__, reverse=True), (False, True)):
+        scales = scales_of(parameters.layers, entered)
+        found = _branch_on(scales, parameters, probabilities, keep_skips=keep_skips, widest=widest)
+        if found.branch == branch:
+            return found.layers
+    return None
+
+
+def _branch_on(
+    scales: list[int], parameters: FasterSegParameters, probabilities: Probabilities, *, keep_skips: bool, widest: bool
+) -> DecodedBranch:
     odds = operator_odds(probabilities, scales)
     cells = list(range(parameters.layers))
     if not keep_skips:

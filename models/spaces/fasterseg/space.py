@@ -22,7 +22,7 @@ from models.spaces.base import (
 from models.spaces.decoding import DecodeOptions, every
 from models.spaces.fasterseg.architectures import sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
-from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta
+from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta, layers_of_branch
 from models.spaces.fasterseg.descriptions import described, path_choice
 from models.spaces.fasterseg.ends import CHOICES, ends_of, label_of
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
@@ -41,8 +41,10 @@ from models.spaces.fasterseg.parameters import (
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.fasterseg.published_parameters import read_parameter_file
 from models.spaces.fasterseg.published_rules import MIN_LAYERS, decode_as_published
+from models.spaces.fasterseg.variation import head_terms, paths
 from models.spaces.published import OperatorComparison, ParameterReader, PublishedOperator, PublishedReader, PublishedTable
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
+from models.spaces.variation import HeadTerm
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, TableFileError
 from models.spec.measurements import ProtocolName
@@ -55,31 +57,29 @@ if TYPE_CHECKING:
     from models.supernets.base import Supernet
 
 
-class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComparison):
-    """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them.
+class FasterSegBase(SearchSpace):
+    """Branches of sequential cells at 1/8, 1/16 and 1/32 between a fixed stem and a head that aggregates them: FasterSeg's
+    space, and what others build on it.
 
-    Parameters of the spec: see `FasterSegParameters`.
-
-    Source: FasterSeg (Chen et al., ICLR 2020), section 3.1 and Appendix A; details as in its published code.
+    Attributes:
+        parameters_type: of the space's parameters.
+        catalogue_type: makes its operators.
     """
 
-    name: ClassVar[str] = "fasterseg"
-    description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
-    published_format: ClassVar[str] = FORMAT
-    parameter_suffixes: ClassVar[tuple[str, ...]] = (".pt",)
-    comparison_command: ClassVar[str] = "table1"
-    comparison_title: ClassVar[str] = TITLE
+    parameters_type: ClassVar[type[FasterSegParameters]] = FasterSegParameters
+    catalogue_type: ClassVar[type[Catalogue]] = Catalogue
     grid_version: ClassVar[int] = GRID_VERSION
     size_multiple: ClassVar[int] = SCALES[-1]
     decode_options: ClassVar[type[DecodeOptions]] = FasterSegOptions
     alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
+    paths_together: ClassVar[bool] = True
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:
         super().__init__(spec)
         self.parameters = parameters
-        self._catalogue = Catalogue(self.spec, parameters)
+        self._catalogue = self.catalogue_type(self.spec, parameters)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
@@ -97,7 +97,7 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
                 "which this release knows",
                 hint="Use the release that wrote it, or measure the table again.",
             )
-        parameters = FasterSegParameters.of(spec)
+        parameters = cls.parameters_type.of(spec)
         space = cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
         space.operators()  # refuses sizes beyond the limits of a workload
         return space
@@ -174,6 +174,15 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
                 rows[granularity][group].add(row)
         return {name: {group: sorted(taken) for group, taken in groups.items()} for name, groups in rows.items()}
 
+    def layers_of(
+        self, probabilities: Probabilities, architecture: ArchitectureSpec, *, role: Role | None = None
+    ) -> tuple[tuple[int, ...], ...] | None:
+        given, _, whose, _ = self._resolve(probabilities, self.alternative_of(architecture), role, None)
+        branches = FasterSegGenotype.of(architecture).branches
+        found = [layers_of_branch(self.parameters, given, branch, widest=whose.widest) for branch in branches]
+        layers = tuple(one for one in found if one is not None)
+        return layers if len(layers) == len(found) else None
+
     def joint_choices(self, probabilities: Probabilities, options: DecodeOptions | None = None) -> tuple[JointChoice, ...]:
         if isinstance(options, FasterSegOptions) and options.rules != "ours":
             return ()
@@ -197,13 +206,23 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
         joins_charged = self.spec.version != WITHOUT_JOINS
         return plan(layout(architecture, self.spec, self.parameters), self._catalogue, joins_charged=joins_charged)
 
-    def without_joins(self) -> FasterSegSpace:
+    def without_joins(self) -> SearchSpace | None:
         if self.spec.version == WITHOUT_JOINS:
             return self
-        return FasterSegSpace(self.spec.model_copy(update={"version": WITHOUT_JOINS}), self.parameters)
+        return type(self)(self.spec.model_copy(update={"version": WITHOUT_JOINS}), self.parameters)
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         return sample_architecture(self.spec, self.parameters, rng)
+
+    def random_paths(self, alternative: str, rng: np.random.Generator) -> tuple[int, ...]:
+        """Every way to downsample is as likely as any other; uniform rows of β would favour late places."""
+        ends = tuple(SCALES[place] for place in self.alternative_outputs(alternative))
+        possible = paths(self.parameters.layers, ends)
+        return possible[int(rng.integers(len(possible)))]
+
+    def head_terms(self) -> tuple[HeadTerm, ...]:
+        joins_charged = self.spec.version != WITHOUT_JOINS
+        return head_terms(self.graph, self.parameters, self._catalogue, joins_charged=joins_charged)
 
     def _decode(
         self, probabilities: Probabilities, alternative: str, role: Role, options: FasterSegOptions
@@ -249,6 +268,22 @@ class FasterSegSpace(SearchSpace, PublishedReader, ParameterReader, OperatorComp
         from models.spaces.fasterseg.supernet import WeightCopy
 
         WeightCopy(supernet, role, network).copy(architecture, self.parameters, layers)
+
+
+class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorComparison):
+    """FasterSeg's search space.
+
+    Parameters of the spec: see `FasterSegParameters`.
+
+    Source: FasterSeg (Chen et al., ICLR 2020), section 3.1 and Appendix A; details as in its published code.
+    """
+
+    name: ClassVar[str] = "fasterseg"
+    description: ClassVar[str] = "FasterSeg (ICLR 2020): multi-resolution branches, five operators, searchable widths"
+    published_format: ClassVar[str] = FORMAT
+    parameter_suffixes: ClassVar[tuple[str, ...]] = (".pt",)
+    comparison_command: ClassVar[str] = "table1"
+    comparison_title: ClassVar[str] = TITLE
 
     @classmethod
     def read_published(cls, path: Path) -> PublishedTable:

@@ -248,3 +248,16 @@ def test_branches_that_there_are_not_are_refused(text: str) -> None:
     ) as caught:
         space().decode(probabilities(), alternative=text)
     assert "8,16 or 8,32 or 16,32" in caught.value.hint
+
+
+def test_the_layers_of_a_network_that_was_decoded_on_another_path_are_found() -> None:
+    """As by an earlier release: the same operators and widths, another place of downsampling."""
+    alpha = {(layer, 8): kind for layer, kind in zip(range(9), OPERATORS[1:] * 3, strict=False)}
+    skips = {(6, 16): 0.9, (2, 8): 0.8}
+    before = probabilities(downs={(5, 16): 0.99}, skips=skips, alpha=alpha)
+    now = probabilities(downs={(7, 16): 0.99}, skips=skips, alpha=alpha)
+    earlier = space().decode(before, alternative="8,16")
+    assert earlier != space().decode(now, alternative="8,16")
+    layers = space().decoded_layers(before, alternative="8,16")
+    assert space().layers_of(now, earlier) == layers == ((0, 1, 3, 4, 5, 6, 7, 8), (0, 1, 3, 4, 5, 7, 8))
+    assert space().layers_of(probabilities(alpha={(0, 8): "zoomed_conv3x3"}), earlier) is None

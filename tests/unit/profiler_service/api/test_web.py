@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from models.spec.measurements import Status
+from models.spec.table_files import TableColumns, TableFormat
 from models.spec.validations import ValidationCreate, ValidationPoint
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.api import access
@@ -20,7 +21,9 @@ from profiler_service.api.sessions import LIFETIME_S, LIMIT, SessionBook
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role
+from profiler_service.web.table_views import TableView
 from tests.support import table_samples as samples
+from tests.support.repository import ROOT
 from tests.support.toy_space import ToySpace
 from tests.unit.profiler_service.api.conftest import BACKEND, IdleQueue, TestClient
 from tests.unit.profiler_service.api.test_access import bearer, token
@@ -265,3 +268,11 @@ def test_only_so_many_validations_are_kept(client: TestClient, store: Store) -> 
     assert len(client.get(f"/v1/tables/{table_id}/validations").json()) == 50
     body["summary"] = {"named": "x" * 300_000}
     assert client.post(f"/v1/tables/{table_id}/validations", json=body).status_code in (413, 422)
+
+
+def test_operators_are_named_without_their_sizes() -> None:
+    """Joins too, else each would have a line of its own in the heat map."""
+    path = ROOT / "lut_data/intel-xeon-processor/onnxruntime/fasterseg-256x512-fp32.parquet"
+    view = TableView.of("tag", TableColumns.from_bytes(path.read_bytes(), TableFormat.PARQUET))
+    assert {"concat", "conv3x3", "skip"} <= set(view.names)
+    assert not [name for name in view.names if re.search("[@→/]", name)]
