@@ -28,6 +28,7 @@ _WRITTEN_BY = {
     "collapse": ("`nas-client experiment collapse`", "[Experiments](../experiments.md)"),
     "random": ("`nas-client experiment random`", "[Experiments](../experiments.md)"),
     "references": ("`nas-client experiment references`", "[Experiments](../experiments.md)"),
+    "attention": ("`nas-client experiment attention`", "[M-FasterSeg](../mfasterseg.md)"),
 }
 
 
