@@ -141,10 +141,9 @@ def _measure(
     """
     from models.spec.graphs import GraphRequest
     from profiler_service.backends.base import GraphArtifact
-    from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.device_lock import device_lock
     from profiler_service.jobs.own_network import OwnNetworkJob
-    from profiler_service.jobs.runner import free_bytes
+    from profiler_service.jobs.runner import live_limits
     from profiler_service.measure.stopping import BUDGETS
 
     with open_workers(settings) as workers:
@@ -176,7 +175,7 @@ def _measure(
                 reference_ms,
                 layers_folder=settings.cache_dir if layers else None,
                 stopped=stopped,
-                limits=LiveLimits(settings.live_engines, int(free_bytes(workers) * settings.memory_fraction)),
+                limits=live_limits(settings, workers),
                 on_phase=lambda phase: bar.update(task, note=phase),
             )
             return job.run()
