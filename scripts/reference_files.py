@@ -21,11 +21,13 @@ SPACE = "fasterseg"
 
 _WRITTEN_BY = {
     "search": ("`nas-client search`", "[What a run leaves](../search.md#what-a-run-leaves)"),
+    "selection": ("`nas-client select`, or a search by evolution", "[Selection](../search.md#select-by-evolution)"),
     "training": ("`nas-client train`", "[The folder of a training](../training.md#the-folder-of-a-training)"),
     "evaluation": ("`nas-client evaluate`", "[Train, evaluate, export](../training.md)"),
     "validation": ("`nas-client validate`", "[Validate a table](../validate.md)"),
     "collapse": ("`nas-client experiment collapse`", "[Experiments](../experiments.md)"),
     "random": ("`nas-client experiment random`", "[Experiments](../experiments.md)"),
+    "references": ("`nas-client experiment references`", "[Experiments](../experiments.md)"),
 }
 
 
@@ -70,6 +72,7 @@ def files_page() -> str:
         "- The rows of γ are the maps that enter layer r + 1 (scales 8, 16) or r + 2 (scale 32).\n"
         "- Operators are in the order skip, conv3x3, zoomed_conv3x3, conv3x3_x2, zoomed_conv3x3_x2.\n"
         "- Widths are in ascending order, in twelfths.",
+        "`derive` and `loss` also read FasterSeg's own files, `arch_0.pt` and `arch_1.pt`, and run nothing that they name.",
         "## `student.json`: an architecture",
         _fields(ArchitectureSpec),
         f"The `parameters` of `{SPACE}`:",

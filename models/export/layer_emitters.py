@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn import functional
 
 from models.export.emitters import UnsupportedPrimitiveError, emits
 from models.export.graph_builder import GraphBuilder, Value
-from models.export.tensor_emitters import activation, linear, pad, reshaped, softmax
+from models.export.tensor_emitters import activation, linear, multiply, pad, reshaped, softmax
+from models.operators.recurrence import DIRECTIONS, Direction, FourDirections, shifts
 
 Pair = int | tuple[int, int]
 
@@ -195,3 +197,42 @@ def _adaptive_maximum(builder: GraphBuilder, layer: nn.AdaptiveMaxPool2d, x: Val
     if layer.output_size not in (1, (1, 1)) or layer.return_indices:
         raise UnsupportedPrimitiveError(f"max pooling to {layer.output_size} cannot be exported, only to 1")
     return builder.node("GlobalMaxPool", [x], (*x.shape[:2], 1, 1))
+
+
+@emits(FourDirections)
+def _four_directions(builder: GraphBuilder, layer: FourDirections, x: Value, maps: Value | None = None) -> Value:
+    """Rounds of shifted additions and maxima, without a loop; see `models.operators.recurrence`."""
+    count = len(DIRECTIONS)
+    seen = [x] * count if layer.shared else _divided(builder, x, count)
+    found = [_recurrence(builder, part, to) for part, to in zip(seen, DIRECTIONS, strict=True)]
+    if maps is not None:
+        found = [multiply(builder, h, weight) for h, weight in zip(found, _divided(builder, maps, count), strict=True)]
+    shape = (x.shape[0], sum(h.shape[1] for h in found), *x.shape[2:])
+    return builder.node("Concat", found, shape, axis=1)
+
+
+def _divided(builder: GraphBuilder, x: Value, count: int) -> Sequence[Value]:
+    channels = x.shape[1] // count
+    sizes = builder.integers("sizes", [channels] * count)
+    return builder.nodes("Split", [x, sizes], [(x.shape[0], channels, *x.shape[2:])] * count, axis=1)
+
+
+def _recurrence(builder: GraphBuilder, x: Value, direction: Direction) -> Value:
+    total, best = x, builder.node("Relu", [x], x.shape)
+    rounds = list(shifts(x.shape[direction.dim], direction))
+    for index, by in enumerate(rounds, start=1):
+        moved = builder.node("Add", [_shifted(builder, best, by), total], x.shape)
+        best = builder.node("Max", [best, moved], x.shape)
+        if index < len(rounds):
+            total = builder.node("Add", [total, _shifted(builder, total, by)], x.shape)
+    return best
+
+
+def _shifted(builder: GraphBuilder, x: Value, by: tuple[int, int, int, int]) -> Value:
+    """Cut off at one end, then padded at the other: not every runtime pads by negative numbers."""
+    left, right, top, bottom = by
+    starts, ends = (max(-top, 0), max(-left, 0)), (x.shape[2] + min(bottom, 0), x.shape[3] + min(right, 0))
+    shape = (*x.shape[:2], ends[0] - starts[0], ends[1] - starts[1])
+    bounds = [builder.integers(name, values) for name, values in (("starts", starts), ("ends", ends), ("axes", (2, 3)))]
+    cut = builder.node("Slice", [x, *bounds], shape)
+    return pad(builder, cut, [max(side, 0) for side in by])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import Any
 
@@ -14,36 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from models.operators.joins import Add, Concat
 from models.operators.layers import BILINEAR, Resize, build_operator
+from models.plugins import load_reference
 from models.spec import limits
 from models.spec.bounds import Bounds
+from models.spec.costs import Costs as Costs
 from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
+from models.spec.kinds import kind_info
 from models.spec.operators import DTYPE_BYTES, OperatorSpec
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Arithmetic and weights, for the batch of the spec they were counted for.
-
-    FasterSeg uses two conventions, so both are counted. Its Table 1 counts only convolutions (1.21, 0.60, 0.30 G).
-    Its Table 3 gives the published student 28.2 G, of which convolutions make up 27.8; how the rest was counted it does
-    not say. Customary numbers for the other layers of the network as trained come to 28.19 G: for each element written,
-    2 for batch normalisation (scale, shift), 1 for a ReLU, 4 for a bilinear resize (a weighted sum of four neighbours).
-
-    Attributes:
-        macs: multiply-adds of all layers, those others included; the published student has 28.2 G.
-        convolution_macs: multiply-adds only of convolutions, linear layers and matrix products; the published
-            student has 27.8 G.
-        flops: (2·Cin·K² − 1)·H·W·Cout of each convolution, and so for the products. Source: M-FasterSeg eq. 19.
-        parameters: weights and biases, those of batch normalisation included.
-    """
-
-    macs: int = 0
-    convolution_macs: int = 0
-    flops: int = 0
-    parameters: int = 0
-
-    def __add__(self, other: Costs) -> Costs:
-        return Costs(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 def _per_element(macs: int, _layer: nn.Module, _x: Tensor, y: Tensor) -> int:
@@ -148,7 +124,25 @@ def module_costs(module: nn.Module, *input_shapes: tuple[int, ...]) -> Costs:
 
 @lru_cache(maxsize=4096)
 def operator_costs(spec: OperatorSpec) -> Costs:
-    """The costs of one operator at its batch."""
+    """The costs of one operator at its batch: as its kind states them (`KindInfo.costs`), else counted on its module.
+
+    Raises:
+        InvalidSpecError: what the kind names gives no costs, or cannot be imported.
+        UncountedCostsError: nothing counts a layer that has weights.
+    """
+    info = kind_info(spec.kind)
+    if not info.costs:
+        return counted_costs(spec)
+    what = f"the costs of operator kind {spec.kind!r}"
+    stated = load_reference(info.costs, what) if isinstance(info.costs, str) else info.costs
+    costs = stated(spec)
+    if not isinstance(costs, Costs):
+        raise InvalidSpecError(f"{what} are {costs!r}, no Costs", hint="Let the function give a models.spec.costs.Costs.")
+    return costs
+
+
+def counted_costs(spec: OperatorSpec) -> Costs:
+    """The costs of one operator, counted on its module. Raises as `module_costs`."""
     with torch.device("meta"):
         module = build_operator(spec)
     return module_costs(module, *spec.source_shapes)

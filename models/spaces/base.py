@@ -10,7 +10,7 @@ where an edge is one mixed operator between two feature maps. A space states its
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,7 +22,10 @@ from models.networks.structure import NetworkPlan
 from models.networks.structure import Node as Node
 from models.networks.structure import NodeOperator as NodeOperator
 from models.spaces.decoding import DecodeOptions as DecodeOptions
-from models.spaces.decoding import listed_alternative, settled_options
+from models.spaces.decoding import every, listed_alternative, settled_options
+from models.spaces.explanations import InitialLogits as InitialLogits
+from models.spaces.explanations import JointChoice as JointChoice
+from models.spaces.explanations import ParameterExplanations
 from models.spaces.probabilities import Probabilities as Probabilities
 from models.spaces.probabilities import resolve_probabilities
 from models.spaces.roles import GRANULARITIES as GRANULARITIES
@@ -30,6 +33,7 @@ from models.spaces.roles import LETTERS as LETTERS
 from models.spaces.roles import ParameterShapes as ParameterShapes
 from models.spaces.roles import Role as Role
 from models.spaces.search_defaults import SearchDefaults
+from models.spaces.variation import Variation
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import UnknownNameError
 from models.spec.operators import OperatorSpec
@@ -56,7 +60,7 @@ class Choices:
     size: str = ""
 
 
-class SearchSpace(ABC):
+class SearchSpace(ParameterExplanations, Variation):
     """A search space with all of its parameters. Instances are immutable and hold no torch."""
 
     name: ClassVar[str]
@@ -137,6 +141,10 @@ class SearchSpace(ABC):
         kinds = tuple(operator.kind for operator in self.plan(architecture).operators())
         return Choices(operators=kinds, size=f"{len(kinds)} operators")
 
+    def describe(self, architecture: ArchitectureSpec) -> tuple[str, ...]:
+        """The network in lines of text, by default its charged operators. Raises InvalidSpecError if it is not the space's."""
+        return tuple(operator.label() for operator in self.plan(architecture).operators())
+
     def alternatives(self) -> tuple[str, ...]:
         """Labels of the networks that one set of parameters stands for, of which a search takes the best; one empty label where
         there is nothing to choose.
@@ -158,6 +166,10 @@ class SearchSpace(ABC):
             InvalidSpecError: there is no such alternative.
         """
         return ()
+
+    def possible_options(self) -> Sequence[DecodeOptions]:
+        """All options by which it can decode, the defaults first. By default every combination of what can be listed."""
+        return every(self.decode_options)
 
     def resolve_alternative(self, text: str) -> str:
         """The label that a text stands for. By default the text itself, which must be one of `alternatives`; a space may know

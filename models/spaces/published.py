@@ -49,6 +49,23 @@ class PublishedReader(ABC):
         """
 
 
+class ParameterReader(ABC):
+    """A search space whose authors published architecture parameters, in files of their own format."""
+
+    parameter_suffixes: ClassVar[tuple[str, ...]]
+    """How the names of these files end: `.pt`."""
+
+    @classmethod
+    @abstractmethod
+    def read_published_parameters(cls, path: Path) -> Mapping[str, Mapping[str, list[list[float]]]]:
+        """The logits in that file, as in a parameter file. Runs nothing that the file names.
+
+        Raises:
+            InvalidSpecError: it is no such file, or is cut short, or names something other than tensors and numbers.
+            OSError: it cannot be read.
+        """
+
+
 @dataclass(frozen=True)
 class PublishedOperator:
     """One operator of a paper's comparison, with the numbers printed there.

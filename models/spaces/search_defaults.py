@@ -35,6 +35,8 @@ OHEM_MIN_SHARE = 1 / 16
 
 Schedule = Literal["poly", "exponential", "cosine", "constant"]
 
+Granularity = Literal["alpha", "beta", "gamma"]
+
 
 class Scheduled(Record):
     """How a learning rate falls over a phase of n steps.
@@ -137,6 +139,8 @@ class SearchSettings(Record):
         epochs: over trainA; 0 leaves the phase out.
         batch_size: images in a batch, over all processes.
         crop: height and width of what is cut from an image, pixels.
+        searches: which granularities are trained. One that an earlier phase has searched, and this one does not, is decided:
+            its most probable choices are taken, and nothing else is computed where they are operators.
         temperature: τ of the Gumbel-softmax that samples widths.
         optimizer: of the weights.
         architecture: the optimiser of α, β, γ.
@@ -145,9 +149,16 @@ class SearchSettings(Record):
     epochs: Epochs = 30
     batch_size: Count = 2
     crop: Crop = (224, 448)
+    searches: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("alpha", "beta", "gamma")
     temperature: Positive = 1.0
     optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
+
+
+class SecondSearchSettings(SearchSettings):
+    """A second search, after the first: such as that of paths between cells that are found. Left out by default."""
+
+    epochs: Epochs = 0
 
 
 class LatencySettings(Record):
@@ -237,7 +248,7 @@ class SearchDefaults(Record):
     """What a search in a space begins with, where neither a file nor an option says otherwise.
 
     Attributes:
-        pretrain, search: the two phases.
+        pretrain, search, second: the phases.
         latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
         loss: the kind of the search's segmentation loss.
         hard_pixels: which pixels count in cross-entropy.
@@ -246,6 +257,7 @@ class SearchDefaults(Record):
 
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
+    second: SecondSearchSettings = SecondSearchSettings()
     latency: LatencySettings = LatencySettings(weights="solved")
     loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()

@@ -133,3 +133,91 @@ def segmentation_head(sizes: Sizes) -> Bounds:
 def resize(sizes: Sizes) -> Bounds:
     """Of one resize."""
     return Bounds(weights=0, inner=0, macs=sizes.batch * sizes.out_pixels * _RESIZE * sizes.out_channels)
+
+
+def separable_twice(sizes: Sizes) -> Bounds:
+    """Of a ReLU, a depthwise and a 1×1 convolution with batch normalisation, twice; the first pair keeps the channels."""
+    entering, leaving, kernel = sizes.in_channels, sizes.out_channels, sizes.attribute("kernel", 3)
+    products = 2 * kernel**2 * entering + entering * entering + entering * leaving
+    return _after_relu(sizes, products, _NORM * (entering + leaving), beside=_RELU * entering)
+
+
+def separable(sizes: Sizes) -> Bounds:
+    """Of a ReLU, a depthwise and a 1×1 convolution with batch normalisation."""
+    products = (sizes.attribute("kernel", 3) ** 2 + sizes.out_channels) * sizes.in_channels
+    return _after_relu(sizes, products, _NORM * sizes.out_channels)
+
+
+def skip_connection(sizes: Sizes) -> Bounds:
+    """Of a ReLU and a 1×1 convolution with batch normalisation; nothing where it is the identity."""
+    if not sizes.has_weights:
+        return Bounds(weights=0, inner=0, macs=0)
+    return _after_relu(sizes, sizes.in_channels * sizes.out_channels, _NORM * sizes.out_channels)
+
+
+def _after_relu(sizes: Sizes, products: Number, norms: Number, *, beside: Number = 0) -> Bounds:
+    """Of convolutions with these products and normalisations at the output's size, behind a ReLU of the input."""
+    relu = _RELU * sizes.in_channels * sizes.in_pixels
+    macs = sizes.batch * (relu + sizes.out_pixels * (products + norms + beside))
+    return Bounds(weights=products + norms, inner=sizes.batch * sizes.in_channels * sizes.in_pixels, macs=macs)
+
+
+SQUEEZE = 4
+"""The gate of a bottleneck has its input's channels divided by this inside."""
+
+
+def inverted_bottleneck(sizes: Sizes) -> Bounds:
+    """Of a 1×1 convolution to `expansion` times the channels, a depthwise one, a gate by squeeze and excitation, and a 1×1
+    convolution to the output's channels.
+    """
+    entering, leaving, kernel = sizes.in_channels, sizes.out_channels, sizes.attribute("kernel", 3)
+    inner = sizes.attribute("expansion", 6) * entering
+    squeezed = entering // SQUEEZE + 1
+    expand, depthwise, project = entering * inner, kernel**2 * inner, inner * leaving
+    gate = 2 * inner * squeezed
+    layer = (_NORM + _RELU) * inner
+    weights = expand + depthwise + project + gate + squeezed + inner + _NORM * (2 * inner + leaving)
+    at_output = depthwise + layer + inner + project + _NORM * leaving
+    macs = sizes.batch * (sizes.in_pixels * (expand + layer) + sizes.out_pixels * at_output + gate + squeezed + inner)
+    return Bounds(weights=weights, inner=sizes.batch * inner * sizes.in_pixels, macs=macs)
+
+
+def pooling(sizes: Sizes) -> Bounds:
+    """Of a 3×3 pooling."""
+    return Bounds(weights=0, inner=0, macs=9 * sizes.batch * sizes.out_pixels * sizes.out_channels)
+
+
+_DIRECTIONS = 4
+"""Of a recurrence; its multiply-adds count as one ReLU for each number that it writes."""
+
+
+def _recurrences(sizes: Sizes, out_channels: Number) -> tuple[Number, Number, Number]:
+    """Products, weights in all, and multiply-adds besides products for each pixel, of one round of recurrences."""
+    projected = sizes.in_channels * (1 if sizes.attribute("shared", 1) else _DIRECTIONS)
+    gathered = _DIRECTIONS * sizes.in_channels
+    products = sizes.in_channels * projected + gathered * out_channels
+    return products, products + projected + _NORM * out_channels, _RELU * gathered + _NORM * out_channels
+
+
+def irnn(sizes: Sizes) -> Bounds:
+    """Of a projection, recurrences in four directions, and their merging."""
+    products, weights, beside = _recurrences(sizes, sizes.out_channels)
+    pixels = sizes.batch * sizes.out_pixels
+    return Bounds(weights=weights, inner=_DIRECTIONS * sizes.in_channels * pixels, macs=pixels * (products + beside))
+
+
+def adaptive_attention(sizes: Sizes) -> Bounds:
+    """Of rounds of recurrences, the convolutions that weigh them, and a gate for channels."""
+    channels, rounds = sizes.in_channels, sizes.attribute("rounds", 2)
+    half, narrow = channels // 2 + 1, channels // sizes.attribute("reduction", 16) + 1
+    products, weights, beside = _recurrences(sizes, channels)
+    weighing = 9 * half * (channels + half) + _DIRECTIONS * half
+    gating = 2 * channels * narrow
+    pixels = sizes.batch * sizes.out_pixels
+    once = sizes.batch * (gating + narrow + channels)
+    per_pixel = rounds * (products + beside) + weighing + 2 * half + _DIRECTIONS + 3 * channels
+    return Bounds(
+        weights=rounds * weights + weighing + 2 * half + _DIRECTIONS + gating,
+        inner=_DIRECTIONS * channels * pixels,
+        macs=pixels * per_pixel + once,
+    )

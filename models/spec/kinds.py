@@ -11,6 +11,7 @@ from typing import Any
 
 from models.plugin_registry import Registry
 from models.spec import bounds, limits
+from models.spec.costs import CostsOf
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.sources import MOST_SOURCES, Sources
 
@@ -47,11 +48,14 @@ class KindInfo:
         attributes: name to its default and bounds.
         strides: the strides it can be built with.
         keeps_channels: whether the output must have as many channels as the input.
+        narrows: whether the output must not have more channels than the input.
         has_weights: whether a spec of this kind can have any.
         identity_if_unchanged: whether it does nothing, and has no weights, where input and output have the same shape.
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
         bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
             them what is too large is refused.
+        costs: from an operator to its costs, or `package.module:object` of what gives them (`models.spec.costs`). Empty: they
+            are counted on the module with torch's formulas, where it runs on the meta device.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
         supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
             the plain module, which serves edges of one width alone.
@@ -63,14 +67,22 @@ class KindInfo:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     strides: tuple[int, ...] = (1, 2)
     keeps_channels: bool = False
+    narrows: bool = False
     has_weights: bool = True
     identity_if_unchanged: bool = False
     keeps_width_inside: bool = False
     ends_network: bool = False
     bounds: bounds.BoundsOf = bounds.two_convolutions
+    costs: CostsOf | str = ""
     builder: str = ""
     supernet_form: str = ""
     sources: Sources = "one"
+
+    def allowed_channels(self, in_channels: int, wanted: int) -> int:
+        """The channels next to `wanted` that an output of an operator with that input may have."""
+        if self.keeps_channels:
+            return in_channels
+        return min(in_channels, wanted) if self.narrows else wanted
 
     def complete(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """The given attributes with the defaults filled in, in the kind's order. Raises InvalidSpecError."""
@@ -198,4 +210,56 @@ SCALE = KindInfo(
     has_weights=False,
     builder=f"{_JOINS}:scale",
     sources="gate",
+)
+
+_DARTS = "models.operators.darts"
+_WITHOUT_AFFINE = "models.supernets.without_affine:WithoutAffine"
+_KERNEL = Attribute(3, choices=(3, 5))
+
+SEP_CONV = KindInfo(
+    "sep_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable_twice,
+    builder=f"{_DARTS}:SepConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+DIL_CONV = KindInfo(
+    "dil_conv",
+    {"kernel": _KERNEL},
+    bounds=bounds.separable,
+    builder=f"{_DARTS}:DilConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MBCONV = KindInfo(
+    "mbconv",
+    {
+        "kernel": _KERNEL,
+        "expansion": Attribute(6, high=16),
+        "activation": Attribute("relu", choices=("relu", "silu")),
+    },
+    bounds=bounds.inverted_bottleneck,
+    builder="models.operators.mbconv:MBConv",
+    supernet_form=_WITHOUT_AFFINE,
+)
+SKIP_CONNECT = KindInfo(
+    "skip_connect",
+    identity_if_unchanged=True,
+    bounds=bounds.skip_connection,
+    builder=f"{_DARTS}:skip_connect",
+    supernet_form=_WITHOUT_AFFINE,
+)
+MAX_POOL = KindInfo("max_pool", keeps_channels=True, has_weights=False, bounds=bounds.pooling, builder=f"{_DARTS}:max_pool")
+_ATTENTION = "models.operators.attention"
+_PER_WIDTH = "models.supernets.mixed_operators:OperatorPerWidth"
+_SHARED = {"shared": Attribute(True, choices=(True, False))}
+
+IRNN = KindInfo("irnn", _SHARED, strides=(1,), bounds=bounds.irnn, builder=f"{_ATTENTION}:irnn", supernet_form=_PER_WIDTH)
+ADAPTIVE_ATTENTION = KindInfo(
+    "adaptive_attention",
+    {"rounds": Attribute(2, high=4), "reduction": Attribute(16)} | _SHARED,
+    strides=(1,),
+    keeps_channels=True,
+    bounds=bounds.adaptive_attention,
+    builder=f"{_ATTENTION}:adaptive_attention",
+    supernet_form=_PER_WIDTH,
 )

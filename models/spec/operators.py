@@ -87,6 +87,10 @@ class OperatorSpec(Record):
                 f"kind {self.kind!r} keeps its channels, but in_channels is {self.in_channels} "
                 f"and out_channels {self.out_channels}"
             )
+        if info.narrows and self.out_channels > self.in_channels:
+            raise InvalidSpecError(
+                f"out_channels {self.out_channels} of kind {self.kind!r} must be at most in_channels, {self.in_channels}"
+            )
         groups = int(attributes.get("groups", 1))
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from typing import cast
 
@@ -104,7 +104,7 @@ class Cells(nn.Module):
         """
         graph = self.graphs[role]
         maps = {ENTRY: entry}
-        leading = leading_edges(graph, ends)
+        leading = leading_edges(graph, ends, mixture)
         for node in sorted({graph.edges[index].destination for index in leading}):
             entering = {
                 index: _at_scale(self._along(index, maps, mixture, graph), graph.nodes[node].scale, size)
@@ -121,10 +121,20 @@ class Cells(nn.Module):
         inside = added and bool(edge.operators) and not edge.after  # one multiplication fewer; what follows need not be linear
         if edge.operators:
             channels = mixture.channels(graph, edge.destination) if added else edge.operators[0][0][0].out_channels
-            x = self.mixed[index](x, mixture.operator_weights(graph, edge, selected=inside), channels)
+            weights = None if mixture.chosen else mixture.operator_weights(graph, edge, selected=inside)
+            x = self.mixed[index](x, weights, channels, mixture.decided(edge))
         for following in self.following(index):
             x = following(x, x.new_ones(1), x.shape[1])
-        return x if inside or not added or edge.selection is None else taken(mixture.beta, edge.selection) * x
+        if inside or not added or edge.selection is None or mixture.chosen is not None:
+            return x
+        return taken(mixture.beta, edge.selection) * x
+
+    def path_logits(self) -> Tensor | None:
+        """As of a supernet (`models.supernets.base.Supernet`)."""
+        return None
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        """As of a supernet."""
 
     def _joined(self, node: int, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
         if node in self.slots:
@@ -181,6 +191,8 @@ def concat_slots(graph: LatencyGraph, node: int) -> tuple[Slot, ...]:
 
 
 def _slot(slot: Slot, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
+    if mixture.chosen is not None:
+        return next(entering[edge] for edge, selection in slot if mixture.takes(selection))
     parts = (
         entering[edge] if selection is None else taken(mixture.beta, selection) * entering[edge] for edge, selection in slot
     )
@@ -193,12 +205,13 @@ def _at_scale(x: Tensor, scale: int | None, size: tuple[int, int] | None) -> Ten
     return resize(x, (-(-size[0] // scale), -(-size[1] // scale)))
 
 
-def leading_edges(graph: LatencyGraph, ends: Collection[int]) -> list[int]:
-    """Indices of the edges on any path to the given nodes, in the graph's order."""
+def leading_edges(graph: LatencyGraph, ends: Collection[int], mixture: Mixture | None = None) -> list[int]:
+    """Indices of the edges on any path to the given nodes, in the graph's order; of a single network, those on its own."""
     wanted, found = set(ends), []
     for index in reversed(range(len(graph.edges))):
-        if graph.edges[index].destination in wanted:
-            wanted.add(graph.edges[index].source)
+        edge = graph.edges[index]
+        if edge.destination in wanted and (mixture is None or mixture.takes(edge.selection)):
+            wanted.add(edge.source)
             found.append(index)
     return found[::-1]
 

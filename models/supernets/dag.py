@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class DagSupernet(Supernet):
         graphs: each role's, of the same nodes and edges.
         heads: each role's operators after the output, the last making the scores; what resizes them is left out here.
         outputs: the node of each prediction, by the label of its alternative; the last node, under an empty label, where None.
+        cells: what makes the mixed edges of the graphs.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class DagSupernet(Supernet):
         heads: Mapping[str, Sequence[OperatorSpec]],
         *,
         outputs: Mapping[str, int] | None = None,
+        cells: Callable[[Mapping[str, LatencyGraph]], Cells] = Cells,
     ) -> None:
         super().__init__()
         graph = next(iter(graphs.values()))
@@ -47,7 +49,7 @@ class DagSupernet(Supernet):
         self.stems = nn.ModuleDict(
             {role: nn.Sequential(*map(build_operator, of_role.fixed)) for role, of_role in graphs.items()}
         )
-        self.cells = Cells(graphs)
+        self.cells = cells(graphs)
         self.heads = nn.ModuleDict(
             {
                 role: nn.ModuleDict({key(label): _head(operators) for label in self.alternatives})
@@ -74,13 +76,20 @@ class DagSupernet(Supernet):
             {label: resize(heads[key(label)](maps[end]), size or of_images) for label, end in zip(asked, ends, strict=True)}
         )
 
-    def copy_to(self, network: Network, role: str, alternative: str = "") -> None:
+    def path_logits(self) -> Tensor | None:
+        return self.cells.path_logits()
+
+    def merge_statistics(self, sum_in_place: Callable[[Sequence[Tensor]], None]) -> None:
+        self.cells.merge_statistics(sum_in_place)
+
+    def copy_to(self, network: Network, role: str, alternative: str = "", *, searched: Mapping[str, str] | None = None) -> None:
         """Gives a network of this graph the weights that its steps have here.
 
         Args:
             network: of a `graph_plan`; changed in place.
             role: whose stem and head to take.
             alternative: whose head to take.
+            searched: by the name of a network's step, the name that it has here, where the two differ.
 
         Raises:
             InvalidSpecError: the network is not one of this graph.
@@ -93,9 +102,10 @@ class DagSupernet(Supernet):
             target = network.steps[step.name]
             if not any(True for _ in target.state_dict()):
                 continue
-            if step.name not in own:
+            name = (searched or {}).get(step.name, step.name)
+            if name not in own:
                 raise InvalidSpecError(f"step {step.name!r} is none of this supernet's")
-            module = own[step.name]
+            module = own[name]
             if isinstance(module, MixedOperator):
                 module.matching(step.operator).copy_to(target)
             else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import cast
 
 import torch
@@ -186,6 +187,35 @@ class PlainOperator(nn.Module):
         operator.load_state_dict(self.operator.state_dict())
 
 
+class OperatorPerWidth(nn.Module):
+    """A fixed operator for each pair of widths, of a kind whose weights no two widths share. Its module must take maps of any
+    size, and state `in_channels` and `out_channels`.
+
+    Shape: input (N, C, H, W), C being one of the input's widths; output (N, out_channels of the call, H, W).
+    """
+
+    def __init__(self, spec: OperatorSpec, in_channels: Collection[int], out_channels: Collection[int]) -> None:
+        super().__init__()
+        self.kind = spec.kind
+        pairs = product(sorted(in_channels), sorted(out_channels))
+        kept = [pair for pair in pairs if pair[0] == pair[1] or not kind_info(spec.kind).keeps_channels]
+        self.operators = nn.ModuleDict(
+            {f"{given}_{made}": build_operator(_of_widths(spec, given, made)) for given, made in kept}
+        )
+
+    def forward(self, x: Tensor, out_channels: int) -> Tensor:
+        y: Tensor = self.operators[f"{x.shape[1]}_{out_channels}"](x)
+        return y
+
+    def copy_to(self, operator: nn.Module) -> None:
+        """Gives the fixed operator the weights of its widths."""
+        operator.load_state_dict(self.operators[f"{operator.in_channels}_{operator.out_channels}"].state_dict())
+
+
+def _of_widths(spec: OperatorSpec, in_channels: int, out_channels: int) -> OperatorSpec:
+    return OperatorSpec.parse(spec.model_dump() | {"in_channels": in_channels, "out_channels": out_channels})
+
+
 class ResizedAtNode(nn.Module):
     """A resizing at the end of an edge. It leaves the map as it is: the node resizes it, to its own size for these
     images.
@@ -250,8 +280,14 @@ class MixedOperator(nn.Module):
         self.specs = tuple(specs)
         self.choices = nn.ModuleList(choice_of_edge(spec, entering, leaving) for spec in self.specs)
 
-    def forward(self, x: Tensor, weights: Tensor, out_channels: int) -> Tensor:
-        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices."""
+    def forward(self, x: Tensor, weights: Tensor | None, out_channels: int, only: int | None = None) -> Tensor:
+        """`weights`: of the choices; shape (choices,), or longer where other rows have more choices; None stands for 1. `only`:
+        the one choice that is computed, where it is decided.
+        """
+        if only is not None:
+            alone: Tensor = self.choices[only](x, out_channels)
+            return alone if weights is None else weights[only] * alone
+        assert weights is not None
         first, *others = self.choices
         total: Tensor = weights[0] * first(x, out_channels)
         for index, choice in enumerate(others, start=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import combinations as subsets
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from models.networks.structure import LatencyGraph
 from models.operators.layers import build_operator
 from models.spec.errors import InvalidSpecError
 from models.supernets.base import Mixture, Predictions, Supernet
-from models.supernets.cells import ENTRY, Cells, edge_probabilities
+from models.supernets.cells import ENTRY, Cells, edge_probabilities, leading_edges
 from models.supernets.head import Head, label_of, resize
-from models.supernets.mixed_operators import MixedOperator
+from models.supernets.mixed_operators import MixedOperator, SuperOperator
 
 
 class MultiResolutionSupernet(Supernet):
@@ -113,6 +114,12 @@ class MultiResolutionSupernet(Supernet):
                 return mixed
         raise InvalidSpecError(f"no cell at layer {layer} and scale {scale} has stride {stride}")
 
+    def branch_end(self, scale: int) -> list[SuperOperator]:
+        """What follows the last cell of the branch that ends at that scale, in order."""
+        node = str(self.ends[scale])
+        following = cast("nn.ModuleDict", self.cells.own[node]).values() if node in self.cells.own else ()
+        return [cast("SuperOperator", cast("MixedOperator", mixed).choices[0]) for mixed in following]
+
     def head(self, role: str) -> Head:
         """That role's head."""
         head = self.heads[role]
@@ -121,6 +128,10 @@ class MultiResolutionSupernet(Supernet):
 
     def _last_maps(self, graph: LatencyGraph, end: int, maps: Mapping[int, Tensor], mixture: Mixture) -> dict[int, Tensor]:
         """The expected last map of one branch at each scale that it leaves. Shape: (N, widest of them, H, W)."""
+        if mixture.chosen is not None:
+            leading = leading_edges(graph, [self.ends[end]], mixture)
+            leaving = self._leaving(graph)
+            return {leaving[index]: maps[graph.edges[index].source] for index in leading if index in leaving}
         found: dict[int, list[tuple[Tensor, Tensor]]] = {}
         probabilities = edge_probabilities(graph, self.ends[end], mixture.beta)
         for index, scale in self._leaving(graph).items():

@@ -7,7 +7,11 @@ this package.
 import pytest
 
 pytest.register_assert_rewrite(
-    "models.testing.decoding", "models.testing.spaces", "models.testing.small_spaces", "models.testing.operators"
+    "models.testing.decoding",
+    "models.testing.operators",
+    "models.testing.small_spaces",
+    "models.testing.spaces",
+    "models.testing.variation",
 )
 
 from models.testing.graph_reference import Probabilities  # noqa: E402

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from models.spaces.base import DecodeOptions, Role, SearchSpace
-from models.spaces.decoding import every
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
@@ -97,7 +96,7 @@ class DecodingSuite(ABC):
 
     def test_whatever_is_decoded_is_whole_and_within_the_grid(self, space: SearchSpace) -> None:
         grid = {operator.key() for operator in space.operators()}
-        ways = product(SEEDS[:10], space.alternatives(), space.roles(), every(space.decode_options))
+        ways = product(SEEDS[:10], space.alternatives(), space.roles(), space.possible_options())
         for seed, alternative, role, options in ways:
             given = random_probabilities(space.parameter_shapes(), np.random.default_rng(seed))
             arrays = grouped(space.parameter_shapes(), given)

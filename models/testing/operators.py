@@ -11,6 +11,7 @@ import pytest
 
 from models.spec.graphs import GraphRequest
 from models.spec.kinds import AttributeValue, KindInfo, kind_info, kind_names
+from models.spec.operator_labels import parse_label
 from models.spec.operators import OperatorSpec
 
 SIZES = ((1, 1), (2, 3), (5, 7), (16, 32))
@@ -29,10 +30,12 @@ class OperatorSuite:
 
     Attributes:
         kind: under test.
+        costs_factor: by which costs that the kind states may differ from those counted on its module, both ways.
         channels: (in, out) that its specs have, besides equal ones.
     """
 
     kind: str
+    costs_factor: float = 1.25
     channels: tuple[tuple[int, int], ...] = ((12, 4), (12, 20))
 
     @pytest.fixture(scope="class")
@@ -50,7 +53,8 @@ class OperatorSuite:
             settings += [
                 {name: value} for value in choices if type(value) is type(attribute.default) and value != attribute.default
             ]
-        channels = ((12, 12),) if info.keeps_channels else ((12, 12), *self.channels)
+        pairs = ((12, 12), *self.channels)
+        channels = sorted({(entering, info.allowed_channels(entering, leaving)) for entering, leaving in pairs})
         for height, width in sizes:
             for stride in info.strides:
                 for in_channels, out_channels in channels:
@@ -69,6 +73,10 @@ class OperatorSuite:
     def test_the_kind_is_known_by_its_name(self, info: KindInfo) -> None:
         assert info.name == self.kind
         assert self.kind in kind_names()
+
+    def test_a_spec_is_read_from_its_label(self) -> None:
+        for spec in self.specs():
+            assert parse_label(spec.label()) == spec
 
     def test_the_module_has_the_shapes_that_the_spec_states(self) -> None:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
@@ -95,6 +103,26 @@ class OperatorSuite:
             assert size.inner <= max(bounds.inner, prod(spec.input_shape), prod(spec.output_shape)), told
             unchanged = kind_info(self.kind).identity_if_unchanged and spec.input_shape == spec.output_shape
             assert (costs.parameters > 0) == (kind_info(self.kind).has_weights and not unchanged), spec.label()
+
+    def test_costs_that_the_kind_states_are_near_those_counted(self, info: KindInfo) -> None:
+        """Where torch counts them at all: products within `costs_factor`, and exactly as many weights as the module has."""
+        pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")
+        from models.operators.costs import UncountedCostsError, counted_costs, operator_costs
+        from models.operators.layers import build_operator
+
+        if not info.costs:
+            pytest.skip(f"{self.kind} states no costs: they are counted")
+        for spec in self.specs(sizes=((6, 10),)):
+            stated = operator_costs(spec)
+            assert stated.parameters == sum(weights.numel() for weights in build_operator(spec).parameters()), spec.label()
+            try:
+                counted = counted_costs(spec)
+            except (NotImplementedError, RuntimeError, UncountedCostsError):
+                continue
+            for name in ("macs", "convolution_macs"):
+                mine, theirs = getattr(stated, name), getattr(counted, name)
+                told = f"{spec.label()}: {name} {mine} stated, {theirs} counted"
+                assert theirs <= self.costs_factor * mine <= self.costs_factor**2 * theirs, told
 
     def test_the_exported_graph_computes_what_the_module_computes(self) -> None:
         torch = pytest.importorskip("torch", reason="operators are torch modules: pip install 'opclock[graphs]'")

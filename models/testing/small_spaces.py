@@ -50,3 +50,24 @@ class SmallSpaceSuite(SpaceSuite):
             with torch.no_grad():
                 found = supernet(images, mixture_of(choices), role=supernet.roles[0], alternatives=[label]).combined[label]
                 torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
+
+    def test_a_supernet_computes_a_single_network_alone_as_it_does_in_a_mixture(self, space: SearchSpace) -> None:
+        """The mixture in which all others have probability 0, and the way of evolution, which leaves them out."""
+        torch = pytest.importorskip("torch", reason="supernets are torch modules: pip install 'opclock[graphs]'")
+        from dataclasses import replace
+
+        from models.supernets.base import Mixture
+        from models.testing.supernets import disturb
+
+        torch.manual_seed(0)
+        supernet, rng = disturb(space.supernet()).eval(), np.random.default_rng(0)
+        images = torch.randn(1, 3, *self.spec.input_size)
+        for alternative in space.alternatives():
+            single = Mixture.single(space.random_choices(rng, alternative=alternative), space.row_counts)
+            mixture = replace(single, chosen=None)
+            for role in supernet.roles:
+                found, expected = (
+                    supernet(images, of, role=role, alternatives=[alternative]).combined[alternative]
+                    for of in (single, mixture)
+                )
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -37,8 +37,9 @@ def disturb(module: Module) -> Module:
         if isinstance(layer, nn.BatchNorm2d):
             assert layer.running_mean is not None
             assert layer.running_var is not None
-            layer.weight.uniform_(0.5, 1.5)
-            layer.bias.normal_(std=0.2)
+            if layer.affine:
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.normal_(std=0.2)
             layer.running_mean.normal_(std=0.2)
             layer.running_var.uniform_(0.5, 1.5)
     return module

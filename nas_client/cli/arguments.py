@@ -50,6 +50,11 @@ Overrides = Annotated[
         "--set", metavar="FIELD=VALUE", help="Set one field of the configuration, such as search.epochs=10; repeatable."
     ),
 ]
+LatencyTargets = Annotated[
+    list[float] | None,
+    typer.Option("--latency-ms", metavar="T", help="Target latency of a selected network, milliseconds; repeatable."),
+]
+Front = Annotated[bool, typer.Option("--front", help="Select along the whole front of accuracy and latency, too.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 TrainedRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="Folder of a training.")]
@@ -121,3 +126,12 @@ def watching(title: str) -> Iterator[Watch]:
         except KeyboardInterrupt:
             say("interrupted: the job is cancelled; measurements so far are saved, and the same command measures the rest")
             raise
+
+
+def selection_overrides(overrides: list[str] | None, targets: list[float] | None, front: bool) -> list[str]:
+    """Overrides of a configuration, with those that stand for `--latency-ms` and `--front`: they replace all other goals."""
+    found = list(overrides or ())
+    if targets or front:
+        named = ", ".join(repr(target) for target in targets or ())
+        found += [f"selection.latency_ms=[{named}]", f"selection.front={str(front).lower()}"]
+    return found

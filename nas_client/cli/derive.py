@@ -31,7 +31,7 @@ OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 def derive(
     context: typer.Context,
     table: TableSource,
-    parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
+    parameters: Annotated[Path, typer.Option(metavar="P", help="File with the logits of α, β and γ.")],
     alternative: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +62,7 @@ def derive(
             "--exact", "--keep-skips", help="Keep every operator that is most probable, instead of removing or replacing skips."
         ),
     ] = False,
+    text: Annotated[bool, typer.Option("--text", help="Print each network in words too, cell by cell.")] = False,
     validation: ValidationFolder = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Continue even if operators have no entry. Sums leave them out.")
@@ -84,6 +85,7 @@ def derive(
         raise typer.BadParameter(f"--teacher and --role {role} contradict each other; give one of the two")
     from models.spaces.registry import create_space
     from nas_client.cli.decode_options import parse_options
+    from nas_client.cli.firmness import Decisions
     from nas_client.cli.latency_options import read_parameters
     from nas_client.search.derivation import derive as derive_one
 
@@ -94,9 +96,10 @@ def derive(
     whose = space.searched_role() if wanted_role is None else space.role(wanted_role)
     accuracy = {} if accuracies is None else _read_accuracies(accuracies, space)
     wanted = [alternative] if alternative is not None else list(accuracy) or list(space.alternatives())
-    logits = read_parameters(parameters, space.parameter_shapes(), widest=whose.widest)
+    logits = read_parameters(parameters, space, widest=whose.widest)
     bias = known_bias(table, found, validation)
     derived = [derive_one(logits, found, alternative=label, role=whose, options=options, bias=bias) for label in wanted]
+    decisions = Decisions.of(logits, space, [network.alternative for network in derived], role=whose, options=options)
     complete = allow_missing or not any(network.estimate.missing for network in derived)
     values = {
         network.alternative: objective(
@@ -119,14 +122,26 @@ def derive(
                 "accuracy": accuracy.get(network.alternative),
                 "objective": values.get(network.alternative),
                 "path": paths.get(network.alternative),
+                "deciding_rows": decisions.rows[network.alternative],
+                **({"text": space.describe(network.architecture)} if text else {}),
             }
             for network in derived
         ],
         "chosen": chosen,
+        **decisions.document(),
         "verdict": found.verdict.model_dump(mode="json"),
     }
-    emit(result, as_json=json, text=lambda console: _show(console, space, derived, accuracy, values, chosen, paths))
+
+    def show(console: Console) -> None:
+        _show(console, space, derived, accuracy, values, chosen, paths)
+        decisions.show(console)
+        for network in derived if text else ():
+            console.print("", *[f"{space.alternatives_label} {network.alternative}:"] * bool(network.alternative), sep="\n")
+            console.print("\n".join(space.describe(network.architecture)), markup=False)
+
+    emit(result, as_json=json, text=show)
     warn(found.verdict, found.label())
+    decisions.warn()
     _explain(derived, found)
     if not complete:
         raise typer.Exit(ExitCode.BAD_INPUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
@@ -9,15 +10,28 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spec.measurements import Budget
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, TableSource, load_table
+from nas_client.cli.arguments import (
+    INTERRUPTED,
+    BudgetOption,
+    ConfigFile,
+    Overrides,
+    Resume,
+    TableSource,
+    connect,
+    load_table,
+    watching,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.progress import Progress as Bar
 
+    from models.spec.architectures import ArchitectureSpec
     from nas_client.experiments.execution import Progress
+    from nas_client.train.evaluation import MeasuredSpeed
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
 
@@ -109,7 +123,7 @@ def random(
             search,
             found,
             output,
-            preset_config(preset, config, overrides or ()),
+            preset_config(preset, found, config, overrides or ()),
             networks=networks,
             baselines=baselines,
             tolerance=tolerance,
@@ -122,6 +136,102 @@ def random(
     write_random(result, output)
     sentence = random_sentence(result)
     emit(result, as_json=json, text=lambda console: _show(console, random_rows(result), output, sentence))
+
+
+@app.command("references")
+def references(
+    architecture: Annotated[
+        list[Path], typer.Option(metavar="A", help="JSON file with a found architecture; repeatable. The file names it.")
+    ],
+    output: Folder,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", metavar="NAME", help="Network to compare with; repeatable. By default all of the space's."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Service that measures each network after the trainings."),
+    ] = None,
+    preset: Annotated[Literal["toy", "cpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    budget: BudgetOption = Budget.NORMAL,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Compare found networks with those that their paper compares with, of the same widths, all trained the same way."""
+    from models.spaces.registry import read_architecture
+    from nas_client.experiments.reference_artifacts import reference_rows, references_sentence, write_references
+    from nas_client.experiments.reference_networks import compare_references, preset_config
+
+    found = {path.stem: read_architecture(path.read_bytes(), str(path)) for path in architecture}
+    if len(found) < len(architecture):
+        raise typer.BadParameter("--architecture: two files have one name; the name is that of the network")
+    chosen = preset_config(preset, next(iter(found.values())).space, config, overrides or ())
+    with progress() as bar:
+        result = compare_references(
+            found,
+            output,
+            chosen,
+            references=reference,
+            seeds=seeds,
+            measure=None if url is None else partial(_measured, url, budget),
+            at_once=at_once or (1 if preset == "published" else default_at_once()),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_references(result, output)
+    sentence = references_sentence(result)
+    emit(result, as_json=json, text=lambda console: _show(console, reference_rows(result), output, sentence))
+
+
+def _measured(url: str, budget: Budget, network: ArchitectureSpec) -> MeasuredSpeed | str:
+    from nas_client.train.evaluation import measure_speed
+
+    with connect(url) as service, watching(f"measuring {network.label()}") as watch:
+        return measure_speed(service, network, watch=watch, budget=budget)
+
+
+@app.command("attention")
+def attention(
+    table: TableSource,
+    output: Folder,
+    preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches and trainings.")] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Compare attention in the search, in training, in both and in neither.
+
+    The table must be of a space with both, such as mfasterseg. --set takes search.FIELD and training.FIELD.
+    """
+    from nas_client.experiments.attention import attention as run
+    from nas_client.experiments.attention import preset_config
+    from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, write_attention
+
+    found = load_table(table)
+    warn(found.verdict, found.label())
+    with progress() as bar:
+        result = run(
+            found,
+            output,
+            preset_config(preset, found, overrides or ()),
+            seeds=seeds,
+            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_attention(result, output)
+    sentence = attention_sentence(result)
+    emit(result, as_json=json, text=lambda console: _show(console, attention_rows(result), output, sentence))
 
 
 def _chosen(option: str, names: Sequence[str] | None, known: Sequence[Name]) -> tuple[Name, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from models.spaces.base import ParameterShapes
+from models.spaces.base import SearchSpace
+from models.spaces.published import ParameterReader
 from models.spaces.search_defaults import LatencySettings
 from nas_client.errors import ParameterError
 from nas_client.latency.coefficients import Coefficients
@@ -110,22 +112,32 @@ def weights_of(text: str | None, coefficients: Coefficients, defaults: LatencySe
     return Weights.of(values)
 
 
-def read_parameters(path: Path, shapes: ParameterShapes, *, widest: bool = False) -> ArchitectureParameters:
+def read_parameters(path: Path, space: SearchSpace, *, widest: bool = False) -> ArchitectureParameters:
     """The logits in a file, as float64.
 
     Args:
-        path: a JSON document, see `ArchitectureParameters.from_json`.
-        shapes: the search space's.
+        path: a JSON document, see `ArchitectureParameters.from_json`; or a file as the space's authors published it.
+        space: whose they are.
         widest: whether widths are not searched: γ is left out then, and may be absent.
 
     Raises:
-        ParameterError: the file is no JSON, or its logits have other shapes than the space's, or are not finite.
+        ParameterError: the file is neither, or its logits have other shapes than the space's, or are not finite.
+        InvalidSpecError: a file in the authors' format is damaged, or holds something else.
         OSError: it cannot be opened.
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error
-    if widest and isinstance(data, dict):
+    data: object
+    shapes = space.parameter_shapes()
+    if isinstance(space, ParameterReader) and path.suffix in space.parameter_suffixes:
+        data = space.read_published_parameters(path)
+    else:
+        data = _read_json(path)
+    if widest and isinstance(data, Mapping):
         data, shapes = {**data, "gamma": {}}, {**shapes, "gamma": {}}
     return ArchitectureParameters.from_json(data, shapes, dtype=torch.float64)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error

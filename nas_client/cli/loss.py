@@ -29,7 +29,7 @@ class Width(StrEnum):
 
 def loss(
     table: TableSource,
-    parameters: Annotated[Path, typer.Option(metavar="P", help="JSON file with the logits of α, β and γ.")],
+    parameters: Annotated[Path, typer.Option(metavar="P", help="File with the logits of α, β and γ.")],
     weights: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +53,7 @@ def loss(
     space = create_space(latencies.info.space)
     coefficients = coefficients_of(latencies)
     chosen = latency_options.weights_of(weights, coefficients, space.search_defaults.latency)
-    logits = latency_options.read_parameters(parameters, coefficients.shapes)
+    logits = latency_options.read_parameters(parameters, space)
     gumbel_seed = seed if width is Width.GUMBEL else None
     found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
     document: dict[str, object] = {

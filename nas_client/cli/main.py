@@ -15,6 +15,7 @@ from nas_client.cli import (
     loss,
     profile,
     search,
+    select,
     train,
     validate,
 )
@@ -38,6 +39,7 @@ app.command("measure")(profile.measure)
 app.command("loss")(loss.loss)
 app.command("sensitivity")(loss.sensitivity)
 app.command("search")(search.search)
+app.command("select")(select.select)
 app.command("derive", context_settings=derive.OWN_OPTIONS)(derive.derive)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -11,7 +11,20 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import Json, emit, people, progress, warn
-from nas_client.cli.arguments import INTERRUPTED, ConfigFile, Overrides, Resume, RunFolder, TableSource, load_table
+from nas_client.cli.arguments import (
+    INTERRUPTED,
+    ConfigFile,
+    Front,
+    LatencyTargets,
+    Overrides,
+    Resume,
+    RunFolder,
+    TableSource,
+    load_table,
+    say,
+    selection_overrides,
+)
+from nas_client.cli.select import show_selection
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -19,6 +32,7 @@ if TYPE_CHECKING:
     from nas_client.search.epochs import Phase, SearchEpoch
     from nas_client.search.outcome import SearchResult
     from nas_client.search.progress import Watch
+    from nas_client.selection.outcome import SelectionResult
 
 
 def search(
@@ -29,10 +43,15 @@ def search(
     pretrained: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of a search whose pre-trained supernet replaces pre-training.")
     ] = None,
+    latency_ms: LatencyTargets = None,
+    front: Front = False,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
     """Search for a teacher and a student: the operators, widths and downsampling with the best trade-off of mIoU and latency.
+
+    With --set method=evolution the supernet is trained for ranking, and networks are selected from it, one for each
+    --latency-ms.
 
     SIGTERM or Ctrl-C ends the search after the current step and saves it. --resume continues from there. Several processes,
     started by torchrun or accelerate launch, share each batch.
@@ -44,13 +63,16 @@ def search(
     from nas_client.search.config import SearchConfig
     from nas_client.search.cosearch import search as run_search
 
+    overrides = selection_overrides(overrides, latency_ms, front)
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    read_config(SearchConfig, config, overrides or ())  # what is wrong with it is said before a table is fetched
+    stated = read_config(SearchConfig, config, overrides)  # what is wrong with it is said before a table is fetched
+    if (latency_ms or front) and stated.method != "evolution":
+        raise typer.BadParameter("--latency-ms and --front need --set method=evolution; or take `select` after the search")
     found = load_table(table)
     space = space_class(found.info.space.name)
     defaults = space.search_defaults.model_dump(exclude={"training"})
-    chosen = read_config(SearchConfig, config, overrides or (), base=defaults)
+    chosen = read_config(SearchConfig, config, overrides, base=defaults)
     with Processes() as processes, progress() as bar:
         if processes.is_main:
             warn(found.verdict, found.label())
@@ -72,7 +94,10 @@ def search(
         )
         main = processes.is_main
     if main:
-        emit(result, as_json=json, text=lambda console: _show(console, result, space.alternatives_label, output))
+        selected = _selection(output) if chosen.method == "evolution" and result.chosen else None
+        emit(result, as_json=json, text=lambda console: _show(console, result, space.alternatives_label, output, selected))
+        for warning in () if selected is None else selected.warnings:
+            say(warning)
     if not result.finished:
         if main:
             people().print(f"stopped; the same command with --resume continues ({output})", markup=False)
@@ -95,6 +120,9 @@ def _watch(bar: Progress, *, silent: bool) -> Watch:
         def epoch(self, record: SearchEpoch) -> None:
             bar.console.print(_line(record), markup=False)
 
+        def selection(self, what: str, done: int, total: int) -> None:
+            bar.update(self._task, description=what, completed=done, total=total, note="")
+
     return search_progress.Watch() if silent else Terminal()
 
 
@@ -108,7 +136,20 @@ def _line(record: SearchEpoch) -> str:
     return "; ".join(parts)
 
 
-def _show(console: Console, result: SearchResult, label: str, output: Path) -> None:
+def _selection(output: Path) -> SelectionResult:
+    """The selection that a search by evolution ended with."""
+    from nas_client.runs.manifest import RESULT
+    from nas_client.selection.outcome import SelectionResult
+    from nas_client.selection.run import SELECTION
+
+    path = output / SELECTION / RESULT
+    return SelectionResult.parse_json(path.read_bytes(), source=str(path))
+
+
+def _show(console: Console, result: SearchResult, label: str, output: Path, selected: SelectionResult | None) -> None:
+    if selected is not None:
+        show_selection(console, selected, output / "selection")
+        return
     grid = Grid("role", label, box=None, pad_edge=False)
     for heading in ("mIoU", "ms", "objective", "MACs (G)", "weights (M)", ""):
         grid.add_column(heading, justify="right", no_wrap=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from models.plugin_registry import Registry
 from models.spec.errors import InvalidSpecError
-from nas_client.data.base import SPLITS, CheckProgress, DataSettings, Sample, SegmentationDataset, Split
-from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE, Colour
+from nas_client.data.base import DataSettings, Sample, SegmentationDataset, Split
+from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE, Classes, Colour
+from nas_client.data.generated import GeneratedDataset
 from nas_client.data.image_files import ColourDecoder, FileDataset, IdDecoder, Pair, train_ids
 from nas_client.data.streets.scene import draw_scene
 from nas_client.errors import DatasetError
@@ -55,6 +56,16 @@ CAMVID_IDS = {
 }
 """The owner's colours to class ids."""
 
+_CAMVID_OWN: dict[str, Colour] = {
+    "Void": (0, 0, 0),
+    **{name: colour for members in _CAMVID_GROUPS.values() for name, colour in members.items()},
+}
+_ORDER = sorted(_CAMVID_OWN, key=str.lower)
+CAMVID32 = Classes(tuple(_ORDER), tuple(_CAMVID_OWN[name] for name in _ORDER))
+"""The owner's 32 classes in the order of `label_colors.txt`, Void among them."""
+
+CAMVID_HINT = "Use the owner's LabeledApproved_full; its 32 colours are in label_colors.txt."
+
 _FRAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
 _AT_15_HZ = range(7959, 8160, 2)
 
@@ -83,7 +94,7 @@ class CamVid(FileDataset):
     name = "camvid"
     classes = CAMVID
     layout = "Images lie in 701_StillsRaw_full/NAME.png, labels in LabeledApproved_full/NAME_L.png, both below one folder."
-    decoder = ColourDecoder(CAMVID_IDS, hint="Use the owner's LabeledApproved_full; its 32 colours are in label_colors.txt.")
+    decoder = ColourDecoder(CAMVID_IDS, hint=CAMVID_HINT)
 
     @classmethod
     def find_pairs(cls, root: Path, split: Split) -> Iterator[Pair]:
@@ -94,6 +105,14 @@ class CamVid(FileDataset):
                 raise DatasetError(f"{image} is no frame of CamVid", hint="Remove it: frames are named as 0016E5_07959.png.")
             if found == split:
                 yield Pair(image, labels / f"{image.stem}_L.png")
+
+
+class CamVid32(CamVid):
+    """CamVid with all 32 classes that its owner labels, Void among them, so that every pixel counts."""
+
+    name = "camvid32"
+    classes = CAMVID32
+    decoder = ColourDecoder({colour: index for index, colour in enumerate(CAMVID32.colours)}, hint=CAMVID_HINT)
 
 
 _IDS = 34
@@ -158,37 +177,20 @@ class Bdd100k(FileDataset):
             yield Pair(image, labels / split / f"{image.stem}{ending}")
 
 
-class SyntheticStreets(SegmentationDataset):
+class SyntheticStreets(GeneratedDataset):
     """Generated street scenes with the 19 classes of Cityscapes, for when there are no files.
 
     Each scene is a view along a street through a pinhole camera: the same kind of thing is seen at many sizes, poles, fences
-        and
-    bicycles are a pixel or two thin, and colour says little about the class. A network's resolution, field of view and width
-    all change its mIoU. A scene follows from seed, split, size and index, and is drawn whenever it is read.
+    and bicycles are a pixel or two thin, and colour says little about the class. A network's resolution, field of view and
+    width all change its mIoU. A scene follows from seed, split, size and index, and is drawn whenever it is read.
     """
 
     name = "synthetic_streets"
     classes = CITYSCAPES
 
-    def __init__(self, size: tuple[int, int], images: int, seed: int, split: Split) -> None:
-        self._size = size
-        self._images = images
-        self._stream = (seed, SPLITS.index(split))
-
     @classmethod
-    def open(cls, settings: DataSettings, split: Split) -> Self:
-        return cls(settings.image_size, settings.images(split), settings.seed, split)
-
-    def __len__(self) -> int:
-        return self._images
-
-    def read(self, index: int) -> Sample:
-        if not 0 <= index < self._images:
-            raise IndexError(f"index {index} of {self._images} images")
-        return draw_scene(self._size, np.random.default_rng([*self._stream, index]))
-
-    def check(self, progress: CheckProgress | None = None) -> None:
-        """Nothing can be wrong with what is drawn here."""
+    def draw(cls, size: tuple[int, int], rng: np.random.Generator) -> Sample:
+        return draw_scene(size, rng)
 
 
 def _checked(name: str, item: Any) -> type[SegmentationDataset]:

@@ -16,9 +16,19 @@ from typing import Any, Literal, get_args
 import torch
 
 from models.spaces.registry import space_class
+from models.spaces.search_defaults import SearchDefaults
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.experiments.execution import TABLE, Command, Progress, begin, flat, is_finished, run_commands
+from nas_client.experiments.execution import (
+    TABLE,
+    Command,
+    Progress,
+    begin,
+    flat,
+    is_finished,
+    run_commands,
+    without_other_rates,
+)
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
@@ -184,8 +194,9 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
         MissingEntryError: the table is not complete.
     """
     factor = PUBLISHED_LATENCY_SHARE / untrained_ms(table)
-    fields = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}"), "weights": "solved"}}
+    fields: Mapping[str, Any] = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}"), "weights": "solved"}}
     defaults = space_class(table.info.space.name).search_defaults.model_dump(exclude={"training"})
+    fields = without_other_rates(fields, defaults, SearchDefaults().model_dump())
     return read_config(SearchConfig, None, [*flat(fields), *overrides], base=defaults)
 
 

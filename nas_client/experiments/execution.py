@@ -28,8 +28,8 @@ CONFIG, TABLE = "experiment.yaml", "table.arrow"
 """The configuration of all runs, and the table, in the experiment's folder."""
 
 
-def begin(folder: Path, kind: Kind, table: LookupTable, config: Record, *, resume: bool) -> None:
-    """Write table and configuration; or make sure that the experiment that is in the folder has the same.
+def begin(folder: Path, kind: Kind, table: LookupTable | None, config: Record, *, resume: bool) -> None:
+    """Write table, where there is one, and configuration; or make sure that the experiment in the folder has the same.
 
     Raises:
         RunFolderError: the folder holds another kind of run.
@@ -41,7 +41,8 @@ def begin(folder: Path, kind: Kind, table: LookupTable, config: Record, *, resum
         require_run(folder, kind)
     if not config_file.exists():
         begin_run(folder, kind)
-        write_table(table.table, table_file, TableFormat.ARROW)
+        if table is not None:
+            write_table(table.table, table_file, TableFormat.ARROW)
         write_config(config, config_file)
         return
     if not resume:
@@ -51,12 +52,32 @@ def begin(folder: Path, kind: Kind, table: LookupTable, config: Record, *, resum
             f"{folder} holds an experiment of another configuration: {'; '.join(lines)}",
             hint="Resume it with the same preset, table and --set, or name another folder.",
         )
+    if table is None:
+        return
     before = LookupTable(read_table(table_file))
     if table_etag(before.table) != table_etag(table.table):
         raise ExperimentError(
             f"{folder} holds an experiment with other contents of a table: {before.label()}",
             hint="Resume it with the same table, or name another folder.",
         )
+
+
+def without_other_rates(fields: Mapping[str, Any], stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset's fields without the learning rates of optimisers that step by another method than those it was made for.
+
+    Args:
+        fields: of the preset.
+        stated: what they are put over.
+        usual: what the preset was made for.
+    """
+    other = stated.get("method") != usual.get("method")
+    found = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            found[name] = without_other_rates(value, stated.get(name, {}), usual.get(name, {}))
+        elif not (other and name == "lr"):
+            found[name] = value
+    return found
 
 
 def flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

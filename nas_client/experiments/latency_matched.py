@@ -20,6 +20,10 @@ Baseline = Literal["sampled", "decoded"]
 BASELINES: Mapping[Baseline, str] = {"sampled": "random", "decoded": "decoded"}
 """The kinds of random networks that a student is compared with, and what the folders of their trainings are called."""
 
+NOISE = 1e-3
+"""Deviation of random logits from where the space has a search start: as small as a search's own. Operators and widths, the
+largest of equally distributed logits, do not depend on it. What rows of β choose together does: only small noise is even."""
+
 MOST_TRIES = 20_000
 """Samples drawn for the random networks of one seed, before it is given up."""
 
@@ -55,10 +59,13 @@ def latency_matched(
 
 
 def _decoded(space: SearchSpace, rng: np.random.Generator) -> ArchitectureSpec:
-    """What a search would end in with such logits, and an alternative that happened to be best."""
-    alternatives = space.alternatives()
+    """What a search would end in that had learned nothing, and an alternative that happened to be best."""
+    alternatives, start = space.alternatives(), space.initial_logits()
     logits = {
-        granularity: {group: rng.standard_normal(shape) for group, shape in groups.items()}
+        granularity: {
+            group: NOISE * rng.standard_normal(shape) + np.asarray(start.get(granularity, {}).get(group, 0.0))
+            for group, shape in groups.items()
+        }
         for granularity, groups in space.parameter_shapes().items()
     }
     given = {name: {group: softmax(rows, axis=-1) for group, rows in groups.items()} for name, groups in logits.items()}

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.networks.module import network_costs
-from models.spaces.registry import create_space, read_architecture
+from models.spaces.registry import create_space, read_architecture, space_class
+from models.spaces.search_defaults import TrainingDefaults
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, canonical_json
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands
+from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands, without_other_rates
 from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
 from nas_client.experiments.spread import Spread
 from nas_client.runs.config import read_config, write_config
@@ -52,7 +53,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     },
     "published": {},
 }
-"""What each preset changes of the training's defaults."""
+"""What each preset changes of the training that the space states. The learning rates are for SGD."""
 
 
 class TrainedNetwork(Record):
@@ -202,10 +203,13 @@ def compare(
     return _result(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
 
 
-def preset_config(preset: Preset, path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of the trainings: a file's, or else the preset's, with overrides. Raises InvalidSpecError; OSError."""
-    stated = flat(PRESETS[preset]) if path is None else ()
-    return read_config(TrainConfig, path, [*stated, *overrides])
+def preset_config(preset: Preset, table: LookupTable, path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of the trainings: a file's, or else the preset's, with overrides; what none of them states is as the
+    table's space says. Raises InvalidSpecError; OSError.
+    """
+    defaults = space_class(table.info.space.name).search_defaults.training.model_dump()
+    fields = without_other_rates(PRESETS[preset], defaults, TrainingDefaults().model_dump())
+    return read_config(TrainConfig, path, [*(flat(fields) if path is None else ()), *overrides], base=defaults)
 
 
 def _trial(
@@ -251,7 +255,7 @@ def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
 
 
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
-    trained = {name: _trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
+    trained = {name: read_trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
     random = {
         baseline: tuple(network for name, network in trained.items() if name.startswith(BASELINES[baseline]))
         for baseline in trial.tried
@@ -270,7 +274,13 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     )
 
 
-def _trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+    """The network of a finished training.
+
+    Raises:
+        ExperimentError: it is the training of another architecture, or its validation images have no labels.
+        MissingEntryError: the table is not complete.
+    """
     result = read_result(run)
     if not network.known_as(result.architecture):
         raise ExperimentError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -80,6 +80,24 @@ class ArchitectureParameters:
         complete = complete_shapes(shapes)
         stacked = {name: torch.zeros(stacked_shape(complete[name]), dtype=dtype, device=device) for name in GRANULARITIES}
         return cls(complete, **stacked)
+
+    @classmethod
+    def starting(
+        cls,
+        shapes: ParameterShapes,
+        logits: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The logits of `SearchSpace.initial_logits`, zeros where it states none; what the shapes do not name is left out."""
+        parameters = cls.zeros(shapes, dtype=dtype, device=device)
+        for granularity in GRANULARITIES:
+            for name, rows in logits.get(granularity, {}).items():
+                if name in parameters.shapes[granularity]:
+                    view = parameters.group(granularity, name)
+                    view.copy_(torch.tensor(rows, dtype=view.dtype))
+        return parameters
 
     @classmethod
     def one_hot(

@@ -5,8 +5,12 @@ from __future__ import annotations
 from itertools import chain
 
 from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
+from nas_client.experiments.attention import AttentionResult
+from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, placement_words, plot_attention
 from nas_client.experiments.collapse import CollapseResult
 from nas_client.experiments.random_networks import RandomResult
+from nas_client.experiments.reference_artifacts import plot_references, reference_rows, references_sentence
+from nas_client.experiments.reference_networks import ReferencesResult
 from nas_client.report.blocks import Grid, Section, Text, drawn, milliseconds, percent
 
 
@@ -72,5 +76,52 @@ def random_section(result: RandomResult, index: int) -> Section:
             Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher if there is one."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
             Grid(names, points, "All networks.", numbers=2, folded=True),
+        ],
+    )
+
+
+def attention_section(result: AttentionResult, index: int) -> Section:
+    """Attention in the search and in training, two by two. `index` numbers the experiments of a page."""
+    name = f"attention{index}"
+    headings, *rows = attention_rows(result)
+    points = [
+        (
+            str(result.seeds[place]),
+            *placement_words(cell),
+            network.name,
+            milliseconds(network.estimate_ms),
+            f"{network.macs / 1e6:#.4g}",
+            f"{network.parameters / 1e6:#.4g}",
+            percent(network.mean_iou, 2),
+            percent(network.best_mean_iou, 2),
+        )
+        for cell in result.cells
+        for networks in (cell.teachers, cell.students)
+        for place, network in enumerate(networks)
+    ]
+    columns = ("estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "best mIoU (%)")
+    return Section(
+        name,
+        "Experiment: attention",
+        [
+            Text(attention_sentence(result)),
+            Grid(headings, rows, "Mean ± standard deviation over seeds; mIoU after the last epoch of equal trainings."),
+            drawn(plot_attention(result), f"{name}-points", "Every student, and the mean of each cell."),
+            Grid(("seed", "search", "training", "network", *columns), points, "All networks.", numbers=4, folded=True),
+        ],
+    )
+
+
+def references_section(result: ReferencesResult, index: int) -> Section:
+    """Found networks beside those of other people. `index` numbers the experiments of a page."""
+    name = f"references{index}"
+    headings, *rows = reference_rows(result)
+    return Section(
+        name,
+        "Experiment: found against reference networks",
+        [
+            Text(references_sentence(result)),
+            Grid(headings, rows, "After the last epoch of equal trainings: mean ± standard deviation over seeds."),
+            drawn(plot_references(result), f"{name}-points", "Every training; stars: networks that were found."),
         ],
     )

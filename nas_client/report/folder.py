@@ -14,13 +14,17 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError, RunFolderError
+from nas_client.experiments.attention import ATTENTION, AttentionResult
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.random_networks import RANDOM, RandomResult
+from nas_client.experiments.reference_networks import REFERENCES, ReferencesResult
 from nas_client.runs.journal import LINES, read_journal
 from nas_client.runs.manifest import CONFIG, MISSING_HINT, RESULT, RUN, Kind, is_begun, read_manifest
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.outcome import SearchResult
+from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
+from nas_client.selection.outcome import SelectionResult
 from nas_client.table import LookupTable
 from nas_client.train.evaluation import Evaluation
 from nas_client.train.evaluation_files import EVALUATION, PREDICTIONS
@@ -31,7 +35,8 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_EXPERIMENTS: frozenset[Kind] = frozenset({"collapse", "random"})
+_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention", "selection"})
+"""Kinds whose folder holds runs of their own."""
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
 
@@ -43,6 +48,16 @@ class SearchRun:
     epochs: list[SearchEpoch]
     config: str
     result: SearchResult | None
+
+
+@dataclass(frozen=True)
+class SelectionRun:
+    """A selection: its candidates so far, its configuration as written, and how it ended where it has."""
+
+    name: str
+    candidates: list[Candidate]
+    config: str
+    result: SelectionResult | None
 
 
 @dataclass(frozen=True)
@@ -80,11 +95,14 @@ class RunFolder:
 
     path: Path
     searches: list[SearchRun] = field(default_factory=list)
+    selections: list[SelectionRun] = field(default_factory=list)
     trainings: list[TrainingRun] = field(default_factory=list)
     evaluations: list[EvaluationFiles] = field(default_factory=list)
     validations: list[ValidationFiles] = field(default_factory=list)
     collapses: dict[str, CollapseResult] = field(default_factory=dict)
     comparisons: dict[str, RandomResult] = field(default_factory=dict)
+    references: dict[str, ReferencesResult] = field(default_factory=dict)
+    attentions: dict[str, AttentionResult] = field(default_factory=dict)
     tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
@@ -111,7 +129,7 @@ def read_run(path: Path) -> RunFolder:
 def _folders(path: Path) -> Iterator[Path]:
     """The folder and those below, outer ones first, in the order of their names."""
     yield path
-    if is_begun(path) and read_manifest(path).kind in _EXPERIMENTS:
+    if is_begun(path) and read_manifest(path).kind in _WITH_RUNS:
         return  # its runs are part of its result
     for inner in sorted(path.iterdir()):
         if inner.is_dir() and inner.name not in _NOT_LOOKED_INTO:
@@ -140,6 +158,11 @@ def _read_search(run: RunFolder, folder: Path, name: str) -> None:
     run.searches.append(SearchRun(name, read_journal(folder, SearchEpoch), _config(folder), result))
 
 
+def _read_selection(run: RunFolder, folder: Path, name: str) -> None:
+    candidates, result = read_candidates(folder / CANDIDATES), _record(folder / RESULT, SelectionResult)
+    run.selections.append(SelectionRun(name, candidates, _config(folder), result))
+
+
 def _read_training(run: RunFolder, folder: Path, name: str) -> None:
     epochs, result = read_journal(folder, EpochRecord), _record(folder / RESULT, TrainResult)
     run.trainings.append(TrainingRun(name, read_architecture(folder), epochs, _config(folder), result))
@@ -165,13 +188,26 @@ def _read_random(run: RunFolder, folder: Path, name: str) -> None:
         run.comparisons[name] = result
 
 
+def _read_references(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / REFERENCES, ReferencesResult)) is not None:
+        run.references[name] = result
+
+
+def _read_attention(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / ATTENTION, AttentionResult)) is not None:
+        run.attentions[name] = result
+
+
 _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "search": _read_search,
+    "selection": _read_selection,
     "training": _read_training,
     "evaluation": _read_evaluation,
     "validation": _read_validation,
     "collapse": _read_collapse,
     "random": _read_random,
+    "references": _read_references,
+    "attention": _read_attention,
 }
 """By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from models.spaces.registry import space_label
 from models.spec.verdicts import Verdict
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded, milliseconds, percent, render
-from nas_client.report.experiments import collapse_section, random_section
+from nas_client.report.experiments import attention_section, collapse_section, random_section, references_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
 from nas_client.report.searches import search_section
+from nas_client.report.selections import selection_section
 from nas_client.report.trainings import evaluations_section, results_section, trainings_section
 from nas_client.table import LookupTable
 from nas_client.validation.scoring import Validation
@@ -39,6 +40,8 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield results_section(run)
     for index, search in enumerate(run.searches):
         yield search_section(search, index)
+    for index, selection in enumerate(run.selections):
+        yield selection_section(selection, index)
     if run.trainings:
         yield trainings_section(run)
     if run.evaluations:
@@ -47,6 +50,10 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield collapse_section(collapsed, index)
     for index, compared in enumerate(run.comparisons.values()):
         yield random_section(compared, index)
+    for index, beside in enumerate(run.references.values()):
+        yield references_section(beside, index)
+    for index, attended in enumerate(run.attentions.values()):
+        yield attention_section(attended, index)
     if run.validations:
         yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
     if run.tables:
@@ -61,7 +68,7 @@ def _absent(run: RunFolder) -> list[str]:
         "An evaluation (`nas-client evaluate`).": run.evaluations,
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
-        "Experiments (`nas-client experiment`).": run.collapses or run.comparisons,
+        "Experiments (`nas-client experiment`).": run.collapses or run.comparisons or run.references or run.attentions,
     }
     return [line for line, found in parts.items() if not found]
 

@@ -25,12 +25,17 @@ def search_section(run: SearchRun, index: int) -> Section:
 def _blocks(run: SearchRun, name: str) -> Iterator[Block]:
     if not run.epochs:
         yield Text("No epoch has ended yet.")
+    elif not run.epochs[-1].decoded:
+        yield Text("The supernet was trained for ranking, path by path. The selection from it follows.")
     elif run.result is not None:
         yield from _found(run.result, name)
     else:
         yield from _would_find(run.epochs[-1], name)
-    if run.epochs:
+    if run.epochs and run.epochs[-1].decoded:
         yield from _epochs(run.epochs, name)
+    elif run.epochs:
+        caption = "Losses of the supernet: means over the networks of each step, and over each epoch."
+        yield drawn(curves.losses(run.epochs), f"{name}-losses", caption)
     yield Fold("Configuration of the search", run.config)
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
 from models.spaces.search_defaults import Count as Count
 from models.spaces.search_defaults import Crop as Crop
-from models.spaces.search_defaults import HardPixels, LossKind, Positive
+from models.spaces.search_defaults import HardPixels, LossKind, OptimizerConfig, Positive, SecondSearchSettings
 from models.spaces.search_defaults import LatencySettings as LatencySettings
 from models.spaces.search_defaults import PretrainSettings as PretrainSettings
 from models.spaces.search_defaults import SearchSettings as SearchSettings
@@ -43,10 +43,69 @@ class EvaluationSettings(Record):
     statistics_batches: Count = 16
 
 
-class SearchConfig(Record):
-    """A co-search of teacher and student.
+class ShortTraining(Record):
+    """The training by which selected networks are ranked again, from random weights.
 
     Attributes:
+        epochs: over the training images without those of selection.
+        batch_size, crop: those of `pretrain` where null.
+        optimizer: of the weights.
+    """
+
+    epochs: Count = 5
+    batch_size: Count | None = None
+    crop: Crop | None = None
+    optimizer: OptimizerConfig = OptimizerConfig(lr=0.05)
+
+
+class SelectionSettings(Record):
+    """How discrete networks are selected from a supernet by evolution.
+
+    Attributes:
+        latency_ms: targets. Each gets a population, a shortlist and a network of its own.
+        front: whether the whole front of accuracy and latency is looked for as well; it is where there are no targets.
+        sigmas: a network meets a target if its estimate and this many standard errors of it do.
+        images: training images on which candidates are evaluated. No weights are trained on them, and they are not those of the
+            validation split, on which networks are judged in the end.
+        distillation: weight, while a supernet is trained for ranking, of the divergence from its widest network.
+        population, generations: candidates of the first generation, and further generations of as many.
+        parents: best candidates so far, of which a generation comes.
+        mutation: probability with which a mutation changes a row.
+        crossovers: share of a generation that comes of two parents.
+        shortlist: best candidates of each target that are trained shortly; 0 takes the best by the supernet.
+        check: candidates of the first generation, evenly spread over its ranking, that are trained shortly too: they tell
+            whether the supernet ranks networks at all.
+        training: those short trainings.
+    """
+
+    latency_ms: tuple[Positive, ...] = ()
+    front: bool = False
+    sigmas: Annotated[float, Field(ge=0, le=10)] = 1.0
+    images: Count = 64
+    distillation: Annotated[float, Field(ge=0, le=100)] = 1.0
+    population: Annotated[int, Field(ge=2, le=100_000)] = 50
+    generations: Annotated[int, Field(ge=0, le=10_000)] = 9
+    parents: Annotated[int, Field(ge=1, le=100_000)] = 20
+    mutation: Annotated[float, Field(gt=0, le=1)] = 0.1
+    crossovers: Annotated[float, Field(ge=0, le=1)] = 0.5
+    shortlist: Annotated[int, Field(ge=0, le=1000)] = 8
+    check: Annotated[int, Field(ge=0, le=1000)] = 6
+    training: ShortTraining = ShortTraining()
+
+    @field_validator("latency_ms")
+    @classmethod
+    def _each_once(cls, targets: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(targets)) < len(targets):
+            raise InvalidSpecError("each target must be given once")
+        return targets
+
+
+class SearchConfig(Record):
+    """A search.
+
+    Attributes:
+        method: `gradient`, a co-search of teacher and student by architecture parameters; `evolution`, a supernet that is
+            trained for ranking (`pretrain`), and a selection from it. `search` and `latency` say nothing then.
         seed: everything random follows from it.
         space: the search space that the table must be of; the table's own where null.
         data: which data set.
@@ -64,6 +123,7 @@ class SearchConfig(Record):
         target_ms, exponent: T and w of the choice among alternatives, ACC·(LAT/T)^w.
     """
 
+    method: Literal["gradient", "evolution"] = "gradient"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     space: SpaceSpec | None = None
     data: DataSettings = DataSettings()
@@ -77,10 +137,12 @@ class SearchConfig(Record):
     checkpoint_steps: Count | None = None
     pretrain: PretrainSettings = PretrainSettings()
     search: SearchSettings = SearchSettings()
+    second: SecondSearchSettings = SecondSearchSettings()
     latency: LatencySettings = LatencySettings()
     loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
+    selection: SelectionSettings = SelectionSettings()
     decode: Mapping[str, bool | int | float | str] = {}
     target_ms: Positive = TARGET_MS
     exponent: float = EXPONENT
@@ -92,8 +154,16 @@ class SearchConfig(Record):
 
         return None if space is None else create_space(space).spec
 
+    def epochs(self, phase: Literal["pretrain", "search", "second"]) -> int:
+        """How many epochs a phase has. With method `evolution` there is no gradient search."""
+        if phase == "pretrain":
+            return self.pretrain.epochs
+        if self.method == "evolution":
+            return 0
+        return self.search.epochs if phase == "search" else self.second.epochs
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not self.pretrain.epochs + self.search.epochs:
-            raise InvalidSpecError("pretrain.epochs and search.epochs are both 0: nothing is left to do")
+        if not self.pretrain.epochs + self.search.epochs + self.second.epochs:
+            raise InvalidSpecError("pretrain.epochs, search.epochs and second.epochs are all 0: nothing is left to do")
         return self

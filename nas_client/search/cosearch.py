@@ -76,7 +76,12 @@ def search(
     processes = processes or Processes()
     run = CoSearch(config, table, folder, processes, watch or Watch(), checking)
     run.prepare(resume=resume, pretrained=pretrained)
-    return run.finish(stopped=run.run())
+    stopped = run.run()
+    if config.method == "evolution":
+        from nas_client.selection.after_search import finish_by_selection  # it reads what a search leaves
+
+        return finish_by_selection(run, config, table, folder, processes, watch or Watch(), stopped=stopped)
+    return run.finish(stopped=stopped)
 
 
 class CoSearch:
@@ -85,6 +90,7 @@ class CoSearch:
     Attributes:
         learner: what is trained.
         position: the next step.
+        pretrained: digest of another search's weights that it started from; None where it pre-trains itself.
     """
 
     def __init__(
@@ -108,7 +114,7 @@ class CoSearch:
         self.learner = Learner(config, self._space, table, processes)
         self.position = Position()
         self._lines = 0
-        self._pretrained: str | None = None
+        self.pretrained: str | None = None
 
     def prepare(self, *, resume: bool, pretrained: Path | None) -> None:
         """Continue the search in the folder, or start one there."""
@@ -128,7 +134,7 @@ class CoSearch:
             return
         if pretrained is not None and weights is not None:
             self._take_weights(pretrained, weights)
-            self._pretrained = given
+            self.pretrained = given
         if self._processes.is_main:
             begin_run(self._folder, "search")
             write_config(self._config, self._folder / CONFIG)
@@ -136,10 +142,10 @@ class CoSearch:
 
     def _restore(self, saved: Mapping[str, Any], pretrained: str | None) -> None:
         """Raises CheckpointError where other pre-trained weights are named than the run started from."""
-        self._pretrained = saved["pretrained"]
-        if pretrained not in (None, self._pretrained):
+        self.pretrained = saved["pretrained"]
+        if pretrained not in (None, self.pretrained):
             raise CheckpointError(
-                f"{self._folder}: the search started from pre-trained weights {self._pretrained}, not {pretrained}",
+                f"{self._folder}: the search started from pre-trained weights {self.pretrained}, not {pretrained}",
                 hint="Resume without --pretrained, or name another folder.",
             )
         self.position, self._lines = Position.of(saved["position"]), saved["lines"]
@@ -157,11 +163,11 @@ class CoSearch:
         self._start_phase("search")
 
     def run(self) -> bool:
-        """Run both phases; returns whether a signal stopped the search before its end."""
+        """Run all phases; returns whether a signal stopped the search before its end."""
         silent = not self._processes.is_main
         with StopRequest() as stop, Journal(self._folder, keep=self._lines, silent=silent) as journal:
             while not self.position.over:
-                if self.position.epoch == self._settings().epochs:
+                if self.position.epoch == self._config.epochs(self.position.phase_name):
                     self._end_phase()
                     continue
                 if self._epoch(stop):
@@ -183,7 +189,7 @@ class CoSearch:
             finished=not stopped,
             epochs=len(records),
             table=self._table.info.id(),
-            pretrained=self._pretrained,
+            pretrained=self.pretrained,
             weights=self.learner.latency.weights,
             latency_share=sum(share * steps for share, steps in shares) / sum(s for _, s in shares) if shares else None,
             candidates=found,
@@ -200,7 +206,7 @@ class CoSearch:
 
     def _epoch(self, stop: StopRequest) -> bool:
         """Run the remaining steps of an epoch; returns whether a signal stopped them."""
-        epochs, batches = self._settings().epochs, self._batches()
+        epochs, batches = self._config.epochs(self.position.phase_name), self._batches()
         per_epoch = self.position.step + len(batches[0])  # the loaders leave out the steps that are done
         for pair in zip(*batches, strict=False):
             done = self.position.epoch * per_epoch + self.position.step
@@ -224,10 +230,11 @@ class CoSearch:
         """Batches of trainA, and in the search also of trainB, from the next step of the epoch on."""
         settings, position = self._settings(), self.position
         searching = isinstance(settings, SearchSettings)
-        epoch = position.epoch + (self._config.pretrain.epochs if searching else 0)
+        earlier = PHASES[: position.phase]
+        epoch = position.epoch + sum(map(self._config.epochs, earlier))
         return [
-            self._data.training(half, epoch=epoch, batch_size=settings.batch_size, crop=settings.crop, skip=position.step)
-            for half in self._data.halves()[: 2 if searching else 1]
+            self._data.training(part, epoch=epoch, batch_size=settings.batch_size, crop=settings.crop, skip=position.step)
+            for part in self._data.parts(searching=searching)
         ]
 
     def _end_epoch(self, journal: Journal) -> None:
@@ -241,9 +248,11 @@ class CoSearch:
 
     def _record(self) -> SearchEpoch:
         started = time.perf_counter()
-        position, learner, epochs = self.position, self.learner, self._settings().epochs
+        position, learner = self.position, self.learner
+        networks = learner.networks if self._config.method == "gradient" else {}  # an evolution has no parameters to decode
+        epochs = self._config.epochs(position.phase_name)
         due = position.epoch + 1 == epochs or (position.epoch + 1) % self._config.evaluation.every == 0
-        mean_iou = {role: self._mean_iou(role) for role in learner.networks} if due else {}
+        mean_iou = {role: self._mean_iou(role) for role in networks} if due else {}
         return SearchEpoch(
             phase=position.phase_name,
             epoch=position.epoch,
@@ -251,10 +260,10 @@ class CoSearch:
             seconds=position.step_s + time.perf_counter() - started,
             losses={name: total / position.step for name, total in position.losses.items()},
             latency_share=position.latency_s / position.step_s if position.latency_s else None,
-            latency=learner.latency.report(learner.networks[learner.searched].logits),
-            entropy={role: network.entropy() for role, network in learner.networks.items()},
+            latency=learner.latency.report(learner.networks[learner.searched].joined),
+            entropy={role: network.entropy() for role, network in networks.items()},
             mean_iou=mean_iou,
-            decoded={role: self._decoder.decoded(network) for role, network in learner.networks.items()},
+            decoded={role: self._decoder.decoded(network) for role, network in networks.items()},
         )
 
     def _mean_iou(self, role: str) -> Mapping[str, float | None]:
@@ -274,9 +283,10 @@ class CoSearch:
     def _end_phase(self) -> None:
         if self.position.phase_name == "pretrain":
             self._save(PRETRAINED, {"supernet": self.learner.supernet.state_dict()})
-            self._start_phase("search")
-        else:
+        if self.position.phase_name == PHASES[-1]:
             self.position = self.position.after_phase()
+        else:
+            self._start_phase(PHASES[self.position.phase + 1])
         self._save(LAST, self._state())
 
     def _start_phase(self, phase: Phase) -> None:
@@ -287,7 +297,7 @@ class CoSearch:
         return {
             "position": self.position.state(),
             "lines": self._lines,
-            "pretrained": self._pretrained,
+            "pretrained": self.pretrained,
             "learner": self.learner.state(),
         }
 

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 
-Phase = Literal["pretrain", "search"]
+Phase = Literal["pretrain", "search", "second"]
 
 
 TERMS = {"alpha": "operator_ms", "beta": "downsample_ms", "gamma": "expansion_ms"}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from models.networks.module import Network
 from models.spaces.base import DecodeOptions, Role, SearchSpace
-from models.spaces.decoding import every
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
@@ -46,7 +45,10 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    layers = _layers(folder, space, whose, state["networks"][role], architecture)
+    logits = dict(state["networks"][role])
+    if (added := supernet.path_logits()) is not None:
+        logits["beta"] = logits["beta"] + added
+    layers = _layers(folder, space, whose, logits, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
 
 
@@ -61,6 +63,8 @@ def _layers(
     for options in _options(folder, space):
         if space.decode(found, alternative=alternative, role=role, options=options) == architecture:
             return space.decoded_layers(found, alternative=alternative, role=role, options=options)
+    if (layers := space.layers_of(found, architecture, role=role)) is not None:
+        return layers
     raise InvalidSpecError(
         f"{folder}, {role.name}: its parameters stand for another architecture than {architecture.label()}",
         hint="Take the architecture that this search wrote for this role.",
@@ -71,4 +75,4 @@ def _options(folder: Path, space: SearchSpace) -> Iterator[DecodeOptions]:
     """By which the architecture may have been decoded: the search's own options, and all that can be listed."""
     if (folder / CONFIG).exists():
         yield decode_options(read_config(SearchConfig, folder / CONFIG), space)
-    yield from every(space.decode_options)
+    yield from space.possible_options()

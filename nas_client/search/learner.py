@@ -13,11 +13,12 @@ from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
 from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
-from nas_client.search.config import ArchitectureOptimizer, SearchConfig, WeightOptimizer
+from nas_client.search.config import ArchitectureOptimizer, SearchConfig, SearchSettings, WeightOptimizer
 from nas_client.search.epochs import Phase
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
+from nas_client.search.single_paths import SinglePathUpdate
 from nas_client.search.updates import ArchitectureUpdate, Losses, SegmentationPass, WeightUpdate, seeded
 from nas_client.table import LookupTable
 from nas_client.train.optimizers import optimizer_of
@@ -39,7 +40,7 @@ class Learner:
         networks: by role, in the space's order.
         searched: the role that sees latency.
         latency: that role's latency loss.
-        architecture_updates: by role.
+        architecture_updates: by role, of those that the phase searches anything for.
     """
 
     def __init__(self, config: SearchConfig, space: SearchSpace, table: LookupTable, processes: Processes) -> None:
@@ -52,26 +53,41 @@ class Learner:
         self.networks = {
             role.name: RelaxedNetwork(
                 shapes,
+                space.initial_logits(),
                 role=role,
                 deviation=config.search.architecture.deviation,
                 seed=RngKey(config.seed, step=index).seed_of(Stream.LOGITS),
                 device=processes.device,
+                path_logits=self.supernet.path_logits,
             )
             for index, role in enumerate(space.roles())
         }
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
         temperature = config.search.temperature
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
-        self._architecture_optimizers = {
-            role: optimizer_of(config.search.architecture, network.optimized) for role, network in self.networks.items()
-        }
-        self.architecture_updates = {role: self._architecture_update(role) for role in reversed(self.networks)}
+        self._space = space
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
+        self._single_paths = SinglePathUpdate(
+            self.passes,
+            space,
+            self.searched,
+            random=config.pretrain.random_widths,
+            weight=config.selection.distillation,
+            seed=config.seed,
+            processes=processes,
+        )
         self.start_phase("pretrain")
 
     def start_phase(self, phase: Phase) -> None:
-        """Start a phase with a new optimiser of the weights."""
+        """Start a phase with new optimisers."""
         self._phase = phase
+        searched, decided = self._granularities()
+        for role in self._space.roles():
+            self.networks[role.name].start_phase(searched & role.searches, decided & role.searches)
+        searching = {role: network for role, network in self.networks.items() if network.optimized}
+        architecture = self._search_settings.architecture
+        self._architecture_optimizers = {role: optimizer_of(architecture, one.optimized) for role, one in searching.items()}
+        self.architecture_updates = {role: self._architecture_update(role) for role in reversed(searching)}
         settings = self._weight_settings
         weights = list(self.supernet.parameters())
         self._weight_optimizer = optimizer_of(settings, weights, foreach=True)  # thousands of small tensors
@@ -90,16 +106,19 @@ class Learner:
         Raises:
             DivergenceError: a loss or gradient is not finite.
         """
-        phase, architecture = getattr(self._config, self._phase), self._config.search.architecture
+        phase, architecture = getattr(self._config, self._phase), self._search_settings.architecture
         _set_rate(self._weight_optimizer, phase.optimizer, step, steps, phase.epochs)
-        for optimizer in self._architecture_optimizers.values() if self._phase == "search" else ():
+        for optimizer in self._architecture_optimizers.values() if self._phase != "pretrain" else ():
             _set_rate(optimizer, architecture, step, steps, phase.epochs)
+        if self._config.method == "evolution":
+            return self._single_paths(batches[0], self._weight_optimizer, phase.optimizer.clip_norm, where, step=step)
         losses: Losses = {}
         for role in reversed(self.networks):
             losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)
-        if self._phase == "search":
+        if self._phase != "pretrain":
             for update in self.architecture_updates.values():
                 losses |= update(batches[1], key, where)
+        self.supernet.merge_statistics(self._processes.sum_in_place)
         return losses
 
     def mixtures(self, role: str, key: RngKey) -> Iterator[Mixture]:
@@ -109,7 +128,7 @@ class Learner:
         if not network.searches_widths:
             return
         yield network.narrowest_connections()
-        if self._phase == "search":
+        if self._phase != "pretrain":
             yield network.sampled_widths(seeded(self._gumbel, key, Stream.WIDTHS))
         else:
             rng = key.rng(Stream.WIDTHS)
@@ -118,7 +137,7 @@ class Learner:
     @property
     def latency_s(self) -> float:
         """Time spent so far on the latency loss."""
-        return self.architecture_updates[self.searched].latency_s
+        return sum(update.latency_s for update in self.architecture_updates.values())
 
     def state(self) -> dict[str, Any]:
         """The state, for a checkpoint."""
@@ -136,12 +155,24 @@ class Learner:
         self._weight_optimizer.load_state_dict(state["weight_optimizer"])
         for role, network in self.networks.items():
             network.restore(state["networks"][role])
-            self._architecture_optimizers[role].load_state_dict(state["architecture_optimizers"][role])
+        for role, optimizer in self._architecture_optimizers.items():
+            optimizer.load_state_dict(state["architecture_optimizers"][role])
 
     @property
     def _weight_settings(self) -> WeightOptimizer:
         """The phase's."""
-        return self._config.pretrain.optimizer if self._phase == "pretrain" else self._config.search.optimizer
+        return self._config.pretrain.optimizer if self._phase == "pretrain" else self._search_settings.optimizer
+
+    @property
+    def _search_settings(self) -> SearchSettings:
+        """Of the phase, or, in pre-training, of the first search."""
+        return self._config.second if self._phase == "second" else self._config.search
+
+    def _granularities(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Those that the phase searches, and those that the first search has decided for the second."""
+        searched = frozenset(self._search_settings.searches)
+        before = self._config.search.searches if self._phase == "second" and self._config.search.epochs else ()
+        return searched, frozenset(before) - searched
 
     def _architecture_update(self, role: str) -> ArchitectureUpdate:
         return ArchitectureUpdate(

@@ -23,7 +23,7 @@ from nas_client.search.objective import objective
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
 
-IDLE_KINDS = frozenset({"skip", "identity"})
+IDLE_KINDS = frozenset({"skip", "skip_connect", "identity"})
 """Operators that compute nothing of their own."""
 
 
@@ -49,7 +49,7 @@ class SearchResult(Record):
 
     Attributes:
         finished: False where it was stopped, and goes on with `--resume`.
-        epochs: done, of both phases.
+        epochs: done, of all phases.
         table: id of the table.
         pretrained: digest of another search's pre-trained weights that it started from; None where it pre-trained itself.
         weights: w1, w2, w3 of the decoupled latency.
@@ -115,11 +115,11 @@ class Decoder:
         return tuple(found)
 
     def _derived(self, network: RelaxedNetwork, alternative: str) -> Derived:
-        return derive(network.logits, self.table, alternative=alternative, role=network.role, options=self.options)
+        return derive(network.joined, self.table, alternative=alternative, role=network.role, options=self.options)
 
     def _decoded(self, network: RelaxedNetwork, alternative: str) -> Decoded:
         derived = self._derived(network, alternative)
-        exact = self._exactly(network, alternative, probabilities(network.logits))
+        exact = self._exactly(network, alternative, probabilities(network.joined))
         kinds = self.space.choices_of(exact).operators
         return Decoded(
             alternative=alternative,
@@ -138,7 +138,7 @@ class Decoder:
         """Share of the connections that have the least width: that of the same cells with the first choice of every γ."""
         first: dict[Granularity, torch.Tensor] = {"gamma": torch.zeros(network.logits.gamma.shape[0], dtype=torch.int64)}
         narrow_gamma = probabilities(ArchitectureParameters.one_hot(network.logits.shapes, first))["gamma"]
-        narrowest = self._exactly(network, alternative, {**probabilities(network.logits), "gamma": narrow_gamma})
+        narrowest = self._exactly(network, alternative, {**probabilities(network.joined), "gamma": narrow_gamma})
         pairs = list(zip(self.space.choices_of(exact).widths, self.space.choices_of(narrowest).widths, strict=True))
         return sum(width == least for width, least in pairs) / len(pairs) if pairs else 0.0
 
@@ -160,7 +160,7 @@ def write_outcome(result: SearchResult, networks: Mapping[str, RelaxedNetwork], 
         OSError: a file cannot be written.
     """
     for role, network in networks.items():
-        logits = json.dumps(network.logits.to_json())
+        logits = json.dumps(network.joined.to_json())
         (folder / f"parameters-{role}.json").write_text(logits + "\n", encoding="utf-8")
         architecture = result.architecture(role).model_dump_json(indent=2)
         (folder / f"{role}.json").write_text(architecture + "\n", encoding="utf-8")

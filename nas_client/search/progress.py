@@ -24,11 +24,14 @@ class Stream(IntEnum):
     WIDTHS = 2
     GUMBEL = 3
     LATENCY = 4
+    PATHS = 5
+    DECKS = 6
+    SELECTION = 7
 
 
 @dataclass(frozen=True)
 class RngKey:
-    """Determines a step's random numbers: the run's seed, the phase (0 or 1), the epoch, and the step in it."""
+    """Determines a step's random numbers: the run's seed, the phase (from 0), the epoch, and the step in it."""
 
     seed: int
     phase: int = 0
@@ -48,6 +51,8 @@ class RngKey:
 
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
+SEARCHING: tuple[Phase, ...] = ("search", "second")
+"""Those that train architecture parameters."""
 
 
 class Watch:
@@ -58,6 +63,9 @@ class Watch:
 
     def epoch(self, record: SearchEpoch) -> None:
         """After each epoch."""
+
+    def selection(self, what: str, done: int, total: int) -> None:
+        """While networks are selected: what is being done, how much of it is done, and of how much."""
 
 
 @dataclass

@@ -18,7 +18,9 @@ from nas_client.data.loading import evaluation_batches, split_halves, training_b
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
-from nas_client.search.config import Crop, SearchConfig
+from nas_client.search.config import Crop, SearchConfig, SearchSettings
+from nas_client.search.progress import PHASES, SEARCHING
+from nas_client.search.selection_images import selection_split
 from nas_client.table import LookupTable
 
 
@@ -45,11 +47,13 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
 
     Raises:
         TableMismatchError: the configuration states another: names what differs.
+        InvalidSpecError: a phase searches only granularities that the space lacks.
         MissingEntryError: the table lacks operators of the space: names the first, and the command that measures them.
     """
     if config.space is not None:
         table.require_space(config.space)
     space = create_space(table.info.space)
+    _require_something_to_search(config, space)
     missing = [term for term in table.collect(space.operators()) if term.ms is None]
     if missing:
         raise MissingEntryError(
@@ -58,6 +62,17 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
             hint=table.measuring_advice(),
         )
     return space
+
+
+def _require_something_to_search(config: SearchConfig, space: SearchSpace) -> None:
+    known = [name for name, groups in space.parameter_shapes().items() if groups]
+    for name in SEARCHING:
+        settings: SearchSettings = getattr(config, name)
+        if settings.epochs and not set(settings.searches) & set(known):
+            raise InvalidSpecError(
+                f"{name}.searches: {', '.join(settings.searches)}; search space {space.name!r} has only {', '.join(known)}",
+                hint=f"Name one of them, or set {name}.epochs to 0.",
+            )
 
 
 def decode_options(config: SearchConfig, space: SearchSpace) -> DecodeOptions:
@@ -98,8 +113,10 @@ class SearchData:
                 f"{space.spec.classes}",
                 hint=f"Measure a table with --classes {len(train.classes)}, or take another data set.",
             )
-        for name, crop in (("pretrain.crop", config.pretrain.crop), ("search.crop", config.search.crop)):
-            _require_multiple(name, crop, space.size_multiple)
+        for name in PHASES:
+            settings = getattr(config, name)
+            if settings.epochs or name != "second":
+                _require_multiple(f"{name}.crop", settings.crop, space.size_multiple)
         if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
@@ -109,6 +126,17 @@ class SearchData:
     def halves(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Images of trainA and of trainB."""
         return split_halves(len(self.train), self.config.seed)
+
+    def parts(self, *, searching: bool) -> Sequence[Sequence[int]]:
+        """The images of each batch of a step: trainA, and while architectures are searched trainB; or, for an evolution, all
+        but those of selection.
+
+        Raises:
+            DatasetError: there are too few images for a selection.
+        """
+        if self.config.method == "evolution":
+            return (selection_split(len(self.train), self.config)[0],)
+        return self.halves()[: 2 if searching else 1]
 
     def training(
         self, indices: Sequence[int] | None, *, epoch: int, batch_size: int, crop: Crop, skip: int = 0

@@ -56,15 +56,23 @@ class SegmentationPass:
             predictions: Predictions = self.supernet(images, mixture, role=role, alternatives=self.alternatives, size=size)
         return predictions
 
+    def scores(
+        self, images: Tensor, mixture: Mixture, role: str, alternative: str, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Scores of one alternative alone. Shape: (N, classes, *size)."""
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
+            found: Predictions = self.supernet(images, mixture, role=role, alternatives=[alternative], size=size)
+        return found.combined[alternative]
+
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
         """This process's part of the loss, summed over alternatives; a scalar."""
         size = (batch.labels.shape[1], batch.labels.shape[2])
         combined = self.predict(batch.images, mixture, role, size).combined
-        losses = [
-            segmentation_loss(scores, batch.labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
-            for scores in combined.values()
-        ]
-        return torch.stack(losses).sum()
+        return torch.stack([self.segmentation(scores, batch.labels) for scores in combined.values()]).sum()
+
+    def segmentation(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """This process's part of the segmentation loss of one prediction; a scalar. Shape: as of `segmentation_loss`."""
+        return segmentation_loss(scores, labels, kind=self._kind, hard_pixels=self._hard, gather=self._processes.gather)
 
 
 class WeightUpdate:
@@ -158,7 +166,7 @@ class ArchitectureUpdate:
         name = f"architecture_{self._role}"
         terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}
         if self._latency is not None:
-            terms["latency"], added = self._latency_gradients(self._latency, self._network.logits, key)
+            terms["latency"], added = self._latency_gradients(self._latency, self._network.settled, key)
             gradients = [mine + self._factor * more for mine, more in zip(gradients, added, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
         require_finite(where, **terms, **{f"gradient of {name}": norm})

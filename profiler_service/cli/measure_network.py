@@ -1,4 +1,4 @@
-"""`measure`: a network of one's own, an ONNX file or a torch module, on the clock of the tables."""
+"""`measure`: a network of one's own, an ONNX file or a torch module, or one operator, on the clock of the tables."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
 from models.spec.errors import ExitCode, InvalidSpecError
-from models.spec.measurements import Budget, Flag, Status
+from models.spec.measurements import Budget, Flag, Measurement, Status
+from models.spec.operator_labels import is_label, parse_label
 from models.terminal import Json, Require, emit, end_unless, people, progress, warn
 from profiler_service.cli.arguments import Backend, BudgetOption, Core, Database, Threads, WaitForQuiet
 from profiler_service.cli.runtime import measuring_settings, open_existing_store, open_workers
@@ -23,12 +24,22 @@ if TYPE_CHECKING:
 
     from models.spec.graphs import OwnNetwork
     from models.spec.targets import TargetSpec
+    from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.own_network import NetworkMeasurement
+    from profiler_service.jobs.workers import Workers
     from profiler_service.settings import Settings
+
+Found = TypeVar("Found")
 
 
 def measure_network(
-    network: Annotated[str, typer.Argument(metavar="NETWORK", help="ONNX file, or torch module as package.module:Net.")],
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="ONNX file; torch module as package.module:Net; or operator as 'conv3x3 64->96 @128x256 /2 NAME=VALUE'.",
+        ),
+    ],
     input_shape: Annotated[
         str | None,
         typer.Option(
@@ -57,13 +68,19 @@ def measure_network(
     require: Require = None,
     json: Json = False,
 ) -> None:
-    """Measure a network of your own on this machine. A torch module's package is imported: name only code that you trust."""
+    """Measure a network of your own, or one operator, on this machine. A module is imported: name only code that you trust."""
     from profiler_service.cli.layer_report import require_plotting, write_report
     from profiler_service.cli.local_jobs import Start, interrupted_by_signals
+    from profiler_service.cli.measure_operator import measure_operator
 
+    settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
+    if is_label(network) and not Path(network).exists():
+        if input_shape is not None or output is not None:
+            raise typer.BadParameter("--input and --output are for networks; an operator's label says its shapes")
+        measure_operator(parse_label(network), settings, budget, Start(wait_for_quiet), require, as_json=json)
+        return
     if output is not None:
         require_plotting()
-    settings = measuring_settings(backend=backend, database=database, threads=threads, core=core)
     shape = None if input_shape is None else parse_shape(input_shape)
     with TemporaryDirectory(prefix="opclock-") as directory:
         folder = Path(directory)
@@ -141,10 +158,23 @@ def _measure(
     """
     from models.spec.graphs import GraphRequest
     from profiler_service.backends.base import GraphArtifact
-    from profiler_service.jobs.device_lock import device_lock
     from profiler_service.jobs.own_network import OwnNetworkJob
-    from profiler_service.jobs.runner import live_limits
     from profiler_service.measure.stopping import BUDGETS
+
+    def run(workers: Workers, reference_ms: float | None, on_phase: Callable[[str], None]) -> NetworkMeasurement | None:
+        artifact = None if onnx_path is None else GraphArtifact(GraphRequest(subject=network), onnx_path=onnx_path)
+        job = OwnNetworkJob(
+            workers,
+            network,
+            artifact,
+            BUDGETS[budget],
+            reference_ms,
+            layers_folder=settings.cache_dir if layers else None,
+            stopped=stopped,
+            limits=live_limits(settings, workers),
+            on_phase=on_phase,
+        )
+        return job.run()
 
     with open_workers(settings) as workers:
         description = workers.description
@@ -153,32 +183,42 @@ def _measure(
                 f"backend {settings.backend!r} runs torch modules, not ONNX files",
                 hint="Name the module as package.module:Net, or choose --backend onnxruntime.",
             )
-        artifact = None if onnx_path is None else GraphArtifact(GraphRequest(subject=network), onnx_path=onnx_path)
-        reference_ms = _reference_ms(settings, description.target)
-        with (
-            device_lock(
-                description.target.device,
-                on_wait=lambda holder: people().print(f"waiting for the device: {holder} measures on it", markup=False),
-                stopped=stopped,
-                directory=settings.lock_dir,
-            ) as held,
-            progress() as bar,
-        ):
-            if not held:
-                return None
-            task = bar.add_task("measuring", total=None, note="")
-            job = OwnNetworkJob(
-                workers,
-                network,
-                artifact,
-                BUDGETS[budget],
-                reference_ms,
-                layers_folder=settings.cache_dir if layers else None,
-                stopped=stopped,
-                limits=live_limits(settings, workers),
-                on_phase=lambda phase: bar.update(task, note=phase),
-            )
-            return job.run()
+        return with_device(workers, settings, stopped, run)
+
+
+def with_device(
+    workers: Workers,
+    settings: Settings,
+    stopped: Callable[[], bool],
+    run: Callable[[Workers, float | None, Callable[[str], None]], Found | None],
+) -> Found | None:
+    """What `run` gives, called with the workers, the target's sentinel unit (None where it has none), and what shows the phase,
+    while the device is held; None if it was stopped before.
+    """
+    from profiler_service.jobs.device_lock import device_lock
+
+    target = workers.description.target
+    reference_ms = _reference_ms(settings, target)
+    with (
+        device_lock(
+            target.device,
+            on_wait=lambda holder: people().print(f"waiting for the device: {holder} measures on it", markup=False),
+            stopped=stopped,
+            directory=settings.lock_dir,
+        ) as held,
+        progress() as bar,
+    ):
+        if not held:
+            return None
+        task = bar.add_task("measuring", total=None, note="")
+        return run(workers, reference_ms, lambda phase: bar.update(task, note=phase))
+
+
+def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
+    """How many engines may be live at once."""
+    from profiler_service.jobs import runner
+
+    return runner.live_limits(settings, workers)
 
 
 def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
@@ -201,19 +241,29 @@ def _show(console: Console, found: NetworkMeasurement) -> None:
     if found.value_ms is None or found.stderr_ms is None:
         console.print(f"{found.status.value}: {found.message}", style="red", markup=False)
         return
-    console.print(f"{found.value_ms:.4f} ± {found.stderr_ms:.2g} ms from {found.samples} runs in {found.rounds} rounds")
-    tail = "" if found.p95_ms is None else f", 95th percentile {found.p95_ms:.4f}"
-    console.print(f"single runs: median {found.median_ms:.4f}, fastest {found.min_ms:.4f}{tail} ms")
-    if found.reference_ms is None:
-        console.print("plain milliseconds: this target has no scale yet; `profiler-service profile` sets it", style="yellow")
-    else:
-        console.print(f"on the scale of this target's tables; {found.plain_ms:.4f} ms by the clock")
+    show_times(console, found, found.reference_ms)
     if found.checked:
         console.print(f"the output is the torch module's, within {found.output_error:.2g} (relative L2)")
     else:
         console.print("the output was not checked: an ONNX file has nothing to compare it with")
     show_layers(console, found)
-    if found.flags:
-        console.print("flags: " + ", ".join(flag.value for flag in found.flags), style="yellow")
-    if Flag.CONTAMINATED in found.flags:
+    show_flags(console, found.flags)
+
+
+def show_times(console: Console, found: NetworkMeasurement | Measurement, reference_ms: float | None) -> None:
+    """Print a value, its error, single runs, and what milliseconds these are."""
+    console.print(f"{found.value_ms:.4f} ± {found.stderr_ms:.2g} ms from {found.samples} runs in {found.rounds} rounds")
+    tail = "" if found.p95_ms is None else f", 95th percentile {found.p95_ms:.4f}"
+    console.print(f"single runs: median {found.median_ms:.4f}, fastest {found.min_ms:.4f}{tail} ms")
+    if reference_ms is None:
+        console.print("plain milliseconds: this target has no scale yet; `profiler-service profile` sets it", style="yellow")
+    else:
+        console.print(f"on the scale of this target's tables; {found.plain_ms:.4f} ms by the clock")
+
+
+def show_flags(console: Console, flags: tuple[Flag, ...]) -> None:
+    """Print what limits a measurement, where something does."""
+    if flags:
+        console.print("flags: " + ", ".join(flag.value for flag in flags), style="yellow")
+    if Flag.CONTAMINATED in flags:
         console.print("other work disturbed it; measure again on a quiet machine (--wait-for-quiet)", style="yellow")

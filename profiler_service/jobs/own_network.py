@@ -79,9 +79,7 @@ class NetworkMeasurement(Record):
 
     def verdict(self) -> Verdict:
         """Whether the values can be trusted, by the rules for a table's entries; failed ones do not count."""
-        scale = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
-        reasons = [] if self.reference_ms is not None else [Reason(name="scale", level=TrustLevel.UNSETTLED, text=scale)]
-        reasons += entry_reasons([self], "network")
+        reasons = scale_reasons(self.reference_ms) + entry_reasons([self], "network")
         if self.layers is not None and self.layers.layers:
             reasons += entry_reasons(self.layers.layers, "layers")
         return Verdict.of(reasons)
@@ -126,7 +124,7 @@ class OwnNetworkJob:
         self.on_phase("building")
         sentinel = self._made(GraphRequest(subject=SENTINEL_GRAPH.subject))
         if isinstance(sentinel, Failure):
-            raise _no_sentinel(sentinel)
+            raise no_sentinel(sentinel)
         request = GraphRequest(subject=self.network)
         artifact = self.artifact or self._made(request)
         if isinstance(artifact, Failure):
@@ -170,7 +168,7 @@ class OwnNetworkJob:
         for report in self.workers.check(list(artifacts.values())):
             if report.status is not Status.OK:
                 if report.key == SENTINEL_GRAPH.key():
-                    raise _no_sentinel(Failure(report.status, report.message, report.key))
+                    raise no_sentinel(Failure(report.status, report.message, report.key))
                 del artifacts[report.key]
             books.note_build(report)
 
@@ -201,7 +199,14 @@ class OwnNetworkJob:
         )
 
 
-def _no_sentinel(failure: Failure) -> JobError:
+def scale_reasons(reference_ms: float | None) -> list[Reason]:
+    """The reason against values of a target without a scale."""
+    text = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
+    return [] if reference_ms is not None else [Reason(name="scale", level=TrustLevel.UNSETTLED, text=text)]
+
+
+def no_sentinel(failure: Failure) -> JobError:
+    """The error where the sentinel fails."""
     return JobError(
         f"the sentinel cannot be measured: {failure.message}",
         hint="Nothing can be measured without it: see what `profiler-service doctor` says of the backend.",

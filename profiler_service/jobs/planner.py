@@ -126,10 +126,15 @@ def _plan(workload: Workload, space: SearchSpace, protocol: ProtocolName) -> Pla
         return PlannedWorkload(workload, graph, operators=len(operators))
     if protocol is not ProtocolName.IN_CONTEXT:
         return PlannedWorkload(workload, _operator_graph(workload, in_context=False))
-    base = ContextBase.of(workload)
+    return plan_operator(workload)
+
+
+def plan_operator(operator: OperatorSpec) -> PlannedWorkload:
+    """The operator in its context, and the base that is subtracted."""
+    base = ContextBase.of(operator)
     return PlannedWorkload(
-        workload,
-        _operator_graph(workload, in_context=True),
+        operator,
+        _operator_graph(operator, in_context=True),
         base=PlannedGraph(GraphRequest(subject=base), base_bytes(base)),
     )
 

@@ -32,7 +32,7 @@ SMALL = {"height": 10, "width": 14, "in_channels": 8}
 
 
 def _operator(kind: str, stride: int = 1, dtype: str = "float32") -> OperatorSpec:
-    out_channels = 8 if kind_info(kind).keeps_channels else 12
+    out_channels = kind_info(kind).allowed_channels(8, 12)
     attributes = needed_attributes(kind, SMALL["in_channels"], (SMALL["height"], SMALL["width"]))
     fields = {"kind": kind, "stride": stride, "out_channels": out_channels, "dtype": dtype, "attributes": attributes}
     return OperatorSpec.parse({**fields, **SMALL})

@@ -38,7 +38,7 @@ VENDOR_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
 
 
 def _small(kind: str, stride: int, attributes: Mapping[str, Any], dtype: str) -> OperatorSpec:
-    out_channels = 8 if kind_info(kind).keeps_channels else 12
+    out_channels = kind_info(kind).allowed_channels(8, 12)
     needed = needed_attributes(kind, SMALL["in_channels"], (SMALL["height"], SMALL["width"]))
     fields = {
         "kind": kind,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations, pairwise
+from functools import cache
+from itertools import pairwise
+from math import comb
 
 import numpy as np
 import pytest
@@ -28,6 +31,7 @@ SPACES = {
     for layers in (3, 4, 5, 7, 12, 16)
 }
 GRIDS = {layers: {operator.key() for operator in space.operators()} for layers, space in SPACES.items()}
+GRAPHS = cache(FasterSegSpace.latency_graph)
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
 SCALES = (8, 16, 32)
 FIRST_LAYERS = {"alpha": {8: 0, 16: 1, 32: 2}, "beta": {16: 2, 32: 3}, "gamma": {8: 1, 16: 1, 32: 2}}
@@ -99,18 +103,49 @@ def _check_shrunk(branch: BranchSpec, kept: BranchSpec) -> None:
         assert branch.scales.count(scale) - last > 0 or kept.scales.count(scale) - last == 0
 
 
-@settings(max_examples=60, deadline=None)
+Entries = tuple[int, ...]
+"""Layers at which the coarser scales are entered."""
+
+
+def _graph_paths(space: FasterSegSpace, beta: Probabilities, end: int) -> dict[Entries, float]:
+    """Every path to the end by the latency graph, with the probability that its edges are taken, read backwards."""
+    graph, layers = GRAPHS(space), space.parameters.layers
+    rows = [row for group in beta["beta"].values() for row in group]
+    positions = [(layer, j) for layer in range(layers + 1) for j in range(3) if layer >= j]
+
+    def backwards(node: int) -> Iterator[tuple[Entries, float]]:
+        layer, scale = positions[node]
+        if layer == 0:
+            yield (), 1.0
+        for edge in (graph.edges[index] for index in graph.entering(node)):
+            taken = 1.0 if edge.selection is None else sum(rows[edge.selection[0]][choice] for choice in edge.selection[1])
+            entered = () if positions[edge.source][1] == scale else (layer,)
+            for before, odds in backwards(edge.source):
+                yield before + entered, odds * taken
+
+    assert graph.outputs is not None
+    return dict(backwards(graph.outputs[SCALES.index(end)]))
+
+
+@settings(max_examples=40, deadline=None)
 @given(space=spaces, data=st.data())
-def test_no_pair_of_places_is_jointly_more_probable(space: FasterSegSpace, data: st.DataObject) -> None:
-    """Places that β has a say at; with three layers it has none at 1/32."""
+def test_a_branch_has_the_path_that_the_latency_graph_takes_most_often(space: FasterSegSpace, data: st.DataObject) -> None:
     given = probabilities(data.draw(logits(space)))
-    one, two = (branches_of(space.decode(given, alternative=str(end), options=EXACT))[0].scales for end in (16, 32))
-    layers = space.parameters.layers
-    finer = {2: given["beta"]["16"][:, 0], 3: given["beta"].get("32", np.empty((0, 2)))[:, 0]}
-    assert finer[2][one.index(16) - 2] == pytest.approx(finer[2].max(), rel=1e-12)
-    joint = {(a, b): finer[2][a - 2] * finer[3][b - 3] for a, b in combinations(range(2, layers), 2)}
-    if layers > 3 and max(joint.values()) > 0:
-        assert joint[two.index(16), two.index(32)] == pytest.approx(max(joint.values()), rel=1e-12)
+    for end in (16, 32):
+        (branch,) = branches_of(space.decode(given, alternative=str(end), options=EXACT))
+        odds = _graph_paths(space, given, end)
+        assert sum(odds.values()) == pytest.approx(1)
+        entered = tuple(branch.scales.index(scale) for scale in SCALES[1:] if scale <= end)
+        assert odds[entered] == pytest.approx(max(odds.values()), rel=1e-9)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=map(str, SPACES))
+def test_a_search_starts_with_every_path_to_an_end_equally_probable(space: FasterSegSpace) -> None:
+    start = ArchitectureParameters.starting(space.parameter_shapes(), space.initial_logits(), dtype=torch.float64)
+    for j, end in enumerate(SCALES):
+        odds = _graph_paths(space, probabilities(start), end)
+        assert len(odds) == comb(space.parameters.layers - 1, j)
+        assert list(odds.values()) == pytest.approx([1 / len(odds)] * len(odds), rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,7 +163,7 @@ def test_certain_parameters_decode_to_what_their_relaxed_latency_charges(
         for name in ("alpha", "beta", "gamma")
     }
     parameters = ArchitectureParameters.one_hot(shapes, choices, dtype=torch.float64)
-    graph = space.latency_graph()
+    graph = GRAPHS(space)
     assert graph.outputs is not None
     graph = replace(graph, outputs=tuple(graph.outputs[SCALES.index(end)] for end in ends))
     relaxed_ms = RelaxedLatency(gather(graph, shapes, made_up_ms), dtype=torch.float64)(parameters).item()

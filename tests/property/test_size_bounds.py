@@ -28,7 +28,7 @@ def operators(draw: st.DrawFn) -> OperatorSpec:
         attributes["groups"] = draw(st.integers(1, 4))
     groups = int(attributes.get("groups", 1))
     in_channels = groups * draw(st.integers(1, 600 // groups))
-    out_channels = in_channels if info.keeps_channels else groups * draw(st.integers(1, 600 // groups))
+    out_channels = info.allowed_channels(in_channels, groups * draw(st.integers(1, 600 // groups)))
     if info.sources == "parts":
         in_channels, out_channels = in_channels + 1, out_channels + 1
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))

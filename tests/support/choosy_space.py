@@ -1,4 +1,4 @@
-"""A toy space with alternatives whose labels are names, and decode options of its own."""
+"""A toy space with alternatives whose labels are names, decode options of its own, and a search and training unlike ours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from models.spaces.base import DecodeOptions, Probabilities, Role
 from models.spaces.registry import register_space
+from models.spaces.search_defaults import SearchDefaults
 from models.spec.architectures import ArchitectureSpec
 from tests.support.toy_space import KINDS, ToySpace
 
@@ -31,6 +32,13 @@ class ChoosySpace(ToySpace):
     description: ClassVar[str] = "Named alternatives and options, for tests"
     alternatives_label: ClassVar[str] = "direction"
     decode_options: ClassVar[type[DecodeOptions]] = ChoosyOptions
+    search_defaults: ClassVar[SearchDefaults] = SearchDefaults.parse(
+        {
+            "loss": "dice",
+            "search": {"optimizer": {"method": "adam", "lr": 1e-3}},
+            "training": {"epochs": 7, "optimizer": {"method": "adam", "lr": 2e-3}, "losses": {"kind": "dice"}},
+        }
+    )
 
     def alternatives(self) -> tuple[str, ...]:
         return ("ahead", "back")

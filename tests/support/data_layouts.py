@@ -42,3 +42,13 @@ def write_bdd100k(root: Path, labels: dict[str, NDArray[np.uint8]], *, older: bo
     for seed, (stem, ids) in enumerate(labels.items()):
         save(images / f"{stem}.jpg", picture(seed))
         save(masks / f"{stem}{'_train_id' if older else ''}.png", ids)
+
+
+def write_pets(root: Path, trimaps: dict[str, NDArray[np.uint8]], *, test: tuple[str, ...] = ()) -> None:
+    """Trimaps by the image's name; those named in `test` are in that list, the others in trainval."""
+    for seed, (name, trimap) in enumerate(trimaps.items()):
+        save(root / "images" / f"{name}.jpg", picture(seed))
+        save(root / "annotations" / "trimaps" / f"{name}.png", trimap)
+    for file, names in (("trainval", [name for name in trimaps if name not in test]), ("test", test)):
+        lines = ["#Image CLASS-ID SPECIES BREED ID", *(f"{name} 1 1 1" for name in names)]
+        (root / "annotations" / f"{file}.txt").write_text("\n".join(lines) + "\n")

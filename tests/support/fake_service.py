@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
-from models.spaces.registry import create_space
+from models.spaces.registry import create_space, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ErrorCode, OpclockError
 from models.spec.measurements import Measurement, ProtocolName, Status, Workload
@@ -80,7 +80,7 @@ def _entry(operator: OperatorSpec) -> Measurement:
 
 def network_ms(architecture: ArchitectureSpec) -> float:
     """The computed time of a network."""
-    operators = create_space(SPACE).architecture_operators(architecture)
+    operators = space_of(architecture).architecture_operators(architecture)
     return SLOWER * sum(map(operator_ms, operators)) * (1 + JITTER * noise(architecture.key()))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.spec.bounds import Bounds, Sizes
+from models.spec.costs import Costs
 from models.spec.kinds import KINDS, KindInfo, register_kind
 from models.spec.operators import OperatorSpec
 
@@ -37,6 +38,13 @@ def attention_bounds(sizes: Sizes) -> Bounds:
         inner=sizes.batch * pixels * (pixels + channels),
         macs=sizes.batch * pixels * channels * (channels + 2 * pixels + sizes.out_channels),
     )
+
+
+def attention_costs(operator: OperatorSpec) -> Costs:
+    pixels, channels, leaving = operator.height * operator.width, operator.in_channels, operator.out_channels
+    macs = operator.batch * pixels * channels * (channels + 2 * pixels + leaving)
+    outputs = operator.batch * pixels * (2 * channels + pixels + leaving)
+    return Costs(macs, macs, 2 * macs - outputs, (channels + 1) * (channels + leaving))
 
 
 class Grouped(nn.Module):
@@ -94,7 +102,7 @@ def huge(_spec: OperatorSpec) -> nn.Module:
 
 _HERE = "tests.support.own_kinds:"
 OWN_KINDS = (
-    KindInfo("attention", strides=(1,), builder=_HERE + "Attention", bounds=attention_bounds),
+    KindInfo("attention", strides=(1,), builder=_HERE + "Attention", bounds=attention_bounds, costs=attention_costs),
     KindInfo("grouped", strides=(1,), builder=_HERE + "Grouped"),
     *(
         KindInfo(name.lower(), builder=_HERE + name)

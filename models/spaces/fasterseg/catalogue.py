@@ -47,6 +47,14 @@ class Catalogue:
         """The operator of a cell whose input is at `scale`."""
         return self._operator(kind, scale, in_channels, out_channels, stride=stride)
 
+    def branch_end(self, scale: int, head_width: int) -> tuple[OperatorSpec, ...]:
+        """What follows a branch's last cell at that scale, before the head takes its map; here nothing."""
+        return ()
+
+    def before_classifier(self, branches: int, head_width: int) -> tuple[OperatorSpec, ...]:
+        """What stands between the fusion of so many branches and the classifier; here nothing."""
+        return ()
+
     def reduction(self, scale: int, head_width: int) -> OperatorSpec:
         """The head's 1×1 convolution of a map at `scale`, to the channels of the next finer scale."""
         channels = self._parameters.channels

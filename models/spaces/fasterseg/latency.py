@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from models.networks.structure import Selection
-from models.spaces.base import Edge, LatencyGraph, Node, ParameterShapes
+from models.spaces.base import Edge, LatencyGraph, Node, NodeOperator, ParameterShapes
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 
@@ -21,7 +21,7 @@ FIRST_LAYER: Mapping[str, Mapping[int, int]] = {
 }
 """Layer of the first row of each group. α: every cell; β: cells that can be entered from two; γ: maps of searched width."""
 
-FROM_FINER, _KEPT = 0, 1
+FROM_FINER, KEPT = 0, 1
 """Columns of β."""
 
 _COARSER = dict(pairwise(SCALES))
@@ -78,7 +78,9 @@ class _GraphBuilder:
         if layer == 0:
             return Node((parameters.channels(scale, parameters.stem_width),))
         if layer == self._last:
-            return Node((parameters.channels(scale, parameters.head_width),))
+            own = self._catalogue.branch_end(scale, parameters.head_width)
+            operators = tuple(NodeOperator((operator,)) for operator in own)
+            return Node((parameters.channels(scale, parameters.head_width),), operators=operators)
         channels = tuple(parameters.channels(scale, width) for width in parameters.widths)
         return Node(channels, self._row("gamma", layer, scale))
 
@@ -96,7 +98,7 @@ class _GraphBuilder:
             source=self._index[source],
             destination=self._index[destination],
             operator_row=self._row("alpha", layer, scale),
-            selection=self._selection(*destination, _KEPT if stride == 1 else FROM_FINER),
+            selection=self._selection(*destination, KEPT if stride == 1 else FROM_FINER),
             operators=operators,
         )
 

@@ -130,11 +130,15 @@ class _PlanBuilder:
         for index, operator in enumerate(catalogue.stem(self._layout.stem_width)):
             last = self._add(OperatorStep(f"stem{index}", operator, last))
         maps = [self._branch(index, cells, last) for index, cells in enumerate(branches)]
+        for index, (cells, names) in enumerate(zip(branches, maps, strict=True)):
+            scale = cells[-1].scale * cells[-1].stride
+            names[-1] = self._chain(f"branch{index}_end", catalogue.branch_end(scale, head_width), names[-1])
         ends = tuple(self._aggregate(index, cells, maps[index]) for index, cells in enumerate(branches))
         last = ends[0]
         if len(ends) > 1:
             last = self._join("branches", catalogue.branch_join(len(ends), head_width), *ends)
         last = self._add(OperatorStep("fusion", catalogue.fusion(len(ends), head_width), last))
+        last = self._chain("fused", catalogue.before_classifier(len(ends), head_width), last)
         last = self._add(OperatorStep("classifier", catalogue.classifier(len(ends), head_width), last))
         self._add(OperatorStep("upsampling", catalogue.upsampling(), last))
         return NetworkPlan(tuple(self._steps), tuple(names[-1] for names in maps))
@@ -145,6 +149,12 @@ class _PlanBuilder:
 
     def _join(self, name: str, operator: OperatorSpec, *sources: str) -> str:
         return self._add(OperatorStep(name, operator, sources, charged=self._joins_charged))
+
+    def _chain(self, name: str, operators: Sequence[OperatorSpec], source: str) -> str:
+        """Adds operators one after the other; returns the name of the last map."""
+        for place, operator in enumerate(operators):
+            source = self._add(OperatorStep(f"{name}{place}", operator, source))
+        return source
 
     def _branch(self, branch: int, cells: tuple[Cell, ...], stem: str) -> list[str]:
         """Adds the cells that no earlier branch has; returns the name of the map before and after each cell."""

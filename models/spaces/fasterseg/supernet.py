@@ -68,6 +68,8 @@ class WeightCopy:
                     hint="Give the layer of each cell.",
                 )
             self._copy_cells(index, branch, cells)
+            for place, operator in enumerate(self._supernet.branch_end(branch.scales[-1])):
+                operator.copy_to(self._steps[f"branch{index}_end{place}"])
             self._copy_way_back(index, branch.scales[-1])
         self._copy_classifier(genotype.ends)
 

@@ -185,6 +185,8 @@ def _operators(sample: OperatorSpec, in_channels: Integers, out_channels: Intege
     good &= info.sources == "one"
     if info.keeps_channels:
         good &= in_channels == out_channels
+    if info.narrows:
+        good &= out_channels <= in_channels
     pixels_in = height.astype(np.float64) * width
     pixels_out = np.ceil(height * scale / sample.stride) * np.ceil(width * scale / sample.stride)
     if "to_height" in sample.attributes:

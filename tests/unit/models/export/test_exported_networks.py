@@ -11,6 +11,7 @@ import pytest
 from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
 from models.networks.structure import INPUT, NetworkPlan, OperatorStep
+from models.spaces.reference_networks import ReferenceNetworks
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.graphs import GraphRequest
@@ -26,6 +27,15 @@ def test_random_networks_of_fasterseg(seed: int, input_size: tuple[int, int], re
     architecture = space.sample(np.random.default_rng(seed))
     module = build_module(GraphRequest(subject=architecture), space.plan(architecture))
     assert relative_error(module, architecture.input_shape) <= TOLERANCE
+
+
+def test_found_and_reference_networks_of_a_u(relative_error: Any) -> None:
+    parameters = {"base_channels": 4, "levels": 3, "silu": 1}
+    space = create_space(SpaceSpec(name="search_net", input_size=(16, 24), classes=2, parameters=parameters))
+    assert isinstance(space, ReferenceNetworks)
+    for architecture in (space.sample(np.random.default_rng(0)), *space.references().values()):
+        module = build_module(GraphRequest(subject=architecture), space.plan(architecture))
+        assert relative_error(module, architecture.input_shape) <= TOLERANCE, architecture.genotype
 
 
 def _conv(source: str, name: str, in_channels: int, out_channels: int, size: tuple[int, int], stride: int) -> OperatorStep:

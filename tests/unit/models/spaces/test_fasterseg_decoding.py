@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.spaces.decoding import DecodeOptions
+from models.spaces.fasterseg.decoding import even_beta
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS
 from models.spaces.fasterseg.space import FasterSegSpace
@@ -97,37 +98,45 @@ def test_operators_and_widths_are_those_of_the_scale_that_the_branch_is_at() -> 
 
 
 @pytest.mark.parametrize("layer", range(2, LAYERS))
-def test_one_downsampling_is_where_beta_is_largest(layer: int) -> None:
-    found = decoded(16, downs={(layer, 16): 0.3})
+def test_one_downsampling_is_where_its_path_is_most_probable(layer: int) -> None:
+    found = decoded(16, down=0.01, downs={(layer, 16): 0.6})
     assert found.scales == (8,) * layer + (16,) * (LAYERS - layer)
 
 
-def test_two_downsamplings_are_where_the_joint_probability_is_largest() -> None:
-    """Each on its own would be at layers 6 and 5, the wrong way round; the best after 6 is 0.9 · 0.3, and 0.5 · 0.8 is more."""
-    found = decoded(32, downs={(6, 16): 0.9, (3, 16): 0.5, (5, 32): 0.8, (7, 32): 0.3})
+def test_a_later_place_that_beta_passes_by_takes_its_share() -> None:
+    """Read backwards: 0.4 at layer 7, 0.6 · 0.6 at layer 3, although its own β0 is the larger."""
+    assert decoded(16, down=0.0, downs={(7, 16): 0.4, (3, 16): 0.6}).scales.index(16) == 7
+
+
+def test_two_downsamplings_are_where_the_path_is_most_probable() -> None:
+    """Each on its own would be at layers 6 and 5, the wrong way round; 1/32 at 5 and 1/16 at 3 has 0.6 · 0.8 or nearly."""
+    found = decoded(32, down=0.01, downs={(6, 16): 0.9, (3, 16): 0.6, (5, 32): 0.8, (7, 32): 0.3})
     assert found.scales == (8, 8, 8, 16, 16, 32, 32, 32, 32)
 
 
 def test_two_downsamplings_may_follow_each_other() -> None:
-    assert decoded(32, downs={(2, 16): 0.9, (3, 32): 0.9}).scales == (8, 8, 16, *[32] * 6)
+    assert decoded(32, down=0.01, downs={(2, 16): 0.9, (3, 32): 0.9}).scales == (8, 8, 16, *[32] * 6)
 
 
-def test_of_equal_places_the_latest_is_taken() -> None:
-    assert decoded(16).scales == (*[8] * 8, 16)
-    assert decoded(32).scales == (*[8] * 7, 16, 32)
-
-
-def test_a_branch_downsamples_at_once_where_beta_rules_out_all_else() -> None:
+def test_the_first_place_has_what_all_others_leave() -> None:
     """β has no say at layer 1 of scale 16 and layer 2 of scale 32, which only one cell leads to."""
-    assert decoded(16, down=0.0).scales == (8, *[16] * 8)
-    assert decoded(32, down=0.0).scales == (8, 16, *[32] * 7)
-    assert decoded(32, down=0.0, downs={(5, 32): 1e-6}).scales == (8, 16, 16, 16, 16, *[32] * 4)
-    assert decoded(32, down=0.0, downs={(5, 16): 1e-6}).scales == (8, 16, *[32] * 7), "1/32 cannot be entered after layer 5"
+    assert decoded(16, down=0.05).scales == (8, *[16] * 8)
+    assert decoded(32, down=0.05).scales == (8, 16, *[32] * 7)
+    assert decoded(32, down=0.05, downs={(5, 32): 0.6}).scales == (8, 16, 16, 16, 16, *[32] * 4)
+    assert decoded(16, down=0.3).scales == (*[8] * 8, 16), "0.7⁷ is left for the first place; the last has 0.3"
 
 
-def test_the_shortest_space_has_one_way_to_each_end() -> None:
-    found = space(3).decode({**probabilities(3), "beta": {"16": np.array([[0.1, 0.9]])}}, alternative="16,32")
-    assert [branch.scales for branch in branches_of(found)] == [(8, 8, 16), (8, 16, 32)]
+def test_of_equally_probable_places_the_latest_is_taken() -> None:
+    rows = {group: np.exp(rows) for group, rows in even_beta(LAYERS).items()}
+    even = {group: row / row.sum(axis=1, keepdims=True) for group, row in rows.items()}
+    found = space().decode({**probabilities(), "beta": even}, alternative="16,32")
+    assert [branch.scales for branch in branches_of(found)] == [(*[8] * 8, 16), (*[8] * 7, 16, 32)]
+
+
+def test_the_shortest_space_has_two_ways_to_a_branch() -> None:
+    for row, one in (([0.9, 0.1], (8, 8, 16)), ([0.1, 0.9], (8, 16, 16))):
+        found = space(3).decode({**probabilities(3), "beta": {"16": np.array([row])}}, alternative="16,32")
+        assert [branch.scales for branch in branches_of(found)] == [one, (8, 16, 32)]
 
 
 def test_skips_are_removed_and_cells_keep_the_width_of_their_own_output() -> None:
@@ -239,3 +248,16 @@ def test_branches_that_there_are_not_are_refused(text: str) -> None:
     ) as caught:
         space().decode(probabilities(), alternative=text)
     assert "8,16 or 8,32 or 16,32" in caught.value.hint
+
+
+def test_the_layers_of_a_network_that_was_decoded_on_another_path_are_found() -> None:
+    """As by an earlier release: the same operators and widths, another place of downsampling."""
+    alpha = {(layer, 8): kind for layer, kind in zip(range(9), OPERATORS[1:] * 3, strict=False)}
+    skips = {(6, 16): 0.9, (2, 8): 0.8}
+    before = probabilities(downs={(5, 16): 0.99}, skips=skips, alpha=alpha)
+    now = probabilities(downs={(7, 16): 0.99}, skips=skips, alpha=alpha)
+    earlier = space().decode(before, alternative="8,16")
+    assert earlier != space().decode(now, alternative="8,16")
+    layers = space().decoded_layers(before, alternative="8,16")
+    assert space().layers_of(now, earlier) == layers == ((0, 1, 3, 4, 5, 6, 7, 8), (0, 1, 3, 4, 5, 7, 8))
+    assert space().layers_of(probabilities(alpha={(0, 8): "zoomed_conv3x3"}), earlier) is None

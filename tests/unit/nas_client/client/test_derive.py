@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 
 from models.networks.module import network_costs
 from models.spaces.decoding import DecodeOptions
-from models.spaces.registry import create_space, space_of
+from models.spaces.registry import create_space, published_readers, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
+from profiler_service.cli.import_fasterseg import imported_table
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table, operator_ms
+from tests.support.fasterseg_networks import branches_of
+from tests.support.reference import reference_file
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters={"layers": 7, "widths": (4, 12)}))
 PAIRS = ["8,16", "8,32", "16,32"]
@@ -264,3 +268,62 @@ def test_branches_are_asked_for_or_chosen_but_not_both(nas_client: Command, tmp_
     ended = nas_client(*arguments, "--branches", "8,32", "--accuracies", accuracies)
     assert ended.code == ExitCode.USAGE
     assert "--accuracies chooses one" in ended.err
+
+
+def test_how_firmly_the_parameters_decide_is_said(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    document = nas_client(*arguments, "--json").document
+    rows = {name: sum(len(rows) for rows in groups.values()) for name, groups in logits().items()}
+    assert {name: len(found["gaps"]) for name, found in document["firmness"].items()} == rows
+    assert not any(found["nearly_random"] for found in document["firmness"].values())
+    assert [choice["count"] for choice in document["joint_choices"]] == [6, 15]
+    for network in document["architectures"]:
+        branches = network["architecture"]["genotype"]["branches"]
+        for granularity, field in (("alpha", "operators"), ("gamma", "widths")):
+            used = sum(map(len, network["deciding_rows"][granularity].values()))
+            most = [len(branch[field]) for branch in branches]
+            assert max(most) <= used <= sum(most), "branches may share rows"
+    decided = nas_client(*arguments)
+    assert "where the branch to 1/16 downsamples: 1/16 from layer" in decided.out
+    assert re.search(r"8,32: least and median gap of its rows, in logit: operator \(α\) 0\.\d+ and", decided.out)
+    assert "close to chance" not in decided.err
+
+
+def test_chance_and_ties_are_announced(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    even = {
+        name: {group: np.zeros(shape).tolist() for group, shape in groups.items()}
+        for name, groups in SPACE.parameter_shapes().items()
+    }
+    ended = nas_client(*arguments[:-1], written(tmp_path, "even.json", even), "--branches", "8,32")
+    assert "operator (α): decoding is close to chance: probabilities lie 0 nats" in ended.err
+    assert "operator (α): tie in row 0 of group '8': skip and conv3x3" in ended.err
+    assert "expansion (γ): tie in row 0 of group '8': 4/12 and 12/12" in ended.err
+    assert "ties in 15 more rows" in ended.err
+
+
+def test_networks_in_words(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:
+    ended = nas_client(*arguments, "--branches", "8,32", "--text")
+    for branch in branches_of(decoded("8,32")):
+        assert f"branch that ends at 1/{branch.end}, {len(branch.operators)} cells:" in ended.out
+        for kind, width in zip(branch.operators, (*branch.widths, 8), strict=True):
+            assert re.search(rf"{kind} +1/\d+( → 1/\d+)? +{width}/12", ended.out)
+    (network,) = nas_client(*arguments, "--branches", "8,32", "--text", "--json").document["architectures"]
+    assert all(line in ended.out for line in network["text"])
+
+
+def test_the_published_student_comes_from_the_authors_files(nas_client: Command, tmp_path: Path) -> None:
+    published = published_readers()["fasterseg"].read_published(reference_file("fasterseg/latency_lookup_table.npy"))
+    table = tmp_path / "published.arrow"
+    write_table(
+        imported_table(published, device="GTX 1080 Ti", runtime="TensorRT", source="published"), table, TableFormat.ARROW
+    )
+    ours = ("derive", "--table", table, "--parameters", reference_file("fasterseg/arch_1.pt"), "--branches", "16,32")
+    ended = nas_client(*ours, "--rules", "published", "--allow-missing", "--json")
+    (network,) = ended.document["architectures"]
+    student = json.loads(reference_file("fasterseg/student.json").read_bytes())
+    assert network["architecture"]["genotype"]["branches"] == student["branches"][::-1]
+    assert network["estimate"]["sum_ms"] == pytest.approx(5.701835681642834, rel=1e-12)
+    assert len(network["estimate"]["operators"]) - len(network["estimate"]["missing"]) == 27
+    assert "operator (α): decoding is close to chance" in ended.err
+    teacher = (*ours[:4], reference_file("fasterseg/arch_0.pt"), "--role", "teacher", "--rules", "published")
+    for network in nas_client(*teacher, "--allow-missing", "--json").document["architectures"]:
+        assert [len(branch["operators"]) for branch in network["architecture"]["genotype"]["branches"]] == [16, 16]

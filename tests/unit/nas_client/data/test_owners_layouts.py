@@ -10,7 +10,8 @@ import pytest
 from nas_client.data.base import DataSettings
 from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE
 from nas_client.data.datasets import camvid_split, open_dataset
-from tests.support.data_layouts import SIZE, picture, write_bdd100k, write_camvid, write_cityscapes
+from nas_client.errors import DatasetError
+from tests.support.data_layouts import SIZE, picture, write_bdd100k, write_camvid, write_cityscapes, write_pets
 
 
 def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
@@ -61,3 +62,38 @@ def test_camvid_frames_are_split_as_in_the_literature() -> None:
     assert {stem: camvid_split(stem) for stem in known} == known
     assert camvid_split("0016E5_00390") == camvid_split("0006R0_f00930") == "train"
     assert camvid_split("holiday") is None
+
+
+def test_camvid_with_all_the_classes_of_its_owner(tmp_path: Path) -> None:
+    colours = np.zeros((*SIZE, 3), dtype=np.uint8)  # Void, a class here
+    colours[0, :3] = ((64, 128, 64), (128, 0, 192), (64, 192, 0))  # Animal, LaneMkgsDriv, Wall
+    write_camvid(tmp_path, {"0006R0_f00930": colours})
+    dataset = open_dataset(DataSettings(name="camvid32", root=tmp_path), "train")
+    names = dataset.classes.names
+    assert len(names) == len(set(dataset.classes.colours)) == 32
+    labels = dataset.sample(0).labels
+    assert [names[label] for label in labels[0, :4]] == ["Animal", "LaneMkgsDriv", "Wall", "Void"]
+    assert [names[0], names[-1]] == ["Animal", "Wall"]  # the order of label_colors.txt
+    assert np.array_equal(dataset.classes.paint(labels), colours)
+
+
+def test_trimaps_have_two_classes_or_three(tmp_path: Path) -> None:
+    trimap = np.full(SIZE, 2, dtype=np.uint8)
+    trimap[0, :2] = (1, 3)  # pet, border
+    names = [f"Abyssinian_{index:02}" for index in range(10)] + ["pug_1"]
+    write_pets(tmp_path, dict.fromkeys(names, trimap), test=("pug_1",))
+    found = {split: open_dataset(DataSettings(name="oxford_pets", root=tmp_path), split) for split in ("train", "val", "test")}
+    assert {split: len(dataset) for split, dataset in found.items()} == {"train": 8, "val": 2, "test": 1}
+    assert found["val"].classes.names == ("background", "pet")
+    assert found["val"].sample(0).labels[0, :3].tolist() == [1, IGNORE, 0]
+    three = open_dataset(DataSettings(name="oxford_pets3", root=tmp_path), "test")
+    three.check()
+    assert len(three.classes) == 3
+    assert three.sample(0).labels[0, :3].tolist() == [1, 2, 0]
+
+
+def test_a_list_that_is_missing_is_told(tmp_path: Path) -> None:
+    write_pets(tmp_path, {"pug_1": np.ones(SIZE, dtype=np.uint8)})
+    (tmp_path / "annotations" / "trainval.txt").unlink()
+    with pytest.raises(DatasetError, match=r"trainval\.txt: cannot be read"):
+        open_dataset(DataSettings(name="oxford_pets", root=tmp_path), "train")

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.spec.architectures import ArchitectureSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.experiments.artifacts import random_sentence
+from nas_client.experiments.collapse import preset_config as collapse_config
 from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config
 from nas_client.runs.config import read_config, write_config
@@ -22,6 +23,7 @@ from nas_client.search.outcome import IDLE_KINDS
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import TrainResult
+from tests.support import choosy_space  # noqa: F401 - makes its space known
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.fasterseg_networks import branches_of
@@ -159,10 +161,28 @@ def test_the_training_of_another_architecture_is_not_taken_for_it(tmp_path: Path
         compare([search], table, folder, TrainConfig(), networks=1)
 
 
+def test_trainings_begin_with_what_the_space_says(tmp_path: Path) -> None:
+    """A preset changes their size. Its learning rate is for SGD, and left out where the space steps by another method."""
+    there = LookupTable(make_table(SpaceSpec(name="choosy", input_size=(16, 24))))
+    published, small = preset_config("published", there), preset_config("cpu", there)
+    assert (published.epochs, published.optimizer.lr, published.losses.kind) == (7, 2e-3, "dice")
+    assert (small.epochs, small.optimizer.lr, small.optimizer.method) == (30, 2e-3, "adam")
+    path = tmp_path / "train.yaml"
+    path.write_text("batch_size: 3")
+    assert (preset_config("cpu", there, path).batch_size, preset_config("cpu", there, path).epochs) == (3, 7)
+    searches = collapse_config("cpu", there)
+    assert (searches.search.optimizer.lr, searches.pretrain.optimizer.lr, searches.loss) == (1e-3, 0.05, "dice")
+
+
+def test_of_fastersegs_trainings_a_preset_sets_the_rate(table: LookupTable) -> None:
+    assert preset_config("cpu", table).optimizer.lr == 0.05
+    assert preset_config("published", table) == TrainConfig()
+
+
 @pytest.mark.slow
 def test_real_trainings(tmp_path: Path, table: LookupTable) -> None:
     search = search_folder(tmp_path / "search", 5)
-    config = preset_config("cpu", overrides=TINY)
+    config = preset_config("cpu", table, overrides=TINY)
     told: list[tuple[str, ...]] = []
     folder = tmp_path / "experiment"
     options = {"networks": 1, "at_once": 2}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from models.spaces.base import Edge, LatencyGraph, Node, NodeOperator, ParameterShapes
+from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
 from models.spec.operators import OperatorSpec
 from models.testing.graph_reference import made_up_ms
 from nas_client.errors import ParameterError
@@ -88,6 +90,13 @@ def through_groups(coefficients: Coefficients, value: Callable[[ArchitecturePara
 
 def test_gradient_of_the_relaxed_latency(small: Coefficients) -> None:
     through_groups(small, RelaxedLatency(small, dtype=torch.float64))
+
+
+def test_gradient_where_nodes_keep_the_best_two_of_several_edges() -> None:
+    parameters = {"base_channels": 4, "levels": 1, "nodes": 2, "operators": (3, 7)}
+    space = create_space(SpaceSpec(name="search_net", input_size=(8, 8), classes=2, parameters=parameters))
+    coefficients = gather(space.latency_graph(), space.parameter_shapes(), made_up_ms)
+    through_groups(coefficients, RelaxedLatency(coefficients, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("term", TERMS)

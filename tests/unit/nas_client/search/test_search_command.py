@@ -16,6 +16,7 @@ from models.spec.tables import Table
 from nas_client.data.datasets import SyntheticStreets
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
+from nas_client.selection.outcome import SelectionResult
 from tests.support.client_command import Command
 from tests.support.client_command import command_fixture as command_fixture
 from tests.support.searches import small, small_table
@@ -107,3 +108,31 @@ def test_bad_input(nas_client: Command, arguments: list[object], tmp_path: Path,
     assert ended.code == ExitCode.BAD_INPUT
     assert said in ended.err
     assert not (tmp_path / "run" / "epochs.jsonl").exists()
+
+
+def test_a_search_by_evolution_and_a_selection_for_another_table(
+    nas_client: Command, arguments: list[object], tmp_path: Path
+) -> None:
+    few = {"images": 2, "population": 5, "generations": 0, "shortlist": 0}
+    settings = [word for name, value in few.items() for word in ("--set", f"selection.{name}={value}")]
+    wrong = nas_client(*arguments, *settings, "--latency-ms", 7)
+    assert wrong.code == ExitCode.USAGE
+    assert "method=evolution" in wrong.err
+    ended = nas_client(*arguments, *settings, "--set", "method=evolution", "--latency-ms", 7, "--latency-ms", 9)
+    assert ended.code == ExitCode.DONE
+    assert [line.split()[:2] for line in ended.out.splitlines()[2:4]] == [["7", "ms"], ["9", "ms"]]
+    assert "10 candidates evaluated" in ended.out
+    table = tmp_path / "table.parquet"
+    select = ["select", tmp_path / "run", "--table", table, "-o", tmp_path / "selected", "--front"]
+    found = nas_client(*select, "--json")
+    assert found.code == ExitCode.DONE
+    result = SelectionResult.parse(found.document)
+    assert list(result.chosen) == ["front"], "goals on the command line replace those of the search"
+    assert (result.known, result.trained) == (10, ())
+    assert nas_client(*select).code == ExitCode.BAD_INPUT
+    bare = [word for word in select if word != "--front"]
+    again = nas_client(*bare, "--resume", "--json")
+    assert SelectionResult.parse(again.document).chosen == result.chosen
+    other = nas_client(*select, "--resume", "--set", "seed=3")
+    assert other.code == ExitCode.BAD_INPUT
+    assert "a selection has these from its search" in other.err

@@ -1,0 +1,1 @@
+"""M-FasterSeg's search space (Wu et al.): FasterSeg's with adaptive attention."""

@@ -1,0 +1,1 @@
+"""RSPNet's search space: one cell for all layers and scales, and the best two paths into each of its places."""

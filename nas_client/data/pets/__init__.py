@@ -1,0 +1,1 @@
+"""Pets: Oxford-IIIT Pet from its owner's files, and generated animals."""

@@ -1,0 +1,240 @@
+"""Searches by evolution and selections from finished searches: what they leave, how they stop and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.spec.architectures import ArchitectureSpec
+from models.spec.errors import InvalidSpecError
+from models.spec.tables import Table
+from nas_client.errors import CheckpointError, DatasetError, RunFolderError
+from nas_client.estimates import estimate
+from nas_client.report.page import report
+from nas_client.runs.journal import read_journal
+from nas_client.runs.manifest import read_manifest
+from nas_client.search.cosearch import search
+from nas_client.search.epochs import SearchEpoch
+from nas_client.search.outcome import SearchResult
+from nas_client.search.progress import Watch
+from nas_client.search.selection_images import selection_split
+from nas_client.selection.candidates import CANDIDATES, read_candidates
+from nas_client.selection.inputs import selection_config
+from nas_client.selection.outcome import SelectionResult
+from nas_client.selection.run import SELECTION, select
+from nas_client.selection.short_trainings import TRAININGS, training_config
+from nas_client.table import LookupTable
+from tests.support.searches import SPACE, small, small_table
+from tests.support.selections import evolving
+
+TARGETS = (5.5, 7.0)
+
+
+class Stop(Watch):
+    """Sends a signal once so much of that has been done."""
+
+    def __init__(self, what: str, done: int) -> None:
+        self.at = what, done
+
+    def selection(self, what: str, done: int, total: int) -> None:
+        if (what, done) == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult]:
+    folder = tmp_path_factory.mktemp("evolved") / "run"
+    return folder, search(evolving(selection={"latency_ms": TARGETS, "front": True}), small_table(), folder)
+
+
+def selection_of(folder: Path) -> SelectionResult:
+    return SelectionResult.parse_json((folder / "result.json").read_bytes())
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / CANDIDATES).read_text().splitlines()]
+
+
+def test_a_search_by_evolution_leaves_candidates_a_front_and_a_network_for_each_target(
+    evolved: tuple[Path, SearchResult],
+) -> None:
+    folder, result = evolved
+    table, found = small_table(), selection_of(folder / SELECTION)
+    candidates = read_candidates(folder / SELECTION / CANDIDATES)
+    assert result.finished
+    assert found.finished
+    assert (read_manifest(folder).kind, read_manifest(folder / SELECTION).kind) == ("search", "selection")
+    assert list(found.chosen) == ["5.5 ms", "7 ms", "front"]
+    assert found.evaluated == len(candidates) > 30
+    assert len({SPACE.settled(candidate.choices) for candidate in candidates}) == len(candidates), "none is evaluated twice"
+    for candidate in candidates[::5]:
+        assert candidate.architecture == SPACE.network_of(candidate.choices)
+        assert candidate.latency_ms == pytest.approx(estimate(candidate.architecture, table).sum_ms)
+    for target, name in zip(TARGETS, ("student-5.5ms", "student-7ms"), strict=True):
+        chosen = found.chosen[f"{target:g} ms"]
+        assert chosen.latency_ms + chosen.stderr_ms <= target
+        assert ArchitectureSpec.parse_json((folder / SELECTION / f"{name}.json").read_bytes()) == chosen.architecture
+        shortlist = [c for c in found.trained if c.latency_ms + c.stderr_ms <= target]
+        assert chosen.trained is not None
+        assert any(chosen.trained == other.trained for other in shortlist)
+    accuracies = [candidate.accuracy for candidate in found.front]
+    assert accuracies == sorted(set(accuracies))
+    for candidate in candidates:
+        bound = candidate.latency_ms + candidate.stderr_ms
+        assert any(f.latency_ms + f.stderr_ms <= bound and f.accuracy >= candidate.accuracy for f in found.front)
+    front = json.loads((folder / SELECTION / "front.json").read_text())["front"]
+    assert len(front) == len(found.front)
+    assert (folder / SELECTION / "front.svg").read_text().startswith("<?xml")
+    assert result.architecture("student") == found.chosen["5.5 ms"].architecture
+    assert ArchitectureSpec.parse_json((folder / "student.json").read_bytes()) == result.architecture("student")
+
+
+def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(evolved: tuple[Path, SearchResult]) -> None:
+    folder, _ = evolved
+    (line,) = read_journal(folder, SearchEpoch)
+    assert (line.phase, line.steps) == ("pretrain", 3), "six of eight images, two a step"
+    assert set(line.losses) == {"weights_student", "distillation"}
+    for config in (evolving(), small(selection__images=2)):
+        trained_on, selection = selection_split(8, config)
+        assert sorted({*trained_on, *selection}) == list(range(8))
+        assert len(selection) == 2
+        assert not set(trained_on) & set(selection)
+    runs = [path for path in (folder / SELECTION / TRAININGS).iterdir() if path.is_dir()]
+    assert len(runs) == len(selection_of(folder / SELECTION).trained) > 2
+    assert training_config(evolving()).epochs == 1
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A search whose supernet is trained, and whose selection has not begun; its short trainings are not done again."""
+    shutil.copytree(folder, to)
+    for path in (to / SELECTION).iterdir():
+        if path.name != TRAININGS:
+            path.unlink()
+    return to
+
+
+@pytest.mark.parametrize("stop", [("candidates", 1), ("candidates", 20), ("short trainings", 1)])
+def test_a_stopped_selection_goes_on_and_ends_the_same(
+    tmp_path: Path, evolved: tuple[Path, SearchResult], stop: tuple[str, int]
+) -> None:
+    whole, config = evolved[0] / SELECTION, selection_config(evolved[0])
+    run = copied(evolved[0], tmp_path / "run")
+    stopped = select(run, small_table(), run / SELECTION, config, watch=Stop(*stop).selection)
+    assert not stopped.finished
+    assert not stopped.chosen
+    before = lines_of(run / SELECTION)
+    assert before == lines_of(whole)[: len(before)]
+    assert (len(before) == stop[1]) == (stop[0] == "candidates")
+    with pytest.raises(CheckpointError, match="already holds a selection"):
+        select(run, small_table(), run / SELECTION, config)
+    resumed = search(config, small_table(), run, resume=True)
+    assert resumed == evolved[1]
+    assert lines_of(run / SELECTION) == lines_of(whole)
+
+
+def test_another_table_needs_no_training(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    """Accuracies are taken over; latencies are the other table's."""
+    run, slower = evolved[0], scaled(small_table(), 2.0)
+    config = selection_config(run, ["selection.latency_ms=[11.0]", "selection.front=false", "selection.generations=1"])
+    found = select(run, slower, tmp_path / "other", config)
+    assert found.known == selection_of(run / SELECTION).evaluated
+    assert not (tmp_path / "other" / TRAININGS).exists()
+    assert found.trained == ()
+    (chosen,) = found.chosen.values()
+    assert chosen.latency_ms == pytest.approx(estimate(chosen.architecture, slower).sum_ms)
+    assert chosen.latency_ms + chosen.stderr_ms <= 11.0
+    before = selection_of(run / SELECTION)
+    best = max(c.accuracy for c in read_candidates(run / SELECTION / CANDIDATES) if c.bound_ms(1.0) <= 5.5)
+    assert chosen.accuracy >= best, "every candidate of the first selection takes twice as long here"
+    assert before.table != found.table or before.target == found.target
+
+
+def scaled(table: LookupTable, factor: float) -> LookupTable:
+    whole = table.table
+    entries = tuple(
+        entry.model_copy(update={"value_ms": factor * entry.value_ms, "stderr_ms": factor * entry.stderr_ms})
+        for entry in whole.entries
+        if entry.value_ms is not None and entry.stderr_ms is not None
+    )
+    return LookupTable(Table(info=whole.info, entries=entries))
+
+
+def test_uncertain_entries_count_with_their_uncertainty(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    """A network is not chosen where only its estimate meets the target."""
+    settings = ["sigmas=10", "latency_ms=[5.5]", "front=false", "generations=0"]
+    strict = selection_config(evolved[0], [f"selection.{setting}" for setting in settings])
+    found = select(evolved[0], small_table(), tmp_path / "strict", strict)
+    (chosen,) = found.chosen.values()
+    assert chosen.stderr_ms > 0
+    assert chosen.latency_ms + 10 * chosen.stderr_ms <= 5.5
+
+
+def test_any_finished_search_can_be_selected_from(tmp_path: Path) -> None:
+    """A gradient search, too: what it would choose from is among the candidates."""
+    run = tmp_path / "run"
+    search(small(pretrain__epochs=0, search__epochs=1), small_table(), run)
+    settings = ["images=2", "population=5", "generations=0", "shortlist=0", "latency_ms=[9]"]
+    config = selection_config(run, [f"selection.{setting}" for setting in settings])
+    found = select(run, small_table(), tmp_path / "selected", config)
+    assert found.finished
+    assert found.warnings == ()
+    candidates = read_candidates(tmp_path / "selected" / CANDIDATES)
+    logits = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["state"]["learner"]["networks"]["student"]
+    assert candidates[0].choices.alpha == tuple(logits["alpha"].argmax(dim=1).tolist())
+    assert [c.alternative for c in candidates[:3]] == ["8,16", "8,32", "16,32"]
+
+
+class TestWhatDoesNotFit:
+    def test_a_target_below_all_networks(self, tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+        config = selection_config(evolved[0], ["selection.latency_ms=[0.5]"])
+        with pytest.raises(InvalidSpecError, match=r"latency_ms: 0\.5 is less than .* the fastest takes [2-5]\.\d+ ms"):
+            select(evolved[0], small_table(), tmp_path / "s", config)
+
+    def test_settings_of_the_search_itself(self, evolved: tuple[Path, SearchResult]) -> None:
+        with pytest.raises(InvalidSpecError, match=r"seed: 7 here, 5 there: a selection has these from its search"):
+            selection_config(evolved[0], ["seed=7"])
+        with pytest.raises(InvalidSpecError, match=r"selection\.images: 4; the search kept 2"):
+            selection_config(evolved[0], ["selection.images=4"])
+        with pytest.raises(InvalidSpecError, match="each target must be given once"):
+            selection_config(evolved[0], ["selection.latency_ms=[6, 6]"])
+
+    def test_too_few_images(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"selection\.images: 5, of 4 images"):
+            search(evolving(selection={"images": 5}), small_table(), tmp_path)
+
+    def test_other_inputs_are_not_resumed(self, evolved: tuple[Path, SearchResult]) -> None:
+        config = selection_config(evolved[0], ["selection.population=7"])
+        with pytest.raises(CheckpointError, match=r"config\.selection\.population: 7 here, 6 there"):
+            select(evolved[0], small_table(), evolved[0] / SELECTION, config, resume=True)
+        with pytest.raises(RunFolderError, match="holds a run of kind search, not selection"):
+            select(evolved[0], small_table(), evolved[0], resume=True)
+        with pytest.raises(RunFolderError, match="holds no run"):
+            select(evolved[0] / TRAININGS, small_table(), evolved[0])
+
+    def test_a_table_of_another_space(self, tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+        wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
+        with pytest.raises(CheckpointError, match="its supernet is not that of"):
+            select(evolved[0], small_table(wider), tmp_path / "s")
+
+
+def test_the_report_draws_every_network_of_the_front(evolved: tuple[Path, SearchResult]) -> None:
+    folder, _ = evolved
+    found = selection_of(folder / SELECTION)
+    page = report(folder)
+    points = {c.architecture.key() for c in (*found.front, *found.chosen.values())}
+    (chart,) = re.findall(r'<svg role="img" aria-label="Candidates and front.*?</svg>\s*</div>', page, re.DOTALL)
+    assert chart.count('class="point" tabindex="0"') == len(points) == chart.count('preserveAspectRatio="xMinYMin meet"')
+    assert chart.count('class="dot"') == found.evaluated
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for warning in found.warnings:
+        assert warning[14:50] in page
+    assert "Training" not in re.findall(r"<h2>(.*?)</h2>", page), "short trainings are part of the selection"
