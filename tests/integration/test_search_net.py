@@ -19,7 +19,6 @@ SMALL = "--parameter base_channels=4 --parameter levels=2 --parameter nodes=2 --
 DATA = "{name: synthetic_pets, image_size: [32, 32], train_images: 4, val_images: 2}"
 SEARCH = f"""\
 data: {DATA}
-image_scale: 1.0
 search: {{epochs: 1, batch_size: 2, crop: [32, 32]}}
 evaluation: {{statistics_batches: 1}}
 """
