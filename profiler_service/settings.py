@@ -29,6 +29,7 @@ _OTHERS = frozenset({"OPCLOCK_URL", "OPCLOCK_REFERENCE", VARIABLE})
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogForm = Literal["console", "json"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+MemoryBytes = Annotated[int, Field(ge=256 * 2**20)]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,255}$")]
 
 DatabaseLocation = Annotated[Path | InstanceOf[PostgresUrl], BeforeValidator(location_of), NoDecode]
@@ -105,6 +106,15 @@ class Settings(AllOptions, BaseSettings):
     """Share of the memory that is free when a job starts which live engines may take: of the host's or, on a GPU with memory of
     its own, of that, whichever is less. The rest is left for building, for what runtimes take besides (workspaces, rounding
     up), for the page cache and for other users of the box."""
+
+    build_memory_bytes: MemoryBytes | None = None
+    """Memory of the host that a process may take to make graphs, or to build and check engines, beyond what it starts with.
+    What needs more fails as `out_of_memory`. By default the system alone sets a limit. Where engines are built on the device,
+    `run_memory_bytes` holds for both. Linux only."""
+
+    run_memory_bytes: MemoryBytes | None = None
+    """The same for the process that times, with all its live engines: groups are made no larger, either. By default
+    `memory_fraction` alone limits them."""
 
     plain_check: bool = True
     """Whether each job ends by timing a few engines by the wall clock alone, to confirm its values. Some seconds."""

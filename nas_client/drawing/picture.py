@@ -40,6 +40,7 @@ _LOOKS = {
     "identity": _Look("#e3e7eb", "identity"),
     "path": _Look("#d9c48c", "path (1×1 conv.)"),
     "last_channels": _Look("#eee3c4", "untouched half"),
+    "object_context_head": _Look("#4a545e", "OCR head"),
     "classifier": _Look("#5b6874", "classifier"),
     "adaptive_attention": _Look("#b0549b", "adaptive attention"),
     "irnn": _Look("#d3a3c9", "recurrences"),

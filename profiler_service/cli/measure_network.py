@@ -216,10 +216,9 @@ def with_device(
 
 def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
     """How many engines may be live at once."""
-    from profiler_service.jobs.context import LiveLimits
-    from profiler_service.jobs.runner import free_bytes
+    from profiler_service.jobs import runner
 
-    return LiveLimits(settings.live_engines, int(free_bytes(workers) * settings.memory_fraction))
+    return runner.live_limits(settings, workers)
 
 
 def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:

@@ -92,6 +92,8 @@ def open_workers(settings: Settings, gaps: VisitGaps | None = None) -> Workers:
             graph_timeout_s=settings.build_timeout_s,
             build_timeout_s=settings.build_timeout_s,
             run_timeout_s=settings.run_timeout_s,
+            build_memory_bytes=settings.build_memory_bytes,
+            run_memory_bytes=settings.run_memory_bytes,
             cache_limit_bytes=settings.cache_max_bytes,
         ),
         gaps=gaps,

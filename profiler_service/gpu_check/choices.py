@@ -33,7 +33,7 @@ _OF_EACH_PART = frozenset({"backend", "device"})
 
 _NO_NUMBER = frozenset(
     {
-        *("replay_builds", "plain_check", "start_timeout_s", "build_timeout_s", "run_timeout_s"),
+        *("replay_builds", "plain_check", "start_timeout_s", "build_timeout_s", "run_timeout_s", "build_memory_bytes"),
         *("allowed_hosts", "root_path", "tls_certificate", "tls_key"),
         *("max_request_bytes", "head_timeout_s", "body_timeout_s"),
         *("max_connections", "max_event_streams", "max_requests_per_s"),

@@ -294,7 +294,7 @@ class JobRunner:
             workers=workers,
             tracker=tracker,
             budget=budget,
-            limits=LiveLimits(self._settings.live_engines, int(free_bytes(workers) * self._settings.memory_fraction)),
+            limits=live_limits(self._settings, workers),
             reporter=Reporter(run.store, job.id, counts, run.waits.progress),
             seconds=run.seconds,
             stopped=run.stopped,
@@ -319,10 +319,14 @@ def _told(kept: Sequence[str]) -> str:
     return f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}"
 
 
-def free_bytes(workers: Workers) -> int:
-    """Memory that engines can have: the host's, and no more than the device's where that has its own."""
+def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
+    """How many engines may be live, and the memory that they can have: the host's, and no more than the device's where that has
+    its own.
+    """
     host, device = free_memory_bytes(), workers.description.free_bytes
-    return host if device is None else min(host, device)
+    free = host if device is None else min(host, device)
+    allowed = int(free * settings.memory_fraction)
+    return LiveLimits(settings.live_engines, min(allowed, settings.run_memory_bytes or allowed))
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -64,18 +64,25 @@ class WorkerPool:
 
     Args:
         size: processes.
-        cores, modules: see `worker.process.start`.
+        cores, modules, memory_bytes: see `worker.process.start`.
         directory: where the workers note their activity; this pool's own.
         start_timeout_s: for a process to start and to import its modules.
     """
 
     def __init__(
-        self, size: int, *, directory: Path, start_timeout_s: float, cores: tuple[int, ...] = (), modules: tuple[str, ...] = ()
+        self,
+        size: int,
+        *,
+        directory: Path,
+        start_timeout_s: float,
+        cores: tuple[int, ...] = (),
+        modules: tuple[str, ...] = (),
+        memory_bytes: int | None = None,
     ) -> None:
         self.size = size
         self._directory = directory
         self._start_timeout_s = start_timeout_s
-        self._initargs = (cores, modules)
+        self._initargs = (cores, modules, memory_bytes)
         self._names = count()
         self._lock = Lock()
         self._pool: ProcessPool | None = None

@@ -57,6 +57,9 @@ class WorkerSettings(Record):
         build_timeout_s: for one engine to be built.
         run_timeout_s: for an engine's first run; passes over a group may take that long on top of twenty times what the first
             runs let expect.
+        build_memory_bytes: memory that a process which makes graphs or checks engines may take beyond what it starts with; None
+            for any.
+        run_memory_bytes: likewise, of the process that times.
         modules: imported by every process when it starts: they may register backends, operator kinds, search spaces.
         cache_limit_bytes: of graph files in the cache, once the job has ended. None for any number.
     """
@@ -67,6 +70,8 @@ class WorkerSettings(Record):
     graph_timeout_s: Seconds = 120.0
     build_timeout_s: Seconds = 600.0
     run_timeout_s: Seconds = 120.0
+    build_memory_bytes: Annotated[StrictInt, Field(ge=0)] | None = None
+    run_memory_bytes: Annotated[StrictInt, Field(ge=0)] | None = None
     modules: tuple[str, ...] = ()
     cache_limit_bytes: Annotated[StrictInt, Field(ge=0)] | None = None
 
@@ -108,9 +113,9 @@ class Workers:
         self._in_use: InUse | None = None
         self._notes = TemporaryDirectory(prefix="opclock-")
         processes = settings.processes or len(usable_cores())
-        self._graphs = self._pool("graphs", processes, modules=(TORCH_MODULE,))
-        self._checks = self._pool("checks", processes)
-        self._timing = self._pool("timing", 1, cores=cores)
+        self._graphs = self._pool("graphs", processes, settings.build_memory_bytes, modules=(TORCH_MODULE,))
+        self._checks = self._pool("checks", processes, settings.build_memory_bytes)
+        self._timing = self._pool("timing", 1, settings.run_memory_bytes, cores=cores)
 
     @cached_property
     def description(self) -> BackendDescription:
@@ -233,7 +238,9 @@ class Workers:
                 outcome = _failure(outcome, [self._cache.artifact(request, reads_onnx=reads_onnx)])
             yield request, outcome
 
-    def _pool(self, name: str, size: int, *, cores: tuple[int, ...] = (), modules: tuple[str, ...] = ()) -> WorkerPool:
+    def _pool(
+        self, name: str, size: int, memory_bytes: int | None, *, cores: tuple[int, ...] = (), modules: tuple[str, ...] = ()
+    ) -> WorkerPool:
         directory = Path(self._notes.name) / name
         directory.mkdir()
         return WorkerPool(
@@ -242,6 +249,7 @@ class Workers:
             start_timeout_s=self._settings.start_timeout_s,
             cores=cores,
             modules=modules + self._settings.modules,
+            memory_bytes=memory_bytes,
         )
 
 

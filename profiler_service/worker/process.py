@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import struct
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -100,13 +102,15 @@ class ActivityFile:
         self.path.unlink(missing_ok=True)
 
 
-def start(cores: Sequence[int], modules: Sequence[str]) -> None:
-    """Prepare the process: forget credentials, lead a group, end with the service, keep to the cores, import the modules.
+def start(cores: Sequence[int], modules: Sequence[str], memory_bytes: int | None = None) -> None:
+    """Prepare the process: forget credentials, lead a group, end with the service, keep to the cores, import the modules, and
+    keep to the memory.
 
     Args:
         cores: what to be pinned to; empty for no pinning. Threads that a runtime makes later inherit it.
         modules: what to import now, so that no task pays for it, and so that backends, operator kinds and search spaces
             registered there are known.
+        memory_bytes: that it may take from now on; None for any. Linux alone counts it.
     """
     remove_secrets(os.environ)
     lead_group()
@@ -115,6 +119,15 @@ def start(cores: Sequence[int], modules: Sequence[str]) -> None:
         os.sched_setaffinity(0, cores)
     for module in modules:
         import_module(module)
+    if memory_bytes is not None and sys.platform == "linux":
+        limit = _data_bytes() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _data_bytes() -> int:
+    """Private memory that this process has, as Linux counts it against RLIMIT_DATA."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmData"].split()[0]) * 1024
 
 
 def _end_with_parent() -> None:

@@ -145,6 +145,19 @@ class TestErrors:
         (report,) = workers.check([culprit])
         assert (report.status, report.message) == (status, message)
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts what a process takes")
+    @pytest.mark.parametrize("limited", ["build_memory_bytes", "run_memory_bytes"])
+    def test_building_and_running_have_limits_of_memory_of_their_own(self, limited: str, tmp_path: Path) -> None:
+        """On a processor, where engines are checked in other processes than the one that times."""
+        changes = {limited: 128 * 2**20, "build_timeout_s": 30.0, "run_timeout_s": 30.0}
+        culprit = faulty(Fault.LARGE_BUILD if limited == "build_memory_bytes" else Fault.LARGE_RUN)
+        with Workers(faults.BACKEND, cache_dir=tmp_path, settings=SETTINGS.model_copy(update=changes)) as workers:
+            (checked,) = workers.check([culprit])
+            timed = workers.time(TimingRequest((culprit,), Isolated(), passes=1))
+        statuses = checked.status, timed.status if isinstance(timed, Failure) else Status.OK
+        expected = Status.OUT_OF_MEMORY, Status.OK
+        assert statuses == (expected if limited == "build_memory_bytes" else expected[::-1])
+
     def test_in_the_passes_end_the_visit(self, workers: Workers) -> None:
         outcome = workers.time(_group(*HEALTHY, faulty(Fault.RUN_ERROR_IN_PASSES)))
         assert outcome == Failure(Status.RUN_ERROR, "not twice", None)

@@ -41,6 +41,8 @@ class Fault(IntEnum):
     CHANGES = 18
     HANG_WITH_CHILD = 19
     CRASH_WITH_CHILD = 20
+    LARGE_BUILD = 21
+    LARGE_RUN = 22
 
 
 def faulty(fault: Fault, number: int = 0) -> GraphArtifact:

@@ -18,6 +18,8 @@ from profiler_service.backends.registry import register_backend
 from profiler_service.errors import BuildError, DeviceMemoryError, RunError
 from tests.support.faults import BACKEND, BUILDS_FILE, Fault, child_file
 
+LARGE_BYTES = 192 * 2**20
+
 
 def _die(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
@@ -44,6 +46,8 @@ class _FaultyEngine(Engine):
             self._backend.device_broken = True
             raise RunError("an illegal memory access\nwas encountered")
         match self._fault:
+            case Fault.LARGE_RUN:
+                np.ones(LARGE_BYTES, np.uint8)
             case Fault.KILLED_IN_FIRST_RUN:
                 _die(signal.SIGKILL)
             case Fault.HANG_IN_FIRST_RUN:
@@ -115,6 +119,8 @@ class FaultyBackend(Backend):
                 _die(signal.SIGSEGV)
             case Fault.BUILD_ERROR:
                 raise BuildError("no kernel for this")
+            case Fault.LARGE_BUILD:
+                np.ones(LARGE_BYTES, np.uint8)
             case Fault.NO_MEMORY_IN_BUILD:
                 raise MemoryError
             case Fault.BUG:

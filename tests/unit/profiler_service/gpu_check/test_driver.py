@@ -348,7 +348,7 @@ def test_every_setting_counts_unless_it_cannot_change_a_number() -> None:
     free = choices._OF_THE_BOX | choices._OF_EACH_PART | choices._NO_NUMBER
     assert free < set(Settings.model_fields)
     of_the_target = {name for name, field in AllOptions.model_fields.items() if option_of(field).in_target} - {"device"}
-    others = {"core", "device_index", "device_access", "backend_options", "live_engines", "memory_fraction"}
+    others = {"core", "device_index", "device_access", "backend_options", "live_engines", "memory_fraction", "run_memory_bytes"}
     assert {"threads", "tf32", "cuda_graphs"} < of_the_target
     assert set(Settings.model_fields) - free == of_the_target | others
 
