@@ -209,7 +209,7 @@ def attention(
 ) -> None:
     """Compare attention in the search, in training, in both and in neither.
 
-    The table must be of a space with both, such as mfasterseg. --set takes search.FIELD and training.FIELD.
+    The table must be of a space with both, such as that of M-FasterSeg. --set takes search.FIELD and training.FIELD.
     """
     from nas_client.experiments.attention import attention as run
     from nas_client.experiments.attention import preset_config
