@@ -59,10 +59,13 @@ class NetworkPlan:
     Attributes:
         steps: in that order.
         branch_ends: names of the steps whose maps end the branches: a training may use one branch there.
+        auxiliary: for each auxiliary head that the space's authors trained with this network, the steps whose maps it sees,
+            concatenated; None where nothing is published of them.
     """
 
     steps: tuple[OperatorStep, ...]
     branch_ends: tuple[str, ...] = ()
+    auxiliary: tuple[tuple[str, ...], ...] | None = None
 
     def operators(self) -> Iterator[OperatorSpec]:
         """The operator of each charged step, in order, repeats included: the terms of an estimate."""
@@ -178,3 +181,14 @@ class LatencyGraph:
             for own in node.operators:
                 yield from own.by_width
         yield from self.fixed
+
+
+def downsample_rate(image: tuple[int, int], size: tuple[int, int]) -> int:
+    """By how much a map of that height and width is smaller than the image, sides rounded up.
+
+    A power of two where one fits, else the least number that does, else the ratio of the heights.
+    """
+    most = 2 * max(1, image[0] // size[0])
+    fitting = [rate for rate in range(1, most + 1) if tuple(-(-side // rate) for side in image) == size]
+    powers = [rate for rate in fitting if rate & (rate - 1) == 0]
+    return next(iter(powers or fitting), max(1, round(image[0] / size[0])))

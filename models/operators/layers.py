@@ -112,16 +112,6 @@ def conv_bn_relu(spec: OperatorSpec) -> nn.Module:
     )
 
 
-def skip(spec: OperatorSpec) -> nn.Module:
-    """The identity if input and output have one shape; else a 1×1 convolution with the stride, batch normalisation, ReLU.
-
-    Source: FasterSeg §3.1; its code calls the second form FactorizedReduce.
-    """
-    if spec.input_shape == spec.output_shape:
-        return nn.Identity()
-    return ConvBnRelu(spec.in_channels, spec.out_channels, kernel=1, stride=spec.stride)
-
-
 BILINEAR = "bilinear"
 NEAREST = "nearest"
 

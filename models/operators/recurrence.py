@@ -75,41 +75,7 @@ def gated_sum_scan(x: Tensor, gate: Tensor, direction: Direction) -> Tensor:
     return total
 
 
-def _position_by_position(x: Tensor, direction: Direction, gate: Tensor | None = None) -> Tensor:
-    """What `relu_scan`, or with a gate `gated_sum_scan`, computes, by a loop in place; half precision is summed in float32.
-
-    A processor without thousands of threads is busy with one position of all rows; a scan only gives it more to do.
-    """
-    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-    sums = _rows(x, direction).to(wide, copy=True, memory_format=torch.contiguous_format)
-    gates = sums.unbind() if gate is None else _rows(gate, direction).to(wide).contiguous().unbind()
-    before = None
-    for here, factor in list(zip(sums.unbind(), gates, strict=True))[:: 1 if direction.forward else -1]:
-        if before is not None:
-            here.add_(before)
-        before = here.relu_() if gate is None else here.mul_(factor)
-    return _map(sums.to(x.dtype), x.shape, direction)
-
-
-def _rows(x: Tensor, direction: Direction) -> Tensor:
-    """Positions first. Shape: (length, others); a matrix's transpose is copied faster than what has more dimensions."""
-    length = x.shape[direction.dim]
-    return x.reshape(-1, length).t() if direction.dim == -1 else x.movedim(-2, 0).reshape(length, -1)
-
-
-def _map(rows: Tensor, shape: torch.Size, direction: Direction) -> Tensor:
-    """What `_rows` was made of, contiguous."""
-    if direction.dim == -1:
-        return rows.t().contiguous().view(shape)
-    return rows.view(shape[-2], *shape[:-2], shape[-1]).movedim(0, -2).contiguous()
-
-
-def _looped(x: Tensor) -> bool:
-    """Whether a loop is faster here, and no graph is recorded that would have to hold every position."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-class _Recurrence(torch.autograd.Function):
+class _Scan(torch.autograd.Function):
     """The recurrence; its gradient is one as well, in the other direction, so that nothing but the result is kept.
 
     From h_t = max(h_{t−1} + x_t, 0) follows ∂L/∂x_t = [h_t > 0] · (∂L/∂h_t + ∂L/∂x_{t+1}).
@@ -118,7 +84,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, direction: Direction) -> Tensor:
         ctx.direction = direction
-        h = _position_by_position(x, direction) if _looped(x) else relu_scan(x, direction)
+        h = relu_scan(x, direction)
         ctx.save_for_backward(h)
         return h
 
@@ -126,19 +92,75 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (h,) = ctx.saved_tensors
-        back, gate = Direction(ctx.direction.dim, not ctx.direction.forward), (h > 0).to(grad.dtype)
-        return _position_by_position(grad, back, gate) if _looped(grad) else gated_sum_scan(grad, gate, back), None
+        back = Direction(ctx.direction.dim, not ctx.direction.forward)
+        return gated_sum_scan(grad, (h > 0).to(grad.dtype), back), None
 
 
-def recurrence(x: Tensor, direction: Direction) -> Tensor:
-    """h_t = max(h_{t−1} + x_t, 0) at every position t, from h = 0.
+class _Loop(torch.autograd.Function):
+    """The same position by position, in place, in one or both directions of a dimension; half precision is summed in float32.
 
-    Shape: input and output (…, H, W).
+    A processor without thousands of threads is busy with one position of all rows; a scan only gives it more to do.
     """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *directions: Direction) -> tuple[Tensor, ...]:
+        first = _rows(x, directions[0])
+        found = [first, *(first.clone() for _ in directions[1:])]
+        for rows, direction in zip(found, directions, strict=True):
+            before = None
+            for here in rows.unbind()[:: 1 if direction.forward else -1]:
+                before = here.relu_() if before is None else here.add_(before).relu_()
+        ctx.directions, ctx.found = directions, found  # not the results, which may be of another layout and precision
+        return tuple(_map(rows, x, direction) for rows, direction in zip(found, directions, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        total = None
+        for grad, rows, direction in zip(grads, ctx.found, ctx.directions, strict=True):
+            sums, before = _rows(grad, direction), None
+            for here, h in list(zip(sums.unbind(), rows.unbind(), strict=True))[:: -1 if direction.forward else 1]:
+                if before is not None:
+                    here.add_(before)
+                before = torch.ops.aten.threshold_backward.grad_input(here, h, 0, grad_input=here)
+            total = sums if total is None else total.add_(sums)
+        assert total is not None
+        return _map(total, grads[0], ctx.directions[0]), *(None for _ in ctx.directions)
+
+
+def _rows(x: Tensor, direction: Direction) -> Tensor:
+    """A copy with positions first. Shape: (length, others). A matrix is transposed faster than what has more dimensions."""
+    length = x.shape[direction.dim]
+    moved = x.reshape(-1, length).t() if direction.dim == -1 else x.movedim(-2, 0)
+    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    return moved.to(wide, copy=True, memory_format=torch.contiguous_format).view(length, -1)
+
+
+def _map(rows: Tensor, like: Tensor, direction: Direction) -> Tensor:
+    """A contiguous map of rows, in the other's shape and dtype."""
+    if direction.dim == -1:
+        return rows.t().to(like.dtype, memory_format=torch.contiguous_format).contiguous().view(like.shape)
+    *outer, height, width = like.shape
+    return rows.view(height, *outer, width).movedim(0, -2).to(like.dtype).contiguous()
+
+
+def recurrences(x: Tensor, *directions: Direction) -> tuple[Tensor, ...]:
+    """h_t = max(h_{t−1} + x_t, 0) at every position t, from h = 0, in each of these directions.
+
+    On a CPU by a loop, unless a graph is recorded, which would have to hold every position; else by scans.
+
+    Shape: input and outputs (…, H, W).
+
+    Args:
+        x: what enters.
+        directions: of one dimension; those of two are two calls.
+    """
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        found: tuple[Tensor, ...] = _Loop.apply(x, *directions)  # type: ignore[no-untyped-call]
+        return found
     if x.requires_grad and torch.is_grad_enabled():
-        h: Tensor = _Recurrence.apply(x, direction)  # type: ignore[no-untyped-call]
-        return h
-    return _position_by_position(x, direction) if _looped(x) else relu_scan(x, direction)
+        return tuple(_Scan.apply(x, direction) for direction in directions)  # type: ignore[no-untyped-call]
+    return tuple(relu_scan(x, direction) for direction in directions)
 
 
 class FourDirections(nn.Module):
@@ -157,8 +179,10 @@ class FourDirections(nn.Module):
 
     def forward(self, x: Tensor, maps: Tensor | None = None) -> Tensor:
         count = len(DIRECTIONS)
-        seen = (x,) * count if self.shared else x.chunk(count, dim=1)
-        found = [recurrence(part, to) for part, to in zip(seen, DIRECTIONS, strict=True)]
+        if self.shared:
+            found = [*recurrences(x, RIGHT, LEFT), *recurrences(x, DOWN, UP)]
+        else:
+            found = [h for part, to in zip(x.chunk(count, dim=1), DIRECTIONS, strict=True) for h in recurrences(part, to)]
         if maps is not None:
             found = [h * weight for h, weight in zip(found, maps.chunk(count, dim=1), strict=True)]
         return torch.cat(found, dim=1)

@@ -87,6 +87,41 @@ class PublishedOperator:
     differs: str = ""
 
 
+@dataclass(frozen=True)
+class AblationRow:
+    """One row of a paper's ablation of its search: what is searched and trained, with the numbers printed there.
+
+    Attributes:
+        name: as the paper calls it.
+        space: that is searched; its operators are some of the whole space's.
+        pruned: whether it is the teacher of that search at its narrowest widths, rather than the role that sees latency.
+        distilled: whether it is trained under that teacher.
+        mean_iou, fps: accuracy as a fraction, and frames a second.
+        gflops, megaparameters: arithmetic and weights, in units of 10⁹ and 10⁶.
+    """
+
+    name: str
+    space: SpaceSpec
+    pruned: bool
+    distilled: bool
+    mean_iou: float
+    fps: float
+    gflops: float
+    megaparameters: float
+
+
+class AblationStudy(ABC):
+    """A search space whose authors showed what each part of their search is worth."""
+
+    @abstractmethod
+    def ablation(self) -> tuple[AblationRow, ...]:
+        """The paper's rows, in its order, for this space's own input size.
+
+        Raises:
+            InvalidSpecError: this space has not what a row needs; names it.
+        """
+
+
 class OperatorComparison(ABC):
     """A search space whose authors compared single operators; `registry.operator_comparisons` lists them."""
 

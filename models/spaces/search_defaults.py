@@ -7,9 +7,9 @@ code.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
@@ -22,6 +22,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
 Direction = Literal["student_teacher", "teacher_student"]
+AuxiliaryHeads = Literal["ends", "published"]
 
 PUBLISHED_WEIGHTS = (0.001, 0.997, 0.002)
 """w1, w2, w3 of FasterSeg, for its own space and device (§3.2)."""
@@ -142,6 +143,8 @@ class SearchSettings(Record):
         searches: which granularities are trained. One that an earlier phase has searched, and this one does not, is decided:
             its most probable choices are taken, and nothing else is computed where they are operators.
         temperature: τ of the Gumbel-softmax that samples widths.
+        width_gradients: where γ's straight-through factors stand: at the map that an operator writes (`output`), or at the one
+            that it reads as well (`both`, as in FasterSeg's published code).
         optimizer: of the weights.
         architecture: the optimiser of α, β, γ.
     """
@@ -151,6 +154,7 @@ class SearchSettings(Record):
     crop: Crop = (224, 448)
     searches: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("alpha", "beta", "gamma")
     temperature: Positive = 1.0
+    width_gradients: Literal["output", "both"] = "output"
     optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
 
@@ -169,12 +173,18 @@ class LatencySettings(Record):
         factor: λ, by which the latency in ms enters the student's loss.
         weights: w1, w2, w3 of the decoupled terms, or `solved`: those that balance the table's sensitivities.
         widths: γ in expectation, or as one Gumbel sample a step.
+        target_ms: estimate of the found network that λ is moved for after each epoch: doubled where the network is slower,
+            halved where it is faster; λ stays where null.
+        band: relative distance from the target within which λ stays. FasterSeg's published code, which aims at 155 to 175
+            frames a second, has 6 % around 165.
     """
 
     mode: Literal["decoupled", "naive", "none"] = "decoupled"
     factor: NotNegative = 0.01
     weights: Literal["solved"] | tuple[NotNegative, NotNegative, NotNegative] = PUBLISHED_WEIGHTS
     widths: Literal["expected", "gumbel"] = "expected"
+    target_ms: Positive | None = None
+    band: Annotated[float, Field(gt=0, lt=1)] = 0.06
 
     @field_validator("weights")
     @classmethod
@@ -182,6 +192,20 @@ class LatencySettings(Record):
         if weights != "solved" and not any(weights):
             raise InvalidSpecError("weights are all 0, so that there is no latency loss", hint="Take mode none for that.")
         return weights
+
+    @model_validator(mode="after")
+    def _movable(self) -> Self:
+        if self.target_ms is not None and self.mode == "none":
+            raise InvalidSpecError(
+                f"target_ms is {self.target_ms:g}, but mode is none, so that no loss leads to it",
+                hint="Take mode decoupled, or leave target_ms out.",
+            )
+        if self.target_ms is not None and self.factor == 0:
+            raise InvalidSpecError(
+                f"factor is 0, which stays 0 when it is doubled; target_ms is {self.target_ms:g}",
+                hint="Start from a positive factor, such as 0.01, or leave target_ms out.",
+            )
+        return self
 
 
 class OptimizerConfig(Stepping):
@@ -218,6 +242,8 @@ class LossConfig(Record):
         kind: of the segmentation loss, the auxiliary heads' too.
         hard_pixels: which pixels count in cross-entropy.
         auxiliary: weight of each auxiliary head's loss; 0 builds no heads.
+        auxiliary_heads: what they see: the end of each coarse branch (`ends`); or what those of the space's authors saw
+            (`published`). In FasterSeg's code the head at 1/16 sees the last map at 1/16 of the branch that ends at 1/32, too.
         distillation: weight of the divergence.
         teacher_temperature, direction: of the divergence, see `distillation`.
     """
@@ -225,6 +251,7 @@ class LossConfig(Record):
     kind: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
     auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.2
+    auxiliary_heads: AuxiliaryHeads = "ends"
     distillation: Annotated[float, Field(gt=0, le=100)] = 1.0
     teacher_temperature: Positive = 1.0
     direction: Direction = "student_teacher"

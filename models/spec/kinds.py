@@ -20,12 +20,25 @@ AttributeValue = bool | int | str
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a kind: its default and its allowed values."""
+    """One attribute of a kind: its default and its allowed values.
+
+    Attributes:
+        choices: allowed values; those from `low` to `high` where there are none.
+        strides: with which alone it may differ from its default; with all where empty.
+        unstated: an operator states it only where it differs from its default. So it is with attributes that are younger than
+            their kind: keys of operators without them stay.
+    """
 
     default: AttributeValue
     choices: tuple[AttributeValue, ...] = ()
     low: int = 1
     high: int = 64
+    strides: tuple[int, ...] = ()
+    unstated: bool = False
+
+    def goes_with(self, stride: int) -> bool:
+        """Whether it may differ from its default at that stride."""
+        return not self.strides or stride in self.strides
 
     def check(self, kind: str, name: str, value: AttributeValue) -> None:
         """Raises InvalidSpecError when `value` is of another type than the default, or not allowed."""
@@ -54,8 +67,8 @@ class KindInfo:
         keeps_width_inside: whether its maps inside are as wide as its input, or narrower, and not as wide as its output.
         bounds: from an operator's shapes to upper bounds of its weights, inner maps and arithmetic (`models.spec.bounds`); by
             them what is too large is refused.
-        costs: from an operator to its costs, or `package.module:object` of what gives them (`models.spec.costs`). Empty: they
-            are counted on the module with torch's formulas, where it runs on the meta device.
+        costs: from an operator to its costs, or `package.module:object` of such a function (`models.spec.costs`). Empty: they
+            are counted on the module with torch's formulas.
         builder: `package.module:object` of what makes the torch module from an `OperatorSpec`; imported when one is built.
         supernet_form: the same for its form in a supernet, called as `models.supernets.mixed_operators.SuperOperator`. Empty:
             the plain module, which serves edges of one width alone.
@@ -90,7 +103,12 @@ class KindInfo:
             if name not in self.attributes:
                 raise UnknownNameError.of(f"attribute of kind {self.name!r}", name, self.attributes)
             self.attributes[name].check(self.name, name, value)
-        return {name: given.get(name, attribute.default) for name, attribute in self.attributes.items()}
+        complete = {name: given.get(name, attribute.default) for name, attribute in self.attributes.items()}
+        return {name: value for name, value in complete.items() if not self._is_left_out(name, value)}
+
+    def _is_left_out(self, name: str, value: AttributeValue) -> bool:
+        attribute = self.attributes[name]
+        return attribute.unstated and value == attribute.default
 
     def differing(self, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """Those of the given attributes that are not the default."""
@@ -140,7 +158,14 @@ def kind_names() -> list[str]:
 _LAYERS = "models.operators.layers"
 _SUPER = "models.supernets.mixed_operators:SuperOperator"
 
-SKIP = KindInfo("skip", identity_if_unchanged=True, bounds=bounds.pointwise, builder=f"{_LAYERS}:skip", supernet_form=_SUPER)
+SKIP = KindInfo(
+    "skip",
+    {"factorised": Attribute(False, choices=(True, False), strides=(2,), unstated=True)},
+    identity_if_unchanged=True,
+    bounds=bounds.pointwise,
+    builder="models.operators.skips:skip",
+    supernet_form="models.supernets.factorised:skip_form",
+)
 CONV3X3 = KindInfo("conv3x3", bounds=bounds.one_convolution, builder=f"{_LAYERS}:conv3x3", supernet_form=_SUPER)
 CONV3X3_X2 = KindInfo("conv3x3_x2", bounds=bounds.two_3x3, builder=f"{_LAYERS}:conv3x3_x2", supernet_form=_SUPER)
 ZOOMED_CONV3X3 = KindInfo(

@@ -91,6 +91,13 @@ class OperatorSpec(Record):
             raise InvalidSpecError(
                 f"out_channels {self.out_channels} of kind {self.kind!r} must be at most in_channels, {self.in_channels}"
             )
+        for name, value in info.differing(attributes).items():
+            if not info.attributes[name].goes_with(self.stride):
+                raise InvalidSpecError(
+                    f"attribute {name!r} of kind {self.kind!r} is {value!r} with stride {self.stride}; it is possible "
+                    f"only with stride {', '.join(map(str, info.attributes[name].strides))}",
+                    hint=f"Leave {name!r} out.",
+                )
         groups = int(attributes.get("groups", 1))
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:

@@ -1,4 +1,4 @@
-"""Kinds of operators that may work on a part of a map's channels, as data.
+"""Kinds of operators that may work on a part of a map's channels, and heads, as data.
 
 With attribute `part` = 2 the first half of the channels passes through the operator, and the other half is appended untouched.
 Splitting and concatenating is what that costs on a device, so it is part of the operator, and of its key.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.spec import limits
 from models.spec.bounds import Bounds, BoundsOf, Sizes, one_convolution, pointwise
 from models.spec.kinds import Attribute, KindInfo
 
@@ -68,3 +69,27 @@ that of another map (`last_channels`)."""
 LAST_CHANNELS = KindInfo("last_channels", strides=(1,), narrows=True, has_weights=False, builder=f"{_MODULES}:LastChannels")
 CLASSIFIER = KindInfo("classifier", strides=(1,), bounds=pointwise, builder=f"{_MODULES}:classifier")
 """A 1×1 convolution with bias alone."""
+
+
+def _object_context(sizes: Sizes) -> Bounds:
+    entering, classes = sizes.in_channels, sizes.out_channels
+    wide, narrow = sizes.attribute("channels", 64), sizes.attribute("keys", 32)
+    of_objects = 2 * wide * narrow + narrow**2
+    of_pixels = entering * (entering + classes + 9 * wide) + 2 * wide * (narrow + wide) + narrow**2 + wide * classes
+    norms = entering + 3 * wide + 5 * narrow
+    products = classes * (wide + 2 * narrow)  # of regions with pixels, and of pixels with regions, twice
+    pixels = sizes.batch * sizes.out_pixels
+    return Bounds(
+        weights=of_objects + of_pixels + 2 * (norms + classes),
+        inner=(entering + 2 * wide + narrow + classes) * pixels + sizes.batch * classes * (wide + narrow),
+        macs=pixels * (of_pixels + products + 3 * norms) + sizes.batch * classes * (of_objects + 3 * norms),
+    )
+
+
+OBJECT_CONTEXT_HEAD = KindInfo(
+    "object_context_head",
+    {"channels": Attribute(64, high=limits.MAX_CHANNELS), "keys": Attribute(32, high=limits.MAX_CHANNELS)},
+    strides=(1,),
+    bounds=_object_context,
+    builder="models.operators.object_context:ObjectContextHead",
+)

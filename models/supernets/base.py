@@ -32,6 +32,8 @@ class Mixture:
         operators: index of each α row's operator, where operators are decided: the only one that is computed.
         chosen: the one operator and path of each row, where the mixture is a single network: a supernet then computes nothing
             else. None where it is a mixture.
+        both_ends: whether an edge is multiplied with the scores of both of its maps, as in FasterSeg's published code, or with
+            that of the map it leads to alone.
     """
 
     alpha: Tensor
@@ -39,6 +41,7 @@ class Mixture:
     widths: tuple[int, ...]
     scores: Tensor | None = None
     operators: tuple[int, ...] | None = None
+    both_ends: bool = False
     chosen: GraphChoices | None = None
 
     @classmethod
@@ -62,13 +65,13 @@ class Mixture:
         return self.chosen is None or self.chosen.selects(selection)
 
     @classmethod
-    def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Self:
+    def sampled(cls, alpha: Tensor, beta: Tensor, gamma: Tensor, *, both_ends: bool = False) -> Self:
         """With widths as one sample: `gamma` has one 1 per row, and gradients of its own (straight-through).
 
         Shape: each (rows, choices). Source: FasterSeg, Appendix C.
         """
         chosen = gamma.argmax(dim=-1)
-        return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1))
+        return cls(alpha, beta, tuple(chosen.tolist()), gamma.gather(-1, chosen[:, None]).squeeze(-1), both_ends=both_ends)
 
     def decided(self, edge: Edge) -> int | None:
         """The choice of that edge, where its operator is decided."""
@@ -83,15 +86,20 @@ class Mixture:
         return channels[0] if row is None else channels[self.widths[row]]
 
     def operator_weights(self, graph: LatencyGraph, edge: Edge, *, selected: bool = True) -> Tensor:
-        """Factor of each choice of an edge, the destination's score included, and downsampling's if `selected`.
+        """Factor of each choice of an edge, the scores included, and downsampling's if `selected`.
 
         Shape: (choices,).
         """
         weights = self.alpha.new_ones(1) if edge.operator_row is None else self.alpha[edge.operator_row]
         if selected and edge.selection is not None:
             weights = weights * taken(self.beta, edge.selection)
-        row = graph.nodes[edge.destination].width_row
-        return weights if self.scores is None or row is None else weights * self.scores[row]
+        if self.scores is None:
+            return weights
+        for node in (edge.destination, edge.source)[: 1 + self.both_ends]:
+            row = graph.nodes[node].width_row
+            if row is not None:
+                weights = weights * self.scores[row]
+        return weights
 
 
 def taken(beta: Tensor, selection: Selection) -> Tensor:

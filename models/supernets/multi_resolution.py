@@ -27,7 +27,7 @@ class MultiResolutionSupernet(Supernet):
     on β, so the supernet takes its expectation. Narrower maps are filled up with zeros, which add nothing to the sum that the
     head's superkernel computes.
 
-    Shape: images (N, 3, H, W), H and W divisible by the coarsest scale; predictions (N, classes, H, W).
+    Shape: images (N, 3, H, W); predictions (N, classes, H, W). Coarser maps round up, and resizes go to the finer map's size.
 
     Args:
         graphs: each role's, of the same nodes and edges, with one output per scale. Edges keep their scale at stride 1 and

@@ -92,8 +92,9 @@ class PathAttentionCells(Cells):
         return members
 
     def _joined(self, node: int, entering: Mapping[int, Tensor], mixture: Mixture) -> Tensor:
-        # Maps weighted by β will do: only their directions count. What takes no gradients is no training.
-        if self.training and torch.is_grad_enabled() and node in self._paths:
+        # Maps weighted by β will do: only their directions count. What takes no gradients is no training, and where paths are
+        # decided, the others are not there.
+        if self.training and torch.is_grad_enabled() and node in self._paths and mixture.chosen is None:
             self._see(node, [entering[edge] for edge in self._paths[node]])
         return super()._joined(node, entering, mixture)
 

@@ -107,6 +107,28 @@ class DecodingSuite(ABC):
             map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
             assert {operator.key() for operator in plan.operators()} <= grid
 
+    def test_what_is_said_of_parameters_and_networks_fits_them(self, space: SearchSpace) -> None:
+        """Names, first logits, the rows that decide and the choices that they make together; and the network in words."""
+        shapes = space.parameter_shapes()
+        for granularity, groups in space.initial_logits().items():
+            for group, rows in groups.items():
+                assert np.isfinite(np.asarray(rows)).all()
+                assert np.shape(rows) == shapes[granularity][group]
+        for granularity, names in space.choice_names().items():
+            assert all(len(names) == choices for _, choices in shapes[granularity].values())
+        given = grouped(shapes, random_probabilities(shapes, np.random.default_rng(0)))
+        for alternative, role, options in product(space.alternatives(), space.roles(), space.possible_options()):
+            deciding = space.deciding_rows(given, alternative=alternative, role=role, options=options)
+            for granularity, used in deciding.items():
+                assert all(set(rows) <= set(range(shapes[granularity][group][0])) for group, rows in used.items())
+            for choice in space.joint_choices(given, options):
+                assert 0 <= choice.second_probability <= choice.probability <= 1
+            decoded = space.decode(given, alternative=alternative, role=role, options=options)
+            assert all(space.describe(decoded))
+            layers = space.decoded_layers(given, alternative=alternative, role=role, options=options)
+            found = space.layers_of(given, decoded, role=role)
+            assert found is None or layers is None or [len(one) for one in found] == [len(one) for one in layers]
+
     def test_a_role_whose_widths_are_not_searched_needs_no_gamma(self, space: SearchSpace) -> None:
         """A teacher: its widths are the widest, whatever γ says."""
         arrays = grouped(space.parameter_shapes(), random_probabilities(space.parameter_shapes(), np.random.default_rng(0)))

@@ -59,6 +59,8 @@ class OperatorSuite:
             for stride in info.strides:
                 for in_channels, out_channels in channels:
                     for attributes in settings:
+                        if any(not info.attributes[name].goes_with(stride) for name in attributes):
+                            continue
                         yield OperatorSpec(
                             kind=self.kind,
                             in_channels=in_channels,

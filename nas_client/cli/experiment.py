@@ -209,7 +209,7 @@ def attention(
 ) -> None:
     """Compare attention in the search, in training, in both and in neither.
 
-    The table must be of a space with both, such as mfasterseg. --set takes search.FIELD and training.FIELD.
+    The table must be of a space with both, such as that of M-FasterSeg. --set takes search.FIELD and training.FIELD.
     """
     from nas_client.experiments.attention import attention as run
     from nas_client.experiments.attention import preset_config
@@ -232,6 +232,44 @@ def attention(
     write_attention(result, output)
     sentence = attention_sentence(result)
     emit(result, as_json=json, text=lambda console: _show(console, attention_rows(result), output, sentence))
+
+
+@app.command("ablation")
+def ablation(
+    table: TableSource,
+    output: Folder,
+    preset: Annotated[
+        Literal["toy", "cpu", "gpu"], typer.Option(help="Size of searches and trainings; toy shows only that all runs.")
+    ] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Search and train what FasterSeg's Table 3 compares: fixed widths, one branch, a pruned teacher, with distillation and
+    without.
+    """
+    from nas_client.experiments.ablation import ablation as run
+    from nas_client.experiments.ablation_artifacts import ablation_rows, write_ablation
+
+    found = load_table(table)
+    warn(found.verdict, found.label())
+    with progress() as bar:
+        result = run(
+            found,
+            output,
+            preset=preset,
+            seeds=seeds,
+            overrides=overrides or (),
+            at_once=at_once or (1 if preset == "gpu" else default_at_once()),
+            resume=resume,
+            progress=_watch(bar),
+        )
+    if result is None:
+        _stopped(output)
+    write_ablation(result, output)
+    emit(result, as_json=json, text=lambda console: _show(console, ablation_rows(result), output))
 
 
 def _chosen(option: str, names: Sequence[str] | None, known: Sequence[Name]) -> tuple[Name, ...]:

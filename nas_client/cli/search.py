@@ -106,12 +106,14 @@ def search(
 
 def _watch(bar: Progress, *, silent: bool) -> Watch:
     from nas_client.search import progress as search_progress
+    from nas_client.search.latency_factor import latency_warning
 
     class Terminal(search_progress.Watch):
         """A bar for the steps of each phase, and a line for each epoch."""
 
         def __init__(self) -> None:
             self._task = bar.add_task("", total=None, note="")
+            self._warned: set[str] = set()
 
         def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
             note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
@@ -119,6 +121,10 @@ def _watch(bar: Progress, *, silent: bool) -> Watch:
 
         def epoch(self, record: SearchEpoch) -> None:
             bar.console.print(_line(record), markup=False)
+            found = latency_warning(record)
+            if found is not None and found.what not in self._warned:
+                self._warned.add(found.what)
+                people().print(found.text, markup=False)
 
         def selection(self, what: str, done: int, total: int) -> None:
             bar.update(self._task, description=what, completed=done, total=total, note="")
@@ -130,6 +136,8 @@ def _line(record: SearchEpoch) -> str:
     parts = [f"{record.phase} epoch {record.epoch}: {record.seconds:.0f} s"]
     parts += [f"{name} {value:.3f}" for name, value in record.losses.items()]
     parts.append(f"supernet {record.latency.relaxed_ms:.3f} ms")
+    if record.judged_ms is not None:
+        parts.append(f"network {record.judged_ms:.3f} ms at λ {record.latency_factor:g}")
     for role, ious in record.mean_iou.items():
         known = [f"{alternative}: {value:.3f}" for alternative, value in ious.items() if value is not None]
         parts.append(f"mIoU of {role} {', '.join(known)}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from models.networks.structure import INPUT, OperatorStep
+from models.networks.structure import INPUT, OperatorStep, downsample_rate
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.errors import ParameterError
@@ -127,7 +127,7 @@ def _columns(steps: Mapping[str, OperatorStep], cells: Sequence[OperatorStep]) -
 
 def _rate(architecture: ArchitectureSpec, step: OperatorStep) -> int:
     """Downsample rate of what enters the step."""
-    return architecture.input_size[0] // step.operator.height
+    return downsample_rate(architecture.input_size, (step.operator.height, step.operator.width))
 
 
 @dataclass

@@ -146,7 +146,7 @@ def placed_table(table: LookupTable, placement: Placement) -> LookupTable:
             raise InvalidSpecError(
                 f"{table.label()}: parameter {name} of its search space is {space.parameters.get(name, 'unknown')}; "
                 f"this experiment needs a table with attention in both places",
-                hint="Measure one: profiler-service profile --space mfasterseg.",
+                hint="M-FasterSeg's space has both by default; `nas-client spaces` lists the spaces.",
             )
     parameters = {**space.parameters, **{name: int(there) for name, there in zip((SEARCHED, TRAINED), placement, strict=True)}}
     placed = create_space(space.model_copy(update={"parameters": parameters}))

@@ -146,7 +146,7 @@ class _Trial:
     """One seed's networks, by name; and for each kind of random ones, how many were drawn.
 
     Attributes:
-        found, teacher: names of the networks that the search found; no teacher where the space has no second role.
+        found, teacher: names of the networks that the search found; no teacher where it found none.
     """
 
     search: Path
@@ -221,7 +221,8 @@ def _trial(
     seed = read_config(SearchConfig, search / CONFIG).seed
     space = create_space(table.info.space)
     found = space.searched_role().name
-    teacher = next((role.name for role in space.roles() if role.name != found), None)
+    others = [role.name for role in space.roles() if role.name != found]
+    teacher = next((role for role in others if (search / f"{role}.json").exists()), None)  # an evolution finds none
     chosen = {
         role: read_architecture((search / f"{role}.json").read_bytes(), str(search / f"{role}.json"))
         for role in (teacher, found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import chain
 
+from nas_client.experiments.ablation import AblationResult
+from nas_client.experiments.ablation_artifacts import ablation_rows, plot_ablation
 from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_random, plot_trade, random_rows, random_sentence
 from nas_client.experiments.attention import AttentionResult
 from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, placement_words, plot_attention
@@ -123,5 +125,23 @@ def references_section(result: ReferencesResult, index: int) -> Section:
             Text(references_sentence(result)),
             Grid(headings, rows, "After the last epoch of equal trainings: mean ± standard deviation over seeds."),
             drawn(plot_references(result), f"{name}-points", "Every training; stars: networks that were found."),
+        ],
+    )
+
+
+def ablation_section(result: AblationResult, index: int) -> Section:
+    """What each part of a search is worth. `index` numbers the experiments of a page."""
+    name = f"ablation{index}"
+    headings, *rows = ablation_rows(result)
+    return Section(
+        name,
+        "Experiment: ablation",
+        [
+            Text(
+                f"For each of {len(result.seeds)} seeds every space is searched, and what is found is trained, with the "
+                "teacher or without. The published numbers are of other images, devices and trainings."
+            ),
+            Grid(headings, rows, "Mean ± standard deviation over seeds; mIoU after the last epoch; ms and FPS by the table."),
+            drawn(plot_ablation(result), f"{name}-rows", "Every network: mIoU against its estimated latency."),
         ],
     )

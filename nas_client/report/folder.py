@@ -14,6 +14,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError, RunFolderError
+from nas_client.experiments.ablation import ABLATION, AblationResult
 from nas_client.experiments.attention import ATTENTION, AttentionResult
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
@@ -35,7 +36,7 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention", "selection"})
+_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention", "ablation", "selection"})
 """Kinds whose folder holds runs of their own."""
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
@@ -103,6 +104,7 @@ class RunFolder:
     comparisons: dict[str, RandomResult] = field(default_factory=dict)
     references: dict[str, ReferencesResult] = field(default_factory=dict)
     attentions: dict[str, AttentionResult] = field(default_factory=dict)
+    ablations: dict[str, AblationResult] = field(default_factory=dict)
     tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
@@ -198,6 +200,11 @@ def _read_attention(run: RunFolder, folder: Path, name: str) -> None:
         run.attentions[name] = result
 
 
+def _read_ablation(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / ABLATION, AblationResult)) is not None:
+        run.ablations[name] = result
+
+
 _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "search": _read_search,
     "selection": _read_selection,
@@ -208,6 +215,7 @@ _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "random": _read_random,
     "references": _read_references,
     "attention": _read_attention,
+    "ablation": _read_ablation,
 }
 """By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
 

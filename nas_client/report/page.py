@@ -8,7 +8,13 @@ from pathlib import Path
 from models.spaces.registry import space_label
 from models.spec.verdicts import Verdict
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded, milliseconds, percent, render
-from nas_client.report.experiments import attention_section, collapse_section, random_section, references_section
+from nas_client.report.experiments import (
+    ablation_section,
+    attention_section,
+    collapse_section,
+    random_section,
+    references_section,
+)
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
 from nas_client.report.searches import search_section
 from nas_client.report.selections import selection_section
@@ -54,6 +60,8 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield references_section(beside, index)
     for index, attended in enumerate(run.attentions.values()):
         yield attention_section(attended, index)
+    for index, ablated in enumerate(run.ablations.values()):
+        yield ablation_section(ablated, index)
     if run.validations:
         yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
     if run.tables:
@@ -68,7 +76,9 @@ def _absent(run: RunFolder) -> list[str]:
         "An evaluation (`nas-client evaluate`).": run.evaluations,
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
-        "Experiments (`nas-client experiment`).": run.collapses or run.comparisons or run.references or run.attentions,
+        "Experiments (`nas-client experiment`).": (
+            run.collapses or run.comparisons or run.references or run.attentions or run.ablations
+        ),
     }
     return [line for line, found in parts.items() if not found]
 

@@ -30,8 +30,19 @@ RESULT = "result.json"
 FORMAT = 1
 """Raised whenever an earlier release would misread a run's folder."""
 
-Kind = Literal["search", "selection", "training", "evaluation", "validation", "collapse", "random", "references", "attention"]
-"""What wrote the folder: a command, or, for the last four, an experiment."""
+Kind = Literal[
+    "search",
+    "selection",
+    "training",
+    "evaluation",
+    "validation",
+    "collapse",
+    "random",
+    "references",
+    "attention",
+    "ablation",
+]
+"""What wrote the folder: a command, or, for those from `collapse` on, an experiment."""
 
 MISSING_HINT = (
     "Name the folder that a command wrote. To a folder from before this file existed, add it by hand: "

@@ -119,6 +119,8 @@ class SearchConfig(Record):
         compile: whether the supernet's operators are compiled: minutes at the start, for faster steps on a GPU.
         checkpoint_steps: steps after which the state is saved within an epoch, too; at the end of epochs alone where null.
         loss: kind of the segmentation loss; `hard_pixels` says which pixels count in cross-entropy.
+        heads: the alternatives that are predicted in every pass, as `8,32`; where empty, those that the search may end in.
+            FasterSeg's published code has 8; 16; 32; 8,32 and 16,32. An alternative without a head is never chosen.
         decode: options of the space's decoding, by name (`SearchSpace.decode_options`), for the networks that are decoded.
         target_ms, exponent: T and w of the choice among alternatives, ACC·(LAT/T)^w.
     """
@@ -143,6 +145,7 @@ class SearchConfig(Record):
     hard_pixels: HardPixels = HardPixels()
     evaluation: EvaluationSettings = EvaluationSettings()
     selection: SelectionSettings = SelectionSettings()
+    heads: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     decode: Mapping[str, bool | int | float | str] = {}
     target_ms: Positive = TARGET_MS
     exponent: float = EXPONENT
@@ -166,4 +169,12 @@ class SearchConfig(Record):
     def _something_to_do(self) -> Self:
         if not self.pretrain.epochs + self.search.epochs + self.second.epochs:
             raise InvalidSpecError("pretrain.epochs, search.epochs and second.epochs are all 0: nothing is left to do")
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_gradient_search(self) -> Self:
+        stated = {"heads": bool(self.heads), "latency.target_ms": self.latency.target_ms is not None}
+        for name, given in stated.items():
+            if given and self.method == "evolution":
+                raise InvalidSpecError(f"{name} is stated, but method evolution does not use it", hint="Leave it out.")
         return self

@@ -242,6 +242,8 @@ class CoSearch:
         journal.write(record)
         journal.scalars(self._lines, scalars(record))
         self._lines += 1
+        if record.judged_ms is not None:
+            self.learner.factor.follow(record.judged_ms)
         self.position = self.position.after_epoch()
         self._save(LAST, self._state())
         self.watch.epoch(record)
@@ -253,17 +255,23 @@ class CoSearch:
         epochs = self._config.epochs(position.phase_name)
         due = position.epoch + 1 == epochs or (position.epoch + 1) % self._config.evaluation.every == 0
         mean_iou = {role: self._mean_iou(role) for role in networks} if due else {}
+        found = {role: self._decoder.decoded(network) for role, network in networks.items()}
+        losses = {name: total / position.step for name, total in position.losses.items()}
+        weighs = "latency" in losses
         return SearchEpoch(
             phase=position.phase_name,
             epoch=position.epoch,
             steps=position.step,
             seconds=position.step_s + time.perf_counter() - started,
-            losses={name: total / position.step for name, total in position.losses.items()},
+            losses=losses,
             latency_share=position.latency_s / position.step_s if position.latency_s else None,
+            latency_factor=learner.factor.value if weighs else None,
+            latency_ratio=learner.latency_ratio(losses) if weighs else None,
+            judged_ms=learner.factor.judge(found[learner.searched], mean_iou.get(learner.searched, {})) if weighs else None,
             latency=learner.latency.report(learner.networks[learner.searched].joined),
             entropy={role: network.entropy() for role, network in networks.items()},
             mean_iou=mean_iou,
-            decoded={role: self._decoder.decoded(network) for role, network in networks.items()},
+            decoded=found,
         )
 
     def _mean_iou(self, role: str) -> Mapping[str, float | None]:
@@ -316,6 +324,8 @@ def scalars(record: SearchEpoch) -> dict[str, float]:
     """The curves of TensorBoard."""
     values = {f"loss/{name}": value for name, value in record.losses.items()}
     values |= {f"latency/{name}": value for name, value in record.latency.model_dump().items()}
+    weight = {"factor": record.latency_factor, "ratio": record.latency_ratio}
+    values |= {f"latency/{name}": value for name, value in weight.items() if value is not None}
     for role, entropies in record.entropy.items():
         values |= {f"entropy/{role}/{name}": value for name, value in entropies.items()}
     for role, ious in record.mean_iou.items():

@@ -83,6 +83,9 @@ class SearchEpoch(Record):
         losses: means over steps, by name: `weights_ROLE` and `architecture_ROLE`, the segmentation loss of those updates for
             one prediction; `latency`, the student's latency loss in ms, not multiplied with λ.
         latency_share: of the time of the steps, that of the latency loss, forward and backward; None without one.
+        latency_factor: λ of these steps; None where latency was no part of a loss.
+        latency_ratio: λ times the latency over the student's segmentation loss, of all its predictions; None as before.
+        judged_ms: the estimate by which λ is moved after this epoch, see `LatencyFactor`; None where it stays.
         latency: at the end of the epoch.
         entropy: by role and granularity, the mean over rows in nats at the end of the epoch.
         mean_iou: by role and alternative, on the validation split; empty where this epoch was not evaluated.
@@ -95,6 +98,9 @@ class SearchEpoch(Record):
     seconds: float
     losses: Mapping[str, float]
     latency_share: float | None = None
+    latency_factor: float | None = None
+    latency_ratio: float | None = None
+    judged_ms: float | None = None
     latency: Latencies
     entropy: Mapping[str, Mapping[str, float]]
     mean_iou: Mapping[str, Mapping[str, float | None]]

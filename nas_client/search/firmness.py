@@ -1,4 +1,4 @@
-"""How firmly architecture parameters decide: what they are further from than a search that has learned nothing."""
+"""How firmly architecture parameters decide: entropies, rows whose best choices are close, and the distance from chance."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
         folder: of the search.
         space: that it searched.
         role: whose stem and head to take, and whose parameters the architecture was decoded from.
-        architecture: as the search, or `derive`, decoded it: by the search's options, or any that the space lists.
+        architecture: as the search, or `derive`, decoded it: by the search's options, or any that the space lists. Of a search
+            by evolution any candidate, since these have all cells of the supernet's paths.
 
     Raises:
         RunFolderError: the folder holds no search.
@@ -48,8 +49,12 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
     logits = dict(state["networks"][role])
     if (added := supernet.path_logits()) is not None:
         logits["beta"] = logits["beta"] + added
-    layers = _layers(folder, space, whose, logits, architecture)
+    layers = None if _evolved(folder) else _layers(folder, space, whose, logits, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
+
+
+def _evolved(folder: Path) -> bool:
+    return (folder / CONFIG).exists() and read_config(SearchConfig, folder / CONFIG).method == "evolution"
 
 
 def _layers(

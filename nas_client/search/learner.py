@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from models.spaces.base import SearchSpace
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.supernets.base import Mixture, Supernet
 from nas_client.data.transforms import Batch
 from nas_client.latency.coefficients import gather
@@ -15,6 +17,7 @@ from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
 from nas_client.search.config import ArchitectureOptimizer, SearchConfig, SearchSettings, WeightOptimizer
 from nas_client.search.epochs import Phase
+from nas_client.search.latency_factor import LatencyFactor
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
@@ -40,6 +43,7 @@ class Learner:
         networks: by role, in the space's order.
         searched: the role that sees latency.
         latency: that role's latency loss.
+        factor: its λ.
         architecture_updates: by role, of those that the phase searches anything for.
     """
 
@@ -48,7 +52,7 @@ class Learner:
         shapes = space.parameter_shapes()
         self.supernet = _build_supernet(space, config)
         processes.prepare(self.supernet)
-        self.passes = SegmentationPass(self.supernet, _alternatives(space, self.supernet), config, processes)
+        self.passes = SegmentationPass(self.supernet, _heads(space, self.supernet, config.heads), config, processes)
         self.searched = space.searched_role().name
         self.networks = {
             role.name: RelaxedNetwork(
@@ -65,6 +69,7 @@ class Learner:
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
         temperature = config.search.temperature
         self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
+        self.factor = LatencyFactor(config)
         self._space = space
         self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
         self._single_paths = SinglePathUpdate(
@@ -84,6 +89,7 @@ class Learner:
         searched, decided = self._granularities()
         for role in self._space.roles():
             self.networks[role.name].start_phase(searched & role.searches, decided & role.searches)
+            self.networks[role.name].both_ends = self._search_settings.width_gradients == "both"
         searching = {role: network for role, network in self.networks.items() if network.optimized}
         architecture = self._search_settings.architecture
         self._architecture_optimizers = {role: optimizer_of(architecture, one.optimized) for role, one in searching.items()}
@@ -134,6 +140,11 @@ class Learner:
             rng = key.rng(Stream.WIDTHS)
             yield from (network.random_widths(rng) for _ in range(self._config.pretrain.random_widths))
 
+    def latency_ratio(self, losses: Losses) -> float:
+        """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses."""
+        segmentation = losses[f"architecture_{self.searched}"] * len(self.passes.alternatives)
+        return self.factor.value * losses["latency"] / segmentation if segmentation else math.inf
+
     @property
     def latency_s(self) -> float:
         """Time spent so far on the latency loss."""
@@ -146,6 +157,7 @@ class Learner:
             "weight_optimizer": self._weight_optimizer.state_dict(),
             "networks": {role: network.state() for role, network in self.networks.items()},
             "architecture_optimizers": {role: one.state_dict() for role, one in self._architecture_optimizers.items()},
+            "factor": self.factor.state(),
         }
 
     def restore(self, state: Mapping[str, Any], phase: Phase) -> None:
@@ -157,6 +169,8 @@ class Learner:
             network.restore(state["networks"][role])
         for role, optimizer in self._architecture_optimizers.items():
             optimizer.load_state_dict(state["architecture_optimizers"][role])
+        if "factor" in state:  # else of a release in which it never moved
+            self.factor.restore(state["factor"])
 
     @property
     def _weight_settings(self) -> WeightOptimizer:
@@ -181,7 +195,7 @@ class Learner:
             role,
             self._architecture_optimizers[role],
             latency=self.latency if role == self.searched and self.latency.used else None,
-            factor=self._config.latency.factor,
+            factor=self.factor,
             temperature=self._config.search.temperature,
             processes=self._processes,
         )
@@ -204,7 +218,24 @@ def _build_supernet(space: SearchSpace, config: SearchConfig) -> Supernet:
     return supernet
 
 
-def _alternatives(space: SearchSpace, supernet: Supernet) -> tuple[str, ...]:
-    """What a search trains heads for and chooses from: the space's alternatives."""
+def _heads(space: SearchSpace, supernet: Supernet, wanted: Sequence[str]) -> tuple[str, ...]:
+    """What a search trains heads for: the space's alternatives, from which it chooses, unless others are named.
+
+    Raises:
+        InvalidSpecError: the supernet has no such head, one is named twice, or the search may end in none of them.
+    """
     known = set(supernet.alternatives)
-    return tuple(alternative for alternative in space.alternatives() if alternative in known) or supernet.alternatives
+    possible = tuple(alternative for alternative in space.alternatives() if alternative in known) or supernet.alternatives
+    if not wanted:
+        return possible
+    for head in wanted:
+        if head not in known:
+            raise UnknownNameError.of("head (of heads)", head, supernet.alternatives)
+    if len(set(wanted)) < len(wanted):
+        raise InvalidSpecError(f"heads: {'; '.join(wanted)}: one is named twice", hint="Name each once.")
+    if not set(wanted) & set(possible):
+        raise InvalidSpecError(
+            f"heads: {'; '.join(wanted)}: the search can end in none of them",
+            hint=f"Name one or more of {'; '.join(possible)}.",
+        )
+    return tuple(wanted)

@@ -33,6 +33,7 @@ class RelaxedNetwork:
         optimized: those of α, β and, where widths are searched, γ that the phase searches: leaves that take gradients.
         decided: granularities whose most probable choices are taken.
         role: as given.
+        both_ends: see `Mixture`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class RelaxedNetwork:
         device: torch.device | str,
         path_logits: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        self.role = role
+        self.role, self.both_ends = role, False
         self.decided: frozenset[str] = frozenset()
         self._path_logits = path_logits or _nothing
         searched = {**shapes, "gamma": {}} if role.widest else shapes
@@ -120,7 +121,8 @@ class RelaxedNetwork:
         if self.role.widest or "gamma" in self.decided:
             return self._fixed(self._widths(self.logits.gamma))
         gamma = self._gamma(self.logits.gamma, gumbel)
-        return replace(Mixture.sampled(*self._chances(), gamma), operators=self._operators())
+        sampled = Mixture.sampled(*self._chances(), gamma, both_ends=self.both_ends)
+        return replace(sampled, operators=self._operators())
 
     def entropy(self) -> dict[str, float]:
         """By granularity that is searched, the mean entropy of its rows in nats."""

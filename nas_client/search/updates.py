@@ -22,6 +22,7 @@ from nas_client.latency.relaxation import Gumbel
 from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import require_finite
 from nas_client.search.config import SearchConfig
+from nas_client.search.latency_factor import LatencyFactor
 from nas_client.search.latency_loss import LatencyLoss
 from nas_client.search.progress import RngKey, Stream
 from nas_client.search.relaxed_network import RelaxedNetwork
@@ -124,7 +125,7 @@ class ArchitectureUpdate:
         role: the network's.
         optimizer: of its parameters.
         latency: added to the loss; None for a role without one.
-        factor: of the latency, λ.
+        factor: of the latency, λ, as it is at each step.
         temperature: τ of the sampled widths.
         processes: whose gradients are summed; every process computes the whole latency.
     """
@@ -137,7 +138,7 @@ class ArchitectureUpdate:
         optimizer: torch.optim.Optimizer,
         *,
         latency: LatencyLoss | None,
-        factor: float,
+        factor: LatencyFactor,
         temperature: float,
         processes: Processes,
     ) -> None:
@@ -167,7 +168,7 @@ class ArchitectureUpdate:
         terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}
         if self._latency is not None:
             terms["latency"], added = self._latency_gradients(self._latency, self._network.settled, key)
-            gradients = [mine + self._factor * more for mine, more in zip(gradients, added, strict=True)]
+            gradients = [mine + self._factor.value * more for mine, more in zip(gradients, added, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
         require_finite(where, **terms, **{f"gradient of {name}": norm})
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -119,7 +119,13 @@ def _require_fitting(architecture: ArchitectureSpec, config: TrainConfig, data: 
 
 def _first_network(architecture: ArchitectureSpec, config: TrainConfig) -> TrainableNetwork:
     try:
-        return seeded_network(architecture, config.crop_size, auxiliary=config.losses.auxiliary > 0, seed=config.seed)
+        return seeded_network(
+            architecture,
+            config.crop_size,
+            auxiliary=config.losses.auxiliary > 0,
+            auxiliary_heads=config.losses.auxiliary_heads,
+            seed=config.seed,
+        )
     except InvalidSpecError as error:
         height, width = config.crop_size
         raise InvalidSpecError(f"crop {height}×{width}: {error.message}", hint=error.hint) from error

@@ -57,7 +57,29 @@ def channels_last(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def lay_out(module: AnyModule) -> AnyModule:
-    """Changes the module's kernels in place; returns it."""
+    """Changes the module's kernels in place; returns it. Layers that oneDNN cannot train so keep the ordinary layout."""
+    kept = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d) and _overruns(layer)]
+    for layer in kept:
+        layer.register_forward_pre_hook(_in_ordinary_layout)
+    ordinary = {id(layer.weight) for layer in kept}
     for parameter in module.parameters():
-        parameter.data = channels_last(parameter.data)
+        if id(parameter) not in ordinary:
+            parameter.data = channels_last(parameter.data)
     return module
+
+
+_BLOCK = 16
+"""Channels that oneDNN works on at once, at the most."""
+
+
+def _overruns(layer: nn.Conv2d) -> bool:
+    """Whether in channels-last layout a layer's gradient is written past the end of its memory on a CPU: 1×1 with a stride, and
+    fewer channels than a block. The process may crash, or go on with wrong numbers.
+
+    Source: https://github.com/uxlfoundation/oneDNN/issues/6035, open in the oneDNN of torch 2.13.
+    """
+    return layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.in_channels < _BLOCK
+
+
+def _in_ordinary_layout(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.contiguous() if x.device.type == "cpu" else x for x in inputs)

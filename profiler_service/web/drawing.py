@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from models.networks.structure import INPUT, OperatorStep
+from models.networks.structure import INPUT, OperatorStep, downsample_rate
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
 
@@ -97,7 +97,7 @@ def draw(architecture: ArchitectureSpec) -> Drawing:
 
 def _rate(step: OperatorStep, architecture: ArchitectureSpec) -> int:
     """By how much the step's input is smaller than the image."""
-    return max(round(architecture.input_size[0] / step.operator.height), 1)
+    return downsample_rate(architecture.input_size, (step.operator.height, step.operator.width))
 
 
 def _box(step: OperatorStep, x: int, y: int) -> Box:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.networks.structure import downsample_rate
 from models.spaces.fasterseg.genotype import BranchSpec
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES
 from models.spaces.fasterseg.space import FasterSegSpace
@@ -47,7 +48,7 @@ class FasterSegSuite(SpaceSuite):
             architecture = space.sample(np.random.default_rng(seed))
             plan = space.plan(architecture)
             shapes = map_shapes_of(plan, (self.spec.batch, 3, *self.spec.input_size))
-            ends = [self.spec.input_size[0] // shapes[name][2] for name in plan.branch_ends]
+            ends = [downsample_rate(self.spec.input_size, shapes[name][2:]) for name in plan.branch_ends]
             assert space.alternative_of(architecture) == ",".join(map(str, ends))
 
     def _branch(self, space: FasterSegSpace, choices: Probabilities, coarseness: int) -> ArchitectureSpec:
@@ -73,6 +74,7 @@ class FasterSegSuite(SpaceSuite):
             batch=space.spec.batch,
             dtype=space.spec.dtype,
             base_channels=space.parameters.base_channels,
+            factorised_skips=space.parameters.factorised_skips,
             stem_width=space.parameters.stem_width,
             head_width=space.parameters.head_width,
         )
@@ -86,6 +88,28 @@ class TestFasterSegLonger(FasterSegSuite):
     """More layers than the default: its architectures must still lead back to a space that has room for them."""
 
     spec = SpaceSpec(name="fasterseg", input_size=(32, 64), classes=11, parameters={"layers": 20})
+
+
+class TestFasterSegOfOneBranch(FasterSegSuite, SmallSpaceSuite):
+    """At a size that only the stem's downsampling divides; with the published code's skips."""
+
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(40, 72),
+        classes=3,
+        parameters={"layers": 3, "base_channels": 6, "widths": (4, 8), "branches": 1, "factorised_skips": 1},
+    )
+    spread = 1.3
+
+
+class TestFasterSegOfThreeBranches(FasterSegSuite, SmallSpaceSuite):
+    spec = SpaceSpec(
+        name="fasterseg",
+        input_size=(40, 72),
+        classes=3,
+        parameters={"layers": 3, "base_channels": 6, "widths": (4, 8), "branches": 3},
+    )
+    spread = 1.3
 
 
 class TestFasterSegOfThreeLayers(FasterSegSuite, SmallSpaceSuite):

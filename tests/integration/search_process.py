@@ -1,4 +1,4 @@
-"""One process of a search; `torchrun` starts it. Arguments: a folder; `differing` for different tables.
+"""One process of a search; `torchrun` starts it. Arguments: a folder; `differing` for different tables, or `evolution`.
 
 The second comes to the folder late, as one on a busy machine may: by then the first must not have begun in it.
 """
@@ -17,6 +17,7 @@ from nas_client.runs.processes import Processes
 from nas_client.search.cosearch import CoSearch, search
 from nas_client.table import LookupTable
 from tests.support.searches import small, small_table
+from tests.support.selections import brief
 
 folder, differing = Path(sys.argv[1]), sys.argv[2] == "differing"
 torch.set_num_threads(1)
@@ -37,4 +38,4 @@ if second:
     CoSearch.prepare = prepare_late  # type: ignore[method-assign]
 with Processes() as processes:
     assert processes.several
-    search(small(), table, folder, processes=processes)
+    search(brief() if sys.argv[2] == "evolution" else small(), table, folder, processes=processes)

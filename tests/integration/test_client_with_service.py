@@ -134,7 +134,7 @@ def measure(client: ServiceClient, operators: tuple[Workload, ...]) -> None:
     ("arguments", "code", "message"),
     [
         (("profile", "--space", "toy_dog", "--input-size", "64x128"), ErrorCode.UNKNOWN_NAME, "unknown search space 'toy_dog'"),
-        (("profile", "--space", "fasterseg", "--input-size", "100x100"), ErrorCode.INVALID_SPEC, "not divisible by 32"),
+        (("profile", "--space", "fasterseg", "--input-size", "100x100"), ErrorCode.INVALID_SPEC, "not divisible by 8"),
         (("profile", "--space", "fasterseg", "--input-size", "16384x16384"), ErrorCode.WORKLOAD_TOO_LARGE, "the limit is"),
         (("pull", "-o", "table.csv", "--table", "0123456789abcdef"), ErrorCode.NOT_FOUND, "holds no table"),
         (("validate", "--space", "toy_dag"), ErrorCode.NOT_FOUND, "holds no table"),

@@ -84,6 +84,10 @@ def test_every_command_works(installed: Installed) -> None:
             f"experiment random {table} --search runs/found --networks 1 --baseline sampled --tolerance 0.9 "
             "--config train.yaml -o runs/random"
         )
+        client(
+            "select runs/found --table table.parquet -o runs/selected --front --set selection.images=1 "
+            "--set selection.population=4 --set selection.generations=1 --set selection.shortlist=0"
+        )
         client("report runs -o report.html")
         client(f"validate --url {url} --space lattice --architectures 8 --budget quick -o validation")
     scored = json.loads((installed.folder / "validation" / "validation.json").read_text())
@@ -91,4 +95,5 @@ def test_every_command_works(installed: Installed) -> None:
     assert scored["raw"]["pearson"] > 0.3, "loosely: other tests may run beside this one"
     page = (installed.folder / "report.html").read_text(encoding="utf-8")
     assert "lattice" in page
+    assert "candidates were evaluated" in page
     assert (installed.folder / "network.svg").stat().st_size > 0

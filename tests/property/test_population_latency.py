@@ -37,6 +37,9 @@ SPACES = [
     space_of(7),
     space_of(4, version=1),
     create_space(SpaceSpec(name=ToySpace.name, input_size=(16, 24))),
+    create_space(SpaceSpec(name="mfasterseg", input_size=(32, 64), parameters={"layers": 4, "widths": (4, 8)})),
+    create_space(SpaceSpec(name="rspnet", input_size=(64, 96), parameters={"layers": 1, "stack": 3, "base_width": 4})),
+    create_space(SpaceSpec(name="search_net", input_size=(16, 24), parameters={"base_channels": 4, "levels": 2, "nodes": 2})),
 ]
 COUNTS = {id(space): OperatorCounts(space) for space in SPACES}
 TABLES = {

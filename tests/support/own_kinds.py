@@ -103,6 +103,8 @@ def huge(_spec: OperatorSpec) -> nn.Module:
 _HERE = "tests.support.own_kinds:"
 OWN_KINDS = (
     KindInfo("attention", strides=(1,), builder=_HERE + "Attention", bounds=attention_bounds, costs=attention_costs),
+    KindInfo("attention_elsewhere", builder=_HERE + "Attention", costs=_HERE + "attention_costs"),
+    KindInfo("attention_at_no_cost", builder=_HERE + "Attention", costs=lambda operator: 7),  # type: ignore[arg-type,return-value]
     KindInfo("grouped", strides=(1,), builder=_HERE + "Grouped"),
     *(
         KindInfo(name.lower(), builder=_HERE + name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Mapping
 from typing import Any
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
+from nas_client.search.epochs import Phase
 from nas_client.search.learner import Learner
+from nas_client.search.progress import Watch
 from nas_client.table import LookupTable
 from tests.support.fake_service import make_table
 
@@ -36,6 +41,18 @@ def small(**changes: Any) -> SearchConfig:
             inner = inner.setdefault(part, {})
         inner[last] = value
     return SearchConfig.parse(data)
+
+
+class StopAfter(Watch):
+    """Sends a signal after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def small_table(space: SpaceSpec = SPACE.spec) -> LookupTable:

@@ -21,3 +21,8 @@ TINY: dict[str, Any] = {
 def evolving(**changes: Any) -> SearchConfig:
     """A search by evolution; two steps of three passes train its supernet."""
     return small(method="evolution", selection=TINY | changes.pop("selection", {}), **changes)
+
+
+def brief() -> SearchConfig:
+    """One generation, and one short training."""
+    return evolving(selection={"generations": 0, "population": 4, "shortlist": 1, "check": 0})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.spaces.fasterseg.ends import BRANCHES
 from models.spaces.fasterseg.genotype import BranchSpec, architecture_of
 from models.spaces.fasterseg.parameters import OPERATORS, SCALES, FasterSegParameters
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -23,10 +22,10 @@ def minimum_cells(layers: int, coarseness: int) -> int:
 
 
 def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: np.random.Generator) -> ArchitectureSpec:
-    """A random architecture of two branches that end at different scales.
+    """A random architecture; its branches end at different scales.
 
     The probabilities of operators and of widths are drawn first, so that some samples are mostly light and others mostly heavy.
-    Then every cell (layer, scale) draws its operator and every map its width, once for both branches: they share cells until
+    Then every cell (layer, scale) draws its operator and every map its width, once for all branches: they share cells until
     they part, as decoded architectures do. Depths and downsampling positions are uniform.
     """
     import numpy as np
@@ -34,7 +33,7 @@ def sample_architecture(spec: SpaceSpec, parameters: FasterSegParameters, rng: n
     operators = _draws(rng, len(OPERATORS), parameters.layers)
     widths = _draws(rng, len(parameters.widths), parameters.layers)
     branches = []
-    for coarseness in sorted(rng.choice(len(SCALES), size=BRANCHES, replace=False).tolist()):
+    for coarseness in sorted(rng.choice(len(SCALES), size=parameters.branches, replace=False).tolist()):
         depth = int(rng.integers(minimum_cells(parameters.layers, coarseness), parameters.layers, endpoint=True))
         positions = rng.choice(depth - 1, size=coarseness, replace=False) if coarseness else np.empty(0, int)
         levels = [int((positions < cell).sum()) for cell in range(depth)]

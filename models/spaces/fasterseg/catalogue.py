@@ -26,9 +26,9 @@ class Catalogue:
         self._made: dict[tuple[object, ...], OperatorSpec] = {}
 
     def size(self, scale: int) -> tuple[int, int]:
-        """(height, width) of a map at that downsample rate."""
+        """(height, width) of a map at that downsample rate: as every operator does, it is rounded up."""
         height, width = self._spec.input_size
-        return (height // scale, width // scale)
+        return (-(-height // scale), -(-width // scale))
 
     def stem(self, stem_width: int) -> tuple[OperatorSpec, ...]:
         """The operators from the image to 1/8: five 3×3 convolutions, the 1st, 2nd and 4th of stride 2.
@@ -45,7 +45,9 @@ class Catalogue:
 
     def cell(self, kind: str, scale: int, in_channels: int, out_channels: int, stride: int) -> OperatorSpec:
         """The operator of a cell whose input is at `scale`."""
-        return self._operator(kind, scale, in_channels, out_channels, stride=stride)
+        factorised = kind == "skip" and stride == 2 and self._parameters.factorised_skips
+        attributes = {"factorised": True} if factorised else {}
+        return self._operator(kind, scale, in_channels, out_channels, stride=stride, attributes=attributes)
 
     def branch_end(self, scale: int, head_width: int) -> tuple[OperatorSpec, ...]:
         """What follows a branch's last cell at that scale, before the head takes its map; here nothing."""

@@ -17,13 +17,15 @@ def described(architecture: ArchitectureSpec, plan: NetworkPlan) -> tuple[str, .
     """Branch by branch and cell by cell the operator, the downsample rates and the expansion ratio, with its plan.
 
     The ratio is that of the cell's output, in twelfths; that of the last cell is the head's. Cells that an earlier branch has
-    are marked.
+    are marked. The first line has the widths of stem and head, and what a space that builds on this one records besides.
 
     Source: FasterSeg, Table 7.
     """
-    network = NetworkParameters.of(architecture)
+    stated = {name: value for name, value in architecture.parameters.items() if name in NetworkParameters.model_fields}
+    network = NetworkParameters.of(architecture.model_copy(update={"parameters": stated}))
+    more = [f"{name} {value}" for name, value in architecture.parameters.items() if name not in stated]
     own = {step.name for step in plan.steps}
-    lines = [f"stem {network.stem_width}/{FULL_WIDTH}, head {network.head_width}/{FULL_WIDTH}"]
+    lines = [", ".join([f"stem {network.stem_width}/{FULL_WIDTH}", f"head {network.head_width}/{FULL_WIDTH}", *more])]
     for index, branch in enumerate(FasterSegGenotype.of(architecture).branches):
         lines.append(f"branch that ends at 1/{branch.end}, {len(branch.operators)} cells:")
         lines.append(f"{'cell':>6}  {'operator':18} {'downsample':12} expansion")

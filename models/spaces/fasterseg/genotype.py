@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StrictInt, model_serializer, model_validator
 
-from models.spaces.fasterseg.parameters import FasterSegParameters, Width
+from models.spaces.fasterseg.parameters import FasterSegParameters, Flag, Width, stated
 from models.spec import limits
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.base import Record
@@ -59,6 +60,15 @@ class FasterSegGenotype(Record):
         return cls.parse(architecture.genotype, source="genotype")
 
     @property
+    def has_strided_skips(self) -> bool:
+        """Whether one of its skips changes the resolution."""
+        return any(
+            kind == "skip" and after != here
+            for branch in self.branches
+            for kind, (here, after) in zip(branch.operators, pairwise(branch.scales), strict=False)
+        )
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """The scales at which the branches end, in their order."""
         return tuple(branch.end for branch in self.branches if branch.end is not None)
@@ -70,11 +80,18 @@ class NetworkParameters(Record):
     Attributes:
         base_channels: F; a map at scale s has F · s channels at full width.
         stem_width, head_width: widths of stem and head, in twelfths.
+        factorised_skips: 1 where skips with stride 2 are two convolutions of half the width. Stated where there are such skips
+            alone, so that equal networks of either space are one.
     """
 
     base_channels: Annotated[StrictInt, Field(ge=1, le=limits.MAX_CHANNELS)]
     stem_width: Width
     head_width: Width
+    factorised_skips: Flag = 0
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return stated(type(self), handler(self))
 
     @classmethod
     def of(cls, architecture: ArchitectureSpec) -> Self:
@@ -89,8 +106,12 @@ class NetworkParameters(Record):
                     f"parameter of a network of search space {architecture.space!r}", name, cls.model_fields
                 )
         defaults = FasterSegParameters()
-        stated = {name: getattr(defaults, name) for name in cls.model_fields} | architecture.parameters
-        return cls.parse(stated, source="parameters")
+        given = {name: getattr(defaults, name) for name in cls.model_fields} | architecture.parameters
+        return cls.parse(given, source="parameters")
+
+    def for_network(self, genotype: FasterSegGenotype) -> Self:
+        """Those that this network depends on."""
+        return self if genotype.has_strided_skips else self.model_copy(update={"factorised_skips": 0})
 
 
 def architecture_of(
@@ -101,13 +122,15 @@ def architecture_of(
         base_channels=parameters.base_channels,
         stem_width=parameters.widths[-1] if widest else parameters.stem_width,
         head_width=parameters.widths[-1] if widest else parameters.head_width,
+        factorised_skips=parameters.factorised_skips,
     )
+    genotype = FasterSegGenotype(branches=tuple(branches))
     return ArchitectureSpec(
         space=spec.name,
         input_size=spec.input_size,
         classes=spec.classes,
         batch=spec.batch,
         dtype=spec.dtype,
-        parameters=network.model_dump(),
-        genotype=FasterSegGenotype(branches=tuple(branches)).model_dump(mode="json"),
+        parameters=network.for_network(genotype).model_dump(),
+        genotype=genotype.model_dump(mode="json"),
     )

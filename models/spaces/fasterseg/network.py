@@ -41,7 +41,10 @@ def layout(architecture: ArchitectureSpec, spec: SpaceSpec, parameters: FasterSe
         InvalidSpecError: the architecture is not one of that space's; names the field, its value and what is allowed.
     """
     network = _network_parameters(architecture, spec, parameters)
-    given = FasterSegGenotype.of(architecture).branches
+    genotype = FasterSegGenotype.of(architecture)
+    if genotype.has_strided_skips and network.factorised_skips != parameters.factorised_skips:
+        raise foreign_architecture("factorised_skips", network.factorised_skips, parameters.factorised_skips)
+    given = genotype.branches
     if len(given) > MAX_BRANCHES:
         raise InvalidSpecError(f"genotype.branches: {len(given)} of them; at most {MAX_BRANCHES} are possible")
     branches: dict[int, tuple[Cell, ...]] = {}
@@ -113,6 +116,18 @@ def _cells(branch: BranchSpec, stem_width: int, head_width: int, parameters: Fas
     )
 
 
+def _auxiliary(branches: Sequence[Sequence[Cell]], maps: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """What the auxiliary heads of the published code see: at each coarse scale the ends of branches there, and the last maps of
+    those that go on, in the order of the branches.
+    """
+    seen: dict[int, list[str]] = {scale: [] for scale in SCALES[1:]}
+    for cells, names in zip(branches, maps, strict=True):
+        for index, cell in enumerate(cells):
+            if cell.scale in seen and (cell.stride > 1 or index == len(cells) - 1):
+                seen[cell.scale].append(names[index] if cell.stride > 1 else names[-1])
+    return tuple(tuple(names) for names in seen.values() if names)
+
+
 class _PlanBuilder:
     """Collects the steps of one network."""
 
@@ -141,7 +156,7 @@ class _PlanBuilder:
         last = self._chain("fused", catalogue.before_classifier(len(ends), head_width), last)
         last = self._add(OperatorStep("classifier", catalogue.classifier(len(ends), head_width), last))
         self._add(OperatorStep("upsampling", catalogue.upsampling(), last))
-        return NetworkPlan(tuple(self._steps), tuple(names[-1] for names in maps))
+        return NetworkPlan(tuple(self._steps), tuple(names[-1] for names in maps), _auxiliary(branches, maps))
 
     def _add(self, step: OperatorStep) -> str:
         self._steps.append(step)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StrictInt, field_validator, model_serializer, model_validator
 
 from models.spec import limits
 from models.spec.architectures import SpaceSpec
@@ -26,6 +26,10 @@ FULL_WIDTH = 12
 MAX_BRANCHES = len(SCALES)
 """At most one branch ends at each scale."""
 
+LATER = frozenset({"branches", "factorised_skips"})
+"""Parameters that earlier releases did not have. A spec states them where they differ from their defaults, so that tables and
+architectures without them keep their names."""
+
 MIN_LAYERS = len(SCALES)
 """A branch that ends at 1/32 needs a cell at each scale."""
 
@@ -33,6 +37,12 @@ GRID_VERSION, WITHOUT_JOINS = 2, 1
 """Versions of the grid: the first has no resizes and concatenations of the head, so that its sums leave them out."""
 
 Width = Annotated[StrictInt, Field(ge=1, le=64)]
+Flag = Annotated[StrictInt, Field(ge=0, le=1)]
+
+
+def stated(record: type[Record], fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of such a record, without those of `LATER` at their defaults."""
+    return {name: value for name, value in fields.items() if name not in LATER or value != record.model_fields[name].default}
 
 
 class FasterSegParameters(Record):
@@ -43,6 +53,10 @@ class FasterSegParameters(Record):
         base_channels: F; a map at scale s has F · s channels at full width.
         stem_width, head_width: fixed widths of the student's stem and head, in twelfths.
         widths: expansion ratios χ between cells, in twelfths, in the order of γ's columns.
+        branches: b, how many branches the networks aggregate that are sampled or that a search ends in. Architectures with
+            another number are networks of the space as well: the grid has the operators of all.
+        factorised_skips: 1 where skips with stride 2 are two convolutions of half the width, as in the published code; 0 where
+            they are one.
 
     Source: FasterSeg, sections 3.1 and 4.2.
     """
@@ -52,6 +66,12 @@ class FasterSegParameters(Record):
     stem_width: Width = 8
     head_width: Width = 8
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (4, 6, 8, 10, 12)
+    branches: Annotated[StrictInt, Field(ge=1, le=MAX_BRANCHES)] = 2
+    factorised_skips: Flag = 0
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return stated(type(self), handler(self))
 
     @classmethod
     def of(cls, spec: SpaceSpec) -> Self:

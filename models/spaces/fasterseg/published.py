@@ -8,6 +8,7 @@ timed with nearest resizing, while the networks that FasterSeg trains, and so ou
 align_corners. The entries keep the keys of *our* operators, since the published table stands for those in every use that its
 authors made of it; as operators of their own, resized by nearest, no estimate and no loss would ever look them up. Likewise
 skips of stride 1 and equal widths, identities in a decoded network, were timed as the 1×1 convolutions of the supernet.
+Skips of stride 2 were timed factorised, and their keys say so.
 """
 
 from __future__ import annotations
@@ -112,12 +113,18 @@ def _operator(name: str, path: Path) -> OperatorSpec:
         "height": fields["H"],
         "width": fields["W"],
         "stride": fields.get("stride", 1),
-        "attributes": {"kernel": fields["kernel"]} if "kernel" in fields else {},
+        "attributes": _attributes(form.kind, fields),
     }
     try:
         return OperatorSpec.parse(spec)
     except InvalidSpecError as error:
         raise TableFileError(f"{path}: {name!r}: {error.message}", hint=_HINT) from error
+
+
+def _attributes(kind: str, fields: Mapping[str, int]) -> dict[str, int | bool]:
+    if kind == "skip" and fields["stride"] == 2:
+        return {"factorised": True}
+    return {"kernel": fields["kernel"]} if "kernel" in fields else {}
 
 
 def _single(path: Path, what: str, values: set[_Value]) -> _Value:

@@ -20,11 +20,12 @@ from models.spaces.base import (
     SearchSpace,
 )
 from models.spaces.decoding import DecodeOptions, every
+from models.spaces.fasterseg.ablation import ablation_rows
 from models.spaces.fasterseg.architectures import sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta, layers_of_branch
 from models.spaces.fasterseg.descriptions import described, path_choice
-from models.spaces.fasterseg.ends import CHOICES, ends_of, label_of
+from models.spaces.fasterseg.ends import choices, ends_of, label_of
 from models.spaces.fasterseg.genotype import FasterSegGenotype, NetworkParameters, architecture_of
 from models.spaces.fasterseg.latency import latency_graph, parameter_shapes
 from models.spaces.fasterseg.network import layout, plan
@@ -42,7 +43,15 @@ from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, publish
 from models.spaces.fasterseg.published_parameters import read_parameter_file
 from models.spaces.fasterseg.published_rules import MIN_LAYERS, decode_as_published
 from models.spaces.fasterseg.variation import head_terms, paths
-from models.spaces.published import OperatorComparison, ParameterReader, PublishedOperator, PublishedReader, PublishedTable
+from models.spaces.published import (
+    AblationRow,
+    AblationStudy,
+    OperatorComparison,
+    ParameterReader,
+    PublishedOperator,
+    PublishedReader,
+    PublishedTable,
+)
 from models.spaces.search_defaults import PUBLISHED_WEIGHTS, LatencySettings, SearchDefaults
 from models.spaces.variation import HeadTerm
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -69,7 +78,7 @@ class FasterSegBase(SearchSpace):
     parameters_type: ClassVar[type[FasterSegParameters]] = FasterSegParameters
     catalogue_type: ClassVar[type[Catalogue]] = Catalogue
     grid_version: ClassVar[int] = GRID_VERSION
-    size_multiple: ClassVar[int] = SCALES[-1]
+    size_multiple: ClassVar[int] = SCALES[0]
     decode_options: ClassVar[type[DecodeOptions]] = FasterSegOptions
     alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
@@ -83,12 +92,12 @@ class FasterSegBase(SearchSpace):
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        coarsest = cls.size_multiple
+        multiple = cls.size_multiple
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % coarsest:
-                nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
+            if side % multiple:
+                nearest = {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
                 raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
+                    f"input_size: {name} {side} is not divisible by {multiple}, the downsample rate of the stem",
                     hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
         if spec.version not in (0, WITHOUT_JOINS, GRID_VERSION):
@@ -127,11 +136,11 @@ class FasterSegBase(SearchSpace):
     @classmethod
     def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:
         parameters, genotype = NetworkParameters.of(architecture), FasterSegGenotype.of(architecture)
-        changes = {"parameters": parameters.model_dump(), "genotype": genotype.model_dump(mode="json")}
+        changes = {"parameters": parameters.for_network(genotype).model_dump(), "genotype": genotype.model_dump(mode="json")}
         return ArchitectureSpec.parse(architecture.model_dump() | changes)
 
     def alternatives(self) -> tuple[str, ...]:
-        return tuple(map(label_of, CHOICES))
+        return choices(self.parameters.branches)
 
     def alternative_of(self, architecture: ArchitectureSpec) -> str:
         return label_of(FasterSegGenotype.of(architecture).ends)
@@ -140,7 +149,7 @@ class FasterSegBase(SearchSpace):
         return tuple(SCALES.index(end) for end in ends_of(alternative))
 
     def resolve_alternative(self, text: str) -> str:
-        return label_of(ends_of(text))
+        return label_of(ends_of(text, self.parameters.branches))
 
     def choices_of(self, architecture: ArchitectureSpec) -> Choices:
         branches = FasterSegGenotype.of(architecture).branches
@@ -270,7 +279,7 @@ class FasterSegBase(SearchSpace):
         WeightCopy(supernet, role, network).copy(architecture, self.parameters, layers)
 
 
-class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorComparison):
+class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorComparison, AblationStudy):
     """FasterSeg's search space.
 
     Parameters of the spec: see `FasterSegParameters`.
@@ -289,7 +298,14 @@ class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorCo
     def read_published(cls, path: Path) -> PublishedTable:
         rows = read_rows(path)
         try:
-            spec = SpaceSpec(name=cls.name, input_size=rows.input_size, classes=rows.classes, version=WITHOUT_JOINS)
+            parameters = {"factorised_skips": 1}  # as they were timed
+            spec = SpaceSpec(
+                name=cls.name,
+                input_size=rows.input_size,
+                classes=rows.classes,
+                parameters=parameters,
+                version=WITHOUT_JOINS,
+            )
             space = cls.from_spec(spec)
         except InvalidSpecError as error:
             raise TableFileError(f"{path}: {error.message}", hint=error.hint) from error
@@ -298,6 +314,9 @@ class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorCo
     @classmethod
     def read_published_parameters(cls, path: Path) -> Mapping[str, Mapping[str, list[list[float]]]]:
         return read_parameter_file(path)
+
+    def ablation(self) -> tuple[AblationRow, ...]:
+        return ablation_rows(self.spec, self.parameters)
 
     @classmethod
     def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:

@@ -23,11 +23,14 @@ from models.supernets.multi_resolution import MultiResolutionSupernet
 
 
 def build_supernet(parameters: FasterSegParameters, catalogue: Catalogue, classes: int) -> MultiResolutionSupernet:
-    """The supernet whose student has the space's stem and head, and whose teacher the widest everywhere (§3.3)."""
+    """The supernet whose student has the space's stem and head, and whose teacher the widest everywhere (§3.3).
+
+    It has heads for the space's number of branches, and for single ones.
+    """
     widest = parameters.widths[-1]
     teacher = parameters.model_copy(update={"stem_width": widest, "head_width": widest})
     graphs = {STUDENT: latency_graph(parameters, catalogue), TEACHER: latency_graph(teacher, catalogue)}
-    return MultiResolutionSupernet(graphs, scales=SCALES, classes=classes)
+    return MultiResolutionSupernet(graphs, scales=SCALES, classes=classes, branches={1, parameters.branches})
 
 
 class WeightCopy:

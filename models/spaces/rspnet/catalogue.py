@@ -7,6 +7,9 @@ from models.spec.architectures import SpaceSpec
 from models.spec.kinds import AttributeValue
 from models.spec.operators import OperatorSpec
 
+_OCR_CHANNELS = 512
+"""Of the OCR head, twice its keys; of narrower maps as many as these have."""
+
 
 class Catalogue:
     """Makes the operators of one space at its input size, each once.
@@ -82,15 +85,16 @@ class Catalogue:
         """From the concatenated maps to the scores."""
         parameters, classes, size = self._parameters, self._spec.classes, self.size(0)
         channels = sum(map(parameters.width, range(parameters.scales)))
+        upsampling = self._make("upsample", classes, classes, size, attributes={"scale": parameters.rates[0]})
+        if parameters.ocr:
+            wide = min(_OCR_CHANNELS, channels)
+            attributes: dict[str, AttributeValue] = {"channels": wide, "keys": max(1, wide // 2)}
+            return self._make("object_context_head", channels, classes, size, attributes=attributes), upsampling
         if parameters.part == 1:
             fusion = self._make("conv_bn_relu", channels, channels, size, attributes={"kernel": 1})
         else:
             fusion = self._make("partial_conv1x1", channels, channels, size, attributes={"part": parameters.part})
-        return (
-            fusion,
-            self._make("classifier", channels, classes, size),
-            self._make("upsample", classes, classes, size, attributes={"scale": parameters.rates[0]}),
-        )
+        return fusion, self._make("classifier", channels, classes, size), upsampling
 
     def _make(
         self,

@@ -39,6 +39,7 @@ class RspNetParameters(Record):
         base_width: channels at the finest scale; twice as many at each coarser one.
         stem_width: channels of the stem.
         scales: how many of `SCALES`, from the finest on.
+        ocr: 1 for an OCR head in place of two 1×1 convolutions.
 
     Source: RSPNet. N = 4 is its own. It is silent on the macro structure: scales, widths and stem are HRNetV2-W48's, and eight
     layers are ours.
@@ -50,6 +51,7 @@ class RspNetParameters(Record):
     base_width: Annotated[StrictInt, Field(ge=2, le=limits.MAX_CHANNELS // SCALES[-1])] = 48
     stem_width: Annotated[StrictInt, Field(ge=2, le=limits.MAX_CHANNELS)] = 64
     scales: Annotated[StrictInt, Field(ge=2, le=len(SCALES))] = len(SCALES)
+    ocr: Annotated[StrictInt, Field(ge=0, le=1)] = 0
 
     @classmethod
     def of(cls, spec: SpaceSpec | ArchitectureSpec) -> Self:

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.operators.costs import Costs, UncountedCostsError, module_costs, operator_costs
+from models.operators.costs import Costs, UncountedCostsError, counted_costs, module_costs, operator_costs
+from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
+from tests.support.own_kinds import attention_costs, own_kinds
 
 
 def _costs(kind: str, *, in_channels: int = 256, out_channels: int = 256, stride: int = 1, **fields: Any) -> Costs:
@@ -114,3 +116,19 @@ class _Gain(nn.Module):
 def test_a_layer_with_weights_that_cannot_be_counted_is_refused() -> None:
     with torch.device("meta"), pytest.raises(UncountedCostsError, match="_Gain"):
         module_costs(_Gain(), (1, 3))
+
+
+@pytest.mark.parametrize("kind", ["attention", "attention_elsewhere"])
+def test_a_kind_may_state_its_costs_as_a_function_or_where_one_is(kind: str) -> None:
+    with own_kinds():
+        spec = OperatorSpec(kind=kind, in_channels=4, out_channels=8, height=6, width=10)
+        stated = operator_costs(spec)
+        assert stated == attention_costs(spec)
+        assert stated.convolution_macs == counted_costs(spec).convolution_macs
+
+
+def test_a_kind_whose_costs_are_none_is_refused_by_name() -> None:
+    with own_kinds():
+        spec = OperatorSpec(kind="attention_at_no_cost", in_channels=4, out_channels=8, height=6, width=10)
+        with pytest.raises(InvalidSpecError, match=r"the costs of operator kind 'attention_at_no_cost' are 7, no Costs"):
+            operator_costs(spec)

@@ -13,7 +13,7 @@ from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
 from models.operators.attention import AdaptiveAttention, Irnn
 from models.operators.layers import build_operator
-from models.operators.recurrence import DIRECTIONS, Direction, gated_sum_scan, recurrence, relu_scan
+from models.operators.recurrence import DIRECTIONS, Direction, FourDirections, gated_sum_scan, recurrences, relu_scan
 from models.operators.seeded_weights import fill, random_input
 from models.spec.graphs import GraphRequest
 from models.spec.operators import OperatorSpec
@@ -45,7 +45,7 @@ def test_both_forms_are_as_exact_as_they_promise(mean: float, dtype: torch.dtype
         (exact_grad,) = torch.autograd.grad(exact, exact_x, grad.double())
         assert relative(relu_scan(x, direction), exact) <= ALLOWED[dtype]
         taken = x.clone().requires_grad_()
-        found = recurrence(taken, direction)
+        (found,) = recurrences(taken, direction)
         assert found.dtype == dtype
         assert relative(found, exact) <= ALLOWED[dtype]
         gate, back = (exact > 0).to(dtype), Direction(direction.dim, not direction.forward)
@@ -58,9 +58,24 @@ def test_both_forms_are_as_exact_as_they_promise(mean: float, dtype: torch.dtype
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_gradients_and_odd_sizes(direction: Direction, size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size, dtype=torch.double, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    torch.testing.assert_close(recurrence(x, direction), sequential(x, direction))
+    torch.testing.assert_close(recurrences(x, direction)[0], sequential(x, direction))
     torch.testing.assert_close(relu_scan(x, direction), sequential(x, direction))
-    assert torch.autograd.gradcheck(lambda given: recurrence(given, direction), (x,))
+    assert torch.autograd.gradcheck(lambda given: recurrences(given, direction)[0], (x,))
+
+
+def test_both_directions_at_once_are_each_of_them() -> None:
+    """Weighted by maps, and with gradients: what the four directions of one projection add up to."""
+    generator = torch.Generator().manual_seed(2)
+    x, maps, grad = (torch.randn(2, c, 5, 6, generator=generator, dtype=torch.double) for c in (3, 4, 12))
+    x.requires_grad_()
+    found = FourDirections(shared=True)(x, maps)
+    own = FourDirections(shared=False)(torch.cat([x] * 4, dim=1), maps)
+    expected = torch.cat([sequential(x, d) * maps[:, i : i + 1] for i, d in enumerate(DIRECTIONS)], dim=1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(own, expected)
+    wanted = torch.autograd.grad(expected, x, grad)
+    torch.testing.assert_close(torch.autograd.grad(found, x, grad), wanted)
+    torch.testing.assert_close(torch.autograd.grad(own, x, grad), wanted)
 
 
 def test_a_compiled_recurrence_is_a_scan() -> None:
@@ -73,8 +88,8 @@ def test_a_compiled_recurrence_is_a_scan() -> None:
 
     x = torch.randn(1, 2, 4, 64)
     with torch.no_grad():
-        found = torch.compile(lambda given: recurrence(given, DIRECTIONS[0]), backend=counted)(x)
-    torch.testing.assert_close(found, recurrence(x, DIRECTIONS[0]))
+        found = torch.compile(lambda given: recurrences(given, DIRECTIONS[0])[0], backend=counted)(x)
+    torch.testing.assert_close(found, recurrences(x, DIRECTIONS[0])[0])
     assert seen
     assert seen[0] < 6 * log2(64) + 6
 

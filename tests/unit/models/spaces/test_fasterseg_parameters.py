@@ -38,6 +38,24 @@ def test_stated_parameters_stay_and_change_the_digest() -> None:
     assert space.spec.digest() != settled().spec.digest()
 
 
+def test_what_earlier_releases_did_not_have_is_stated_where_it_is_not_the_default() -> None:
+    """Tables and their ids stay, and the grid of another number of branches is the same."""
+    assert settled(branches=2, factorised_skips=0).spec == settled().spec
+    assert settled().spec.digest() == "d84b1315ceee6a5e"
+    one = settled(branches=1)
+    assert one.spec.parameters["branches"] == 1
+    assert one.spec.digest() != settled().spec.digest()
+    assert one.operators() == settled().operators()
+
+
+def test_factorised_skips_are_other_operators_and_no_others_change() -> None:
+    plain, factorised = ({o.key(): o for o in settled(factorised_skips=flag).operators()} for flag in (0, 1))
+    changed = [factorised[key] for key in factorised.keys() - plain.keys()]
+    assert {(o.kind, o.stride, o.attributes["factorised"]) for o in changed} == {("skip", 2, True)}
+    assert len(changed) == len(plain.keys() - factorised.keys()) == 2 * 25
+    assert all("factorised" not in o.attributes for o in plain.values())
+
+
 def test_the_grid_counts_what_the_paper_counts() -> None:
     """5 operators × 25 width pairs × 5 places, stems and heads of student and teacher, fusion of one to three branches.
 
@@ -78,9 +96,9 @@ def test_a_stem_width_outside_the_widths_enters_the_first_cells_only() -> None:
 @pytest.mark.parametrize(
     ("input_size", "said", "nearest"),
     [
-        ((100, 256), "height 100 is not divisible by 32", "96, 128."),
-        ((128, 250), "width 250 is not divisible by 32", "224, 256."),
-        ((16, 32), "height 16 is not divisible by 32", ": 32."),
+        ((100, 256), "height 100 is not divisible by 8", "96, 104."),
+        ((128, 250), "width 250 is not divisible by 8", "248, 256."),
+        ((4, 32), "height 4 is not divisible by 8", ": 8."),
     ],
 )
 def test_sizes_that_do_not_divide(input_size: tuple[int, int], said: str, nearest: str) -> None:
@@ -105,6 +123,9 @@ def test_sizes_that_do_not_divide(input_size: tuple[int, int], said: str, neares
         ({"stem_width": 0}, r"stem_width.*0"),
         ({"head_width": 65}, r"head_width.*64.*65"),
         ({"base_channels": 0}, r"base_channels.*0"),
+        ({"branches": 0}, r"branches.*1.*0"),
+        ({"branches": 4}, r"branches.*3.*4"),
+        ({"factorised_skips": 2}, r"factorised_skips.*1.*2"),
         ({"base_channels": 16}, r"base_channels 16 at width 8.*divisible by 3"),
     ],
 )

@@ -122,8 +122,8 @@ def test_a_table_that_does_not_tell_its_input_size_or_classes(tmp_path: Path, ab
 
 
 def test_a_table_at_a_size_that_no_space_has(tmp_path: Path) -> None:
-    with pytest.raises(TableFileError, match="height 48 is not divisible by 32"):
-        read(tmp_path, {STEM.replace("H64", "H48"): 1.0, HEAD: 1.0})
+    with pytest.raises(TableFileError, match="height 44 is not divisible by 8"):
+        read(tmp_path, {STEM.replace("H64", "H44"): 1.0, HEAD: 1.0})
 
 
 def test_a_bare_pickle_of_the_rows_is_read_too(tmp_path: Path) -> None:

@@ -54,6 +54,22 @@ def test_a_network_has_the_two_chosen_paths_and_no_other() -> None:
     assert sum(kind in ("conv3x3", "conv5x5", "depthwise3x3", "dilated3x3", "identity") for kind in kinds) == 3 * 4 * 2
 
 
+def test_the_ocr_head_takes_the_place_of_the_two_convolutions() -> None:
+    plain, ocr = (space(**SMALL, part=2, ocr=chosen) for chosen in (0, 1))
+    heads = [
+        [operator.kind for operator in one.architecture_operators(one.sample(np.random.default_rng(0)))] for one in (plain, ocr)
+    ]
+    assert heads[0][-3:] == ["partial_conv1x1", "classifier", "upsample"]
+    assert heads[1] == [*heads[0][:-3], "object_context_head", "upsample"]
+    choices = certain(ocr.parameter_shapes(), np.random.default_rng(0))
+    network, supernet = build_network(ocr.plan(ocr.decode(choices))).eval(), disturb(ocr.supernet()).eval()
+    ocr.copy_weights(supernet, "network", ocr.decode(choices), network)
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, 64, 64)).shape == (1, 19, 64, 64)
+    for name, weight in network.steps["head0"].state_dict().items():
+        assert torch.equal(weight, supernet.state_dict()[f"heads.network.all.0.{name}"])
+
+
 def test_stacked_cells_begin_with_the_searched_cells_weights() -> None:
     """Certain choices: the supernet, with one cell in each place, is the network of one copy."""
     torch.manual_seed(0)

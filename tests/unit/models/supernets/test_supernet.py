@@ -160,6 +160,19 @@ def test_widths_without_scores_leave_the_value_alone(supernet: MultiResolutionSu
     torch.testing.assert_close(scored, bare, rtol=0, atol=0)
 
 
+def test_gamma_at_both_ends_changes_gradients_alone(supernet: MultiResolutionSupernet, logits: Logits, images: Tensor) -> None:
+    """A map's factor then stands at every edge that enters or leaves it, so that what reaches γ is another sum."""
+    supernet.eval()
+    one = logits.mixture()
+    values, gradients = [], []
+    for mixture in (one, replace(one, both_ends=True)):
+        value = supernet(images, mixture, role="student", alternatives=["16,32"]).combined["16,32"]
+        values.append(value)
+        gradients.append(torch.autograd.grad(value.square().mean(), logits.gamma, retain_graph=True)[0])
+    torch.testing.assert_close(values[0], values[1], rtol=0, atol=0)
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
 def test_a_branch_takes_one_path(space: SearchSpace, logits: Logits) -> None:
     """The probabilities of the edges into and out of a node agree, and a branch leaves each scale once."""
     graph = space.latency_graph()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,20 +26,8 @@ from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.table import LookupTable
 from tests.support.fasterseg_networks import branches_of
-from tests.support.searches import SPACE, prepared, small, small_table
+from tests.support.searches import SPACE, StopAfter, prepared, small, small_table
 from tests.support.toy_space import ToySpace
-
-
-class StopAfter(Watch):
-    """Sends a signal after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +250,8 @@ class TestWhatDoesNotFit:
 
     @pytest.mark.parametrize("field", ["pretrain__crop", "search__crop"])
     def test_a_crop_that_does_not_divide(self, tmp_path: Path, field: str) -> None:
-        with pytest.raises(ShapeError, match=r"crop: 64×80 is not divisible by 32"):
-            search(small(**{field: (64, 80)}), small_table(), tmp_path)
+        with pytest.raises(ShapeError, match=r"crop: 64×84 is not divisible by 8"):
+            search(small(**{field: (64, 84)}), small_table(), tmp_path)
 
     def test_too_few_images(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="4 images do not fill a batch of 5"):

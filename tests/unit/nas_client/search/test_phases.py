@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from nas_client.runs.journal import read_journal
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import LAST, search
 from nas_client.search.derivation import derive
-from nas_client.search.epochs import SearchEpoch
+from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.first_weights import supernet_weights
+from nas_client.search.progress import Watch
 from tests.support.searches import prepared, small, small_table
 
 SPACE = create_space(
@@ -68,6 +72,24 @@ def test_each_phase_trains_its_granularities_and_the_second_decides_the_others(t
     supernet_weights(whole, SPACE, "network", architecture)(network)
     kernels = {name: kernel for name, kernel in saved(whole)["supernet"].items() if name.startswith("stems.network.0.conv1")}
     assert torch.equal(network.state_dict()["steps.stem0.conv1.weight"], *kernels.values())
+
+
+def test_a_search_that_is_stopped_in_its_second_phase_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """The cell is decided again from the saved logits, and the running mean of path attention goes on."""
+    table, config = small_table(SPACE.spec), phased(checkpoint_steps=1, second__epochs=2)
+
+    class StopInSecond(Watch):
+        def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
+            if phase == "second" and done == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    search(config, table, tmp_path / "whole")
+    assert not search(config, table, tmp_path / "stopped", watch=StopInSecond()).finished
+    search(config, table, tmp_path / "stopped", resume=True)
+    mine, whole = (saved(tmp_path / name) for name in ("stopped", "whole"))
+    for name in ("alpha", "beta"):
+        assert torch.equal(mine["networks"]["network"][name], whole["networks"]["network"][name])
+    assert all(torch.equal(tensor, whole["supernet"][name]) for name, tensor in mine["supernet"].items())
 
 
 def test_decided_operators_are_the_only_ones_computed() -> None:

@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 import torch
 
+from models.networks.module import build_network
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
 from nas_client.estimates import estimate
+from nas_client.experiments.random_networks import _trial
 from nas_client.report.page import report
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import read_manifest
 from nas_client.search.cosearch import search
 from nas_client.search.epochs import SearchEpoch
+from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
@@ -190,6 +193,22 @@ def test_any_finished_search_can_be_selected_from(tmp_path: Path) -> None:
     logits = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["state"]["learner"]["networks"]["student"]
     assert candidates[0].choices.alpha == tuple(logits["alpha"].argmax(dim=1).tolist())
     assert [c.alternative for c in candidates[:3]] == ["8,16", "8,32", "16,32"]
+
+
+def test_what_is_found_can_be_trained_further(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    """From the supernet's weights; and in an experiment, in which it has no teacher."""
+    folder, result = evolved
+    architecture = result.architecture("student")
+    network, expected = (build_network(SPACE.plan(architecture)) for _ in range(2))
+    supernet_weights(folder, SPACE, "student", architecture)(network)
+    supernet = SPACE.supernet()
+    supernet.load_state_dict(torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]["learner"]["supernet"])
+    SPACE.copy_weights(supernet, "student", architecture, expected)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+    trial = _trial(folder, small_table(), tmp_path, 1, ("sampled",), 0.5)
+    assert (trial.found, trial.teacher) == ("student", None)
+    assert set(trial.networks) == {"student", "random0"}
 
 
 class TestWhatDoesNotFit:

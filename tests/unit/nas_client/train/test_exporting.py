@@ -83,7 +83,7 @@ def test_without_a_runtime_the_message_says_what_to_install(tmp_path: Path, monk
 
 
 def test_sizes_and_types_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpecError, match="width 70 is not divisible by 32"):
+    with pytest.raises(InvalidSpecError, match="width 70 is not divisible by 8"):
         export(_trained(), tmp_path / "network.onnx", input_size=(64, 70))
     with pytest.raises(ExportCheckError, match="bfloat16"):
         export(_trained(dtype="bfloat16"), tmp_path / "network.onnx")

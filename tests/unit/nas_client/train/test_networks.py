@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.networks.module import build_network
 from models.spaces.registry import plan_at
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.train.networks import TrainableNetwork, seeded_network
+from tests.support.toy_space import ToySpace
 from tests.support.trainings import small_architecture
 
 CROP = (32, 96)
@@ -49,6 +52,32 @@ def test_there_is_a_head_at_every_end_coarser_than_the_scores(ends: tuple[int, .
     assert [logits.shape for logits in scores.auxiliary] == [(2, 19, 4, 12)] * coarse
 
 
+@pytest.mark.parametrize(
+    ("ends", "seen"),
+    [((8,), ()), ((16,), (1,)), ((8, 32), (1, 1)), ((16, 32), (2, 1)), ((8, 16, 32), (2, 1))],
+)
+def test_published_heads_see_the_last_map_at_a_sixteenth_of_a_branch_that_goes_on(
+    ends: tuple[int, ...], seen: tuple[int, ...]
+) -> None:
+    """The head at 1/16, where it sees two maps, has the channels of both."""
+    trainable = TrainableNetwork(small_architecture(*ends), CROP, auxiliary=True, auxiliary_heads="published")
+    scores = trainable(_images(*CROP), (4, 12))
+    assert [logits.shape for logits in scores.auxiliary] == [(2, 19, 4, 12)] * len(seen)
+    assert tuple(len(steps) for steps in trainable.network.plan.auxiliary or ()) == seen
+    if ends == (8, 32):  # its last map at 1/16 has width 8 of base channels 3, its end has the head's width 8
+        scores.auxiliary[0].square().sum().backward()
+        touched = _touched(trainable)
+        assert any("branch1_cell0" in name for name in touched)
+        assert not any("branch1_cell1" in name for name in touched)
+
+
+def test_published_heads_of_a_space_without_any_are_refused() -> None:
+    toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(16, 24), classes=5))
+    architecture = toy.sample(np.random.default_rng(0))
+    with pytest.raises(InvalidSpecError, match="nothing is published of such heads in space 'toy_dag'"):
+        TrainableNetwork(architecture, (16, 24), auxiliary=True, auxiliary_heads="published")
+
+
 def test_heads_are_no_part_of_the_network() -> None:
     architecture = small_architecture()
     with_heads, without = (TrainableNetwork(architecture, CROP, auxiliary=auxiliary) for auxiliary in (True, False))
@@ -83,5 +112,5 @@ def test_weights_follow_from_the_seed_and_touch_no_other_randomness() -> None:
 
 
 def test_a_size_that_the_network_cannot_take_is_refused() -> None:
-    with pytest.raises(InvalidSpecError, match="height 40 is not divisible by 32"):
-        TrainableNetwork(small_architecture(), (40, 64))
+    with pytest.raises(InvalidSpecError, match="height 36 is not divisible by 8"):
+        TrainableNetwork(small_architecture(), (36, 64))

@@ -39,9 +39,9 @@ def test_one_predictor_takes_images_of_any_size(weights: dict[str, Tensor]) -> N
 
 
 def test_sizes_that_cannot_be_divided_are_filled_up(weights: dict[str, Tensor]) -> None:
-    """As CamVid's and BDD100K's 720 rows."""
+    """At the bottom and on the right."""
     images = torch.randn(1, 3, 45, 70)
-    filled = torch.zeros(1, 3, 64, 96)
+    filled = torch.zeros(1, 3, 48, 72)
     filled[..., :45, :70] = images
     assert torch.equal(Predictor(ARCHITECTURE, weights, CPU)(images), _whole(weights, filled)[:, :45, :70])
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from models.networks.module import Network
 from nas_client.data.transforms import Batch
 from nas_client.train.networks import seeded_network
-from nas_client.train.weights import copy_of, moving_average, recalibrate, weights_digest
+from nas_client.train.weights import channels_last, copy_of, lay_out, moving_average, recalibrate, weights_digest
 from tests.support.trainings import small_architecture
 
 CROP = (32, 64)
@@ -86,3 +89,17 @@ def test_a_copy_does_not_follow(averaged: bool) -> None:
     with torch.no_grad():
         network.state_dict()[name].zero_()
     assert torch.equal(copied[name], kept)
+
+
+def test_narrow_strided_1x1_convolutions_are_not_trained_in_channels_last_layout() -> None:
+    """In it oneDNN writes their gradient past the end of its memory: this ended with a segmentation fault."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1, stride=2, bias=False), nn.Conv2d(4, 4, 3))
+    laid_out = lay_out(copy.deepcopy(plain))
+    images = torch.randn(8, 3, 64, 64)
+    plain(images).sum().backward()
+    laid_out(channels_last(images)).sum().backward()
+    for mine, yours in zip(laid_out.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, yours.grad, rtol=1e-4, atol=1e-2)
+    assert laid_out[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert laid_out[0](channels_last(images)).is_contiguous(memory_format=torch.channels_last)

@@ -65,7 +65,7 @@ def test_what_does_not_exist(client: TestClient, path: str) -> None:
     ("change", "code", "message"),
     [
         ({"space": {"name": "fastseg", "input_size": [128, 256]}}, "unknown_name", "unknown search space 'fastseg'"),
-        ({"space": {"name": "fasterseg", "input_size": [100, 256]}}, "invalid_spec", "height 100 is not divisible by 32"),
+        ({"space": {"name": "fasterseg", "input_size": [100, 256]}}, "invalid_spec", "height 100 is not divisible by 8"),
         ({"space": {"name": "fasterseg", "input_size": [16_384, 16_384]}}, "workload_too_large", "the limit is"),
         ({"space": {"name": "fasterseg", "input_size": [32_768, 256]}}, "invalid_spec", r"input_size.0"),
         ({"space": {"name": "fasterseg", "input_size": [128, 256], "classes": 0}}, "invalid_spec", "classes"),

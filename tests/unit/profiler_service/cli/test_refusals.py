@@ -26,7 +26,7 @@ PROFILE = ("profile", "--space", "fasterseg", "--input-size", "128x256")
     ("arguments", "message", "hint"),
     [
         (("--space", "fastseg"), "unknown search space 'fastseg'", "Did you mean 'fasterseg'?"),
-        (("--input-size", "100x256"), "height 100 is not divisible by 32", "96"),
+        (("--input-size", "100x256"), "height 100 is not divisible by 8", "96"),
         (("--input-size", "big"), "input size 'big' is not HEIGHTxWIDTH", "128x256"),
         (("--input-size", "0x256"), "input_size", ""),
         (("--input-size", "16384x16384"), "the limit is", ""),

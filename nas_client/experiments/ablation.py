@@ -1,0 +1,221 @@
+"""What is each part of a search worth: widths, a second branch, the co-search of a teacher, distillation?
+
+For each seed every space of the ablation is searched, with the same configuration; then the found networks are trained, one of
+them under the teacher, too, and so is the teacher at its narrowest widths.
+
+Source: FasterSeg, section 4.3 and Table 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from models.networks.module import network_costs
+from models.spaces.registry import create_space
+from models.spec.base import Record
+from nas_client.errors import ExperimentError
+from nas_client.estimates import estimate
+from nas_client.experiments import collapse, random_networks
+from nas_client.experiments.ablation_runs import TEACHER, AblationConfig, Study, network_of, searches, study_of, trainings
+from nas_client.experiments.execution import Progress, begin, flat, run_commands
+from nas_client.experiments.spread import Spread
+from nas_client.runs.config import read_config
+from nas_client.table import LookupTable
+from nas_client.train.folder import read_result
+
+ABLATION = "ablation.json"
+Preset = Literal["toy", "cpu", "gpu"]
+
+_TOY_DATA = {"image_size": [64, 64], "train_images": 4, "val_images": 1, "cache": True}
+PRESETS: Mapping[Preset, Mapping[str, Mapping[str, Any]]] = {
+    "toy": {
+        "search": {
+            "data": _TOY_DATA,
+            "image_scale": 1.0,
+            "scales": [1.0],
+            "label_stride": 8,
+            "pretrain": {"epochs": 1, "batch_size": 2, "crop": [64, 64], "random_widths": 0},
+            "search": {"epochs": 1, "batch_size": 2, "crop": [64, 64]},
+            "evaluation": {"batch_size": 2, "statistics_batches": 1},
+        },
+        "training": {
+            "data": _TOY_DATA,
+            "scales": [1.0],
+            "label_stride": 8,
+            "batch_size": 4,
+            "epochs": 1,
+            "validation": {"batch_size": 2, "statistics_batches": 1},
+        },
+    },
+    "cpu": {"search": collapse.PRESETS["cpu"], "training": random_networks.PRESETS["cpu"]},
+    "gpu": {"search": collapse.PRESETS["gpu"], "training": random_networks.PRESETS["gpu"]},
+}
+"""What each preset changes of the space's defaults. `toy` shows that everything runs, and nothing else."""
+
+
+class AblatedNetwork(Record):
+    """One network of one seed.
+
+    Attributes:
+        architecture: key.
+        mean_iou: on the validation split, after the last epoch of its training.
+        estimate_ms: by the table.
+        macs, parameters: multiply-adds and weights.
+    """
+
+    seed: int
+    architecture: str
+    mean_iou: float
+    estimate_ms: float
+    macs: int
+    parameters: int
+
+
+class AblationSummary(Record):
+    """One row: the networks of all seeds, and what the paper has there.
+
+    Attributes:
+        name: as the paper calls it.
+        distilled: whether they were trained under the teacher.
+        mean_iou, estimate_ms, fps: over seeds; fps is what the estimates come to.
+        published_mean_iou, published_fps: the paper's.
+    """
+
+    name: str
+    distilled: bool
+    networks: tuple[AblatedNetwork, ...]
+    mean_iou: Spread
+    estimate_ms: Spread
+    fps: Spread
+    published_mean_iou: float
+    published_fps: float
+
+
+class AblationResult(Record):
+    """The experiment's result (`ablation.json`). mIoU everywhere is that after the last epoch.
+
+    Attributes:
+        table, target, space: which latencies.
+        rows: in the paper's order.
+        teacher: mIoU over seeds.
+    """
+
+    table: str
+    target: str
+    space: str
+    preset: Preset
+    seeds: tuple[int, ...]
+    config: AblationConfig
+    rows: tuple[AblationSummary, ...]
+    teacher: Spread
+
+
+def ablation(
+    table: LookupTable,
+    folder: Path,
+    *,
+    preset: Preset = "cpu",
+    seeds: int = 3,
+    overrides: Sequence[str] = (),
+    at_once: int = 1,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> AblationResult | None:
+    """Run what is not done yet, and compare all of it; None where it was stopped.
+
+    Args:
+        table: of the whole search space, complete.
+        folder: gets a folder per seed and run, and the table of each reduced space.
+        preset: size of searches and trainings.
+        seeds: how many; 0, 1, ….
+        overrides: fields of the preset's configuration, as `search.search.epochs=5` and `training.epochs=5`.
+        at_once: runs at a time, each then with one thread.
+        resume: go on with the experiment in the folder.
+        progress: see `run_commands`.
+
+    Raises:
+        RunFolderError: the folder holds another kind of run.
+        ExperimentError: nobody published an ablation of this space; a run failed; or the folder holds an experiment and
+            `resume` is not set, or another one.
+        InvalidSpecError: an override is none of the configuration's, or the space has not what a row needs.
+        MissingEntryError: the table is not complete.
+    """
+    config = preset_config(preset, table, overrides)
+    study = study_of(table, folder, config.search)
+    begin(folder, "ablation", table, config, resume=resume)
+    study.write_tables()
+    for commands in (searches, trainings):
+        wanted = [command for seed in range(seeds) for command in commands(study, seed, config)]
+        if not run_commands(wanted, at_once=at_once, progress=progress):
+            return None
+    info = table.info
+    return AblationResult(
+        table=info.id(),
+        target=info.target.label(),
+        space=info.space.label(),
+        preset=preset,
+        seeds=tuple(range(seeds)),
+        config=config,
+        rows=tuple(_summary(study, index, table, seeds) for index in range(len(study.rows))),
+        teacher=Spread.of([_mean_iou(study.run(seed, TEACHER)) for seed in range(seeds)]),
+    )
+
+
+def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] = ()) -> AblationConfig:
+    """The configuration of the runs: the preset's on that table, with λ and weights as in the other experiments.
+
+    Raises:
+        InvalidSpecError: an override is none of the configuration's, or states a seed.
+        MissingEntryError: the table is not complete.
+    """
+    for override in overrides:
+        if (name := override.partition("=")[0]) in ("search.seed", "training.seed"):
+            raise ExperimentError(f"{override!r}: the experiment sets {name} itself", hint="Choose --seeds instead.")
+    factor = float(f"{collapse.PUBLISHED_LATENCY_SHARE / collapse.untrained_ms(table):.4g}")
+    defaults = type(create_space(table.info.space)).search_defaults
+    base = {"search": defaults.model_dump(exclude={"training"}), "training": defaults.training.model_dump()}
+    fields = {**PRESETS[preset]["search"], "latency": {"factor": factor, "weights": "solved"}}
+    stated = [*flat(fields, "search."), *flat(PRESETS[preset]["training"], "training.")]
+    return read_config(AblationConfig, None, [*stated, *overrides], base=base)
+
+
+def _summary(study: Study, index: int, table: LookupTable, seeds: int) -> AblationSummary:
+    row = study.rows[index]
+    networks = tuple(_ablated(study, index, table, seed) for seed in range(seeds))
+    return AblationSummary(
+        name=row.name,
+        distilled=row.distilled,
+        networks=networks,
+        mean_iou=Spread.of([network.mean_iou for network in networks]),
+        estimate_ms=Spread.of([network.estimate_ms for network in networks]),
+        fps=Spread.of([1e3 * table.info.space.batch / network.estimate_ms for network in networks]),
+        published_mean_iou=row.mean_iou,
+        published_fps=row.fps,
+    )
+
+
+def _ablated(study: Study, index: int, table: LookupTable, seed: int) -> AblatedNetwork:
+    run, row = study.run(seed, f"row{index}"), study.rows[index]
+    network = network_of(study, row, seed)
+    if not network.known_as(read_result(run).architecture):
+        raise ExperimentError(
+            f"{run} holds the training of another architecture than its search found", hint="Remove it and --resume."
+        )
+    costs = network_costs(create_space(row.space).plan(network))
+    return AblatedNetwork(
+        seed=seed,
+        architecture=network.key(),
+        mean_iou=_mean_iou(run),
+        estimate_ms=estimate(network, table).sum_ms,
+        macs=costs.macs,
+        parameters=costs.parameters,
+    )
+
+
+def _mean_iou(run: Path) -> float:
+    final = read_result(run).final
+    if final is None or final.mean_iou is None:
+        raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
+    return final.mean_iou
