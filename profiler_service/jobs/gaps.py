@@ -17,8 +17,8 @@ GAP_SHARE, SHORTEST_GAP_S, LONGEST_GAP_S = 0.5, 0.1, 2.0
 further one begins, and it waits for those that have begun, `LONGEST_GAP_S` at the most.
 """
 
-PATIENCE_S = 10.0
-"""After which a request no longer waits for a visit to end: a visit of large networks may take minutes."""
+PATIENCE_S = 20.0
+"""After which a request no longer waits for a visit to end, which may take minutes with large networks; clients wait for 30 s."""
 
 
 class VisitGaps:
