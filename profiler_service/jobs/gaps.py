@@ -18,7 +18,7 @@ further one begins, and it waits for those that have begun, `LONGEST_GAP_S` at t
 """
 
 PATIENCE_S = 20.0
-"""After which a request no longer waits for a visit to end, which may take minutes with large networks; clients wait for 30 s."""
+"""After which a request no longer waits for a visit to end: that may take minutes, and clients wait for 30 s."""
 
 
 class VisitGaps:
@@ -83,8 +83,11 @@ class VisitGaps:
         """Let those in who may begin now. The lock is held."""
         while self._waiting and self._inside < AT_ONCE and not self._visiting and not self._closing:
             loop, turn = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_begin, turn)
+            except RuntimeError:  # the loop has ended, and the request with it
+                continue
             self._inside += 1
-            loop.call_soon_threadsafe(_begin, turn)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop, turn: asyncio.Future[None], *, admit: bool) -> None:
         """Begin now, or not at all; whether or not it was let in at the last moment."""
