@@ -14,7 +14,7 @@ from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, StorageError
 from profiler_service.jobs.following import Followers, JobEvents
-from profiler_service.jobs.own_jobs import OwnJobs
+from profiler_service.jobs.owned_jobs import OwnedJobs
 from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.waiting import QueueLimits, WaitingJobs
@@ -46,7 +46,7 @@ class JobQueue:
         retry_s: after which a job whose state could not be stored is tried again.
         adopt_s: after which an idle queue looks for jobs that another process left.
         limits: of what waits and of what is kept.
-        owner: whose jobs are taken up; None for everybody's (`OwnJobs`).
+        owner: whose jobs are taken up; None for everybody's (`OwnedJobs`).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class JobQueue:
         limits: QueueLimits | None = None,
         owner: Owner | None = None,
     ) -> None:
-        self._own = OwnJobs(store, owner)
+        self._owned = OwnedJobs(store, owner)
         self._store, self._runner, self._limits = store, runner, limits or QueueLimits()
         self._adopt_s = adopt_s
         self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
@@ -91,7 +91,7 @@ class JobQueue:
 
     def start(self) -> None:
         """Take up unfinished jobs, then wait for others. Raises StorageError."""
-        for job in self._own.unfinished():
+        for job in self._owned.unfinished():
             self._waiting.add(job)
         self._thread.start()
 
@@ -207,7 +207,7 @@ class JobQueue:
         if job.state is not JobState.PAUSED:
             raise JobConflictError(f"job {job_id} is {job.state}, not paused", hint="Only paused jobs can be resumed.")
         job = self._store.update_job(job_id, state=JobState.QUEUED)
-        if self._own.include(job_id):
+        if self._owned.include(job_id):
             self._line_up(job)
         self._publish(job)
         return job
@@ -291,7 +291,7 @@ class JobQueue:
 
     def _adopt(self) -> None:
         """Take up jobs that another process has left."""
-        left = self._own.left()
+        left = self._owned.left()
         with self._changed:
             for job in left:
                 if job.id not in self._waiting:

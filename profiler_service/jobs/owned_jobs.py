@@ -16,7 +16,7 @@ from profiler_service.storage.store import Store
 log = structlog.get_logger(__name__)
 
 
-class OwnJobs:
+class OwnedJobs:
     """The jobs of one owner.
 
     Args:
