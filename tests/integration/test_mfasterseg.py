@@ -62,7 +62,7 @@ def test_every_command_works(nas_client: Command, url: str, tmp_path: Path) -> N
     assert json.loads(student.read_text())["parameters"]["branch_attention"] == 1
     done("estimate", "--table", table, "--architecture", student)
     done("draw", "--architecture", student, "-o", runs / "student.svg")
-    assert "adaptive_attention" in (runs / "student.svg").read_text()
+    assert "adaptive attention" in (runs / "student.svg").read_text()
 
     train = ("--config", tmp_path / "train.yaml")
     done("train", "--architecture", teacher, *train, "-o", runs / "teacher")
