@@ -77,11 +77,11 @@ def draw_architecture(architecture: ArchitectureSpec, *, title: str = "") -> Fig
     output channels, a cell's height how much of the search space's widest that is. Cells that branches share stand once.
 
     Args:
-        architecture: of a space whose branches have scales.
+        architecture: of any space.
         title: stands above; the architecture's label where empty.
 
     Raises:
-        ParameterError, InvalidSpecError: see `place`.
+        InvalidSpecError: see `place`.
 
     Source: FasterSeg, Figure 6 and Table 7.
     """
@@ -132,6 +132,8 @@ def _background(axes: Axes, placement: Placement, rows: _Rows, columns: int) -> 
     parts = {"stem": placement.stem, "": placement.layers, "head": placement.head}
     start = 0
     for name, width in parts.items():
+        if not width:
+            continue
         if start:
             axes.plot([start, start], [0, rows.height], color=MUTED, linewidth=0.7, dashes=(3, 3), zorder=1)
         if name:
