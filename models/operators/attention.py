@@ -21,6 +21,7 @@ class Irnn(nn.Module):
     Args:
         in_channels, out_channels: of the operator.
         shared: whether the directions see one projection, as in the works that M-FasterSeg stands on, or each its own.
+        length: the longer side of the map that seeded weights are for.
 
     Attributes:
         in_channels, out_channels: as given.
@@ -28,9 +29,9 @@ class Irnn(nn.Module):
     Source: Bell et al. 2016; M-FasterSeg eq. 4.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, shared: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, shared: bool, length: int = 1) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels, self.length = in_channels, out_channels, length
         count = len(DIRECTIONS)
         self.project = nn.Conv2d(in_channels, in_channels if shared else count * in_channels, kernel_size=1)
         self.recur = FourDirections(shared=shared)
@@ -42,6 +43,13 @@ class Irnn(nn.Module):
         directions = self.recur(projected) if maps is None else self.recur(projected, maps)
         y: Tensor = self.norm(self.merge(directions))
         return y
+
+    def after_fill(self) -> None:
+        """A variance as of sums over the map's longer side, so that values stay small whatever its size: half precision would
+        overflow.
+        """
+        assert self.norm.running_var is not None
+        self.norm.running_var.mul_(max(1, self.length // 4) ** 2)
 
 
 class ChannelGate(nn.Module):
@@ -78,7 +86,7 @@ class AdaptiveAttention(nn.Module):
         channels: of the map.
         rounds: of recurrences; the second sees what the first gathered, and so every pixel.
         reduction: of the channel gate.
-        shared: see `Irnn`.
+        shared, length: see `Irnn`.
 
     Attributes:
         in_channels, out_channels: the channels.
@@ -86,7 +94,7 @@ class AdaptiveAttention(nn.Module):
     Source: M-FasterSeg, section 3.1, Figures 2 and 5.
     """
 
-    def __init__(self, channels: int, *, rounds: int, reduction: int, shared: bool) -> None:
+    def __init__(self, channels: int, *, rounds: int, reduction: int, shared: bool, length: int = 1) -> None:
         super().__init__()
         self.in_channels = self.out_channels = channels
         half = max(1, channels // 2)
@@ -98,7 +106,7 @@ class AdaptiveAttention(nn.Module):
             nn.Conv2d(half, len(DIRECTIONS), kernel_size=1),
             nn.Sigmoid(),
         )
-        self.rounds = nn.ModuleList(Irnn(channels, channels, shared=shared) for _ in range(rounds))
+        self.rounds = nn.ModuleList(Irnn(channels, channels, shared=shared, length=length) for _ in range(rounds))
         self.gate = ChannelGate(channels, reduction)
         self.relu = nn.ReLU()
         self.result = nn.ReLU()
@@ -113,7 +121,8 @@ class AdaptiveAttention(nn.Module):
 
 def irnn(spec: OperatorSpec) -> nn.Module:
     """One round of recurrences, without weights for the directions."""
-    return Irnn(spec.in_channels, spec.out_channels, shared=bool(spec.attributes["shared"]))
+    length = max(spec.height, spec.width)
+    return Irnn(spec.in_channels, spec.out_channels, shared=bool(spec.attributes["shared"]), length=length)
 
 
 def adaptive_attention(spec: OperatorSpec) -> nn.Module:
@@ -124,4 +133,5 @@ def adaptive_attention(spec: OperatorSpec) -> nn.Module:
         rounds=int(attributes["rounds"]),
         reduction=int(attributes["reduction"]),
         shared=bool(attributes["shared"]),
+        length=max(spec.height, spec.width),
     )

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ Module = TypeVar("Module", bound=nn.Module)
 @cache
 def _pool() -> NDArray[np.float32]:
     return np.random.default_rng(_POOL_SEED).standard_normal(POOL_SIZE, dtype=np.float32)
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """A module that brings its weights to a size that training would, once it has been given some."""
+
+    def after_fill(self) -> None:
+        """Changes its weights in place."""
 
 
 class _NormalStream:
@@ -68,7 +76,7 @@ def fill(module: Module, seed_key: str) -> Module:
 
     Convolutions and linear layers get a variance of 2 / fan-in, so that signals keep their size through ReLUs. Batch
     normalisation gets statistics and an affine part that differ from channel to channel, so that an error in folding
-    it shows.
+    it shows. A part that is `Seeded` then changes its own.
 
     Args:
         module: changed in place. Layers other than convolutions, linear layers and batch normalisation keep the weights that
@@ -94,6 +102,9 @@ def fill(module: Module, seed_key: str) -> Module:
             _fill_batch_norm(layer, stream)
         elif on_meta and next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(f"no rule gives weights to a layer of type {type(layer).__name__}")
+    for part in module.modules():
+        if isinstance(part, Seeded):
+            part.after_fill()
     return module.eval()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from models.spec.architectures import SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.measurements import ProtocolName
 from models.spec.operators import Dtype, OperatorSpec
 
@@ -120,6 +120,10 @@ class AblationStudy(ABC):
         Raises:
             InvalidSpecError: this space has not what a row needs; names it.
         """
+
+    @abstractmethod
+    def narrowest(self, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        """The same network with the narrowest connections, and with stem and head of the role that sees latency."""
 
 
 class OperatorComparison(ABC):

@@ -279,6 +279,7 @@ class SearchDefaults(Record):
         latency: the loss of the role that sees latency. Weights are solved for the table: published ones are another space's.
         loss: the kind of the search's segmentation loss.
         hard_pixels: which pixels count in cross-entropy.
+        image_scale: by which every image of the search is resized.
         training: of what is found.
     """
 
@@ -288,4 +289,5 @@ class SearchDefaults(Record):
     latency: LatencySettings = LatencySettings(weights="solved")
     loss: LossKind = "cross_entropy"
     hard_pixels: HardPixels = HardPixels()
+    image_scale: Annotated[float, Field(gt=0, le=4)] = 0.5
     training: TrainingDefaults = TrainingDefaults()

@@ -110,6 +110,8 @@ def _show_job(console: Console, job: JobPublic, failures: Sequence[Measurement])
     console.print(f"table {job.table_id}: {counts.measured} operators measured, {counts.reused} reused, {counts.failed} failed")
     for entry in failures:
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
+    if job.message:
+        console.print(job.message, style="red", markup=False)
     if any(entry.status is Status.CRASHED for entry in failures):
         console.print("operators that crashed are left alone by later jobs; --retry-failed tries them again")
 

@@ -143,7 +143,7 @@ def ablation(
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
-    study = study_of(table, folder, config.search)
+    study = study_of(table, folder)
     begin(folder, "ablation", table, config, resume=resume)
     study.write_tables()
     for commands in (searches, trainings):

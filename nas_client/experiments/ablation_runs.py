@@ -5,14 +5,10 @@ A reduced space is searched with a part of the whole space's table, as its opera
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.published import AblationRow, AblationStudy
 from models.spaces.registry import create_space, read_architecture
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
@@ -22,12 +18,9 @@ from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.errors import ExperimentError
 from nas_client.experiments.execution import Command, is_finished
-from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.runs.config import write_config
 from nas_client.runs.manifest import is_begun
 from nas_client.search.config import SearchConfig
-from nas_client.search.derivation import probabilities
-from nas_client.search.setup import decode_options
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
 
@@ -56,7 +49,6 @@ class Study:
     tables: Mapping[str, LookupTable]
     found: str
     teacher: str
-    config: SearchConfig
 
     def search(self, row: AblationRow) -> str:
         """The name of the row's search."""
@@ -80,7 +72,7 @@ class Study:
         return self.folder / f"seed{seed}" / name
 
 
-def study_of(table: LookupTable, folder: Path, search: SearchConfig) -> Study:
+def study_of(table: LookupTable, folder: Path) -> Study:
     """The ablation of the table's space.
 
     Raises:
@@ -98,7 +90,7 @@ def study_of(table: LookupTable, folder: Path, search: SearchConfig) -> Study:
     teacher = next(role.name for role in space.roles() if role.name != found)
     spaces = {row.space.digest(): row.space for row in rows}
     tables = {f"search{index}": reduced_table(table, spec) for index, spec in enumerate(spaces.values())}
-    return Study(folder, rows, tables, found, teacher, search)
+    return Study(folder, rows, tables, found, teacher)
 
 
 def reduced_table(table: LookupTable, spec: SpaceSpec) -> LookupTable:
@@ -157,24 +149,8 @@ def network_of(study: Study, row: AblationRow, seed: int) -> ArchitectureSpec:
     if not row.pruned:
         return _architecture(run / f"{study.found}.json")
     space = create_space(row.space)
-    teacher = _architecture(run / f"{study.teacher}.json")
-    return narrowest(space, teacher, run / f"parameters-{study.teacher}.json", decode_options(study.config, space))
-
-
-def narrowest(space: SearchSpace, teacher: ArchitectureSpec, logits: Path, options: DecodeOptions) -> ArchitectureSpec:
-    """The teacher with the narrowest connections, and stem and head of the searched role.
-
-    Args:
-        space: that was searched.
-        teacher: as the search decoded it.
-        logits: file of its parameters.
-        options: that it was decoded with.
-    """
-    shapes = space.parameter_shapes()
-    parameters = ArchitectureParameters.from_json(json.loads(logits.read_bytes()), {**shapes, "gamma": {}})
-    first = {group: np.eye(choices)[np.zeros(rows, int)] for group, (rows, choices) in shapes["gamma"].items()}
-    given = {**probabilities(parameters), "gamma": first}
-    return space.decode(given, alternative=space.alternative_of(teacher), options=options)
+    assert isinstance(space, AblationStudy)
+    return space.narrowest(_architecture(run / f"{study.teacher}.json"))
 
 
 def _architecture(path: Path) -> ArchitectureSpec:

@@ -14,8 +14,8 @@ from nas_client.plotting import INK, MUTED, SERIES, STYLE, save_pair
 
 
 def attention_rows(result: AttentionResult) -> Rows:
-    """The four cells, mean ± deviation over seeds. Headings first."""
-    headings = ("search", "training", "student (%)", "teacher (%)", "student (ms)", "multiply-adds (M)", "parameters (M)")
+    """The four cells, with or without attention in search and training; mean ± deviation over seeds. Headings first."""
+    headings = ("search", "training", "student (%)", "teacher (%)", "student (ms)", "MACs (M)", "weights (M)")
     rows = [
         (
             *placement_words(cell),
@@ -31,8 +31,8 @@ def attention_rows(result: AttentionResult) -> Rows:
 
 
 def placement_words(cell: AttentionCell) -> tuple[str, str]:
-    """What is in its search, and in its training."""
-    return ("attention" if cell.searched else "none", "attention" if cell.trained else "none")
+    """Whether there is attention in its search, and in its training."""
+    return ("yes" if cell.searched else "no", "yes" if cell.trained else "no")
 
 
 def attention_sentence(result: AttentionResult) -> str:
@@ -61,11 +61,11 @@ def plot_attention(result: AttentionResult) -> Figure:
         by_cell, by_latency = figure.subplots(1, 2, sharey=True)
         for index, cell in enumerate(result.cells):
             ious, marker = [100 * student.mean_iou for student in cell.students], "s" if cell.trained else "o"
-            name = "search: {}, training: {}".format(*placement_words(cell))
+            name = "in the search: {}, in training: {}".format(*placement_words(cell))
             for axes, x in ((by_cell, [index] * len(ious)), (by_latency, list(cell.estimate_ms.values))):
                 axes.scatter(x, ious, s=26, color=colours[cell.searched], marker=marker, linewidths=0, label=name)
             by_cell.plot([index - 0.2, index + 0.2], [100 * cell.mean_iou.mean] * 2, color=INK, linewidth=1.2)
-        names = ["search:\n{}\ntraining:\n{}".format(*placement_words(cell)) for cell in result.cells]
+        names = ["search: {}\ntraining: {}".format(*placement_words(cell)) for cell in result.cells]
         by_cell.set_xticks(range(len(result.cells)), names, fontsize=7)
         by_cell.set(ylabel="mIoU after training (%)", xlim=(-0.6, len(result.cells) - 0.4))
         by_latency.set(xlabel="estimated latency (ms)")

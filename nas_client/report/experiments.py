@@ -128,7 +128,11 @@ def attention_section(result: AttentionResult, index: int) -> Section:
         "Experiment: attention",
         [
             Text(attention_sentence(result)),
-            Grid(headings, rows, "Mean ± standard deviation over seeds; mIoU after the last epoch of equal trainings."),
+            Grid(
+                headings,
+                rows,
+                "Attention in the search and in training, or not: mean ± standard deviation over seeds of equal runs.",
+            ),
             drawn(plot_attention(result), f"{name}-points", "Every student, and the mean of each cell."),
             Grid(("seed", "search", "training", "network", *columns), points, "All networks.", numbers=4, folded=True),
         ],

@@ -95,8 +95,8 @@ class SelectionSettings(Record):
     @field_validator("latency_ms")
     @classmethod
     def _each_once(cls, targets: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(targets)) < len(targets):
-            raise InvalidSpecError("each target must be given once")
+        if len({f"{target:g}" for target in targets}) < len(targets):
+            raise InvalidSpecError("targets must differ, in the six digits that name them")
         return targets
 
 

@@ -113,7 +113,7 @@ def begin(folder: Path, inputs: Inputs, processes: Processes, *, resume: bool) -
         ProcessesError: processes were given different inputs.
         OSError: it cannot be written.
     """
-    begun = is_begun(folder)
+    begun, before = is_begun(folder), read_inputs(folder)  # read by all before one writes
     processes.require_same(f"whether {folder} holds a selection", str(begun))
     processes.require_same("the selection", inputs.model_dump_json())
     if begun:
@@ -122,7 +122,7 @@ def begin(folder: Path, inputs: Inputs, processes: Processes, *, resume: bool) -
             raise CheckpointError(
                 f"{folder} already holds a selection", hint="Go on with it by --resume, or name another folder."
             )
-    if (before := read_inputs(folder)) is not None:
+    if before is not None:
         if lines := differences(inputs, before):
             raise CheckpointError(
                 f"{folder} holds a selection of other inputs: {'; '.join(lines)}",

@@ -9,7 +9,6 @@ from typing import Any
 
 from models.spaces.base import SearchSpace
 from models.spaces.variation import RowChoices
-from nas_client.data.base import CheckProgress
 from nas_client.errors import CheckpointError
 from nas_client.latency.population import OperatorCounts, PopulationLatency
 from nas_client.runs.checkpoints import Checkpoints
@@ -18,6 +17,7 @@ from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import LAST
+from nas_client.search.progress import PHASES, Position
 from nas_client.search.selection_images import selection_split
 from nas_client.search.setup import SearchData, open_space
 from nas_client.search.updates import SegmentationPass
@@ -52,7 +52,6 @@ def select(
     resume: bool = False,
     processes: Processes | None = None,
     watch: Watch | None = None,
-    checking: CheckProgress | None = None,
 ) -> SelectionResult:
     """Select networks from the supernet of a search.
 
@@ -68,16 +67,15 @@ def select(
         resume: go on with the selection in the folder.
         processes: among which images and trainings are shared.
         watch: receives the progress.
-        checking: receives the progress of the data set's check.
 
     Raises:
         RunFolderError: a folder holds another kind of run.
-        CheckpointError: the folder holds a selection and `resume` is not set, or one of other inputs; or the search has no
-            supernet of the table's space.
+        CheckpointError: the folder holds a selection and `resume` is not set, or one of other inputs; the search has not ended;
+            or its supernet is of another space than the table.
         MissingEntryError, InvalidSpecError, DatasetError, ShapeError: configuration, table and data set do not fit together.
         DivergenceError: a loss of a short training is not a number.
     """
-    selection = Selection(run, table, config or selection_config(run), processes or Processes(), watch, checking)
+    selection = Selection(run, table, config or selection_config(run), processes or Processes(), watch)
     return selection.into(folder, rerank=rerank, resume=resume)
 
 
@@ -91,7 +89,6 @@ class Selection:
         config: SearchConfig,
         processes: Processes,
         watch: Watch | None = None,
-        checking: CheckProgress | None = None,
     ) -> None:
         require_run(run, "search")
         self._run, self._table, self._config, self._processes = run, table, config, processes
@@ -101,9 +98,13 @@ class Selection:
         self._counts = OperatorCounts(self._space)
         self._latencies = PopulationLatency(self._counts, table)
         self._goals = goals_of(config.selection)
-        self._state: Mapping[str, Any] = Checkpoints(run).read(LAST)["learner"]
+        saved = Checkpoints(run).read(LAST)
+        if not _has_ended(Position.of(saved["position"]), config):
+            raise CheckpointError(f"{run}: the search has not ended", hint="Finish it with `nas-client search --resume`.")
+        self._state: Mapping[str, Any] = saved["learner"]
         self._supernet = weights_digest(self._state["supernet"])
-        self._data = SearchData.open(config, self._space, processes, checking)
+        checked = config.model_copy(update={"check_data": False})  # by the search
+        self._data = SearchData.open(checked, self._space, processes)
         self._split = selection_split(len(self._data.train), config)
         self._seconds: list[float] = []
 
@@ -253,6 +254,12 @@ class Selection:
             rank_correlation=correlation,
             warnings=warnings,
         )
+
+
+def _has_ended(position: Position, config: SearchConfig) -> bool:
+    """Whether no phase has epochs left. Searches of earlier releases had fewer phases."""
+    left = enumerate(PHASES[position.phase :])
+    return all(config.epochs(phase) <= (0 if place else position.epoch) for place, phase in left)
 
 
 def _with_score(candidate: Candidate, trained: Mapping[str, float]) -> Candidate:

@@ -61,8 +61,8 @@ class SupernetScorer:
         device = self._processes.device
         mixture = Mixture.single(choices, self._space.row_counts, device)
         with self._norms.taken():
-            for images in self._statistics:
-                self._passes.scores(images, mixture, self._role, choices.alternative)
+            for images in self._statistics:  # nobody looks at these scores: they need no resizing to the images' size
+                self._passes.scores(images, mixture, self._role, choices.alternative, (1, 1))
         matrix = ConfusionMatrix(self._space.spec.classes, device=device)
         for images, labels in self._images:
             scores = self._passes.scores(images, mixture, self._role, choices.alternative)

@@ -27,7 +27,13 @@ class CostlyRequests:
         if scope["type"] != "http" or not is_costly(scope):
             await self._app(scope, receive, send)
             return
-        inside = True
+        inside = False
+
+        async def enter() -> None:
+            nonlocal inside
+            if not inside:
+                await self._gaps.enter()
+                inside = True
 
         def leave() -> None:
             nonlocal inside
@@ -35,14 +41,21 @@ class CostlyRequests:
                 inside = False
                 self._gaps.leave()
 
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                await enter()  # a body that comes slowly keeps nobody waiting
+            return message
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 leave()  # what is left is sending, which may be slow and costs little
             await send(message)
 
-        await self._gaps.enter()
+        if scope["method"] != "POST":
+            await enter()
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, received if scope["method"] == "POST" else receive, answer)
         finally:
             leave()
 

@@ -181,6 +181,8 @@ def _summarise(console: Console, job: JobPublic, table: Table, verdict: Verdict,
         console.print(f"{entry.status.value}: {entry.workload.label()}: {entry.message}", style="red", markup=False)
     if len(failures) > FAILURES_SHOWN:
         console.print(f"… and {len(failures) - FAILURES_SHOWN} more; --json lists them all")
+    if job.message:
+        console.print(job.message, style="red", markup=False)
     if any(entry.status is Status.CRASHED for entry in failures):
         console.print("entries that crashed are left alone by later jobs; --retry-failed tries them again")
     if job.state is JobState.DONE:

@@ -17,8 +17,8 @@ GAP_SHARE, SHORTEST_GAP_S, LONGEST_GAP_S = 0.5, 0.1, 2.0
 further one begins, and it waits for those that have begun, `LONGEST_GAP_S` at the most.
 """
 
-PATIENCE_S = 10.0
-"""After which a request no longer waits for a visit to end: a visit of large networks may take minutes."""
+PATIENCE_S = 20.0
+"""After which a request no longer waits for a visit to end: that may take minutes, and clients wait for 30 s."""
 
 
 class VisitGaps:
@@ -83,8 +83,11 @@ class VisitGaps:
         """Let those in who may begin now. The lock is held."""
         while self._waiting and self._inside < AT_ONCE and not self._visiting and not self._closing:
             loop, turn = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_begin, turn)
+            except RuntimeError:  # the loop has ended, and the request with it
+                continue
             self._inside += 1
-            loop.call_soon_threadsafe(_begin, turn)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop, turn: asyncio.Future[None], *, admit: bool) -> None:
         """Begin now, or not at all; whether or not it was let in at the last moment."""

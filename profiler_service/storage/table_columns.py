@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from models.spec.base import canonical_json
+from models.spec.errors import OpclockError
 from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.table_files.arrow_formats import ArrowTable, columns_of
@@ -45,7 +46,7 @@ def table_columns(info: TableInfo, keys: Sequence[str], texts: Sequence[str], ta
             for start in range(0, len(texts), _AT_ONCE)
         ]
         return TableColumns(info, pa.concat_tables(parts).combine_chunks() if parts else columns_of([]))
-    except (ValueError, TypeError, KeyError, AttributeError):  # of JSON, of Arrow, and our refusals: records say what is wrong
+    except (ValueError, TypeError, KeyError, AttributeError, OpclockError):  # of JSON, Arrow, ours: records say what is wrong
         return TableColumns(info, columns_of([to_row(entry) for entry in table_of().entries]))
 
 

@@ -23,9 +23,7 @@ class MFasterSegSuite(FasterSegSuite):
 
 
 class TestMFasterSeg(MFasterSegSuite):
-    spec = SpaceSpec(name="mfasterseg", input_size=(32, 64))
-    spread = 1.2  # attention is large, and in every network
-    """Images are small, so that attention on the coarse branches weighs as much as it ever does."""
+    spec = SpaceSpec(name="mfasterseg", input_size=(64, 128))
 
 
 class TestMFasterSegOfThreeLayers(MFasterSegSuite, SmallSpaceSuite):
@@ -48,4 +46,4 @@ class TestMFasterSegOfThreeLayers(MFasterSegSuite, SmallSpaceSuite):
             "shared": 0,
         },
     )
-    spread = 1.0
+    spread = 1.3  # half the channels, and attention in every network

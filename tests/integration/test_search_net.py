@@ -10,15 +10,15 @@ import pytest
 
 from tests.support.client_command import Command, command_fixture
 from tests.support.local_service import PROFILER_SERVICE, serving
+from tests.support.one_thread import one_thread_fixture
 
-__all__ = ["command_fixture"]
+__all__ = ["command_fixture", "one_thread_fixture"]
 
 SPACE = "--space search_net --input-size 32x32"
 SMALL = "--parameter base_channels=4 --parameter levels=2 --parameter nodes=2 --parameter operators=3,5,7"
 DATA = "{name: synthetic_pets, image_size: [32, 32], train_images: 4, val_images: 2}"
 SEARCH = f"""\
 data: {DATA}
-image_scale: 1.0
 search: {{epochs: 1, batch_size: 2, crop: [32, 32]}}
 evaluation: {{statistics_batches: 1}}
 """

@@ -26,8 +26,8 @@ from tests.support.fasterseg_networks import branches_of
 from tests.support.toy_space import ToySpace
 
 
-def space_of(layers: int, version: int = 0) -> SearchSpace:
-    parameters = {"layers": layers, "base_channels": 3, "stem_width": 4, "widths": (4, 8)}
+def space_of(layers: int, version: int = 0, branches: int = 2) -> SearchSpace:
+    parameters = {"layers": layers, "base_channels": 3, "stem_width": 4, "widths": (4, 8), "branches": branches}
     return create_space(SpaceSpec(name="fasterseg", input_size=(32, 64), parameters=parameters, version=version))
 
 
@@ -36,6 +36,8 @@ SPACES = [
     space_of(4),
     space_of(7),
     space_of(4, version=1),
+    space_of(5, branches=1),
+    space_of(5, branches=3),
     create_space(SpaceSpec(name=ToySpace.name, input_size=(16, 24))),
     create_space(SpaceSpec(name="mfasterseg", input_size=(32, 64), parameters={"layers": 4, "widths": (4, 8)})),
     create_space(SpaceSpec(name="rspnet", input_size=(64, 96), parameters={"layers": 1, "stack": 3, "base_width": 4})),
@@ -90,7 +92,7 @@ def test_a_head_that_depends_on_more_than_the_space_says_is_refused(monkeypatch:
 
 
 @pytest.mark.parametrize("layers", [3, 4, 7])
-@pytest.mark.parametrize("ends", [(8, 16), (8, 32), (16, 32)])
+@pytest.mark.parametrize("ends", [(8, 16), (8, 32), (16, 32), (8, 16, 32)])
 def test_every_way_to_downsample_is_drawn_equally_often(layers: int, ends: tuple[int, ...]) -> None:
     """Each network of the listed paths is another, and together they are all that any β leads to."""
     space = space_of(layers)

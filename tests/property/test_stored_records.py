@@ -55,13 +55,17 @@ def test_records_that_lack_what_this_release_writes_are_completed() -> None:
     assert said["results"] == [entry.model_dump(mode="json")]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"value_ms":-1.0,"workload":{}}'])
+STRANGE = record_text(samples.measurement()).replace('"zoomed_conv3x3"', '"of_a_plugin_that_is_not_here"')
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"value_ms":-1.0,"workload":{}}', STRANGE])
 def test_damaged_records_are_refused_by_name(text: str) -> None:
     operator = samples.operator()
     with pytest.raises(StorageError, match="the database holds something this release cannot read"):
         Records(samples.info(), "tag", (operator.key(),), (text,)).columns()
-    with pytest.raises(StorageError, match=operator.key()):
-        answer("a", [operator], {operator.key(): text})
+    if text != STRANGE:  # whose operator is another one, for which nobody here can ask
+        with pytest.raises(StorageError, match=operator.key()):
+            answer("a", [operator], {operator.key(): text})
 
 
 def test_columns_are_made_without_a_record_for_each() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from models.spaces.fasterseg.genotype import FasterSegGenotype, architecture_of
 from models.spaces.fasterseg.parameters import FasterSegParameters
 from models.spaces.published import AblationRow
-from models.spec.architectures import Parameter, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, Parameter, SpaceSpec
 from models.spec.errors import InvalidSpecError
 
 FIXED_WIDTH = 8
@@ -45,3 +46,13 @@ def ablation_rows(spec: SpaceSpec, parameters: FasterSegParameters) -> tuple[Abl
         AblationRow("teacher, pruned", whole, True, True, 0.661, 146.7, 29.5, 4.7),
         AblationRow("student, distilled (FasterSeg)", whole, False, True, 0.731, 163.9, 28.2, 4.4),
     )
+
+
+def narrowest(spec: SpaceSpec, parameters: FasterSegParameters, architecture: ArchitectureSpec) -> ArchitectureSpec:
+    """The same cells with the least expansion ratio between them, and with the stem and head of the space's student."""
+    least = parameters.widths[0]
+    branches = [
+        branch.model_copy(update={"widths": (least,) * len(branch.widths)})
+        for branch in FasterSegGenotype.of(architecture).branches
+    ]
+    return architecture_of(spec, parameters, branches)

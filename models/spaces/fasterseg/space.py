@@ -20,7 +20,7 @@ from models.spaces.base import (
     SearchSpace,
 )
 from models.spaces.decoding import DecodeOptions, every
-from models.spaces.fasterseg.ablation import ablation_rows
+from models.spaces.fasterseg.ablation import ablation_rows, narrowest
 from models.spaces.fasterseg.architectures import sample_architecture
 from models.spaces.fasterseg.catalogue import Catalogue
 from models.spaces.fasterseg.decoding import DecodedBranch, FasterSegOptions, decode_branch, even_beta, layers_of_branch
@@ -322,6 +322,9 @@ class FasterSegSpace(FasterSegBase, PublishedReader, ParameterReader, OperatorCo
 
     def ablation(self) -> tuple[AblationRow, ...]:
         return ablation_rows(self.spec, self.parameters)
+
+    def narrowest(self, architecture: ArchitectureSpec) -> ArchitectureSpec:
+        return narrowest(self.spec, self.parameters, architecture)
 
     @classmethod
     def published_operators(cls, dtype: Dtype) -> tuple[PublishedOperator, ...]:

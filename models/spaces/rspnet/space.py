@@ -79,6 +79,9 @@ class RspNetSpace(SearchSpace):
         cells = parameters.layers * parameters.scales
         return Choices(operators=RspNetGenotype.of(architecture).cell, size=f"{cells}×{parameters.stack} cells")
 
+    def choice_names(self) -> Mapping[str, Sequence[str]]:
+        return {"alpha": OPERATORS, "beta": [" and ".join(pair) for pair in self.parameters.pairs]}
+
     def operators(self) -> tuple[OperatorSpec, ...]:
         return self._grid
 

@@ -55,6 +55,7 @@ _DEFAULTS = SearchDefaults(
         architecture=ArchitectureOptimizer(weight_decay=1e-3),
     ),
     loss="dice",
+    image_scale=1.0,
     training=TrainingDefaults(
         epochs=200, batch_size=16, crop=CROP, optimizer=OptimizerConfig(lr=1e-3), losses=LossConfig(kind="dice")
     ),

@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.operators.layers import build_operator
 from models.operators.seeded_weights import fill, random_input
+from models.spec.errors import InvalidSpecError
 from models.spec.operators import OperatorSpec
 
 
@@ -33,6 +34,37 @@ def _bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
 def _no_gradients() -> Any:
     with torch.no_grad():
         yield
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 8), (1, 7)])
+def test_a_factorised_skip_sees_the_map_and_the_map_shifted_by_a_pixel(size: tuple[int, int]) -> None:
+    """With even sides as FasterSeg's code has it. Where they are odd, zeros follow; one pixel is not shifted away."""
+    spec = OperatorSpec(
+        kind="skip", in_channels=8, out_channels=5, height=size[0], width=size[1], stride=2, attributes={"factorised": True}
+    )
+    skip: Any = fill(build_operator(spec), spec.key())
+    x = torch.from_numpy(random_input(spec.input_shape, spec.key()))
+    moved = x[:, :, int(size[0] > 1) :, 1:]
+    moved = F.pad(moved, (0, size[1] - moved.shape[3], 0, size[0] - moved.shape[2]))  # as large as the map again
+    parts = [(x, skip.conv1, skip.bn1), (moved, skip.conv2, skip.bn2)]
+    expected = torch.cat([_norm(F.conv2d(y, conv.weight, stride=2), norm) for y, conv, norm in parts], dim=1)
+    torch.testing.assert_close(skip(x), F.relu(expected))
+    assert [conv.weight.shape[0] for _, conv, _ in parts] == [2, 3]
+
+
+def test_a_factorised_skip_is_an_operator_of_its_own_at_stride_2_alone() -> None:
+    """Its plain form keeps the key that it had before there was the other: it does not say that it is plain."""
+    fields = {"kind": "skip", "in_channels": 8, "out_channels": 16, "height": 8, "width": 8, "stride": 2}
+    plain, stated = (OperatorSpec(**fields, attributes=given) for given in ({}, {"factorised": False}))
+    assert plain == stated
+    assert (plain.attributes, plain.key()) == ({}, "f6b1d1155ad365e6")
+    factorised = OperatorSpec.parse({**fields, "attributes": {"factorised": True}})
+    assert factorised.key() != plain.key()
+    assert "factorised=True" in factorised.label()
+    with pytest.raises(InvalidSpecError, match="'factorised' of kind 'skip' is True with stride 1; it is possible only with"):
+        OperatorSpec.parse({**fields, "stride": 1, "attributes": {"factorised": True}})
+    with pytest.raises(InvalidSpecError, match="out_channels 1: a factorised skip has two convolutions"):
+        build_operator(OperatorSpec.parse({**fields, "out_channels": 1, "attributes": {"factorised": True}}))
 
 
 def test_skip_is_the_identity_where_shapes_allow() -> None:

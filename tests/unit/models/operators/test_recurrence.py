@@ -155,3 +155,14 @@ def test_maps_weigh_the_directions() -> None:
         assert not torch.allclose(without, torch.relu(x))  # batch normalisation's shift is left, the same at every pixel
         residual = (without - x)[without > 0].view(-1)
         assert residual.unique().numel() < residual.numel() / 4
+
+
+@pytest.mark.parametrize("kind", ["irnn", "adaptive_attention"])
+def test_seeded_weights_keep_half_precision_finite_on_large_maps(kind: str) -> None:
+    """A recurrence adds up a row: two rounds of 256 positions would overflow."""
+    spec = OperatorSpec(kind=kind, in_channels=8, out_channels=8, height=4, width=256, dtype="float16")
+    module, given = build_module(GraphRequest(subject=spec)), torch.from_numpy(random_input(spec.input_shape, "x"))
+    with torch.inference_mode():
+        exact = module(given).double()
+        assert float(exact.abs().max()) < 100
+        assert relative(module.half()(given.half()), exact) <= 1e-2

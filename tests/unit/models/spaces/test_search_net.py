@@ -17,6 +17,9 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.testing.graph_reference import grouped, random_choices
 from models.testing.plans import without_sizes
+from nas_client.runs.config import read_config
+from nas_client.search.config import SearchConfig
+from nas_client.train.config import TrainConfig
 
 
 def space_with(**parameters: Any) -> SearchNetSpace:
@@ -42,7 +45,7 @@ def test_the_cells_have_the_papers_channels_and_meet_at_equal_sizes() -> None:
 
 def test_found_cells_move_to_other_classes_and_sizes() -> None:
     """The genotype is the same network, but for the sizes and the last convolution."""
-    space = space_with(base_channels=8)
+    space = space_with(base_channels=8, levels=2, nodes=2)
     here = found(space)
     there = read_architecture(here.model_copy(update={"classes": 32, "input_size": (96, 128)}).model_dump_json())
     assert there.genotype == here.genotype
@@ -92,6 +95,20 @@ def test_a_supernets_normalisation_scales_nothing_and_its_skips_are_the_identity
     assert not any(norm.affine for norm in norms)
     skips = [module for module in supernet.modules() if getattr(module, "kind", None) == "skip_connect"]
     assert sum(isinstance(skip.operator, nn.Identity) for skip in skips) == 6  # all but four of stride 2, and a 3rd inner edge
+
+
+def test_its_search_begins_as_the_paper_says() -> None:
+    defaults = SearchNetSpace.search_defaults
+    config = read_config(SearchConfig, None, [], base=defaults.model_dump(exclude={"training"}))
+    assert (config.loss, config.image_scale, config.pretrain.epochs, config.search.epochs) == ("dice", 1.0, 0, 300)
+    assert (config.search.optimizer.method, config.search.optimizer.lr) == ("adam", 1e-3)
+    training = read_config(TrainConfig, None, [], base=defaults.training.model_dump())
+    assert (training.losses.kind, training.epochs, training.optimizer.method, training.optimizer.lr) == (
+        "dice",
+        200,
+        "sgd",
+        1e-3,
+    )
 
 
 CELL = [{"inputs": [0, 1], "operators": ["skip_connect", "skip_connect"]}] * 2

@@ -6,8 +6,13 @@ import pytest
 from nas_client.data.base import DataSettings, Sample
 from nas_client.data.classes import IGNORE
 from nas_client.data.datasets import open_dataset
+from nas_client.testing import DatasetSuite
 
 IMAGES = 40
+
+
+class TestSyntheticPets(DatasetSuite):
+    settings = DataSettings(name="synthetic_pets", image_size=(32, 48), train_images=4, val_images=2, test_images=2)
 
 
 @pytest.fixture(scope="module")

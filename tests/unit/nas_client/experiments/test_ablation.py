@@ -19,7 +19,6 @@ from nas_client.experiments.ablation import AblationResult, preset_config
 from nas_client.experiments.ablation_runs import reduced_table, study_of
 from nas_client.experiments.execution import Command as Run
 from nas_client.report.page import report
-from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.folder import read_result
 from tests.support.client_command import Command
@@ -68,7 +67,7 @@ def test_every_row_is_searched_and_trained_as_it_says(
     teacher, pruned = _trained(folder / "seed0" / "teacher"), networks[3]
     assert _widths(teacher) == {8}
     assert _widths(pruned) == {4}
-    assert [b.operators for b in branches_of(pruned)] == [b.operators for b in branches_of(teacher)]
+    assert [(b.operators, b.scales) for b in branches_of(pruned)] == [(b.operators, b.scales) for b in branches_of(teacher)]
     terms = [_distillation(folder / "seed0" / f"row{index}") for index in range(5)]
     assert [term > 0 for term in terms] == [False, False, False, True, True]
     assert result.rows[0].published_fps == 177.8
@@ -93,7 +92,7 @@ def _distillation(run: Path) -> float:
 
 
 def test_a_reduced_space_is_searched_with_a_part_of_the_table(tmp_path: Path, table: LookupTable) -> None:
-    study = study_of(table, tmp_path, SearchConfig())
+    study = study_of(table, tmp_path)
     one, two, whole = study.tables.values()
     assert whole.table.entries == table.table.entries
     assert whole.info.id() == table.info.id()
@@ -108,10 +107,10 @@ def test_a_reduced_space_is_searched_with_a_part_of_the_table(tmp_path: Path, ta
 def test_what_cannot_be_is_refused(tmp_path: Path, table: LookupTable) -> None:
     wide = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "widths": (4, 12)}})
     with pytest.raises(InvalidSpecError, match="widths: 4, 12; rows of the ablation have an expansion ratio of 8"):
-        study_of(LookupTable(make_table(wide)), tmp_path, SearchConfig())
+        study_of(LookupTable(make_table(wide)), tmp_path)
     toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 64), classes=19)).spec
     with pytest.raises(ExperimentError, match="nothing is published of an ablation in search space 'toy_dag'"):
-        study_of(small_table(toy), tmp_path, SearchConfig())
+        study_of(small_table(toy), tmp_path)
     with pytest.raises(ExperimentError, match=r"the experiment sets search\.seed itself"):
         preset_config("toy", table, ["search.seed=3"])
     assert preset_config("toy", table, ["training.epochs=3"]).training.epochs == 3

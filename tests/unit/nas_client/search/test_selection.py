@@ -23,7 +23,8 @@ from nas_client.experiments.random_networks import _trial
 from nas_client.report.page import report
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import read_manifest
-from nas_client.search.cosearch import search
+from nas_client.runs.processes import Processes
+from nas_client.search.cosearch import CoSearch, search
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
@@ -222,7 +223,7 @@ class TestWhatDoesNotFit:
             selection_config(evolved[0], ["seed=7"])
         with pytest.raises(InvalidSpecError, match=r"selection\.images: 4; the search kept 2"):
             selection_config(evolved[0], ["selection.images=4"])
-        with pytest.raises(InvalidSpecError, match="each target must be given once"):
+        with pytest.raises(InvalidSpecError, match="targets must differ"):
             selection_config(evolved[0], ["selection.latency_ms=[6, 6]"])
 
     def test_too_few_images(self, tmp_path: Path) -> None:
@@ -237,6 +238,13 @@ class TestWhatDoesNotFit:
             select(evolved[0], small_table(), evolved[0], resume=True)
         with pytest.raises(RunFolderError, match="holds no run"):
             select(evolved[0] / TRAININGS, small_table(), evolved[0])
+
+    def test_a_search_that_has_not_ended(self, tmp_path: Path) -> None:
+        run = CoSearch(small(), small_table(), tmp_path / "run", Processes(), Watch())
+        run.prepare(resume=False, pretrained=None)
+        with pytest.raises(CheckpointError, match="the search has not ended") as caught:
+            select(tmp_path / "run", small_table(), tmp_path / "s", selection_config(tmp_path / "run", ["selection.images=2"]))
+        assert "--resume" in caught.value.hint
 
     def test_a_table_of_another_space(self, tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
         wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})

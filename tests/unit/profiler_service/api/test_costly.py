@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from profiler_service.api.app import create_app
-from profiler_service.api.costly import is_costly
+from profiler_service.api.costly import CostlyRequests, is_costly
 from profiler_service.jobs.gaps import VisitGaps
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -35,6 +36,29 @@ def test_what_may_take_much_of_a_core(method: str, path: str, length: str, expec
         assert is_costly({"method": method, "path": root + path, "root_path": root, "headers": headers}) is expected
 
 
+def test_a_body_that_comes_slowly_holds_no_place() -> None:
+    gaps = Watched()
+    parts = iter([{"type": "http.request", "more_body": True}, {"type": "http.request", "more_body": False}])
+    came = []
+
+    async def receive() -> Message:
+        came.append(gaps.came)
+        return next(parts)
+
+    async def read_all(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        came.append(gaps.came)
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nothing is sent")
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/lookup", "headers": []}
+    asyncio.run(CostlyRequests(read_all, gaps)(scope, receive, send))
+    assert came == [0, 0, 1]
+    assert gaps.went == 1
+
+
 class Watched(VisitGaps):
     """Counts who comes and goes."""
 
@@ -57,6 +81,9 @@ def test_every_costly_request_leaves_again(settings: Settings, store: Store, que
     with TestClient(app) as client:
         paths = ["/healthz", "/v1/tables", f"/v1/tables/{table_id}", "/v1/tables/nonesuch", f"/ui/tables/{table_id}"]
         statuses = [client.get(path).status_code for path in paths]
-    assert statuses == [200, 200, 200, 404, 200]
-    assert gaps.came == gaps.went == 3
+        assert gaps.came == gaps.went == 3
+        wanted = [samples.operator(8 * number).model_dump(mode="json") for number in range(1, 61)]
+        answer = client.post("/v1/lookup", json={"table_id": table_id, "workloads": wanted})
+    assert [*statuses, answer.status_code] == [200, 200, 200, 404, 200, 200]
+    assert gaps.came == gaps.went == 4
     asyncio.run(asyncio.wait_for(gaps.enter(), 5))

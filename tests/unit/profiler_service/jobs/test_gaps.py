@@ -73,6 +73,19 @@ def test_a_visit_waits_for_the_requests_that_have_begun() -> None:
     asyncio.run(ask())
 
 
+def test_a_server_that_has_ended_is_not_waited_for() -> None:
+    """Its requests went with it; the job goes on to its end."""
+    gaps, loop = VisitGaps(), asyncio.new_event_loop()
+    visitor = Visitor(gaps)
+    assert visitor.begun.wait(PATIENCE_S)
+    gaps._waiting.append((loop, loop.create_future()))
+    loop.close()
+    visitor.end()
+    later = Visitor(gaps)
+    assert later.begun.wait(PATIENCE_S)
+    later.end()
+
+
 @pytest.mark.parametrize("limit", ["LONGEST_GAP_S", "PATIENCE_S"])
 def test_neither_waits_without_end(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, limit, 0.02)
