@@ -71,7 +71,7 @@ _SMALL: Mapping[str, Any] = {
     **collapse.PRESETS["cpu"],
     "selection": {"sigmas": 0.0},
 }
-_WIDE: Mapping[str, Any] = {"image_size": [128, 256], "train_images": 320, "val_images": 80, "cache": True}
+_WIDE: Mapping[str, Any] = {"image_size": [128, 256], "train_images": 240, "val_images": 80, "cache": True}
 _TOY_DATA: Mapping[str, Any] = {"image_size": [64, 64], "train_images": 8, "val_images": 2, "cache": True}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "toy": {
@@ -114,9 +114,10 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
             "data": _WIDE,
             "pretrain": {**_SMALL["pretrain"], "crop": [128, 256]},
             "search": {**_SMALL["search"], "crop": [128, 256]},
+            "selection": {**_SMALL["selection"], "images": 48},
         },
-        "training": {**random_networks.PRESETS["cpu"], "data": {**_WIDE, "train_images": 240}},
-        "quantiles": [0.1, 0.3, 0.6],
+        "training": {**random_networks.PRESETS["cpu"], "data": _WIDE},
+        "quantiles": [0.1, 0.5],
         "least_share": 0.5,
     },
 }

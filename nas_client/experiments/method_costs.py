@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
 
 import torch
 
-from models.networks.module import build_network
 from models.spec.base import Record
 from nas_client.data.datasets import open_dataset
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import Method, MethodsConfig
+from nas_client.train.networks import seeded_network
 
 EVALUATION = 1 / 3
 """Of a training pass."""
@@ -64,9 +63,9 @@ def method_costs(config: MethodsConfig, budget: LatencyBudget) -> MethodCosts:
     evolution += (selection.shortlist * goals + selection.check) * short
     # of a gradient search: half of the images for weights, half for logits; all operators, both roles
     operators = fmean(budget.space.row_counts["alpha"] or (1,))
-    roles = len(budget.space.roles())
-    each = search.pretrain.epochs * images / 2 * passes + goals * search.search.epochs * images * roles
-    gradient = operators * (each + EVALUATION * goals * search.search.epochs * validated)
+    roles, epochs = len(budget.space.roles()), search.search.epochs + search.second.epochs
+    each = search.pretrain.epochs * images / 2 * passes + goals * epochs * images * roles
+    gradient = operators * (each + EVALUATION * goals * epochs * validated)
     training = config.training.epochs * len(open_dataset(config.training.data, "train"))
     return MethodCosts(
         evolution=evolution,
@@ -84,11 +83,13 @@ class Estimate(Record):
         pass_ms: a training pass of the median random network in a process with one thread, as just measured: for the crops of
             the search, and for those of the training.
         minutes: by what is done, over all seeds, for one process.
+        runs: processes that do it. Each takes some seconds to start, which are not counted.
         total_minutes: of all, with `at_once` processes that do not slow each other down.
     """
 
     pass_ms: tuple[float, float]
     minutes: dict[str, float]
+    runs: dict[str, int]
     total_minutes: float
 
 
@@ -108,22 +109,27 @@ def estimate_minutes(
     trained = seeds * goals * (len(methods) + config.random)
     found["trainings"] = long_ms * costs.training * trained / 60e3
     found["noise"] = long_ms * costs.training * config.noise_networks * (config.noise_seeds - 1) / 60e3
-    return Estimate(pass_ms=(short_ms, long_ms), minutes=found, total_minutes=sum(found.values()) / at_once)
+    runs = {"evolution": seeds, "gradient": seeds * (1 + goals), "best_of": seeds * goals * costs.best_of}
+    runs |= {"trainings": trained, "noise": config.noise_networks * (config.noise_seeds - 1)}
+    return Estimate(
+        pass_ms=(short_ms, long_ms),
+        minutes=found,
+        runs={name: runs[name] for name in found},
+        total_minutes=sum(found.values()) / at_once,
+    )
 
 
 def pass_ms(budget: LatencyBudget, crop: tuple[int, int], batch_size: int, label_stride: int) -> float:
     """Milliseconds of a training pass of the median random network: of one step's fastest repeat, for each of its images."""
-    plan = budget.space.plan(budget.median_network())
-    if label_stride > 1 and plan.steps[-1].operator.kind == "upsample":  # losses then need no upsampling
-        plan = replace(plan, steps=plan.steps[:-1])
-    network = build_network(plan).train()
+    network = seeded_network(budget.median_network(), crop, auxiliary=False, seed=0).train()
+    size = -(-crop[0] // label_stride), -(-crop[1] // label_stride)
     images, threads = torch.rand(batch_size, 3, *crop), torch.get_num_threads()
     found = []
     torch.set_num_threads(1)
     try:
         for _ in range(1 + _TIMED):
             started = time.perf_counter()
-            network(images).square().mean().backward()
+            network(images, size).combined.square().mean().backward()
             found.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)

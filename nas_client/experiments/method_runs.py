@@ -117,9 +117,9 @@ class MethodTrial:
 
     def _gradient_searches(self) -> Iterator[Command]:
         config = self._search_config(method="gradient")
-        nothing = config.search.model_copy(update={"epochs": 0})
+        nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
         rarely = config.evaluation.model_copy(update={"every": max(1, config.pretrain.epochs)})
-        yield from self._search(PRETRAINING, config.model_copy(update={"search": nothing, "evaluation": rarely}))
+        yield from self._search(PRETRAINING, config.model_copy(update={**nothing, "evaluation": rarely}))
         for target_ms in self.targets:
             latency = config.latency.model_copy(update={"target_ms": target_ms})
             name = f"gradient-{_label(target_ms)}"

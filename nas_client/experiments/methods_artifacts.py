@@ -105,8 +105,9 @@ def _verdict(one: MethodDifference) -> str:
 
 def estimate_rows(estimate: Estimate) -> Rows:
     """Minutes of what is to be done, in one process; the last row is the whole, with the processes asked for."""
-    rows = [(name, f"{minutes:.1f}") for name, minutes in estimate.minutes.items()]
-    return [("what", "minutes"), *rows, ("all", f"{estimate.total_minutes:.1f}")]
+    rows = [(name, str(estimate.runs[name]), f"{minutes:.1f}") for name, minutes in estimate.minutes.items()]
+    total = "all", str(sum(estimate.runs.values())), f"{estimate.total_minutes:.1f}"
+    return [("what", "runs", "minutes"), *rows, total]
 
 
 def write_methods(result: MethodsResult, folder: Path) -> None:

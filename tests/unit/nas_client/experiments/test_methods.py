@@ -163,7 +163,7 @@ def test_presets_differ_in_images_targets_and_what_they_ask_of_the_table(table: 
     assert (small.search.pretrain.crop, cells.search.pretrain.crop) == ((64, 128), (128, 256))
     assert small.training.data.image_size == (64, 128)
     assert cells.training.data.image_size == (128, 256)
-    assert (len(small.targets_ms), len(cells.targets_ms)) == (1, 3)
+    assert (len(small.targets_ms), len(cells.targets_ms)) == (1, 2)
     with pytest.raises(ExperimentError, match=r"in common; with least_share 0\.9 it may be at most 10%"):
         preset_config("cpu-cells", table, budget, ["least_share=0.9"])
 
@@ -182,13 +182,14 @@ def test_what_cannot_be_is_refused(table: LookupTable, budget: LatencyBudget, ov
         preset_config("cpu", table, budget, [override])
 
 
-def test_an_estimate_does_nothing(nas_client: Command, tmp_path: Path, table: LookupTable) -> None:
+def test_an_estimate_does_nothing_whatever_the_crops(nas_client: Command, tmp_path: Path, table: LookupTable) -> None:
     write_table(table.table, tmp_path / "t.arrow", TableFormat.ARROW)
     threads = torch.get_num_threads()
-    arguments = ["experiment", "methods", "--table", tmp_path / "t.arrow", "-o", tmp_path / "out", "--preset", "toy"]
+    arguments = ["experiment", "methods", "--table", tmp_path / "t.arrow", "-o", tmp_path / "out", "--preset", "cpu"]
     one = nas_client(*arguments, "--estimate", "--json", "--at-once", 1)
     assert one.code == ExitCode.DONE
     assert torch.get_num_threads() == threads
     assert not (tmp_path / "out").exists()
     assert set(one.document["minutes"]) == {"evolution", "gradient", "best_of", "trainings", "noise"}
+    assert (one.document["runs"]["trainings"], one.document["runs"]["noise"]) == (5 * (4 + 6), 4 * 2)
     assert one.document["total_minutes"] == pytest.approx(sum(one.document["minutes"].values()))
