@@ -24,26 +24,31 @@ NAMES = {
 }
 """What methods and baselines are called. Best of N: of short trainings; earliest: random, but it downsamples earliest."""
 
+_SUBJECTS = {
+    "evolution": "The search by evolution",
+    "gradient": "The search by gradients",
+    "best_of": "The best of N short trainings",
+    "earliest": "The network that downsamples earliest",
+}
 _VERDICTS = {"above": "above", "below": "below", "undecided": "not above"}
 
 
 def difference_rows(result: MethodsResult) -> Rows:
     """Every method against every baseline, in points of mIoU: mean of the paired differences ± its standard error, its 95 %
-    interval, and the standard deviation of trainings of one network. Above: by more than twice the standard error.
+    interval over n seeds, and the standard deviation of trainings of one network. Above: by more than twice the standard error.
     """
-    headings = ("method", "against", "ms", "seeds", "difference", "95 % interval", "noise", "verdict")
+    headings = ("method", "against", "ms", "n", "difference", "95 % interval", "noise", "verdict")
     noise = f"{100 * result.noise.deviation:.2f}"
     rows = []
     for one in result.differences:
         found = one.difference
         head = (NAMES[one.method], NAMES[one.baseline], "all" if one.target_ms is None else f"{one.target_ms:g}")
-        seeds = f"{len(one.seeds)} of {len(result.seeds)}"
         difference = "" if found is None else f"{100 * found.mean:+.2f}"
         interval = ""
         if found is not None and found.stderr is not None and found.interval is not None:
             difference += f" ± {100 * found.stderr:.2f}"
-            interval = " to ".join(f"{100 * end:+.2f}" for end in found.interval)
-        rows.append((*head, seeds, difference, interval, noise, _verdict(one)))
+            interval = " to ".join(f"{100 * end:+.1f}" for end in found.interval)
+        rows.append((*head, str(len(one.seeds)), difference, interval, noise, _verdict(one)))
     return [headings, *rows]
 
 
@@ -79,7 +84,7 @@ def methods_sentence(result: MethodsResult) -> str:
     for one in result.differences:
         if one.target_ms is not None or one.baseline not in against:
             continue
-        name, baseline = NAMES[one.method].capitalize(), against[one.baseline]
+        name, baseline = _SUBJECTS[one.method], against[one.baseline]
         if one.missed:
             lines.append(f"{name} missed a target for {one.missed} of {len(result.seeds)} seeds, which are left out.")
         if one.difference is None:
