@@ -162,7 +162,8 @@ class ArchitectureUpdate:
         gumbel = seeded(self._gumbel, key, Stream.GUMBEL)
         parameters = self._network.optimized
         loss = self._passes.loss(batch, self._network.for_architecture(gumbel), self._role)
-        gradients = list(torch.autograd.grad(loss, parameters))
+        # where few heads are trained, no path between them may be left to choose: β is then unused
+        gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
         self._processes.sum_in_place(gradients)
         name = f"architecture_{self._role}"
         terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}
