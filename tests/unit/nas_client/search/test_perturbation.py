@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.spaces.registry import create_space
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, InvalidSpecError, UnknownNameError
 from models.spec.table_files import TableFormat, write_table
 from models.supernets.base import Mixture
@@ -19,6 +20,7 @@ from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.runs.config import write_config
 from nas_client.runs.manifest import CONFIG, begin_run
 from nas_client.search.cosearch import search
+from nas_client.search.derivation import derive
 from nas_client.search.selection_images import selection_split
 from nas_client.selection import scoring
 from nas_client.selection.perturbation import decided_parameters, perturb, perturb_search
@@ -28,6 +30,20 @@ from tests.support.searches import SPACE, StopAfter, prepared, small, small_tabl
 
 GROUPS = {"a": (2, 3), "b": (1, 1), "c": (1, 2)}
 ALPHA = [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0], [0.4, 0.6, 0.0]]
+
+
+OTHERS = [
+    SpaceSpec(
+        name="rspnet",
+        input_size=(32, 32),
+        parameters={"layers": 1, "stack": 1, "part": 2, "base_width": 4, "stem_width": 4, "scales": 2},
+    ),
+    SpaceSpec(
+        name="search_net",
+        input_size=(32, 32),
+        parameters={"base_channels": 4, "levels": 2, "nodes": 2, "operators": (3, 7), "sharing": 1},
+    ),
+]
 
 
 def mixed() -> Mixture:
@@ -156,6 +172,22 @@ def test_derive_decides_on_images_that_no_weights_have_seen_and_says_which_rows_
     shown = nas_client("derive", "--table", table, "--perturb", finished, "--role", "teacher")
     assert shown.code == ExitCode.DONE
     assert re.search(r"operators by removal: \d+ of \d+ rows differ from the highest α; mIoU .* on 2 images", shown.out)
+
+
+@pytest.mark.parametrize("space", OTHERS, ids=lambda space: space.name)
+def test_every_space_is_decided_through_its_rows(space: SpaceSpec, tmp_path: Path) -> None:
+    """RSPNet's rows each have many edges, and its β is not searched here; SEARCH-Net's rows are those of several cells."""
+    phase = {"epochs": 1, "batch_size": 2, "crop": space.input_size, "searches": ["alpha"], "architecture": {"lr": 0.1}}
+    data = {"image_size": space.input_size, "train_images": 4, "val_images": 1}
+    config = small(search=phase, second={"searches": ["beta"]}, pretrain__epochs=0, data=data, selection={"images": 1})
+    search(config, small_table(space), tmp_path)
+    found = perturb_search(tmp_path, small_table(space))
+    shapes = found.searched.shapes["alpha"]
+    assert len(found.perturbation.rows) == sum(rows for rows, choices in shapes.values() if choices > 1)
+    assert any(len(set(row.without)) > 1 for row in found.perturbation.rows), "removals count"
+    derived = derive(found.decided, small_table(space))
+    again = ArchitectureParameters.from_json(found.decided.to_json(), create_space(space).parameter_shapes())
+    assert derive(again, small_table(space)).architecture == derived.architecture
 
 
 @pytest.mark.parametrize(
