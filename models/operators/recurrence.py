@@ -110,19 +110,19 @@ class _Loop(torch.autograd.Function):
             before = None
             for here in rows.unbind()[:: 1 if direction.forward else -1]:
                 before = here.relu_() if before is None else here.add_(before).relu_()
-        ctx.directions, ctx.found = directions, found  # not the results, which may be of another layout and precision
-        return tuple(_map(rows, x, direction) for rows, direction in zip(found, directions, strict=True))
+        results = tuple(_map(rows, x, direction) for rows, direction in zip(found, directions, strict=True))
+        if ctx.needs_input_grad[0]:
+            ctx.directions, ctx.gates = directions, [rows.sign_() for rows in found]  # all the gradient needs: 1 where h > 0
+        return results
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         total = None
-        for grad, rows, direction in zip(grads, ctx.found, ctx.directions, strict=True):
+        for grad, gates, direction in zip(grads, ctx.gates, ctx.directions, strict=True):
             sums, before = _rows(grad, direction), None
-            for here, h in list(zip(sums.unbind(), rows.unbind(), strict=True))[:: -1 if direction.forward else 1]:
-                if before is not None:
-                    here.add_(before)
-                before = torch.ops.aten.threshold_backward.grad_input(here, h, 0, grad_input=here)
+            for here, gate in list(zip(sums.unbind(), gates.unbind(), strict=True))[:: -1 if direction.forward else 1]:
+                before = here.mul_(gate) if before is None else here.add_(before).mul_(gate)
             total = sums if total is None else total.add_(sums)
         assert total is not None
         return _map(total, grads[0], ctx.directions[0]), *(None for _ in ctx.directions)
@@ -137,11 +137,10 @@ def _rows(x: Tensor, direction: Direction) -> Tensor:
 
 
 def _map(rows: Tensor, like: Tensor, direction: Direction) -> Tensor:
-    """A contiguous map of rows, in the other's shape and dtype."""
-    if direction.dim == -1:
-        return rows.t().to(like.dtype, memory_format=torch.contiguous_format).contiguous().view(like.shape)
+    """A contiguous copy of rows, in the other's shape and dtype."""
     *outer, height, width = like.shape
-    return rows.view(height, *outer, width).movedim(0, -2).to(like.dtype).contiguous()
+    moved = rows.t() if direction.dim == -1 else rows.view(height, *outer, width).movedim(0, -2)
+    return moved.to(like.dtype, copy=True, memory_format=torch.contiguous_format).view(like.shape)
 
 
 def recurrences(x: Tensor, *directions: Direction) -> tuple[Tensor, ...]:

@@ -119,7 +119,8 @@ def derive(
     wanted_role = "teacher" if teacher else role
     whose = space.searched_role() if wanted_role is None else space.role(wanted_role)
     accuracy = {} if accuracies is None else _read_accuracies(accuracies, space)
-    wanted = [alternative] if alternative is not None else list(accuracy) or list(space.alternatives())
+    named = None if alternative is None else space.resolve_alternative(alternative)  # what is wrong with it is said at once
+    wanted = [named] if named is not None else list(accuracy) or list(space.alternatives())
     removal = None if perturb is None else perturbation.perturbed(perturb, found, whose, images)
     if removal is not None:
         logits = removal.decided

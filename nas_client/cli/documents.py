@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,6 +37,12 @@ def export(
     input_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Size of the images; by default the architecture's own.")
     ] = None,
+    result: Annotated[
+        Literal["scores", "labels", "coarse"],
+        typer.Option(
+            help="What the file gives: scores of every pixel; the class of every pixel; or scores before the final upsampling."
+        ),
+    ] = "scores",
     check: Annotated[bool, typer.Option("--check/--no-check", help="First run the graph and compare it with torch.")] = True,
     json: Json = False,
 ) -> None:
@@ -45,7 +51,7 @@ def export(
     from nas_client.train.folder import load_trained
 
     size = None if input_size is None else parse_size(input_size)
-    exported = write_onnx(load_trained(run, weights), output, input_size=size, check=check)
+    exported = write_onnx(load_trained(run, weights), output, input_size=size, result=result, check=check)
     checked = "not checked" if exported.error is None else f"off by {exported.error:.1e} from torch"
     emit(
         exported,

@@ -6,6 +6,7 @@ import typer
 
 from models.terminal import run
 from nas_client.cli import (
+    adapt,
     derive,
     documents,
     estimate,
@@ -13,6 +14,7 @@ from nas_client.cli import (
     experiment,
     listings,
     loss,
+    predict,
     profile,
     search,
     select,
@@ -43,6 +45,8 @@ app.command("select")(select.select)
 app.command("derive", context_settings=derive.OWN_OPTIONS)(derive.derive)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("adapt")(adapt.adapt)
+app.command("predict")(predict.predict)
 app.command("export")(documents.export)
 app.command("draw")(documents.draw)
 app.add_typer(experiment.app, name="experiment")

@@ -40,6 +40,13 @@ def train(
         str | None,
         typer.Option(help="Role for which the search decoded the architecture; by default the one that saw latency."),
     ] = None,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Folder of a training of the same architecture, whose weights this starts with, but for the classifier.",
+        ),
+    ] = None,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
@@ -56,6 +63,8 @@ def train(
         raise typer.BadParameter("--architecture is needed, or --resume")
     if (supernet is None) != (table is None):
         raise typer.BadParameter("--supernet and --table go together: the table says which space the search was in")
+    if supernet is not None and pretrained is not None:
+        raise typer.BadParameter("--supernet and --pretrained exclude each other: both give the first weights")
     network, chosen = _network_and_config(architecture, config, overrides or [], output, resume)
     with Processes() as processes, progress() as bar:
         speaks = processes.is_main
@@ -74,7 +83,7 @@ def train(
             chosen,
             output,
             teacher=None if teacher is None else load_trained(teacher),
-            start=None if supernet is None or table is None else _first_weights(supernet, table, role, network),
+            start=_start(supernet, table, role, pretrained, network),
             resume=resume,
             watch=watch,
             processes=processes,
@@ -111,6 +120,17 @@ def _architecture_in(path: Path) -> ArchitectureSpec:
     from models.spaces.registry import read_architecture
 
     return read_architecture(path.read_bytes(), str(path))
+
+
+def _start(
+    supernet: Path | None, table: str | None, role: str | None, pretrained: Path | None, architecture: ArchitectureSpec
+) -> Start | None:
+    from nas_client.train.folder import load_trained
+    from nas_client.train.transfer import pretrained_weights
+
+    if pretrained is not None:
+        return pretrained_weights(load_trained(pretrained), architecture)
+    return None if supernet is None or table is None else _first_weights(supernet, table, role, architecture)
 
 
 def _first_weights(folder: Path, table: str, role: str | None, architecture: ArchitectureSpec) -> Start:

@@ -37,6 +37,19 @@ class Sample(NamedTuple):
     labels: NDArray[np.uint8]
 
 
+class Labelling(NamedTuple):
+    """What class ids mean, and how the owner of a data set writes them.
+
+    Attributes:
+        classes: names and colours.
+        encode: class ids to the owner's label image: ids, or colours where the owner's labels are colours.
+            Shape: (H, W) to (H, W) or (H, W, 3), uint8.
+    """
+
+    classes: Classes
+    encode: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
 class DataSettings(Record):
     """Which data set, and where.
 
@@ -74,7 +87,7 @@ class SegmentationDataset(ABC):
     """
 
     name: ClassVar[str]
-    classes: ClassVar[Classes]
+    classes: Classes
     splits: ClassVar[tuple[Split, ...]] = SPLITS
     _kept: dict[int, Sample] | None = None
 
@@ -119,9 +132,22 @@ class SegmentationDataset(ABC):
         """
 
     @classmethod
+    def labelling(cls, settings: DataSettings) -> Labelling:
+        """What predictions for the data set mean; its images need not be there. By default class ids are the owner's.
+
+        Raises:
+            DatasetError: a file that says so is missing or damaged.
+        """
+        return Labelling(cls.classes, _same)
+
+    @classmethod
     def require_split(cls, split: Split) -> None:
         """Raises DatasetError for a split that has no labels."""
         if split not in cls.splits:
             raise DatasetError(
                 f"{cls.name} has no labels for its {split} split", hint=f"Splits with labels: {', '.join(cls.splits)}."
             )
+
+
+def _same(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return labels

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.plugin_registry import Registry
 from models.spec.errors import InvalidSpecError
-from nas_client.data.base import DataSettings, Sample, SegmentationDataset, Split
+from nas_client.data.base import DataSettings, Labelling, Sample, SegmentationDataset, Split
 from nas_client.data.classes import CAMVID, CITYSCAPES, IGNORE, Classes, Colour
 from nas_client.data.generated import GeneratedDataset
 from nas_client.data.image_files import ColourDecoder, FileDataset, IdDecoder, Pair, train_ids
@@ -94,7 +94,7 @@ class CamVid(FileDataset):
     name = "camvid"
     classes = CAMVID
     layout = "Images lie in 701_StillsRaw_full/NAME.png, labels in LabeledApproved_full/NAME_L.png, both below one folder."
-    decoder = ColourDecoder(CAMVID_IDS, hint=CAMVID_HINT)
+    decoder = ColourDecoder(CAMVID_IDS, CAMVID, hint=CAMVID_HINT)
 
     @classmethod
     def find_pairs(cls, root: Path, split: Split) -> Iterator[Pair]:
@@ -112,7 +112,7 @@ class CamVid32(CamVid):
 
     name = "camvid32"
     classes = CAMVID32
-    decoder = ColourDecoder({colour: index for index, colour in enumerate(CAMVID32.colours)}, hint=CAMVID_HINT)
+    decoder = ColourDecoder({colour: index for index, colour in enumerate(CAMVID32.colours)}, CAMVID32, hint=CAMVID_HINT)
 
 
 _IDS = 34
@@ -228,3 +228,13 @@ def open_dataset(settings: DataSettings, split: Split) -> SegmentationDataset:
     if settings.cache:
         dataset.keep_samples()
     return dataset
+
+
+def labelling_of(settings: DataSettings) -> Labelling:
+    """What class ids of the data set mean, and how its owner writes them; its images need not be there.
+
+    Raises:
+        UnknownNameError: no data set of that name.
+        DatasetError: a file that says so is missing or damaged.
+    """
+    return DATASETS.get(settings.name).labelling(settings)

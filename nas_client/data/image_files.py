@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_client.data.base import CheckProgress, DataSettings, Sample, SegmentationDataset, Split
-from nas_client.data.classes import IGNORE, Colour
+from nas_client.data.base import CheckProgress, DataSettings, Labelling, Sample, SegmentationDataset, Split
+from nas_client.data.classes import IGNORE, Classes, Colour
 from nas_client.errors import DatasetError
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Of image files, in lower case."""
 
 _UNKNOWN = -1
 
@@ -39,6 +42,13 @@ class LabelDecoder(ABC):
             DatasetError: not an image of this kind, or a value the data set does not know.
         """
 
+    @abstractmethod
+    def encode(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The label image that `decode` reads as these class ids; where several values mean a class, its first.
+
+        Shape: (H, W) to that of the label image.
+        """
+
 
 class IdDecoder(LabelDecoder):
     """One byte per pixel: an id of the data set, which a table turns into a class id or `IGNORE`."""
@@ -46,6 +56,9 @@ class IdDecoder(LabelDecoder):
     def __init__(self, class_ids: Mapping[int, int], *, hint: str) -> None:
         self._table = np.full(256, _UNKNOWN, dtype=np.int16)
         self._table[list(class_ids)] = list(class_ids.values())
+        self._own = np.zeros(256, dtype=np.uint8)
+        for own, class_id in reversed(list(class_ids.items())):
+            self._own[class_id] = own
         self._hint = hint
 
     def decode(self, image: Image.Image, path: Path) -> NDArray[np.uint8]:
@@ -58,11 +71,22 @@ class IdDecoder(LabelDecoder):
             raise _unknown(path, "label ids", [str(value) for value in unknown], int(count.sum()), self._hint)
         return np.asarray(labels, dtype=np.uint8)
 
+    def encode(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self._own[labels]
+        return found
+
 
 class ColourDecoder(LabelDecoder):
-    """One colour per pixel, which a table turns into a class id or `IGNORE`."""
+    """One colour per pixel, which a table turns into a class id or `IGNORE`.
 
-    def __init__(self, class_ids: Mapping[Colour, int], *, hint: str) -> None:
+    Args:
+        class_ids: class ids by colour.
+        classes: whose colours `encode` writes: one of each class's.
+        hint: what to do where a label image is not so.
+    """
+
+    def __init__(self, class_ids: Mapping[Colour, int], classes: Classes, *, hint: str) -> None:
+        self._shown = classes
         codes = _pack(np.array(list(class_ids), dtype=np.int32))
         order = np.argsort(codes)
         self._codes = codes[order]
@@ -80,6 +104,9 @@ class ColourDecoder(LabelDecoder):
             raise _unknown(path, "label colours", values, int(unknown.sum()), self._hint)
         labels: NDArray[np.uint8] = self._classes[positions]
         return labels
+
+    def encode(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self._shown.paint(labels)
 
 
 def train_ids(classes: int) -> dict[int, int]:
@@ -117,18 +144,21 @@ class FileDataset(SegmentationDataset):
     """
 
     layout: ClassVar[str]
-    decoder: ClassVar[LabelDecoder]
+    decoder: LabelDecoder
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = tuple(pairs)
 
     @classmethod
+    def labelling(cls, settings: DataSettings) -> Labelling:
+        return Labelling(cls.classes, cls.decoder.encode)
+
+    @classmethod
     def open(cls, settings: DataSettings, split: Split) -> Self:
-        if settings.root is None:
-            raise DatasetError(f"{cls.name} needs the folder it was unpacked into", hint=f"Set its root. {cls.layout}")
-        pairs = sorted(cls.find_pairs(settings.root, split), key=lambda pair: pair.image)
+        root = cls.require_root(settings)
+        pairs = sorted(cls.find_pairs(root, split), key=lambda pair: pair.image)
         if not pairs:
-            raise DatasetError(f"{settings.root}: no images of {cls.name}'s {split} split", hint=cls.layout)
+            raise DatasetError(f"{root}: no images of {cls.name}'s {split} split", hint=cls.layout)
         missing = [pair for pair in pairs if not pair.labels.is_file()]
         if missing:
             raise DatasetError(
@@ -145,6 +175,13 @@ class FileDataset(SegmentationDataset):
         Raises:
             DatasetError: a folder is missing.
         """
+
+    @classmethod
+    def require_root(cls, settings: DataSettings) -> Path:
+        """The folder of the data set. Raises DatasetError where none is named."""
+        if settings.root is None:
+            raise DatasetError(f"{cls.name} needs the folder it was unpacked into", hint=f"Set its root. {cls.layout}")
+        return settings.root
 
     @classmethod
     def require_folder(cls, root: Path, *folders: str) -> Path:
@@ -168,8 +205,7 @@ class FileDataset(SegmentationDataset):
 
     def read(self, index: int) -> Sample:
         pair = self.pairs[index]
-        with _opened(pair.image) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = read_image(pair.image)
         labels = self._labels(pair.labels)
         _require_size(pair, (pixels.shape[1], pixels.shape[0]), (labels.shape[1], labels.shape[0]))
         return Sample(pixels, labels)
@@ -188,7 +224,7 @@ class FileDataset(SegmentationDataset):
 
     def _problem(self, pair: Pair) -> DatasetError | None:
         try:
-            with _opened(pair.image) as image:
+            with opened(pair.image) as image:
                 size = image.size
             labels = self._labels(pair.labels)
             _require_size(pair, size, (labels.shape[1], labels.shape[0]))
@@ -197,17 +233,28 @@ class FileDataset(SegmentationDataset):
         return None
 
     def _labels(self, path: Path) -> NDArray[np.uint8]:
-        with _opened(path) as image:
+        with opened(path) as image:
             return self.decoder.decode(image, path)
 
 
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""Pillow's errors for what is missing, no image, cut short, damaged, or of more pixels than it decodes."""
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, *, hint: str = "Unpack this file again.") -> Iterator[Image.Image]:
+    """The image in a file, decoded when it is used. Raises DatasetError where it cannot be read."""
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for what is missing, no image, cut short or damaged
-        raise DatasetError(f"{path}: cannot be read as an image ({error})", hint="Unpack this file again.") from error
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path}: cannot be read as an image ({error})", hint=hint) from error
+
+
+def read_image(path: Path, *, hint: str = "Unpack this file again.") -> NDArray[np.uint8]:
+    """The colours in a file, as stored. Shape: (H, W, 3). Raises DatasetError where it cannot be read."""
+    with opened(path, hint=hint) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _require_size(pair: Pair, image: tuple[int, int], labels: tuple[int, int]) -> None:

@@ -18,6 +18,8 @@ from nas_client.plotting import GRID, INK, MUTED, PAPER, STYLE
 _ON_DARK, _ON_LIGHT = "#fdfdfd", "#15181c"  # on boxes, whose colour is the same on every page
 _INCHES = 0.56
 """Of a column, and of a lane."""
+_LEGEND_LINE = 0.36
+"""Columns."""
 _HALF_WIDTH, _LEAST_HALF_HEIGHT, _FULL_HALF_HEIGHT = 0.36, 0.19, 0.40
 
 
@@ -77,11 +79,11 @@ def draw_architecture(architecture: ArchitectureSpec, *, title: str = "") -> Fig
     output channels, a cell's height how much of the search space's widest that is. Cells that branches share stand once.
 
     Args:
-        architecture: of a space whose branches have scales.
+        architecture: of any space.
         title: stands above; the architecture's label where empty.
 
     Raises:
-        ParameterError, InvalidSpecError: see `place`.
+        InvalidSpecError: see `place`.
 
     Source: FasterSeg, Figure 6 and Table 7.
     """
@@ -89,9 +91,11 @@ def draw_architecture(architecture: ArchitectureSpec, *, title: str = "") -> Fig
     rows = _Rows(placement)
     columns = placement.stem + placement.layers + placement.head
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_INCHES * (columns + 1.4), _INCHES * (rows.height + 2.2)))
+        looks = _looks(placement)
+        below = 0.48 + _LEGEND_LINE * max(2, -(-len(looks) // _legend_columns(columns)))
+        figure = Figure(figsize=(_INCHES * (columns + 1.4), _INCHES * (rows.height + 1 + below)))
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(-1.4, columns), ylim=(rows.height + 1.2, -1.0), aspect="equal")
+        axes.set(xlim=(-1.4, columns), ylim=(rows.height + below, -1.0), aspect="equal")
         axes.set_axis_off()
         axes.text(-1.3, -0.75, title or architecture.label(), fontsize=10, weight="bold", va="center")
         _background(axes, placement, rows, columns)
@@ -99,7 +103,7 @@ def draw_architecture(architecture: ArchitectureSpec, *, title: str = "") -> Fig
             _connect(axes, connection, rows)
         for standing in placement.places.values():
             _draw(axes, standing, rows)
-        _legend(axes, placement, rows, columns)
+        _legend(axes, placement, looks, rows, columns)
     return figure
 
 
@@ -132,6 +136,8 @@ def _background(axes: Axes, placement: Placement, rows: _Rows, columns: int) -> 
     parts = {"stem": placement.stem, "": placement.layers, "head": placement.head}
     start = 0
     for name, width in parts.items():
+        if not width:
+            continue
         if start:
             axes.plot([start, start], [0, rows.height], color=MUTED, linewidth=0.7, dashes=(3, 3), zorder=1)
         if name:
@@ -179,10 +185,21 @@ def _draw(axes: Axes, standing: Place, rows: _Rows) -> None:
     axes.text(*centre, str(operator.out_channels), ha="center", va="center", color=ink, fontsize=7.5, zorder=4)
 
 
-def _legend(axes: Axes, placement: Placement, rows: _Rows, columns: int) -> None:
-    steps = [standing.step for standing in placement.places.values()]
-    kinds = {step.operator.kind for step in steps}
-    looks = [_look(kind) for kind in sorted(kinds - _JOINS.keys(), key=[*_LOOKS, *kinds].index)]
+def _kinds(placement: Placement) -> set[str]:
+    return {standing.step.operator.kind for standing in placement.places.values()}
+
+
+def _looks(placement: Placement) -> list[_Look]:
+    kinds = sorted(_kinds(placement))
+    return [_look(kind) for kind in sorted(kinds, key=[*_LOOKS, *kinds].index) if kind not in _JOINS]
+
+
+def _legend_columns(columns: int) -> int:
+    return max(1, columns // 4)
+
+
+def _legend(axes: Axes, placement: Placement, looks: list[_Look], rows: _Rows, columns: int) -> None:
+    kinds = _kinds(placement)
     handles = [Patch(facecolor=look.colour, label=look.name) for look in looks]
     said = [f"{join.symbol}: {join.name}" for kind, join in _JOINS.items() if kind in kinds]
     notes = ["numbers: output channels", *said]
@@ -194,7 +211,7 @@ def _legend(axes: Axes, placement: Placement, rows: _Rows, columns: int) -> None
         loc="upper left",
         bbox_to_anchor=(0, rows.height + 0.1),
         bbox_transform=axes.transData,
-        ncols=max(1, columns // 4),
+        ncols=_legend_columns(columns),
         fontsize=8,
         handlelength=1.0,
         borderaxespad=0,

@@ -13,7 +13,6 @@ from itertools import count
 from models.networks.structure import INPUT, OperatorStep, downsample_rate
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
-from nas_client.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Placement:
     Attributes:
         scales: the rows, finest first.
         lanes: how many each row has.
-        stem, layers, head: how many columns each of the three parts has, in this order.
+        stem, layers, head: how many columns each of the three parts has, in order. Where no step is a cell, all are layers.
         places: by name of the step, in the plan's order.
         connections: between them.
     """
@@ -69,29 +68,23 @@ def place(architecture: ArchitectureSpec) -> Placement:
     """The architecture's network on a grid.
 
     Raises:
-        ParameterError: it has no branches of cells at downsample rates, and so no place on such a grid.
         InvalidSpecError: it is no architecture of its search space.
     """
     space = space_of(architecture)
     plan = space.plan(architecture)
     cells = [step for step in plan.steps if step.cell is not None]
-    if not cells:
-        raise ParameterError(
-            f"{architecture.label()} cannot be drawn: search space {architecture.space!r} has no branches of cells at "
-            "downsample rates",
-            hint="Let its plan say which steps are cells, as FasterSeg's does and as `models.networks.graph_plan` does.",
-        )
     steps = {step.name: step for step in plan.steps}
     columns = _columns(steps, cells)
-    scales = tuple(sorted({_rate(architecture, cell) for cell in cells}))
-    rows = {name: max(_rate(architecture, step), scales[0]) for name, step in steps.items()}
+    finest = min(_rate(architecture, step) for step in cells or plan.steps)
+    rows = {name: max(_rate(architecture, step), finest) for name, step in steps.items()}
+    scales = tuple(sorted(set(rows.values())))
     runs = _Runs(steps, columns, rows)
     full = _most_channels(architecture, {step.operator.kind for step in cells})
     places = {
         name: Place(step, columns[name], rows[name], runs.of[name].lane, _fullness(step, full)) for name, step in steps.items()
     }
-    stem = columns[cells[0].name]
-    layers = 1 + max(step.cell for step in cells if step.cell is not None)
+    stem = columns[cells[0].name] if cells else 0
+    layers = 1 + max((step.cell for step in cells if step.cell is not None), default=max(columns.values()))
     return Placement(
         scales=scales,
         lanes={scale: 1 + max(run.lane for run in runs.all if run.scale == scale) for scale in scales},

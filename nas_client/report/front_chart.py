@@ -13,7 +13,6 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from nas_client.drawing.picture import draw_architecture
-from nas_client.errors import ParameterError
 from nas_client.plotting import SERIES, inline_svg
 from nas_client.selection.candidates import Candidate, spread_over
 
@@ -106,11 +105,8 @@ def _point(candidate: Candidate, place: tuple[float, float], name: str, *, starr
 
 
 def _drawing(candidate: Candidate, name: str, words: str) -> Markup:
-    """The network's drawing below the chart; nothing where its space has no scales to draw it by."""
-    try:
-        figure = draw_architecture(candidate.architecture, title=candidate.alternative)
-    except ParameterError:
-        return Markup("")
+    """The network's drawing below the chart."""
+    figure = draw_architecture(candidate.architecture, title=candidate.alternative)
     svg = inline_svg(figure, name, str(Markup.escape(words)))
     placed = f'<svg x="0" y="{HEIGHT + 36}" width="{WIDTH}" height="{DRAWING - 40}" preserveAspectRatio="xMinYMin meet"'
     head, rest = svg.split(">", 1)

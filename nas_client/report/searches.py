@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from models.spaces.registry import space_class, space_of
 from models.spec.architectures import ArchitectureSpec
 from nas_client.drawing.picture import draw_architecture
-from nas_client.errors import ParameterError
 from nas_client.report import curves
 from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, drawn, millions, milliseconds, percent
 from nas_client.report.folder import SearchRun
@@ -103,11 +102,8 @@ def _would_find(last: SearchEpoch, name: str) -> Iterator[Block]:
 
 
 def architecture_picture(architecture: ArchitectureSpec, called: str, name: str) -> Block:
-    """The architecture drawn, or why it is not."""
+    """The architecture drawn."""
     space = space_of(architecture)
     alternative = space.alternative_of(architecture)
     title = f"{called}, {space.alternatives_label} {alternative}" if alternative else called
-    try:
-        return drawn(draw_architecture(architecture, title=title), name, f"{title}: {architecture.label()}.", wide=True)
-    except ParameterError as error:
-        return Text(f"{title} is not drawn: {error.message}.")
+    return drawn(draw_architecture(architecture, title=title), name, f"{title}: {architecture.label()}.", wide=True)

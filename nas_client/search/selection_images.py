@@ -48,7 +48,7 @@ class PartOfDataset(SegmentationDataset):
 
     def __init__(self, whole: SegmentationDataset, indices: Sequence[int]) -> None:
         self._whole, self._indices = whole, tuple(indices)
-        self.name, self.classes = whole.name, whole.classes  # type: ignore[misc]  # elsewhere they are the class's
+        self.name, self.classes = whole.name, whole.classes  # type: ignore[misc]  # elsewhere the name is the class's
 
     @classmethod
     def open(cls, settings: DataSettings, split: Split) -> Self:

@@ -17,7 +17,7 @@ from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import LAST
-from nas_client.search.progress import Position
+from nas_client.search.progress import PHASES, Position
 from nas_client.search.selection_images import selection_split
 from nas_client.search.setup import SearchData, open_space
 from nas_client.search.updates import SegmentationPass
@@ -99,7 +99,7 @@ class Selection:
         self._latencies = PopulationLatency(self._counts, table)
         self._goals = goals_of(config.selection)
         saved = Checkpoints(run).read(LAST)
-        if not Position.of(saved["position"]).over:
+        if not _has_ended(Position.of(saved["position"]), config):
             raise CheckpointError(f"{run}: the search has not ended", hint="Finish it with `nas-client search --resume`.")
         self._state: Mapping[str, Any] = saved["learner"]
         self._supernet = weights_digest(self._state["supernet"])
@@ -254,6 +254,12 @@ class Selection:
             rank_correlation=correlation,
             warnings=warnings,
         )
+
+
+def _has_ended(position: Position, config: SearchConfig) -> bool:
+    """Whether no phase has epochs left. Searches of earlier releases had fewer phases."""
+    left = enumerate(PHASES[position.phase :])
+    return all(config.epochs(phase) <= (0 if place else position.epoch) for place, phase in left)
 
 
 def _with_score(candidate: Candidate, trained: Mapping[str, float]) -> Candidate:

@@ -18,7 +18,8 @@ from models.spec.architectures import ArchitectureSpec, InputSize
 from models.spec.errors import InvalidSpecError
 from models.supernets.head import build_classifier, resize
 
-_UPSAMPLE = "upsample"
+UPSAMPLE = "upsample"
+"""The kind of the last step of networks whose scores are coarser than the images."""
 
 
 class Scores(NamedTuple):
@@ -67,7 +68,7 @@ class TrainableNetwork(nn.Module):
         super().__init__()
         complete = plan_at(architecture, size)
         last = complete.steps[-1]
-        self._upsampling = last.operator if last.operator.kind == _UPSAMPLE else None
+        self._upsampling = last.operator if last.operator.kind == UPSAMPLE else None
         plan = complete if self._upsampling is None else replace(complete, steps=complete.steps[:-1])
         self.network: Network = build_network(plan)
         shapes = map_shapes(plan)

@@ -122,11 +122,16 @@ class Predictor:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Class ids, on the predictor's device. Shape: (N, 3, H, W) to (N, H, W)."""
+        return self.scores(images).argmax(dim=1)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Class scores, on the predictor's device. Shape: (N, 3, H, W) to (N, classes, H, W)."""
         height, width = images.shape[2:]
         below, beside = -height % self._multiple, -width % self._multiple
         filled = channels_last(functional.pad(images.to(self.device), (0, beside, 0, below)))
         scores: Tensor = self._network((height + below, width + beside))(filled)
-        return scores[..., :height, :width].argmax(dim=1)
+        return scores[..., :height, :width]
 
     def _network(self, size: InputSize) -> Network:
         if size not in self._networks:

@@ -98,13 +98,21 @@ def train(
     return result
 
 
+def require_classes(architecture: ArchitectureSpec, data: str, labels: int) -> None:
+    """Raises TrainingError unless the network predicts as many classes as the labels have."""
+    classes = architecture.classes
+    if classes == labels:
+        return
+    missing = "; it could not predict all of them" if classes < labels else ""
+    raise TrainingError(
+        f"classes: the architecture has {classes}, data set {data} {labels}{missing}",
+        hint=f"Set classes to {labels}: nas-client adapt --classes {labels}; or choose the data set that it is for.",
+    )
+
+
 def _require_fitting(architecture: ArchitectureSpec, config: TrainConfig, data: TrainingData, teacher: Trained | None) -> None:
     classes = len(data.train.classes)
-    if architecture.classes != classes:
-        raise TrainingError(
-            f"classes: the architecture has {architecture.classes}, data set {data.train.name} {classes}",
-            hint=f"Set classes to {classes} in the architecture, or choose the data set that it is for.",
-        )
+    require_classes(architecture, data.train.name, classes)
     if teacher is not None and teacher.architecture.classes != classes:
         raise TrainingError(
             f"classes: the teacher predicts {teacher.architecture.classes}, the student {classes}",

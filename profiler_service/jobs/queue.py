@@ -14,7 +14,7 @@ from models.spec.errors import OpclockError
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, StorageError
 from profiler_service.jobs.following import Followers, JobEvents
-from profiler_service.jobs.process_lock import is_run
+from profiler_service.jobs.owned_jobs import OwnedJobs
 from profiler_service.jobs.reporting import WAITING_FOR
 from profiler_service.jobs.runner import JobRunner
 from profiler_service.jobs.waiting import QueueLimits, WaitingJobs
@@ -25,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 _ABORT_TIMEOUT_S = 5.0
 """For a job to end once its processes were killed."""
-
 
 _LOOK_AGAIN_S = 1.0
 """After which a job that another process runs is looked at again."""
@@ -47,8 +46,7 @@ class JobQueue:
         retry_s: after which a job whose state could not be stored is tried again.
         adopt_s: after which an idle queue looks for jobs that another process left.
         limits: of what waits and of what is kept.
-        owner: whose jobs are taken up; None for everybody's. A database on a server may have those of several boxes, each with
-            a target of its own: they would fail here.
+        owner: whose jobs are taken up; None for everybody's (`OwnedJobs`).
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class JobQueue:
         limits: QueueLimits | None = None,
         owner: Owner | None = None,
     ) -> None:
-        self._owner = owner
+        self._owned = OwnedJobs(store, owner)
         self._store, self._runner, self._limits = store, runner, limits or QueueLimits()
         self._adopt_s = adopt_s
         self._stop_timeout_s, self._cancel_timeout_s, self._retry_s = stop_timeout_s, cancel_timeout_s, retry_s
@@ -93,7 +91,7 @@ class JobQueue:
 
     def start(self) -> None:
         """Take up unfinished jobs, then wait for others. Raises StorageError."""
-        for job in self._store.unfinished_jobs(self._owner):
+        for job in self._owned.unfinished():
             self._waiting.add(job)
         self._thread.start()
 
@@ -209,19 +207,13 @@ class JobQueue:
         if job.state is not JobState.PAUSED:
             raise JobConflictError(f"job {job_id} is {job.state}, not paused", hint="Only paused jobs can be resumed.")
         job = self._store.update_job(job_id, state=JobState.QUEUED)
-        if self._owner is None or self._store.job_belongs(job_id, self._owner):
+        if self._owned.include(job_id):
             self._line_up(job)
         self._publish(job)
         return job
 
     def prioritise(self, job_id: str, priority: int) -> JobPublic:
-        """Give a job another priority: if it waits, it waits behind the others of that one. What is under way goes on.
-
-        Raises:
-            JobNotFoundError: no such job.
-            JobConflictError: it has ended.
-            StorageError: that cannot be stored.
-        """
+        """Give a job another priority: if it waits, it waits behind the others of that one. Raises as `pause` does."""
         job = self._store.set_priority(job_id, priority)
         with self._changed:
             if job_id in self._waiting:
@@ -298,13 +290,8 @@ class JobQueue:
             return bool(self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), self._adopt_s))
 
     def _adopt(self) -> None:
-        """Take up jobs that another process ran and has left: without it they would be `running` for ever."""
-        try:
-            active = [job for job in self._store.unfinished_jobs(self._owner) if job.state.active]
-            left = [job for job in active if not is_run(self._store.location, job.id)]
-        except (StorageError, OSError) as error:
-            log.warning("cannot look for jobs that were left", reason=str(error))
-            return
+        """Take up jobs that another process has left."""
+        left = self._owned.left()
         with self._changed:
             for job in left:
                 if job.id not in self._waiting:

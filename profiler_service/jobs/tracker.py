@@ -147,18 +147,19 @@ class JobTracker:
     def _restore(self) -> None:
         graphs = {planned.graph.key for planned in self.pending}
         graphs |= {planned.base.key for planned in self.pending if planned.base is not None}
-        self._remember(self._store.visits(self._table_id, sorted(graphs)))
+        visits = self._store.visits(self._table_id, sorted(graphs))
+        self._next_round = max((visit.round + 1 for visit in visits), default=0)
+        self._remember(visit for visit in visits if not self._is_past(visit))
 
     def _remember(self, visits: Iterable[Visit]) -> None:
         for visit in visits:
-            self._next_round = max(self._next_round, visit.round + 1)
-            if self._is_past(visit):
-                continue
             if visit.graph_key in self._visits:
                 self._visits[visit.graph_key].append(visit)
             self._medians[visit.graph_key].append(self._by_scale(VisitMedian.of(visit)))
+            self._next_round = max(self._next_round, visit.round + 1)
 
     def _is_past(self, visit: Visit) -> bool:
+        """Of a visit that was there before. What this run makes counts, even where the clock was set back since."""
         return self._since is not None and visit.graph_key in self._anew and visit.started_at < self._since
 
     def _learn_scale(self) -> None:
@@ -197,7 +198,8 @@ class JobTracker:
             conditions=self._conditions_of(planned),
         )
         if self._since is not None and planned.graph.key in self._anew:
-            self._store.forget_visits(self._table_id, [planned.graph.key], before=self._since)
+            counted = min(visit.started_at for visit in self._visits[planned.graph.key])
+            self._store.forget_visits(self._table_id, [planned.graph.key], before=min(self._since, counted))
         self._close(planned, measurement)
         self.measured += 1
 

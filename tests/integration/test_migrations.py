@@ -23,6 +23,7 @@ from models.spec.scale import Scale
 from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.wire import JobCounts, JobCreate, JobState
 from profiler_service.measure.visits import DeviceState, HostState, Visit
+from profiler_service.storage.job_rows import Owner
 from profiler_service.storage.schema import Base
 from profiler_service.storage.sqlite_database import sqlite_engine
 from profiler_service.storage.store import Store
@@ -70,9 +71,9 @@ def write_example(path: Path) -> None:
         table_id = store.import_table(TABLE)
         store.save_measurement(table_id, NETWORK)
         store.save_visits(table_id, [VISIT, VISIT_ON_A_DEVICE, VISIT_BESIDE_OTHERS])
-        job = store.create_job(REQUEST, table_id, idempotency_key="first")
+        job = store.create_job(REQUEST, table_id, idempotency_key="first", box="box")
         store.update_job(job.id, state=JobState.FAILED, counts=COUNTS, phase="round 2", fraction=0.5, message="why")
-        store.create_job(REQUEST, table_id)
+        store.create_job(REQUEST, table_id, box="box")
         store.add_token(TOKEN)
 
 
@@ -173,6 +174,13 @@ def test_tokens_are_there_since_0004(tmp_path: Path) -> None:
         shutil.copy(OLD_DATABASES / name, tmp_path / name)
         with Store.open(tmp_path / name, create=False) as store:
             assert store.tokens() == expected
+
+
+def test_jobs_belong_to_a_box_since_0008(tmp_path: Path) -> None:
+    for name, expected in {"database_0007.sqlite": False, "database_0008.sqlite": True}.items():
+        shutil.copy(OLD_DATABASES / name, tmp_path / name)
+        with Store.open(tmp_path / name, create=False) as store:
+            assert {store.job_belongs(job.id, Owner("of no table", "box")) for job in store.jobs()} == {expected}
 
 
 def test_tables_that_a_busy_machine_scaled_are_healed_by_their_visits(tmp_path: Path) -> None:

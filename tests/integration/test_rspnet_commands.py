@@ -34,7 +34,7 @@ label_stride: 4
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # 20 s of work; much longer where others share the cores
+@pytest.mark.timeout(300)  # half a minute of work; much longer where others share the cores
 def test_every_command_works(nas_client: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="measures with ONNX Runtime: pip install 'opclock[onnxruntime]'")
     monkeypatch.setenv("OPCLOCK_CLIENT_CACHE_DIR", str(tmp_path / "cache"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,3 +54,20 @@ def write_pets(root: Path, trimaps: dict[str, NDArray[np.uint8]], *, test: tuple
     for file, names in (("trainval", [name for name in trimaps if name not in test]), ("test", test)):
         lines = ["#Image CLASS-ID SPECIES BREED ID", *(f"{name} 1 1 1" for name in names)]
         (root / "annotations" / f"{file}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_folder(
+    root: Path,
+    labels: dict[str, NDArray[np.uint8]],
+    *,
+    classes: Sequence[str | dict[str, object]] = ("road", "car", "sky"),
+    ignore: Sequence[int] = (255,),
+    suffix: str = ".png",
+) -> None:
+    """A plain folder; labels by the image's name, which may begin with a split's: `train/a`."""
+    root.mkdir(parents=True, exist_ok=True)
+    document = {"classes": list(classes), "ignore": list(ignore)}
+    (root / "classes.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    for seed, (name, ids) in enumerate(labels.items()):
+        save(root / "images" / f"{name}{suffix}", picture(seed, (ids.shape[0], ids.shape[1])))
+        save(root / "labels" / f"{name}.png", ids)

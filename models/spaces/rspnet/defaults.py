@@ -33,6 +33,7 @@ SEARCH_DEFAULTS = SearchDefaults(
         epochs=40, batch_size=6, crop=_CROP, searches=("beta",), optimizer=_WEIGHTS, architecture=_ARCHITECTURE
     ),
     latency=LatencySettings(weights="solved"),
+    image_scale=1.0,
     training=TrainingDefaults(
         epochs=484,
         batch_size=12,

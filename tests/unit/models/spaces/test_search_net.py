@@ -45,7 +45,7 @@ def test_the_cells_have_the_papers_channels_and_meet_at_equal_sizes() -> None:
 
 def test_found_cells_move_to_other_classes_and_sizes() -> None:
     """The genotype is the same network, but for the sizes and the last convolution."""
-    space = space_with(base_channels=8)
+    space = space_with(base_channels=8, levels=2, nodes=2)
     here = found(space)
     there = read_architecture(here.model_copy(update={"classes": 32, "input_size": (96, 128)}).model_dump_json())
     assert there.genotype == here.genotype

@@ -66,11 +66,13 @@ def test_an_unknown_format_is_refused(nas_client: Command, tmp_path: Path, file:
     assert "svg" in ended.err
 
 
-def test_a_network_that_has_no_place_on_the_grid_is_refused(nas_client: Command, tmp_path: Path) -> None:
+def test_a_network_without_cells_is_drawn_too(nas_client: Command, tmp_path: Path) -> None:
     toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
     path = tmp_path / "toy.json"
     path.write_text(toy.model_dump_json())
-    ended = nas_client("draw", "--architecture", path, "-o", tmp_path / "toy.svg")
-    assert ended.code == ExitCode.BAD_INPUT
-    assert "no branches of cells" in ended.err
-    assert not (tmp_path / "toy.svg").exists()
+    assert nas_client("draw", "--architecture", path, "-o", tmp_path / "toy.svg").code == ExitCode.DONE
+    assert (tmp_path / "toy.svg").read_bytes().startswith(b"<?xml")
+    svg = inline_svg(draw_architecture(toy), "toy", "a network")
+    texts = {text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
+    assert {"1/1", "1/2", "+"} <= texts
+    assert "head" not in texts

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.spaces.base import SearchSpace
-from models.spaces.registry import create_space, space_of
+from models.spaces.registry import create_space, space_class, space_names, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.drawing.placement import Place, Placement, place, sources
-from nas_client.errors import ParameterError
 from tests.support.reference import reference_file
 from tests.support.toy_space import ToySpace
 
@@ -64,7 +63,11 @@ def test_the_head_stands_right_of_the_longest_branch() -> None:
 
 @given(st.integers(0, 2**32), st.sampled_from([3, 5, 12]))
 def test_nothing_hides_anything_else(seed: int, layers: int) -> None:
-    placement = place(space(layers).sample(np.random.default_rng(seed)))
+    _require_in_view(place(space(layers).sample(np.random.default_rng(seed))))
+
+
+def _require_in_view(placement: Placement) -> None:
+    """No two steps in one place, no line through a step, nothing beyond the picture's border."""
     taken = [(p.scale, p.lane, p.column) for p in placement.places.values()]
     assert len(set(taken)) == len(taken)
     assert all(p.lane < placement.lanes[p.scale] for p in placement.places.values())
@@ -85,10 +88,20 @@ def test_all_steps_of_the_plan_stand_somewhere_and_are_connected() -> None:
     assert {step.name for step in plan.steps} - reached == {"stem0"}
 
 
-def test_a_space_without_scales_is_refused() -> None:
+def test_without_cells_a_column_is_how_deep_a_step_lies_and_a_row_its_own_rate() -> None:
     toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(32, 64))).sample(np.random.default_rng(0))
-    with pytest.raises(ParameterError, match="'toy_dag' has no branches of cells at downsample rates"):
-        place(toy)
+    placement = place(toy)
+    assert (placement.stem, placement.head, placement.scales) == (0, 0, (1, 2))
+    assert placement.layers == 1 + max(standing.column for standing in placement.places.values())
+    _require_in_view(placement)
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_a_network_of_every_space_has_its_place(name: str) -> None:
+    found = space_class(name).defaults().sample(np.random.default_rng(0))
+    placement = place(found)
+    assert len(placement.places) == len(space_of(found).plan(found).steps)
+    _require_in_view(placement)
 
 
 def test_what_is_no_architecture_of_the_space_is_refused() -> None:

@@ -93,7 +93,7 @@ def test_gradient_of_the_relaxed_latency(small: Coefficients) -> None:
 
 
 def test_gradient_where_nodes_keep_the_best_two_of_several_edges() -> None:
-    parameters = {"base_channels": 4, "levels": 1, "nodes": 2, "operators": (3, 7)}
+    parameters = {"base_channels": 4, "levels": 1, "nodes": 2, "operators": (3, 7), "sharing": 1}
     space = create_space(SpaceSpec(name="search_net", input_size=(8, 8), classes=2, parameters=parameters))
     coefficients = gather(space.latency_graph(), space.parameter_shapes(), made_up_ms)
     through_groups(coefficients, RelaxedLatency(coefficients, dtype=torch.float64))

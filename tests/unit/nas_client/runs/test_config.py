@@ -90,7 +90,7 @@ def test_a_bad_field_is_named(override: str, named: str) -> None:
     [
         ("sead=3", "Did you mean 'seed'?"),
         ("search.epoch=9", "Did you mean 'epochs'?"),
-        ("search.optimizer.learning=1", "Known: clip_norm, decay, lr, momentum, power, schedule, weight_decay."),
+        ("search.optimizer.learning=1", "Known: betas, clip_norm, decay, lr, method, momentum, power, schedule, weight_decay."),
         ("latency={weigths: solved}", "Did you mean 'weights'?"),
         ("space={name: fasterseg, input_size: [64, 64], clases: 3}", "Did you mean 'classes'?"),
     ],
@@ -112,7 +112,7 @@ def test_an_unknown_field_of_one_of_several_records_offers_the_nearest() -> None
 
 
 def test_nothing_to_do_is_an_error() -> None:
-    with pytest.raises(InvalidSpecError, match="both 0"):
+    with pytest.raises(InvalidSpecError, match="all 0"):
         read_config(SearchConfig, None, ["pretrain.epochs=0", "search.epochs=0"])
 
 

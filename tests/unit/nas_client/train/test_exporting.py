@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from models.export.onnx_graph import to_onnx
+from models.networks.structure import NetworkPlan
 from models.operators.seeded_weights import fill, random_input
+from models.spaces.registry import plan_at
 from models.spec.errors import InvalidSpecError
-from nas_client.errors import ExportCheckError
+from nas_client.errors import ExportCheckError, TrainingError
 from nas_client.train import exporting
 from nas_client.train.exporting import export
 from nas_client.train.folder import Trained
@@ -46,6 +50,43 @@ def test_a_file_computes_what_the_network_does(size: tuple[int, int] | None, tmp
     assert exported.error < 1e-4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_file_can_give_class_ids(dtype: str, tmp_path: Path) -> None:
+    trained, path = _trained(dtype=dtype), tmp_path / "network.onnx"
+    exported = export(trained, path, input_size=(32, 96), result="labels")
+    assert exported.output_shape == (1, 32, 96)
+    image = random_input((1, 3, 32, 96), "another image")
+    (labels,) = onnxruntime.InferenceSession(path).run(["output"], {"input": image.astype(dtype)})
+    with torch.no_grad():
+        expected = trained.network((32, 96))(torch.from_numpy(image)).argmax(dim=1).numpy()
+    assert labels.dtype == np.int32
+    assert len(np.unique(expected)) > 1
+    assert (labels == expected).mean() > 0.98
+
+
+def test_a_file_can_leave_the_upsampling_to_the_device(tmp_path: Path) -> None:
+    trained, path = _trained(), tmp_path / "network.onnx"
+    exported = export(trained, path, result="coarse")
+    assert exported.output_shape == (1, 19, 8, 8)
+    image = random_input((1, 3, 64, 64), "another image")
+    (scores,) = onnxruntime.InferenceSession(path).run(None, {"input": image})
+    with torch.no_grad():
+        expected = trained.network()(torch.from_numpy(image))
+    upsampled = functional.interpolate(torch.from_numpy(scores), (64, 64), mode="bilinear", align_corners=True)
+    assert torch.allclose(upsampled, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_network_without_upsampling_has_none_to_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*arguments: Any) -> NetworkPlan:
+        plan = plan_at(*arguments)
+        return replace(plan, steps=plan.steps[:-1])
+
+    monkeypatch.setattr(exporting, "plan_at", without)
+    with pytest.raises(TrainingError, match="ends with segmentation_head, not with an upsampling to be left out"):
+        export(_trained(), tmp_path / "network.onnx", result="coarse")
+    assert not any(tmp_path.iterdir())
+
+
 def test_nothing_but_the_network_is_in_the_file(tmp_path: Path) -> None:
     trained = _trained()
     export(trained, tmp_path / "network.onnx")
@@ -67,8 +108,9 @@ def test_a_graph_that_computes_something_else_is_not_written(tmp_path: Path, mon
         return to_onnx(fill(copy.deepcopy(network), "other weights"), *arguments, **options)
 
     monkeypatch.setattr(exporting, "to_onnx", other)
-    with pytest.raises(ExportCheckError, match=r"off by [0-9.e+-]+ \(relative L2\) from torch's; float32 allows 0\.0001"):
-        export(_trained(), tmp_path / "network.onnx")
+    for result in ("scores", "labels", "coarse"):
+        with pytest.raises(ExportCheckError, match=r"off by [0-9.e+-]+ \(relative L2\) from torch's; float32 allows 0\.0001"):
+            export(_trained(), tmp_path / "network.onnx", result=result)
     assert not any(tmp_path.iterdir())
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -433,6 +436,17 @@ class TestSmallJobs:
         counts = bench.store.job(second[0].id).counts
         assert (counts.reused, counts.measured) == (10, 10)
         assert set(visits(bench, second[0]).values()) == {QUICK.min_rounds}
+
+    def test_measuring_again_ends_although_the_clock_was_set_back(self, bench: Bench) -> None:
+        """What it measures seems to be older than the job."""
+        bench.run(bench.submit(workloads=GRID[:5]))
+        job = bench.submit(workloads=GRID[:5], remeasure=True)
+        later = (job.created_at + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        with closing(sqlite3.connect(str(bench.store.location))) as connection, connection:
+            connection.execute("UPDATE jobs SET created_at = ? WHERE id = ?", (later, job.id))
+        bench.run(job)
+        assert bench.store.job(job.id).counts.measured == 5
+        assert set(visits(bench, job).values()) == {0, QUICK.min_rounds}
 
     def test_what_fails_when_it_is_measured_again_keeps_its_value_and_its_visits(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:5]))
