@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -34,7 +35,7 @@ def perturbed(run: Path, table: LookupTable, role: Role, images: int | None) -> 
 def document(found: Perturbed) -> dict[str, Any]:
     """For `--json`."""
     how = found.perturbation
-    rows = [{**row.model_dump(mode="json"), "differs": row.differs} for row in how.rows]
+    rows = [{**row.model_dump(mode="json"), "differs": row.differs, "spread": row.spread} for row in how.rows]
     return {"images": found.images, "before": how.before, "after": how.after, "rows": rows}
 
 
@@ -42,12 +43,14 @@ def show(console: Console, space: SearchSpace, found: Perturbed) -> None:
     """For people: how many rows differ from the highest α, and which."""
     how = found.perturbation
     differing = [row for row in how.rows if row.differs]
-    console.print(
+    spread = median(row.spread for row in how.rows)
+    lines = (
         f"\noperators by removal: {len(differing)} of {len(how.rows)} rows differ from the highest α; mIoU of the supernet on "
         f"{found.images} images: {how.before:.4f} as the mixture, {how.after:.4f} with one operator in each row",
-        markup=False,
-        soft_wrap=True,
+        f"mIoU between the best and the worst removal of a row: {spread:.4f} (median)",
     )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
     if not differing:
         return
     names = space.choice_names().get("alpha", ())

@@ -61,6 +61,11 @@ class DecidedRow(Record):
         """Whether removal chose otherwise than α."""
         return self.chosen != self.highest
 
+    @property
+    def spread(self) -> float:
+        """Between the removals that leave the most mIoU and the least: how much the row's choice matters to the supernet."""
+        return max(self.without) - min(self.without)
+
 
 class Perturbation(Record):
     """How operators were decided by their removal.

@@ -165,6 +165,7 @@ def test_derive_decides_on_images_that_no_weights_have_seen_and_says_which_rows_
         assert after.index(max(after)) == row["chosen"]
         assert row["without"][row["chosen"]] == min(row["without"])
         assert row["differs"] == (row["highest"] != row["chosen"])
+        assert row["spread"] == pytest.approx(max(row["without"]) - min(row["without"]))
     again = nas_client("derive", "--table", table, "--parameters", decided, "--json").document
     assert [one["architecture"] for one in again["architectures"]] == [one["architecture"] for one in found["architectures"]]
     plain = nas_client("derive", "--table", table, "--parameters", finished / "parameters-student.json", "--json").document
@@ -172,6 +173,7 @@ def test_derive_decides_on_images_that_no_weights_have_seen_and_says_which_rows_
     shown = nas_client("derive", "--table", table, "--perturb", finished, "--role", "teacher")
     assert shown.code == ExitCode.DONE
     assert re.search(r"operators by removal: \d+ of \d+ rows differ from the highest α; mIoU .* on 2 images", shown.out)
+    assert re.search(r"the worst removal of a row: \d\.\d{4} \(median\)", shown.out)
 
 
 @pytest.mark.parametrize("space", OTHERS, ids=lambda space: space.name)
