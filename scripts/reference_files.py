@@ -27,6 +27,7 @@ _WRITTEN_BY = {
     "validation": ("`nas-client validate`", "[Validate a table](../validate.md)"),
     "collapse": ("`nas-client experiment collapse`", "[Experiments](../experiments.md)"),
     "random": ("`nas-client experiment random`", "[Experiments](../experiments.md)"),
+    "methods": ("`nas-client experiment methods`", "[Experiments](../experiments.md)"),
     "attention": ("`nas-client experiment attention`", "[M-FasterSeg](../mfasterseg.md#the-experiment)"),
     "references": ("`nas-client experiment references`", "[Experiments](../experiments.md)"),
     "ablation": ("`nas-client experiment ablation`", "[Experiments](../experiments.md)"),

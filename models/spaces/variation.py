@@ -152,6 +152,12 @@ class Variation(ABC):
         """Choices of all rows of β for a network of that alternative. By default every row is drawn uniformly."""
         return _uniform(self.row_counts["beta"], rng)
 
+    def earliest_paths(self, alternative: str) -> tuple[int, ...] | None:
+        """Choices of all rows of β for the network of that alternative that downsamples as early as any can. None, the default,
+        where paths do not decide where a network downsamples.
+        """
+        return None
+
     def random_choices(self, rng: np.random.Generator, *, alternative: str | None = None) -> RowChoices:
         """A random network: an alternative, its paths, and operators and widths, each uniform.
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table as Grid
 
 from models.spec.measurements import Budget
 from models.terminal import Json, emit, people, progress, warn
 from nas_client.cli.arguments import (
-    INTERRUPTED,
     BudgetOption,
     ConfigFile,
+    LatencyTargets,
     Overrides,
     Resume,
     TableSource,
@@ -23,27 +21,13 @@ from nas_client.cli.arguments import (
     load_table,
     watching,
 )
+from nas_client.cli.experiment_parts import AtOnce, Folder, chosen_of, default_at_once, show, show_rows, stopped, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.progress import Progress as Bar
-
     from models.spec.architectures import ArchitectureSpec
-    from nas_client.experiments.execution import Progress
     from nas_client.train.evaluation import MeasuredSpeed
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
-
-Name = TypeVar("Name", bound=str)
-
-Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the experiment and its runs.")]
-AtOnce = Annotated[
-    int | None,
-    typer.Option(
-        "--at-once", min=1, max=64, help="Runs at a time. Several runs have one thread each. By default as many as fit."
-    ),
-]
 
 
 @app.command("collapse")
@@ -65,7 +49,7 @@ def collapse(
     from nas_client.experiments.collapse import MODES
     from nas_client.experiments.collapse import collapse as run
 
-    modes = _chosen("--mode", mode, MODES)
+    modes = chosen_of("--mode", mode, MODES)
     found = load_table(table)
     warn(found.verdict, found.label())
     with progress() as bar:
@@ -78,12 +62,12 @@ def collapse(
             overrides=overrides or (),
             at_once=at_once or (default_at_once() if preset == "cpu" else 1),
             resume=resume,
-            progress=_watch(bar),
+            progress=watch(bar),
         )
     if result is None:
-        _stopped(output)
+        stopped(output)
     write_collapse(result, output)
-    emit(result, as_json=json, text=lambda console: _show(console, collapse_rows(result), output))
+    emit(result, as_json=json, text=lambda console: show(console, collapse_rows(result), output))
 
 
 @app.command("random")
@@ -115,7 +99,7 @@ def random(
     from nas_client.experiments.latency_matched import BASELINES
     from nas_client.experiments.random_networks import compare, preset_config
 
-    baselines = _chosen("--baseline", baseline, tuple(BASELINES))
+    baselines = chosen_of("--baseline", baseline, tuple(BASELINES))
     found = load_table(table)
     warn(found.verdict, found.label())
     with progress() as bar:
@@ -129,13 +113,81 @@ def random(
             tolerance=tolerance,
             at_once=at_once or (default_at_once() if preset == "cpu" else 1),
             resume=resume,
-            progress=_watch(bar),
+            progress=watch(bar),
         )
     if result is None:
-        _stopped(output)
+        stopped(output)
     write_random(result, output)
     sentence = random_sentence(result)
-    emit(result, as_json=json, text=lambda console: _show(console, random_rows(result), output, sentence))
+    emit(result, as_json=json, text=lambda console: show(console, random_rows(result), output, sentence))
+
+
+@app.command("methods")
+def methods(
+    table: TableSource,
+    output: Folder,
+    preset: Annotated[
+        Literal["toy", "cpu", "cpu-cells"], typer.Option(help="Size of searches and trainings; toy shows only that all runs.")
+    ] = "cpu",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 5,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="M",
+            help="evolution, gradient, best_of or earliest; repeatable. By default all that the space has.",
+        ),
+    ] = None,
+    latency_ms: LatencyTargets = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and do nothing else.")] = False,
+    overrides: Overrides = None,
+    at_once: AtOnce = None,
+    resume: Resume = False,
+    json: Json = False,
+) -> None:
+    """Compare searches, short trainings and early downsampling with random networks, at equal latency and training.
+
+    Differences are paired by seed, and stand beside the noise of training. --set takes search.FIELD, training.FIELD, and the
+    experiment's own, such as random=8.
+    """
+    from nas_client.experiments.latency_budget import LatencyBudget
+    from nas_client.experiments.method_config import preset_config
+    from nas_client.experiments.method_costs import estimate_minutes, method_costs
+    from nas_client.experiments.methods import compare_methods, methods_of
+    from nas_client.experiments.methods_artifacts import difference_rows, estimate_rows, methods_sentence, write_methods
+
+    found = load_table(table)
+    warn(found.verdict, found.label())
+    budget = LatencyBudget(found)
+    known = methods_of(budget.space)
+    chosen = chosen_of("--method", method, known)
+    processes = at_once or default_at_once()
+    config = preset_config(preset, found, budget, overrides or (), latency_ms or ())
+    costs = method_costs(config, budget)
+    expected = estimate_minutes(config, costs, budget, seeds=seeds, methods=chosen, at_once=processes)
+    if estimate:
+        emit(expected, as_json=json, text=lambda console: show_rows(console, estimate_rows(expected)))
+        return
+    people().print(f"about {expected.total_minutes:.0f} minutes from the start, if nothing else runs beside it", markup=False)
+    with progress() as bar:
+        result = compare_methods(
+            found,
+            output,
+            config,
+            costs,
+            budget=budget,
+            preset=preset,
+            seeds=seeds,
+            methods=chosen,
+            at_once=processes,
+            resume=resume,
+            progress=watch(bar),
+        )
+    if result is None:
+        stopped(output)
+    write_methods(result, output)
+    sentence = methods_sentence(result)
+    emit(result, as_json=json, text=lambda console: show(console, difference_rows(result), output, sentence))
 
 
 @app.command("references")
@@ -180,13 +232,13 @@ def references(
             measure=None if url is None else partial(_measured, url, budget),
             at_once=at_once or (1 if preset == "published" else default_at_once()),
             resume=resume,
-            progress=_watch(bar),
+            progress=watch(bar),
         )
     if result is None:
-        _stopped(output)
+        stopped(output)
     write_references(result, output)
     sentence = references_sentence(result)
-    emit(result, as_json=json, text=lambda console: _show(console, reference_rows(result), output, sentence))
+    emit(result, as_json=json, text=lambda console: show(console, reference_rows(result), output, sentence))
 
 
 def _measured(url: str, budget: Budget, network: ArchitectureSpec) -> MeasuredSpeed | str:
@@ -225,13 +277,13 @@ def attention(
             seeds=seeds,
             at_once=at_once or (default_at_once() if preset == "cpu" else 1),
             resume=resume,
-            progress=_watch(bar),
+            progress=watch(bar),
         )
     if result is None:
-        _stopped(output)
+        stopped(output)
     write_attention(result, output)
     sentence = attention_sentence(result)
-    emit(result, as_json=json, text=lambda console: _show(console, attention_rows(result), output, sentence))
+    emit(result, as_json=json, text=lambda console: show(console, attention_rows(result), output, sentence))
 
 
 @app.command("ablation")
@@ -264,50 +316,9 @@ def ablation(
             overrides=overrides or (),
             at_once=at_once or (1 if preset == "gpu" else default_at_once()),
             resume=resume,
-            progress=_watch(bar),
+            progress=watch(bar),
         )
     if result is None:
-        _stopped(output)
+        stopped(output)
     write_ablation(result, output)
-    emit(result, as_json=json, text=lambda console: _show(console, ablation_rows(result), output))
-
-
-def _chosen(option: str, names: Sequence[str] | None, known: Sequence[Name]) -> tuple[Name, ...]:
-    """Those of the known names that were given, in the known order; all where none was. Raises BadParameter."""
-    if unknown := set(names or ()) - set(known):
-        raise typer.BadParameter(f"{option} {unknown.pop()!r} is none of {', '.join(known)}")
-    return tuple(name for name in known if not names or name in names)
-
-
-def default_at_once() -> int:
-    """Two runs of one thread each do more together than one run of two threads, where there are two cores."""
-    import os
-
-    return min(2, os.cpu_count() or 1)
-
-
-def _watch(bar: Bar) -> Progress:
-    task = bar.add_task("runs", total=None, note="")
-
-    def show(done: int, total: int, running: Sequence[str]) -> None:
-        bar.update(task, completed=done, total=total, note="; ".join(running))
-
-    return show
-
-
-def _stopped(output: Path) -> NoReturn:
-    people().print(f"stopped; continue with --resume ({output})", markup=False)
-    raise typer.Exit(INTERRUPTED)
-
-
-def _show(console: Console, rows: Sequence[Sequence[str]], output: Path, sentence: str = "") -> None:
-    headings, *others = rows
-    grid = Grid(box=None, pad_edge=False)
-    for index, heading in enumerate(headings):
-        grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
-    for row in others:
-        grid.add_row(*row)
-    console.print(grid)
-    if sentence:
-        console.print(sentence, markup=False)
-    console.print(f"all points, figures and runs are in {output}", markup=False)
+    emit(result, as_json=json, text=lambda console: show(console, ablation_rows(result), output))

@@ -10,6 +10,8 @@ from nas_client.experiments.artifacts import collapse_rows, plot_epochs, plot_ra
 from nas_client.experiments.attention import AttentionResult
 from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, placement_words, plot_attention
 from nas_client.experiments.collapse import CollapseResult
+from nas_client.experiments.methods import MethodsResult
+from nas_client.experiments.methods_artifacts import difference_rows, methods_sentence, plot_methods, point_rows
 from nas_client.experiments.random_networks import RandomResult
 from nas_client.experiments.reference_artifacts import plot_references, reference_rows, references_sentence
 from nas_client.experiments.reference_networks import ReferencesResult
@@ -78,6 +80,25 @@ def random_section(result: RandomResult, index: int) -> Section:
             Grid(headings, rows, "mIoU after the last epoch of equal trainings, under the same teacher if there is one."),
             drawn(plot_random(result), f"{name}-points", "Every network trained; stars: the students that were found."),
             Grid(names, points, "All networks.", numbers=2, folded=True),
+        ],
+    )
+
+
+def methods_section(result: MethodsResult, index: int) -> Section:
+    """Methods side by side, each against random networks. `index` numbers the experiments of a page."""
+    name = f"methods{index}"
+    headings, *rows = difference_rows(result)
+    points, *networks = point_rows(result)
+    return Section(
+        name,
+        "Experiment: methods",
+        [
+            Text(methods_sentence(result)),
+            Grid(headings, rows, "Paired differences of mIoU over seeds, after the last epoch of equal trainings."),
+            drawn(
+                plot_methods(result), f"{name}-points", "Left: every network trained. Right: each seed, mean, 95 % interval."
+            ),
+            Grid(points, networks, "All networks.", numbers=3, folded=True),
         ],
     )
 

@@ -18,6 +18,7 @@ from nas_client.experiments.ablation import ABLATION, AblationResult
 from nas_client.experiments.attention import ATTENTION, AttentionResult
 from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
+from nas_client.experiments.methods import METHODS_FILE, MethodsResult
 from nas_client.experiments.random_networks import RANDOM, RandomResult
 from nas_client.experiments.reference_networks import REFERENCES, ReferencesResult
 from nas_client.runs.journal import LINES, read_journal
@@ -36,7 +37,7 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "references", "attention", "ablation", "selection"})
+_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "methods", "references", "attention", "ablation", "selection"})
 """Kinds whose folder holds runs of their own."""
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
@@ -102,6 +103,7 @@ class RunFolder:
     validations: list[ValidationFiles] = field(default_factory=list)
     collapses: dict[str, CollapseResult] = field(default_factory=dict)
     comparisons: dict[str, RandomResult] = field(default_factory=dict)
+    methods: dict[str, MethodsResult] = field(default_factory=dict)
     references: dict[str, ReferencesResult] = field(default_factory=dict)
     attentions: dict[str, AttentionResult] = field(default_factory=dict)
     ablations: dict[str, AblationResult] = field(default_factory=dict)
@@ -190,6 +192,11 @@ def _read_random(run: RunFolder, folder: Path, name: str) -> None:
         run.comparisons[name] = result
 
 
+def _read_methods(run: RunFolder, folder: Path, name: str) -> None:
+    if (result := _record(folder / METHODS_FILE, MethodsResult)) is not None:
+        run.methods[name] = result
+
+
 def _read_references(run: RunFolder, folder: Path, name: str) -> None:
     if (result := _record(folder / REFERENCES, ReferencesResult)) is not None:
         run.references[name] = result
@@ -213,6 +220,7 @@ _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "validation": _read_validation,
     "collapse": _read_collapse,
     "random": _read_random,
+    "methods": _read_methods,
     "references": _read_references,
     "attention": _read_attention,
     "ablation": _read_ablation,

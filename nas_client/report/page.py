@@ -12,6 +12,7 @@ from nas_client.report.experiments import (
     ablation_section,
     attention_section,
     collapse_section,
+    methods_section,
     random_section,
     references_section,
 )
@@ -56,6 +57,8 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield collapse_section(collapsed, index)
     for index, compared in enumerate(run.comparisons.values()):
         yield random_section(compared, index)
+    for index, methods in enumerate(run.methods.values()):
+        yield methods_section(methods, index)
     for index, beside in enumerate(run.references.values()):
         yield references_section(beside, index)
     for index, attended in enumerate(run.attentions.values()):
@@ -77,7 +80,7 @@ def _absent(run: RunFolder) -> list[str]:
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
         "Experiments (`nas-client experiment`).": (
-            run.collapses or run.comparisons or run.references or run.attentions or run.ablations
+            run.collapses or run.comparisons or run.methods or run.references or run.attentions or run.ablations
         ),
     }
     return [line for line, found in parts.items() if not found]

@@ -38,6 +38,7 @@ Kind = Literal[
     "validation",
     "collapse",
     "random",
+    "methods",
     "references",
     "attention",
     "ablation",

@@ -9,10 +9,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nas_client.data.base import SegmentationDataset
+from nas_client.data.parts import PartOfDataset
 from nas_client.runs.manifest import is_begun
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
-from nas_client.search.selection_images import PartOfDataset
 from nas_client.selection.candidates import Candidate
 from nas_client.train.config import LossConfig, TrainConfig, ValidationConfig
 from nas_client.train.data import TrainingData

@@ -46,6 +46,8 @@ class TrainConfig(Record):
 
     Attributes:
         data: which images.
+        held_out: training images, drawn by the seed, that are not trained on, and on which weights are validated in place of
+            the validation split: to choose among networks. None trains on all, and validates on that split.
         check_data: look at every image and label before the first step.
         workers: processes that read images; 0 reads them in the training's own.
         image_scale: by which every image is resized, in training and validation alike.
@@ -64,6 +66,7 @@ class TrainConfig(Record):
     """
 
     data: DataSettings = DataSettings()
+    held_out: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     check_data: bool = True
     workers: Annotated[int, Field(ge=0, le=128)] = 0
     image_scale: Annotated[float, Field(gt=0, le=4)] = 1.0

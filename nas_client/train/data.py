@@ -7,9 +7,10 @@ from typing import Self
 
 from torch.utils.data import DataLoader
 
-from nas_client.data.base import CheckProgress, DataSettings, SegmentationDataset
+from nas_client.data.base import CheckProgress, SegmentationDataset
 from nas_client.data.datasets import open_dataset
 from nas_client.data.loading import Share, training_batches
+from nas_client.data.parts import PartOfDataset, held_out_split
 from nas_client.data.transforms import Batch, TrainTransform
 from nas_client.train.config import TrainConfig
 
@@ -22,9 +23,13 @@ class TrainingData:
     val: SegmentationDataset
 
     @classmethod
-    def open(cls, settings: DataSettings) -> Self:
-        """Both splits. Raises DatasetError, UnknownNameError."""
-        return cls(open_dataset(settings, "train"), open_dataset(settings, "val"))
+    def open(cls, config: TrainConfig) -> Self:
+        """Both splits; with `held_out`, two parts of the training images. Raises DatasetError, UnknownNameError."""
+        images = open_dataset(config.data, "train")
+        if config.held_out is None:
+            return cls(images, open_dataset(config.data, "val"))
+        parts = held_out_split(len(images), config.held_out, config.seed)
+        return cls(*(PartOfDataset(images, part) for part in parts))
 
     def check(self, progress: CheckProgress | None = None) -> None:
         """Look at every image and label. Raises DatasetError."""

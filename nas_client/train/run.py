@@ -65,7 +65,7 @@ def train(
         DatasetError: a file is missing or damaged, or there are too few images.
         InvalidSpecError: the crops are of a size that the network cannot take.
     """
-    data = data or TrainingData.open(config.data)
+    data = data or TrainingData.open(config)
     _require_fitting(architecture, config, data, teacher)
     network = _first_network(architecture, config)
     if config.check_data:

@@ -31,7 +31,7 @@ CONFIG = TrainConfig.parse(
 
 @pytest.mark.slow
 def test_the_loss_falls_and_predictions_beat_an_untrained_network(tmp_path: Path) -> None:
-    data, student = TrainingData.open(CONFIG.data), small_architecture(8, 32)
+    data, student = TrainingData.open(CONFIG), small_architecture(8, 32)
     train(small_architecture(16, 32), CONFIG, tmp_path / "teacher", data=data)
     train(student, CONFIG, tmp_path / "student", data=data, teacher=load_trained(tmp_path / "teacher"))
     untrained = Trained(student, copy_of(seeded_network(student, (64, 64), auxiliary=False, seed=CONFIG.seed).network))

@@ -229,6 +229,11 @@ class FasterSegBase(SearchSpace):
         possible = paths(self.parameters.layers, ends)
         return possible[int(rng.integers(len(possible)))]
 
+    def earliest_paths(self, alternative: str) -> tuple[int, ...]:
+        """Each coarser scale is entered at its first place, by all branches together."""
+        ends = tuple(SCALES[place] for place in self.alternative_outputs(alternative))
+        return paths(self.parameters.layers, ends)[0]
+
     def head_terms(self) -> tuple[HeadTerm, ...]:
         joins_charged = self.spec.version != WITHOUT_JOINS
         return head_terms(self.graph, self.parameters, self._catalogue, joins_charged=joins_charged)

@@ -46,7 +46,7 @@ CONFIG = small_config()
 
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
-    return TrainingData.open(CONFIG.data)
+    return TrainingData.open(CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,205 @@
+"""The runs of the experiment on methods: searches and short trainings, then equal trainings of all that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from models.spaces.registry import read_architecture
+from models.spec.architectures import ArchitectureSpec
+from models.spec.base import canonical_json
+from nas_client.errors import ExperimentError
+from nas_client.experiments.collapse import PRETRAINING
+from nas_client.experiments.execution import TABLE, Command, is_finished
+from nas_client.experiments.latency_budget import LatencyBudget
+from nas_client.experiments.method_config import RANDOM, Method, MethodsConfig
+from nas_client.runs.config import write_config
+from nas_client.runs.manifest import RESULT, is_begun
+from nas_client.search.config import SearchConfig
+from nas_client.selection.outcome import SelectionResult
+from nas_client.selection.run import SELECTION
+from nas_client.selection.short_trainings import training_config
+from nas_client.train.config import TrainConfig
+from nas_client.train.folder import read_result
+
+_STREAMS = {RANDOM: 0, "best_of": 1, "earliest": 2}
+"""Random numbers of each kind of drawn network, beside seed and target."""
+
+
+@dataclass(frozen=True)
+class MethodTrial:
+    """One seed of the experiment.
+
+    Attributes:
+        folder: of the experiment.
+        config: of the experiment, its targets stated.
+        best_of: short trainings for each target.
+        methods: those that are compared.
+    """
+
+    folder: Path
+    seed: int
+    config: MethodsConfig
+    budget: LatencyBudget
+    best_of: int
+    methods: tuple[Method, ...]
+    _known: dict[tuple[str, float], tuple[ArchitectureSpec, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def targets(self) -> tuple[float, ...]:
+        """In ms."""
+        return self.config.targets_ms
+
+    def run(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.folder / f"seed{self.seed}" / name
+
+    def searches(self) -> Iterator[Command]:
+        """The searches and short trainings that are not finished."""
+        if "evolution" in self.methods:
+            yield from self._search("evolution", self._search_config(method="evolution"))
+        if "gradient" in self.methods:
+            yield from self._gradient_searches()
+        if "best_of" in self.methods:
+            for target_ms in self.targets:
+                networks = {f"short/{_label(target_ms)}-{i}": n for i, n in enumerate(self._drawn("best_of", target_ms))}
+                yield from _trainings(self, networks, self._short_config(), "short")
+
+    def networks(self) -> dict[str, ArchitectureSpec]:
+        """What is compared, by the name of its training: for each target the methods' networks, and random ones."""
+        found = {}
+        for target_ms in self.targets:
+            for method in self.methods:
+                found[f"{_label(target_ms)}-{method}"] = self._found(method, target_ms)
+            for index, network in enumerate(self._drawn(RANDOM, target_ms)):
+                found[f"{_label(target_ms)}-{RANDOM}{index}"] = network
+        return found
+
+    def trainings(self) -> Iterator[Command]:
+        """The trainings of what is compared that are not finished."""
+        config = self.config.training.model_copy(update={"seed": self.seed})
+        yield from _trainings(self, self.networks(), config, "training")
+
+    def random_names(self, target_ms: float) -> list[str]:
+        """Names of the trainings of a target's random networks."""
+        return [f"{_label(target_ms)}-{RANDOM}{index}" for index in range(self.config.random)]
+
+    def name(self, method: Method, target_ms: float) -> str:
+        """The name of the training of the network that a method found."""
+        return f"{_label(target_ms)}-{method}"
+
+    def noise(self) -> dict[str, ArchitectureSpec]:
+        """The networks whose training noise is taken: the first random ones of the targets, in turn."""
+        networks = self.networks()
+        names = [name for several in zip(*map(self.random_names, self.targets), strict=True) for name in several]
+        return {name: networks[name] for name in names[: self.config.noise_networks]}
+
+    def noise_trainings(self) -> Iterator[Command]:
+        """Their further trainings, with other seeds than this, that are not finished."""
+        for other in self.noise_seeds():
+            networks = {f"noise/{name}-seed{other}": network for name, network in self.noise().items()}
+            yield from _trainings(self, networks, self.config.training.model_copy(update={"seed": other}), f"noise{other}")
+
+    def noise_seeds(self) -> range:
+        """Seeds of the further trainings; the first of all is that of the comparison."""
+        return range(self.seed + 1, self.seed + self.config.noise_seeds)
+
+    def _search_config(self, **changes: object) -> SearchConfig:
+        config = self.config.search.model_copy(update={"seed": self.seed, **changes})
+        if config.method == "evolution":
+            config = config.model_copy(
+                update={"selection": config.selection.model_copy(update={"latency_ms": self.targets, "front": False})}
+            )
+        return config
+
+    def _gradient_searches(self) -> Iterator[Command]:
+        config = self._search_config(method="gradient")
+        nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
+        rarely = config.evaluation.model_copy(update={"every": max(1, config.pretrain.epochs)})
+        yield from self._search(PRETRAINING, config.model_copy(update={**nothing, "evaluation": rarely}))
+        for target_ms in self.targets:
+            latency = config.latency.model_copy(update={"target_ms": target_ms})
+            name = f"gradient-{_label(target_ms)}"
+            yield from self._search(name, config.model_copy(update={"latency": latency}), pretrained=True)
+
+    def _search(self, name: str, config: SearchConfig, *, pretrained: bool = False) -> Iterator[Command]:
+        run, before = self.run(name), self.run(PRETRAINING)
+        if is_finished(run):
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        config_file = run.parent / f"{name}.yaml"
+        write_config(config, config_file)
+        arguments = ["search", "--table", self.folder / TABLE, "--config", config_file, "--output", run, "--resume"]
+        arguments += ["--pretrained", before] if pretrained else []
+        after = (self._title(PRETRAINING),) if pretrained and not is_finished(before) else ()
+        yield Command(self._title(name), tuple(map(str, arguments)), run.parent / f"{name}.log", after)
+
+    def _title(self, name: str) -> str:
+        return f"seed {self.seed}, {name}"
+
+    def _short_config(self) -> TrainConfig:
+        short = training_config(self.config.search)
+        return short.model_copy(update={"seed": self.seed, "held_out": self.config.search.selection.images})
+
+    def _drawn(self, kind: str, target_ms: float) -> tuple[ArchitectureSpec, ...]:
+        """Random networks are never faster than the target, and what competes with them never slower."""
+        if (known := self._known.get((kind, target_ms))) is not None:
+            return known
+        reach_ms = self.budget.width_ms(target_ms, self.config.tolerance)
+        rng = np.random.default_rng([self.seed, self.targets.index(target_ms), _STREAMS[kind]])
+        range_ms = (target_ms, target_ms + reach_ms) if kind == RANDOM else (target_ms - reach_ms, target_ms)
+        count = {RANDOM: self.config.random, "best_of": self.best_of}.get(kind, 1)
+        found = self.budget.draw(range_ms, count, rng, earliest=kind == "earliest")
+        self._known[kind, target_ms] = found
+        return found
+
+    def _found(self, method: Method, target_ms: float) -> ArchitectureSpec:
+        if method == "earliest":
+            return self._drawn("earliest", target_ms)[0]
+        if method == "best_of":
+            networks = self._drawn("best_of", target_ms)
+            scores = [_score(self.run(f"short/{_label(target_ms)}-{i}"), n) for i, n in enumerate(networks)]
+            return networks[int(np.argmax(scores))]
+        if method == "evolution":
+            path = self.run("evolution") / SELECTION / RESULT
+            chosen = SelectionResult.parse_json(path.read_bytes(), source=str(path)).chosen
+            return chosen[f"{target_ms:g} ms"].architecture
+        path = self.run(f"gradient-{_label(target_ms)}") / f"{self.budget.space.searched_role().name}.json"
+        return read_architecture(path.read_bytes(), str(path))
+
+
+def _label(target_ms: float) -> str:
+    return f"{target_ms:g}ms"
+
+
+def _score(run: Path, network: ArchitectureSpec) -> float:
+    """The mIoU of a short training on the images that were held out; 0 where none of them has a label."""
+    result = read_result(run)
+    if not network.known_as(result.architecture):
+        raise ExperimentError(
+            f"{run} holds the training of another architecture, {result.architecture}",
+            hint="Resume the experiment with the same table and configuration, or name another folder.",
+        )
+    return (result.final.mean_iou if result.final is not None else None) or 0.0
+
+
+def _trainings(
+    trial: MethodTrial, networks: Mapping[str, ArchitectureSpec], config: TrainConfig, config_name: str
+) -> Iterator[Command]:
+    """The trainings that are not finished, by the names of their folders, and the files that they need."""
+    left = [name for name in networks if not is_finished(trial.run(name))]
+    config_file = trial.run(f"{config_name}.yaml")
+    config_file.parent.mkdir(parents=True, exist_ok=True)
+    if left:
+        write_config(config, config_file)
+    for name in left:
+        run = trial.run(name)
+        file, log = (run.parent / f"{run.name}.{suffix}" for suffix in ("json", "log"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(canonical_json(networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
+        arguments: Sequence[object] = ["train", "--architecture", file, "--config", config_file, "--output", run]
+        arguments = [*arguments, *(["--resume"] if is_begun(run) else [])]
+        yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), log)
