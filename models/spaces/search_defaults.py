@@ -140,6 +140,7 @@ class SearchSettings(Record):
         epochs: over trainA; 0 leaves the phase out.
         batch_size: images in a batch, over all processes.
         crop: height and width of what is cut from an image, pixels.
+        warmup_epochs: how many of the epochs train weights alone; α, β, γ and λ stay as they are until then.
         searches: which granularities are trained. One that an earlier phase has searched, and this one does not, is decided:
             its most probable choices are taken, and nothing else is computed where they are operators.
         temperature: τ of the Gumbel-softmax that samples widths.
@@ -150,6 +151,7 @@ class SearchSettings(Record):
     """
 
     epochs: Epochs = 30
+    warmup_epochs: Epochs = 0
     batch_size: Count = 2
     crop: Crop = (224, 448)
     searches: Annotated[tuple[Granularity, ...], Field(min_length=1)] = ("alpha", "beta", "gamma")
@@ -157,6 +159,15 @@ class SearchSettings(Record):
     width_gradients: Literal["output", "both"] = "output"
     optimizer: SearchOptimizer = SearchOptimizer()
     architecture: ArchitectureOptimizer = ArchitectureOptimizer()
+
+    @model_validator(mode="after")
+    def _ends_warm(self) -> Self:
+        if self.epochs and self.warmup_epochs >= self.epochs:
+            raise InvalidSpecError(
+                f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs, so that nothing would be searched",
+                hint=f"Set warmup_epochs to {self.epochs - 1} or fewer, or raise epochs.",
+            )
+        return self
 
 
 class SecondSearchSettings(SearchSettings):

@@ -29,7 +29,8 @@ class Mixture:
         widths: index of each γ row's width; the only one that is computed.
         scores: a factor for each searched map, 1 in value, through which γ gets gradients; shape (rows,). None where γ is not
             trained.
-        operators: index of each α row's operator, where operators are decided: the only one that is computed.
+        operators: index of each α row's operator, where operators are decided: the only one that is computed. None for a row
+            that is still a mixture; None as a whole where all are.
         chosen: the one operator and path of each row, where the mixture is a single network: a supernet then computes nothing
             else. None where it is a mixture.
         both_ends: whether an edge is multiplied with the scores of both of its maps, as in FasterSeg's published code, or with
@@ -40,7 +41,7 @@ class Mixture:
     beta: Tensor
     widths: tuple[int, ...]
     scores: Tensor | None = None
-    operators: tuple[int, ...] | None = None
+    operators: tuple[int | None, ...] | None = None
     both_ends: bool = False
     chosen: GraphChoices | None = None
 

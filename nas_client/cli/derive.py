@@ -31,7 +31,9 @@ OWN_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
 def derive(
     context: typer.Context,
     table: TableSource,
-    parameters: Annotated[Path, typer.Option(metavar="P", help="File with the logits of α, β and γ.")],
+    parameters: Annotated[
+        Path | None, typer.Option(metavar="P", help="File with the logits of α, β and γ; needed without --perturb.")
+    ] = None,
     alternative: Annotated[
         str | None,
         typer.Option(
@@ -47,6 +49,23 @@ def derive(
         typer.Option(
             metavar="A", help='JSON file such as {"8,32": 0.71, …}: chooses the alternative with the best ACC·(LAT/T)^w.'
         ),
+    ] = None,
+    perturb: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Folder of a finished search, in place of --parameters: take in each row of α the operator without which the "
+            "supernet's mIoU is lowest, instead of the most probable one.",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Images on which --perturb evaluates; by default selection.images of the search."
+        ),
+    ] = None,
+    save_parameters: Annotated[
+        Path | None, typer.Option(metavar="F", help="File for the logits that --perturb decides, to decode them again.")
     ] = None,
     target_ms: Annotated[float, typer.Option(metavar="T", help="T, the target latency in that formula.")] = TARGET_MS,
     exponent: Annotated[float, typer.Option(metavar="W", help="w, the exponent in that formula.")] = EXPONENT,
@@ -81,9 +100,14 @@ def derive(
     """
     if alternative is not None and accuracies is not None:
         raise typer.BadParameter("--alternative names a network, --accuracies chooses one; give one of the two")
+    if (parameters is None) == (perturb is None):
+        raise typer.BadParameter("give one of --parameters, a file of logits, and --perturb, the folder of a search")
+    if perturb is None and (images is not None or save_parameters is not None):
+        raise typer.BadParameter("--images and --save-parameters belong to --perturb, which is not given")
     if teacher and role not in (None, "teacher"):
         raise typer.BadParameter(f"--teacher and --role {role} contradict each other; give one of the two")
     from models.spaces.registry import create_space
+    from nas_client.cli import perturbation
     from nas_client.cli.decode_options import parse_options
     from nas_client.cli.firmness import Decisions
     from nas_client.cli.latency_options import read_parameters
@@ -95,11 +119,20 @@ def derive(
     wanted_role = "teacher" if teacher else role
     whose = space.searched_role() if wanted_role is None else space.role(wanted_role)
     accuracy = {} if accuracies is None else _read_accuracies(accuracies, space)
-    wanted = [alternative] if alternative is not None else list(accuracy) or list(space.alternatives())
-    logits = read_parameters(parameters, space, widest=whose.widest)
+    named = None if alternative is None else space.resolve_alternative(alternative)  # what is wrong with it is said at once
+    wanted = [named] if named is not None else list(accuracy) or list(space.alternatives())
+    removal = None if perturb is None else perturbation.perturbed(perturb, found, whose, images)
+    if removal is not None:
+        logits = removal.decided
+        if save_parameters is not None:
+            save_parameters.write_text(json_module.dumps(logits.to_json()) + "\n", encoding="utf-8")
+    else:
+        assert parameters is not None
+        logits = read_parameters(parameters, space, widest=whose.widest)
     bias = known_bias(table, found, validation)
     derived = [derive_one(logits, found, alternative=label, role=whose, options=options, bias=bias) for label in wanted]
-    decisions = Decisions.of(logits, space, [network.alternative for network in derived], role=whose, options=options)
+    labels, searched = [network.alternative for network in derived], None if removal is None else removal.searched
+    decisions = Decisions.of(logits, space, labels, role=whose, options=options, searched=searched)
     complete = allow_missing or not any(network.estimate.missing for network in derived)
     values = {
         network.alternative: objective(
@@ -129,12 +162,15 @@ def derive(
         ],
         "chosen": chosen,
         **decisions.document(),
+        **({} if removal is None else {"perturbation": perturbation.document(removal)}),
         "verdict": found.verdict.model_dump(mode="json"),
     }
 
     def show(console: Console) -> None:
         _show(console, space, derived, accuracy, values, chosen, paths)
         decisions.show(console)
+        if removal is not None:
+            perturbation.show(console, space, removal)
         for network in derived if text else ():
             console.print("", *[f"{space.alternatives_label} {network.alternative}:"] * bool(network.alternative), sep="\n")
             console.print("\n".join(space.describe(network.architecture)), markup=False)

@@ -39,14 +39,17 @@ class Decisions:
         *,
         role: Role,
         options: DecodeOptions,
+        searched: ArchitectureParameters | None = None,
     ) -> Decisions:
-        """Those of the parameters, decoded for that role by these options into these alternatives."""
+        """Those of the parameters, decoded for that role by these options into these alternatives. How firmly is said of
+        `searched`, where others decide.
+        """
         from nas_client.search.derivation import probabilities
         from nas_client.search.firmness import firmness
 
         given = probabilities(parameters)
         rows = {label: space.deciding_rows(given, alternative=label, role=role, options=options) for label in alternatives}
-        return cls(space, firmness(parameters, space), space.joint_choices(given, options), rows)
+        return cls(space, firmness(searched or parameters, space), space.joint_choices(given, options), rows)
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -102,7 +105,7 @@ class Decisions:
             name, columns = self._name(one), names.get(one.granularity, ())
             for row in one.ties[:MOST_TIES]:
                 where = f"row {row.row}" + (f" of group {row.group!r}" if row.group else "")
-                yield f"{name}: tie in {where}: {_column(columns, row.choice)} and {_column(columns, row.second)}"
+                yield f"{name}: tie in {where}: {column_name(columns, row.choice)} and {column_name(columns, row.second)}"
             if len(one.ties) > MOST_TIES:
                 yield f"{name}: ties in {len(one.ties) - MOST_TIES} more rows; --json has the gap of each"
         for choice in self.joint:
@@ -119,5 +122,6 @@ def _least_and_median(one: Firmness, rows: Mapping[str, Mapping[str, Sequence[in
     return f"{min(gaps):.3f} and {median(gaps):.3f}" if gaps else "none"
 
 
-def _column(names: Sequence[str], column: int) -> str:
+def column_name(names: Sequence[str], column: int) -> str:
+    """What a column is called, or its number where it has no name."""
     return names[column] if column < len(names) else f"choice {column}"

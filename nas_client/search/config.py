@@ -173,7 +173,12 @@ class SearchConfig(Record):
 
     @model_validator(mode="after")
     def _of_a_gradient_search(self) -> Self:
-        stated = {"heads": bool(self.heads), "latency.target_ms": self.latency.target_ms is not None}
+        stated = {
+            "heads": bool(self.heads),
+            "latency.target_ms": self.latency.target_ms is not None,
+            "search.warmup_epochs": bool(self.search.warmup_epochs),
+            "second.warmup_epochs": bool(self.second.warmup_epochs),
+        }
         for name, given in stated.items():
             if given and self.method == "evolution":
                 raise InvalidSpecError(f"{name} is stated, but method evolution does not use it", hint="Leave it out.")

@@ -204,6 +204,11 @@ class CoSearch:
         settings: PretrainSettings | SearchSettings = getattr(self._config, self.position.phase_name)
         return settings
 
+    def _warming(self) -> bool:
+        """Whether the present epoch of a search trains weights alone."""
+        settings = self._settings()
+        return isinstance(settings, SearchSettings) and self.position.epoch < settings.warmup_epochs
+
     def _epoch(self, stop: StopRequest) -> bool:
         """Run the remaining steps of an epoch; returns whether a signal stopped them."""
         epochs, batches = self._config.epochs(self.position.phase_name), self._batches()
@@ -227,9 +232,9 @@ class CoSearch:
         return losses
 
     def _batches(self) -> list[DataLoader[Batch]]:
-        """Batches of trainA, and in the search also of trainB, from the next step of the epoch on."""
+        """Batches of trainA, and once architectures are searched also of trainB, from the next step of the epoch on."""
         settings, position = self._settings(), self.position
-        searching = isinstance(settings, SearchSettings)
+        searching = isinstance(settings, SearchSettings) and not self._warming()
         earlier = PHASES[: position.phase]
         epoch = position.epoch + sum(map(self._config.epochs, earlier))
         return [
@@ -260,6 +265,7 @@ class CoSearch:
         weighs = "latency" in losses
         return SearchEpoch(
             phase=position.phase_name,
+            warmup=self._warming(),
             epoch=position.epoch,
             steps=position.step,
             seconds=position.step_s + time.perf_counter() - started,

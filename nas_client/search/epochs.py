@@ -77,6 +77,7 @@ class SearchEpoch(Record):
 
     Attributes:
         phase: `pretrain` trains weights alone.
+        warmup: whether this epoch of a search trained weights alone, too.
         epoch: counted from 0 in each phase.
         steps: how many updates of each kind.
         seconds: steps and evaluation.
@@ -93,6 +94,7 @@ class SearchEpoch(Record):
     """
 
     phase: Phase
+    warmup: bool = False
     epoch: int
     steps: int
     seconds: float

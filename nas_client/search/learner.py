@@ -103,7 +103,7 @@ class Learner:
         """All updates of a step, the teacher's before the student's.
 
         Args:
-            batches: of trainA, and in the search of trainB.
+            batches: of trainA, and in the search, its warm-up excepted, of trainB.
             key: of the step's random numbers.
             where: the step, for messages.
             step: how many of the phase are done; the learning rate follows from this and the next.
@@ -112,16 +112,17 @@ class Learner:
         Raises:
             DivergenceError: a loss or gradient is not finite.
         """
-        phase, architecture = getattr(self._config, self._phase), self._search_settings.architecture
+        phase = getattr(self._config, self._phase)
+        searching = self._phase != "pretrain" and key.epoch >= self._search_settings.warmup_epochs
         _set_rate(self._weight_optimizer, phase.optimizer, step, steps, phase.epochs)
-        for optimizer in self._architecture_optimizers.values() if self._phase != "pretrain" else ():
-            _set_rate(optimizer, architecture, step, steps, phase.epochs)
+        if searching:
+            self._set_architecture_rate(step, steps)
         if self._config.method == "evolution":
             return self._single_paths(batches[0], self._weight_optimizer, phase.optimizer.clip_norm, where, step=step)
         losses: Losses = {}
         for role in reversed(self.networks):
             losses |= self._weight_update(batches[0], self.mixtures(role, key), role, where)
-        if self._phase != "pretrain":
+        if searching:
             for update in self.architecture_updates.values():
                 losses |= update(batches[1], key, where)
         self.supernet.merge_statistics(self._processes.sum_in_place)
@@ -139,6 +140,14 @@ class Learner:
         else:
             rng = key.rng(Stream.WIDTHS)
             yield from (network.random_widths(rng) for _ in range(self._config.pretrain.random_widths))
+
+    def _set_architecture_rate(self, step: int, steps: int) -> None:
+        """Its schedule is that of the epochs after the warm-up."""
+        settings = self._search_settings
+        warm = steps // settings.epochs * settings.warmup_epochs
+        epochs = settings.epochs - settings.warmup_epochs
+        for optimizer in self._architecture_optimizers.values():
+            _set_rate(optimizer, settings.architecture, step - warm, steps - warm, epochs)
 
     def latency_ratio(self, losses: Losses) -> float:
         """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses."""

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     PATHS = 5
     DECKS = 6
     SELECTION = 7
+    PERTURBATION = 8
 
 
 @dataclass(frozen=True)

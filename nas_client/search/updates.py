@@ -9,7 +9,7 @@ Source: FasterSeg, Appendix F. Losses of several widths and of several alternati
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -51,19 +51,26 @@ class SegmentationPass:
         self._mixed = config.precision == "bfloat16"
         self._processes = processes
 
-    def predict(self, images: Tensor, mixture: Mixture, role: str, size: tuple[int, int] | None = None) -> Predictions:
-        """Scores of every alternative, at the images' size or another."""
+    def predict(
+        self,
+        images: Tensor,
+        mixture: Mixture,
+        role: str,
+        size: tuple[int, int] | None = None,
+        *,
+        alternatives: Collection[str] | None = None,
+    ) -> Predictions:
+        """Scores of every alternative, or of those named, at the images' size or another."""
+        asked = self.alternatives if alternatives is None else alternatives
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            predictions: Predictions = self.supernet(images, mixture, role=role, alternatives=self.alternatives, size=size)
+            predictions: Predictions = self.supernet(images, mixture, role=role, alternatives=asked, size=size)
         return predictions
 
     def scores(
         self, images: Tensor, mixture: Mixture, role: str, alternative: str, size: tuple[int, int] | None = None
     ) -> Tensor:
         """Scores of one alternative alone. Shape: (N, classes, *size)."""
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            found: Predictions = self.supernet(images, mixture, role=role, alternatives=[alternative], size=size)
-        return found.combined[alternative]
+        return self.predict(images, mixture, role, size, alternatives=[alternative]).combined[alternative]
 
     def loss(self, batch: Batch, mixture: Mixture, role: str) -> Tensor:
         """This process's part of the loss, summed over alternatives; a scalar."""
@@ -162,7 +169,8 @@ class ArchitectureUpdate:
         gumbel = seeded(self._gumbel, key, Stream.GUMBEL)
         parameters = self._network.optimized
         loss = self._passes.loss(batch, self._network.for_architecture(gumbel), self._role)
-        gradients = list(torch.autograd.grad(loss, parameters))
+        # where few heads are trained, no path between them may be left to choose: β is then unused
+        gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
         self._processes.sum_in_place(gradients)
         name = f"architecture_{self._role}"
         terms = {name: self._processes.sum(loss) / len(self._passes.alternatives)}

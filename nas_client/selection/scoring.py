@@ -1,8 +1,8 @@
-"""What a network is worth within a supernet: its mIoU, with statistics of batch normalisation of its own."""
+"""What a network or a mixture is worth within a supernet: its mIoU, with statistics of batch normalisation of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -21,7 +21,7 @@ from nas_client.train.predictions import ConfusionMatrix
 
 
 class SupernetScorer:
-    """Evaluates one network after another within a supernet. Images are read once, and stay in memory.
+    """Evaluates one network or mixture after another within a supernet. Images are read once, and stay in memory.
 
     Args:
         passes: of the supernet, whose statistics are changed.
@@ -55,20 +55,25 @@ class SupernetScorer:
         self._images = [Batch(*(tensor.to(device) for tensor in batch)) for batch in images]
         self._norms = FreshStatistics(passes.supernet)
 
-    @torch.no_grad()
     def __call__(self, choices: RowChoices) -> float:
         """The network's mIoU; 0 where no image has a label."""
+        mixture = Mixture.single(choices, self._space.row_counts, self._processes.device)
+        return self.mean_ious(mixture, [choices.alternative])[choices.alternative] or 0.0
+
+    @torch.no_grad()
+    def mean_ious(self, mixture: Mixture, alternatives: Collection[str]) -> dict[str, float | None]:
+        """The mIoU of a mixture as each of these alternatives; None where no image has a label."""
         device = self._processes.device
-        mixture = Mixture.single(choices, self._space.row_counts, device)
         with self._norms.taken():
             for images in self._statistics:  # nobody looks at these scores: they need no resizing to the images' size
-                self._passes.scores(images, mixture, self._role, choices.alternative, (1, 1))
-        matrix = ConfusionMatrix(self._space.spec.classes, device=device)
+                self._passes.predict(images, mixture, self._role, (1, 1), alternatives=alternatives)
+        matrices = {label: ConfusionMatrix(self._space.spec.classes, device=device) for label in alternatives}
         for images, labels in self._images:
-            scores = self._passes.scores(images, mixture, self._role, choices.alternative)
-            matrix.update(scores.argmax(dim=1), labels)
-        self._processes.sum_in_place([matrix.counts])
-        return matrix.metrics().mean_iou or 0.0
+            found = self._passes.predict(images, mixture, self._role, alternatives=alternatives).combined
+            for label, matrix in matrices.items():
+                matrix.update(found[label].argmax(dim=1), labels)
+        self._processes.sum_in_place([matrix.counts for matrix in matrices.values()])
+        return {label: matrix.metrics().mean_iou for label, matrix in matrices.items()}
 
 
 class FreshStatistics:
