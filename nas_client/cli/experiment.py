@@ -168,7 +168,9 @@ def methods(
     if estimate:
         emit(expected, as_json=json, text=lambda console: show_rows(console, estimate_rows(expected)))
         return
-    people().print(f"about {expected.total_minutes:.0f} minutes from the start, if nothing else runs beside it", markup=False)
+    people().print(
+        f"the steps take about {expected.total_minutes:.0f} minutes from the start, where nothing else runs", markup=False
+    )
     with progress() as bar:
         result = compare_methods(
             found,

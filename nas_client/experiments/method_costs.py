@@ -16,6 +16,7 @@ from models.spec.base import Record
 from nas_client.data.datasets import open_dataset
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import Method, MethodsConfig
+from nas_client.train.losses import hard_pixel_cross_entropy
 from nas_client.train.networks import seeded_network
 
 EVALUATION = 1 / 3
@@ -83,7 +84,7 @@ class Estimate(Record):
         pass_ms: a training pass of the median random network in a process with one thread, as just measured: for the crops of
             the search, and for those of the training.
         minutes: by what is done, over all seeds, for one process.
-        runs: processes that do it. Each takes some seconds to start, which are not counted.
+        runs: processes that do it. Each takes some seconds to start; that, reading images, and validation are not counted.
         total_minutes: of all, with `at_once` processes that do not slow each other down.
     """
 
@@ -120,16 +121,23 @@ def estimate_minutes(
 
 
 def pass_ms(budget: LatencyBudget, crop: tuple[int, int], batch_size: int, label_stride: int) -> float:
-    """Milliseconds of a training pass of the median random network: of one step's fastest repeat, for each of its images."""
+    """Milliseconds of a training pass of the median random network, with its loss and the optimiser's step; by one thread.
+
+    It is the fastest of a few steps, divided by their images.
+    """
     network = seeded_network(budget.median_network(), crop, auxiliary=False, seed=0).train()
     size = -(-crop[0] // label_stride), -(-crop[1] // label_stride)
+    labels = torch.randint(budget.space.spec.classes, (batch_size, *size))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     images, threads = torch.rand(batch_size, 3, *crop), torch.get_num_threads()
     found = []
     torch.set_num_threads(1)
     try:
         for _ in range(1 + _TIMED):
             started = time.perf_counter()
-            network(images, size).combined.square().mean().backward()
+            optimizer.zero_grad()
+            hard_pixel_cross_entropy(network(images, size).combined, labels).backward()
+            optimizer.step()
             found.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
