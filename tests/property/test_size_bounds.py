@@ -20,9 +20,11 @@ def operators(draw: st.DrawFn) -> OperatorSpec:
     """Any kind, with any stride of it and any shapes; channels are a multiple of the groups."""
     kind = draw(st.sampled_from(kind_names()))
     info = kind_info(kind)
+    stride = draw(st.sampled_from(info.strides))
     attributes = {
         name: draw(st.sampled_from(attribute.choices or (attribute.low, attribute.default)))
         for name, attribute in info.attributes.items()
+        if attribute.goes_with(stride)
     }
     if "groups" in attributes:
         attributes["groups"] = draw(st.integers(1, 4))
@@ -38,7 +40,7 @@ def operators(draw: st.DrawFn) -> OperatorSpec:
         out_channels=out_channels,
         height=height,
         width=width,
-        stride=draw(st.sampled_from(info.strides)),
+        stride=stride,
         batch=draw(st.integers(1, 3)),
         attributes={**attributes, **needed_attributes(kind, in_channels, (height, width))},
     )

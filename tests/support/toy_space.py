@@ -71,7 +71,7 @@ class ToySpace(ToySearch):
 
     def sample(self, rng: np.random.Generator) -> ArchitectureSpec:
         odds = rng.dirichlet(np.full(len(KINDS), 0.5))
-        return self._decode({"alpha": {"": np.eye(len(KINDS))[rng.choice(len(KINDS), size=len(EDGES), p=odds)]}})
+        return ToySpace._decode(self, {"alpha": {"": np.eye(len(KINDS))[rng.choice(len(KINDS), size=len(EDGES), p=odds)]}})
 
     def _decode(self, probabilities: Probabilities, *_: object) -> ArchitectureSpec:
         kinds = tuple(KINDS[k] for rows in probabilities["alpha"].values() for k in rows.argmax(axis=1))

@@ -99,13 +99,14 @@ def _measurements(columns: ArrowTable) -> Mask:
     good &= _mask(columns["architecture"].is_null())
     succeeded = _mask(pc.equal(columns["status"], Status.OK.value))
     good &= succeeded != _mask(columns["value_ms"].is_null())
-    length = pc.utf8_length(columns["message"])
-    good &= succeeded | _mask(pc.greater(length, 0))
-    good &= _mask(pc.less_equal(length, limits.MAX_MESSAGE)) & ~_mask(pc.match_substring(columns["message"], "\0"))
-    reasons = pc.utf8_length(columns["throttle_reasons"])
-    good &= _mask(columns["throttle_reasons"].is_null()) | (
-        _mask(pc.greater(reasons, 0)) & _mask(pc.less_equal(reasons, limits.MAX_MESSAGE))
-    )
+    storable = {
+        name: _mask(pc.less_equal(pc.utf8_length(columns[name]), limits.MAX_MESSAGE))
+        & ~_mask(pc.match_substring(columns[name], "\0"))
+        for name in ("message", "throttle_reasons")
+    }
+    good &= storable["message"] & (succeeded | _mask(pc.greater(pc.utf8_length(columns["message"]), 0)))
+    some_reasons = storable["throttle_reasons"] & _mask(pc.greater(pc.utf8_length(columns["throttle_reasons"]), 0))
+    good &= _mask(columns["throttle_reasons"].is_null()) | some_reasons
     good &= _of(columns["status"], lambda text: text in set(Status))
     good &= _of(columns["flags"], _are_flags)
     return good
