@@ -110,9 +110,18 @@ function localise(within) {
   }
 }
 
+// A page in the background is never painted, so that a timer serves as well.
+function painted() {
+  return new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 300);
+  });
+}
+
 async function figures(within) {
   const wanted = [...within.querySelectorAll("[data-figure]")].filter((place) => !place.dataset.drawn);
   if (!wanted.length) return;
+  await painted(); // half a megabyte of script must not hold up the words
   if (!window.opclockCharts) {
     await new Promise((resolve, reject) => {
       const script = document.createElement("script");
