@@ -114,6 +114,7 @@ def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(ev
     runs = [path for path in (folder / SELECTION / TRAININGS).iterdir() if path.is_dir()]
     assert len(runs) == len(selection_of(folder / SELECTION).trained) > 2
     assert training_config(evolving()).epochs == 1
+    assert training_config(evolving(loss="dice")).losses.kind == "dice"
 
 
 def copied(folder: Path, to: Path) -> Path:
