@@ -138,6 +138,9 @@ def test_a_stopped_selection_goes_on_and_ends_the_same(
     before = lines_of(run / SELECTION)
     assert before == lines_of(whole)[: len(before)]
     assert (len(before) == stop[1]) == (stop[0] == "candidates")
+    if stop[0] == "candidates":
+        with (run / SELECTION / CANDIDATES).open("ab") as file:
+            file.write(b'{"accuracy": 0.5, "goal": "\xc3')  # a line that was being written when the process was killed
     with pytest.raises(CheckpointError, match="already holds a selection"):
         select(run, small_table(), run / SELECTION, config)
     resumed = search(config, small_table(), run, resume=True)
@@ -230,6 +233,11 @@ class TestWhatDoesNotFit:
     def test_too_few_images(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"selection\.images: 5, of 4 images"):
             search(evolving(selection={"images": 5}), small_table(), tmp_path)
+
+    def test_a_damaged_line_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / CANDIDATES).write_bytes(b'{"goal": "7 ms{"goal": "7 ms"}\n')
+        with pytest.raises(InvalidSpecError, match=r"candidates\.jsonl, line 1: not a JSON document"):
+            read_candidates(tmp_path / CANDIDATES)
 
     def test_other_inputs_are_not_resumed(self, evolved: tuple[Path, SearchResult]) -> None:
         config = selection_config(evolved[0], ["selection.population=7"])
