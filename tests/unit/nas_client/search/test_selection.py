@@ -10,11 +10,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from models.networks.module import build_network
-from models.spec.architectures import ArchitectureSpec
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
@@ -30,8 +32,8 @@ from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
-from nas_client.selection.candidates import CANDIDATES, read_candidates
-from nas_client.selection.inputs import selection_config
+from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
+from nas_client.selection.inputs import own_network, selection_config
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.selection.short_trainings import TRAININGS, training_config
@@ -165,6 +167,18 @@ def test_another_table_needs_no_training(tmp_path: Path, evolved: tuple[Path, Se
     assert before.table != found.table or before.target == found.target
 
 
+def test_candidates_that_are_taken_over_have_the_other_input_size(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    wider = small_table(SPACE.spec.model_copy(update={"input_size": (64, 128)}))
+    settings = ["latency_ms=[]", "front=true", "generations=0", "population=2"]
+    found = select(
+        evolved[0], wider, tmp_path / "wider", selection_config(evolved[0], [f"selection.{text}" for text in settings])
+    )
+    assert found.known == selection_of(evolved[0] / SELECTION).evaluated
+    for candidate in found.front:
+        assert candidate.architecture.input_size == (64, 128)
+        assert candidate.latency_ms == pytest.approx(estimate(candidate.architecture, wider).sum_ms)
+
+
 def scaled(table: LookupTable, factor: float) -> LookupTable:
     whole = table.table
     entries = tuple(
@@ -259,6 +273,27 @@ class TestWhatDoesNotFit:
         wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
         with pytest.raises(CheckpointError, match="its supernet is not that of"):
             select(evolved[0], small_table(wider), tmp_path / "s")
+
+    def test_a_space_whose_networks_differ_though_weights_do_not(self, tmp_path: Path) -> None:
+        """SiLU and ReLU have no weights: only the networks tell."""
+        spec = SpaceSpec(name="search_net", input_size=(64, 64), parameters={"levels": 1, "base_channels": 8})
+        relu = create_space(spec)
+        silu = create_space(spec.model_copy(update={"parameters": {**spec.parameters, "silu": 1}}))
+        choices = relu.random_choices(np.random.default_rng(0))
+        network = relu.network_of(choices)
+        candidate = Candidate(
+            goal="front",
+            generation=0,
+            alternative="",
+            latency_ms=1,
+            stderr_ms=0,
+            accuracy=0.5,
+            choices=choices,
+            architecture=network,
+        )
+        assert own_network(candidate, relu, tmp_path) == network
+        with pytest.raises(CheckpointError, match=r"not that of .*: parameters\.silu: 1 here, 0 there"):
+            own_network(candidate, silu, tmp_path)
 
 
 def test_the_report_draws_every_network_of_the_front(evolved: tuple[Path, SearchResult]) -> None:
