@@ -134,6 +134,7 @@ class CoSearch:
         if saved is not None:
             self._restore(saved, given)
             return
+        self._config.require_trained(pretrained=given is not None)
         if pretrained is not None and weights is not None:
             self._take_weights(pretrained, weights)
             self.pretrained = given
@@ -150,6 +151,7 @@ class CoSearch:
                 f"{self._folder}: the search started from pre-trained weights {self.pretrained}, not {pretrained}",
                 hint="Resume without --pretrained, or name another folder.",
             )
+        self._config.require_trained(pretrained=self.pretrained is not None)
         self.position, self._lines = Position.of(saved["position"]), saved["lines"]
         self.learner.restore(saved["learner"], self.position.phase_name)
 

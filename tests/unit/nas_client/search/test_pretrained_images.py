@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec.errors import InvalidSpecError
 from nas_client.errors import CheckpointError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
@@ -47,3 +48,14 @@ def test_what_pretraining_kept_from_weights_may_judge() -> None:
     for later in (small(method="evolution", selection={"images": 4}), small()):
         with pytest.raises(CheckpointError, match="its supernet was trained on 1 of this search's 4"):
             require_unseen(8, later, evolution, Path())
+
+
+def test_an_evolution_trains_its_supernet_or_takes_a_trained_one(tmp_path: Path, pretrained: Path) -> None:
+    config = small(method="evolution", pretrain__epochs=0, selection={"images": 2})
+    untrained, taken = (CoSearch(config, small_table(), tmp_path / name, Processes(), Watch()) for name in ("one", "two"))
+    with pytest.raises(InvalidSpecError, match=r"pretrain\.epochs: 0, but method evolution") as caught:
+        untrained.prepare(resume=False, pretrained=None)
+    assert caught.value.hint.startswith("Set pretrain.epochs")
+    assert not (tmp_path / "one").exists()
+    taken.prepare(resume=False, pretrained=pretrained)
+    CoSearch(config, small_table(), tmp_path / "two", Processes(), Watch()).prepare(resume=True, pretrained=None)
