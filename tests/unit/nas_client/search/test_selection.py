@@ -33,7 +33,7 @@ from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
 from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
-from nas_client.selection.inputs import own_network, selection_config
+from nas_client.selection.inputs import own_network, require_space_of, selection_config
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.selection.short_trainings import TRAININGS, training_config
@@ -273,6 +273,9 @@ class TestWhatDoesNotFit:
         wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
         with pytest.raises(CheckpointError, match="its supernet is not that of"):
             select(evolved[0], small_table(wider), tmp_path / "s")
+        require_space_of(evolved[0], SPACE, "student")
+        with pytest.raises(CheckpointError, match=r"not that of .*base_channels"):
+            require_space_of(evolved[0], create_space(wider), "student")
 
     def test_a_space_whose_networks_differ_though_weights_do_not(self, tmp_path: Path) -> None:
         """SiLU and ReLU have no weights: only the networks tell."""
