@@ -44,7 +44,8 @@ def predict(
 
     found = find_images(images)
     trained, config = load_trained(run, weights), read_train_config(run)
-    labelling = labelling_of(config.data if root is None else config.data.model_copy(update={"root": root}))
+    data = config.data if root is None else config.data.model_copy(update={"root": root})
+    labelling = labelling_of(data)
     require_labelling(trained, labelling, config.data.name)
     predictor = Predictor(trained.architecture, trained.weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     with progress() as bar:
@@ -57,6 +58,7 @@ def predict(
             image_scale=config.image_scale,
             overlays=overlays,
             archive=cityscapes,
+            root=data.root,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _say_remarks(predicted)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.spec.base import Record
 from models.supernets.head import resize
@@ -18,12 +17,13 @@ from nas_client.data.transforms import EvaluationTransform
 from nas_client.errors import DatasetError, TrainingError
 from nas_client.train.cityscapes_archive import Archive
 from nas_client.train.folder import Trained
+from nas_client.train.predicted_files import PredictedFiles
 from nas_client.train.predictions import Predictor
 
 _VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 _READABLE = f"Give an image, or a folder of images, whose names end in {', '.join(IMAGE_SUFFIXES)}."
 
-LABELS, OVERLAYS = "labels", "overlays"
+LABELS, OVERLAYS = Path("labels"), Path("overlays")
 """Folders of the output."""
 
 _OPACITY = 0.5
@@ -141,6 +141,7 @@ def write_predictions(
     image_scale: float = 1.0,
     overlays: bool = True,
     archive: Path | None = None,
+    root: Path | None = None,
     progress: Progress | None = None,
 ) -> Predicted:
     """Predict every image, and write its files as they are ready, below `output` as the images lie below their folder.
@@ -153,27 +154,30 @@ def write_predictions(
         image_scale: as in `predict_ids`.
         overlays: whether to write these.
         archive: zip file for Cityscapes' benchmark, written where all images are predicted.
+        root: folder of the training's data set, which is no place for predictions.
         progress: receives the progress.
 
     Raises:
-        DatasetError: an image cannot be read, the output lies among the images, or the images are not the benchmark's.
+        DatasetError: an image cannot be read, the output lies among the images, something there would be
+            lost, or the images are not the benchmark's.
         OSError: something cannot be written.
     """
-    targets = {output / folder / place.name for folder in (LABELS, OVERLAYS) for place in found.images}
-    among = output.resolve().is_relative_to(found.folder.resolve()) and len(found.images) > 1
-    if among or {path.resolve() for path in targets} & {path.resolve() for path in found.images}:
+    if output.resolve().is_relative_to(found.folder.resolve()) and len(found.images) > 1:
         raise DatasetError(
             f"{output} lies among the images of {found.folder}, and would be predicted, too", hint="Choose another folder."
         )
+    files = PredictedFiles(output)
+    places = [path.relative_to(found.folder).with_suffix(".png") for path in found.images]
+    folders = (LABELS, OVERLAYS) if overlays else (LABELS,)
+    files.require_free((folder / place for folder in folders for place in places), found.images, root)
     benchmark = None if archive is None else Archive(archive, found.images, labelling.classes)
     try:
-        for done, path in enumerate(found.images, start=1):
+        for done, (path, place) in enumerate(zip(found.images, places, strict=True), start=1):
             image = read_image(path, hint="Remove the file, or write it again.")
             ids = predict_ids(predictor, image, image_scale=image_scale)
-            place = path.relative_to(found.folder).with_suffix(".png")
-            _save(output / LABELS / place, labelling.encode(ids))
+            files.save(LABELS / place, labelling.encode(ids))
             if overlays:
-                _save(output / OVERLAYS / place, overlay(image, ids, labelling))
+                files.save(OVERLAYS / place, overlay(image, ids, labelling))
             if benchmark is not None:
                 benchmark.add(path, ids)
             if progress is not None:
@@ -191,8 +195,3 @@ def write_predictions(
         overlays=str(output / OVERLAYS) if overlays else None,
         archive=None if archive is None else str(archive),
     )
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)

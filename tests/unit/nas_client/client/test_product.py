@@ -155,6 +155,29 @@ def test_one_image_and_what_lies_beside_images(nas_client: Command, place: Path)
     assert (place / "all" / "labels" / "train" / "3.png").exists()
 
 
+def test_labels_that_predict_did_not_write_are_kept(nas_client: Command, place: Path) -> None:
+    """Whether they are a data set's or a person's; what predict wrote it replaces."""
+    predict = ["predict", "--run", "runs/student", "--images", "street/images", "-o"]
+    labels = place / "street" / "labels" / "val" / "a.png"
+    before = labels.read_bytes()
+    assert "street holds a data set" in refused(nas_client, *predict, "street")
+    (place / "street" / "classes.yaml").rename(place / "classes.yaml")
+    assert "exists, and is not as predict wrote it" in refused(nas_client, *predict, "street")
+    assert labels.read_bytes() == before
+    assert not (place / "street" / "overlays").exists()
+    for _ in range(2):
+        assert nas_client(*predict, "out").code == ExitCode.DONE
+    again = ["predict", "--run", "runs/student", "--images", "out/overlays/val/a.png", "-o", "out/overlays/val"]
+    (place / "out/overlays/val/labels").mkdir()
+    (place / "out/overlays/val/labels/a.png").symlink_to(place / "out/overlays/val/a.png")
+    assert "is an image to predict, and would be overwritten" in refused(nas_client, *again)
+    corrected = place / "out" / "labels" / "val" / "b.png"
+    save(corrected, np.zeros((96, 128), np.uint8))
+    before = corrected.read_bytes()
+    assert "b.png exists, and is not as predict wrote it" in refused(nas_client, *predict, "out")
+    assert corrected.read_bytes() == before
+
+
 def test_names_of_classes_that_do_not_fit_the_network_are_refused(nas_client: Command, place: Path) -> None:
     config = place / "runs" / "student" / "config.yaml"
     before = config.read_text()
