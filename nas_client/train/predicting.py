@@ -19,6 +19,7 @@ from nas_client.train.cityscapes_archive import Archive
 from nas_client.train.folder import Trained
 from nas_client.train.predicted_files import PredictedFiles
 from nas_client.train.predictions import Predictor
+from nas_client.train.trained_classes import TrainedClasses
 
 _VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 _READABLE = f"Give an image, or a folder of images, whose names end in {', '.join(IMAGE_SUFFIXES)}."
@@ -97,14 +98,23 @@ def _require_own_names(images: Sequence[Path]) -> None:
             raise DatasetError(f"{other} and {path} would have one label file", hint="Rename one of them.")
 
 
-def require_labelling(trained: Trained, labelling: Labelling, source: str) -> None:
-    """Raises TrainingError unless the network predicts as many classes as there are names for."""
+def require_labelling(trained: Trained, labelling: Labelling, source: str, recorded: TrainedClasses | None) -> None:
+    """Raises TrainingError unless the classes are those that the network was trained on.
+
+    Args:
+        trained: the network.
+        labelling: of the data set as it is now.
+        source: its name.
+        recorded: when the training began; where None, only the number of classes is compared.
+    """
     predicted, named = trained.architecture.classes, len(labelling.classes)
     if predicted != named:
         raise TrainingError(
             f"classes: the network predicts {predicted}, data set {source} has {named}",
             hint="Name, by --root, the folder with the classes that it was trained on.",
         )
+    if recorded is not None:
+        recorded.require(labelling, source)
 
 
 def predict_ids(predictor: Predictor, image: NDArray[np.uint8], *, image_scale: float = 1.0) -> NDArray[np.uint8]:

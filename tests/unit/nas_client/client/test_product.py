@@ -191,6 +191,37 @@ def test_names_of_classes_that_do_not_fit_the_network_are_refused(nas_client: Co
     assert "the network predicts 19, data set folder has 3" in said
 
 
+def test_classes_that_changed_since_the_training_are_refused(nas_client: Command, place: Path) -> None:
+    """Their number alone does not tell. Folders of earlier releases, which do not say, are taken, and that is said."""
+    run, classes = place / "run", place / "street" / "classes.yaml"
+    data = {"name": "folder", "root": "street"}
+    train(small_architecture(classes=3), small_config(data=data, epochs=1, validation={"batch_size": 1}), run)
+    predict = ["predict", "--run", run, "--images", "street/images/val/a.png", "-o", "out"]
+    resume = ["train", "--resume", "-o", run]
+    before = classes.read_text()
+    for changed, said in (
+        ("classes: [car, road, sky]", "began with 'road' (label 0) as class 0, data set folder has 'car' (label 0) now"),
+        (
+            "{classes: [road, {name: car, id: 7}, sky], ignore: [1]}",
+            "'car' (label 1) as class 1, data set folder has 'car' (label 7) now",
+        ),
+    ):
+        classes.write_text(changed)
+        for command in (predict, resume):
+            assert said in refused(nas_client, *command)
+    (run / "classes.json").rename(place / "classes.json")
+    for command in (predict, resume):
+        ended = nas_client(*command)
+        assert ended.code == ExitCode.DONE
+        assert "has no classes.json, since an earlier release began it" in " ".join(ended.err.split())
+    (place / "classes.json").rename(run / "classes.json")
+    classes.write_text(before)
+    for command in (predict, resume):
+        ended = nas_client(*command)
+        assert ended.code == ExitCode.DONE
+        assert "classes.json" not in ended.err
+
+
 def test_images_of_any_size_and_resized_ones_have_labels_of_their_size(student: Path) -> None:
     trained = load_trained(student)
     predictor = Predictor(trained.architecture, trained.weights, torch.device("cpu"))
