@@ -207,7 +207,7 @@ def test_classes_that_changed_since_the_training_are_refused(nas_client: Command
         ),
     ):
         classes.write_text(changed)
-        for command in (predict, resume):
+        for command in (predict, resume, ["evaluate", "--run", run]):
             assert said in refused(nas_client, *command)
     (run / "classes.json").rename(place / "classes.json")
     for command in (predict, resume):
