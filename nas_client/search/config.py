@@ -167,9 +167,21 @@ class SearchConfig(Record):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not self.pretrain.epochs + self.search.epochs + self.second.epochs:
+        if self.method == "gradient" and not self.pretrain.epochs + self.search.epochs + self.second.epochs:
             raise InvalidSpecError("pretrain.epochs, search.epochs and second.epochs are all 0: nothing is left to do")
         return self
+
+    def require_trained(self, *, pretrained: bool) -> None:
+        """Raises InvalidSpecError where networks would be selected from a supernet that is never trained.
+
+        Args:
+            pretrained: whether the weights are another search's.
+        """
+        if self.method == "evolution" and not (pretrained or self.pretrain.epochs):
+            raise InvalidSpecError(
+                "pretrain.epochs: 0, but method evolution trains its supernet in these alone",
+                hint="Set pretrain.epochs, or take another search's weights by --pretrained.",
+            )
 
     @model_validator(mode="after")
     def _of_a_gradient_search(self) -> Self:

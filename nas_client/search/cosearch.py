@@ -19,7 +19,7 @@ from nas_client.data.base import CheckProgress
 from nas_client.data.transforms import Batch
 from nas_client.errors import CheckpointError
 from nas_client.runs.checkpoints import Checkpoints
-from nas_client.runs.config import write_config
+from nas_client.runs.config import read_config, write_config
 from nas_client.runs.journal import Journal, read_journal
 from nas_client.runs.manifest import CONFIG, begin_run, is_begun, require_run
 from nas_client.runs.processes import Processes
@@ -29,6 +29,7 @@ from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.learner import Learner
 from nas_client.search.outcome import Decoder, SearchResult, choose, write_outcome
 from nas_client.search.progress import PHASES, Position, Watch
+from nas_client.search.selection_images import require_unseen
 from nas_client.search.setup import SearchData, SearchIdentity, decode_options, open_space
 from nas_client.search.supernet_evaluation import evaluate_supernet
 from nas_client.search.updates import Losses
@@ -67,7 +68,8 @@ def search(
 
     Raises:
         RunFolderError: the folder, or that of pre-trained weights, holds another kind of run.
-        CheckpointError: the folder holds a search and `resume` is not set; or its run had another configuration or table.
+        CheckpointError: the folder holds a search and `resume` is not set; or its run had another configuration or table; or
+            pre-trained weights have seen images by which this search judges networks.
         TableMismatchError, MissingEntryError, InvalidSpecError, DatasetError, ShapeError: configuration, table and data set do
             not fit together.
         ProcessesError: processes were given different tables or configurations.
@@ -132,6 +134,7 @@ class CoSearch:
         if saved is not None:
             self._restore(saved, given)
             return
+        self._config.require_trained(pretrained=given is not None)
         if pretrained is not None and weights is not None:
             self._take_weights(pretrained, weights)
             self.pretrained = given
@@ -148,6 +151,7 @@ class CoSearch:
                 f"{self._folder}: the search started from pre-trained weights {self.pretrained}, not {pretrained}",
                 hint="Resume without --pretrained, or name another folder.",
             )
+        self._config.require_trained(pretrained=self.pretrained is not None)
         self.position, self._lines = Position.of(saved["position"]), saved["lines"]
         self.learner.restore(saved["learner"], self.position.phase_name)
 
@@ -160,6 +164,7 @@ class CoSearch:
                 f"{folder}: its supernet is not that of {self._table.info.space.label()}: {first}",
                 hint="Pre-train with a table of the same search space.",
             ) from error
+        require_unseen(len(self._data.train), self._config, read_config(SearchConfig, folder / CONFIG), folder)
         self._start_phase("search")
 
     def run(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -71,15 +71,18 @@ def read_candidates(path: Path) -> list[Candidate]:
     """The candidates of a file; none where there is no file. A last line that was cut off is left out.
 
     Raises:
-        InvalidSpecError: a line is none.
+        InvalidSpecError: a line is none; names it.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [Candidate.parse(json.loads(line), source=f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [Candidate.parse_json(line, source=f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 
 
 def append_candidates(path: Path, candidates: Iterable[Candidate]) -> None:
-    """Add lines to a file. Raises OSError."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(canonical_json(candidate.model_dump(mode="json")) + "\n" for candidate in candidates)
+    """Add lines to a file, in place of a last line that was cut off. Raises OSError."""
+    with path.open("ab+") as file:
+        file.seek(-1 if file.tell() else 0, os.SEEK_END)
+        if file.read(1) not in (b"", b"\n"):
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        file.writelines(f"{canonical_json(candidate.model_dump(mode='json'))}\n".encode() for candidate in candidates)

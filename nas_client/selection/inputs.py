@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.spaces.base import SearchSpace
+from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record, differences, digest
 from models.spec.errors import InvalidSpecError
 from models.spec.table_files.table_io import table_etag
 from nas_client.errors import CheckpointError
 from nas_client.runs.config import read_config, write_config
-from nas_client.runs.manifest import CONFIG, begin_run, is_begun, require_run
+from nas_client.runs.manifest import CONFIG, RESULT, begin_run, is_begun, require_run
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
+from nas_client.search.outcome import SearchResult
+from nas_client.selection.candidates import Candidate
 from nas_client.table import LookupTable
 
 INPUTS = "inputs.json"
@@ -102,6 +106,56 @@ def read_inputs(folder: Path) -> Inputs | None:
     """
     path = folder / INPUTS
     return Inputs.parse_json(path.read_bytes(), source=str(path)) if path.exists() else None
+
+
+def require_space_of(run: Path, space: SearchSpace, role: str) -> None:
+    """Make sure that the networks that a search found are of that space, whatever its input size, batch and data type. Weights
+    alone do not tell: SiLU in place of ReLU has the same.
+
+    Raises:
+        CheckpointError: they are not; names what differs.
+        InvalidSpecError: the result of the search is damaged.
+    """
+    if not (path := run / RESULT).exists():
+        return
+    for found in SearchResult.parse_json(path.read_bytes(), source=str(path)).candidates.get(role, ()):
+        try:
+            space.plan(_resized(found.architecture, space))
+        except InvalidSpecError as error:
+            raise other_space(run, space, error.message) from error
+
+
+def own_network(candidate: Candidate, space: SearchSpace, run: Path) -> ArchitectureSpec:
+    """The network of a candidate that another selection from the same search found, at this space's input size.
+
+    Raises:
+        CheckpointError: it would be another network; names what differs.
+    """
+    for granularity, counts in space.row_counts.items():
+        rows = candidate.choices.rows(granularity)
+        if len(rows) != len(counts) or any(choice >= count for choice, count in zip(rows, counts, strict=True)):
+            raise other_space(run, space, f"{granularity} has other rows, or rows of other choices")
+    try:
+        before = space.completed(_resized(candidate.architecture, space))
+        network = space.network_of(candidate.choices)
+    except InvalidSpecError as error:
+        raise other_space(run, space, error.message) from error
+    if lines := differences(network, before):
+        raise other_space(run, space, "; ".join(lines))
+    return network
+
+
+def _resized(architecture: ArchitectureSpec, space: SearchSpace) -> ArchitectureSpec:
+    spec = space.spec
+    return architecture.model_copy(update={"input_size": spec.input_size, "batch": spec.batch, "dtype": spec.dtype})
+
+
+def other_space(run: Path, space: SearchSpace, why: str) -> CheckpointError:
+    """A search had another space than the table of a selection."""
+    return CheckpointError(
+        f"{run}: its supernet is not that of {space.spec.label()}: {why}",
+        hint="Take a table of the search space that the search had; only input size, batch and data type may differ.",
+    )
 
 
 def begin(folder: Path, inputs: Inputs, processes: Processes, *, resume: bool) -> None:

@@ -24,7 +24,15 @@ from nas_client.search.updates import SegmentationPass
 from nas_client.selection.candidates import CANDIDATES, Candidate, append_candidates, front, read_candidates, spread_over
 from nas_client.selection.evolution import Evolution
 from nas_client.selection.goals import Goal, goals_of
-from nas_client.selection.inputs import begin, inputs_of, read_inputs, selection_config
+from nas_client.selection.inputs import (
+    begin,
+    inputs_of,
+    other_space,
+    own_network,
+    read_inputs,
+    require_space_of,
+    selection_config,
+)
 from nas_client.selection.outcome import SelectionResult, choose, self_check, write_selection
 from nas_client.selection.scoring import SupernetScorer
 from nas_client.selection.short_trainings import train_shortly
@@ -95,6 +103,7 @@ class Selection:
         self._watch = watch or (lambda what, done, total: None)
         self._space = open_space(config, table)
         self._role = self._space.searched_role()
+        require_space_of(run, self._space, self._role.name)
         self._counts = OperatorCounts(self._space)
         self._latencies = PopulationLatency(self._counts, table)
         self._goals = goals_of(config.selection)
@@ -138,13 +147,17 @@ class Selection:
         return result
 
     def _taken_over(self, former: Path) -> list[Candidate]:
-        """The candidates of another selection, with their latencies by this table."""
+        """The candidates of another selection, with their latencies by this table, and their networks at its input size."""
         found = read_candidates(former / CANDIDATES)
         if not found:
             return []
-        estimates = zip(found, *self._latencies([candidate.choices for candidate in found]), strict=True)
-        changes = [(c, {"goal": "known", "latency_ms": float(ms), "stderr_ms": float(error)}) for c, ms, error in estimates]
-        return [candidate.model_copy(update=update) for candidate, update in changes]
+        networks = [own_network(candidate, self._space, self._run) for candidate in found]
+        estimates = zip(networks, *self._latencies([candidate.choices for candidate in found]), strict=True)
+        changes = [
+            {"goal": "known", "latency_ms": float(ms), "stderr_ms": float(error), "architecture": network}
+            for network, ms, error in estimates
+        ]
+        return [candidate.model_copy(update=update) for candidate, update in zip(found, changes, strict=True)]
 
     def _evolution(
         self, folder: Path, known: list[Candidate], evaluated: Mapping[RowChoices, float], stop: StopRequest
@@ -180,11 +193,7 @@ class Selection:
         try:
             supernet.load_state_dict(self._state["supernet"])
         except RuntimeError as error:
-            raise CheckpointError(
-                f"{self._run}: its supernet is not that of {self._table.info.space.label()}: "
-                f"{str(error).splitlines()[-1].strip()}",
-                hint="Take a table of the search space that the search had.",
-            ) from error
+            raise other_space(self._run, self._space, str(error).splitlines()[-1].strip()) from error
         self._processes.prepare(supernet)
         passes = SegmentationPass(supernet, supernet.alternatives, self._config, self._processes)
         return SupernetScorer(passes, self._space, self._role.name, self._data, *self._split)

@@ -43,7 +43,7 @@ def training_config(config: SearchConfig) -> TrainConfig:
         epochs=short.epochs,
         seed=config.seed,
         optimizer=short.optimizer,
-        losses=LossConfig(hard_pixels=config.hard_pixels, auxiliary=0),
+        losses=LossConfig(kind=config.loss, hard_pixels=config.hard_pixels, auxiliary=0),
         validation=ValidationConfig(
             every=short.epochs,
             batch_size=config.evaluation.batch_size,

@@ -10,11 +10,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from models.networks.module import build_network
-from models.spec.architectures import ArchitectureSpec
+from models.spaces.registry import create_space
+from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
@@ -30,8 +32,8 @@ from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
-from nas_client.selection.candidates import CANDIDATES, read_candidates
-from nas_client.selection.inputs import selection_config
+from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
+from nas_client.selection.inputs import own_network, require_space_of, selection_config
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.selection.short_trainings import TRAININGS, training_config
@@ -114,6 +116,7 @@ def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(ev
     runs = [path for path in (folder / SELECTION / TRAININGS).iterdir() if path.is_dir()]
     assert len(runs) == len(selection_of(folder / SELECTION).trained) > 2
     assert training_config(evolving()).epochs == 1
+    assert training_config(evolving(loss="dice")).losses.kind == "dice"
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -137,6 +140,9 @@ def test_a_stopped_selection_goes_on_and_ends_the_same(
     before = lines_of(run / SELECTION)
     assert before == lines_of(whole)[: len(before)]
     assert (len(before) == stop[1]) == (stop[0] == "candidates")
+    if stop[0] == "candidates":
+        with (run / SELECTION / CANDIDATES).open("ab") as file:
+            file.write(b'{"accuracy": 0.5, "goal": "\xc3')  # a line that was being written when the process was killed
     with pytest.raises(CheckpointError, match="already holds a selection"):
         select(run, small_table(), run / SELECTION, config)
     resumed = search(config, small_table(), run, resume=True)
@@ -159,6 +165,18 @@ def test_another_table_needs_no_training(tmp_path: Path, evolved: tuple[Path, Se
     best = max(c.accuracy for c in read_candidates(run / SELECTION / CANDIDATES) if c.bound_ms(1.0) <= 5.5)
     assert chosen.accuracy >= best, "every candidate of the first selection takes twice as long here"
     assert before.table != found.table or before.target == found.target
+
+
+def test_candidates_that_are_taken_over_have_the_other_input_size(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    wider = small_table(SPACE.spec.model_copy(update={"input_size": (64, 128)}))
+    settings = ["latency_ms=[]", "front=true", "generations=0", "population=2"]
+    found = select(
+        evolved[0], wider, tmp_path / "wider", selection_config(evolved[0], [f"selection.{text}" for text in settings])
+    )
+    assert found.known == selection_of(evolved[0] / SELECTION).evaluated
+    for candidate in found.front:
+        assert candidate.architecture.input_size == (64, 128)
+        assert candidate.latency_ms == pytest.approx(estimate(candidate.architecture, wider).sum_ms)
 
 
 def scaled(table: LookupTable, factor: float) -> LookupTable:
@@ -230,6 +248,11 @@ class TestWhatDoesNotFit:
         with pytest.raises(DatasetError, match=r"selection\.images: 5, of 4 images"):
             search(evolving(selection={"images": 5}), small_table(), tmp_path)
 
+    def test_a_damaged_line_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / CANDIDATES).write_bytes(b'{"goal": "7 ms{"goal": "7 ms"}\n')
+        with pytest.raises(InvalidSpecError, match=r"candidates\.jsonl, line 1: not a JSON document"):
+            read_candidates(tmp_path / CANDIDATES)
+
     def test_other_inputs_are_not_resumed(self, evolved: tuple[Path, SearchResult]) -> None:
         config = selection_config(evolved[0], ["selection.population=7"])
         with pytest.raises(CheckpointError, match=r"config\.selection\.population: 7 here, 6 there"):
@@ -250,6 +273,30 @@ class TestWhatDoesNotFit:
         wider = SPACE.spec.model_copy(update={"parameters": {**SPACE.spec.parameters, "base_channels": 6}})
         with pytest.raises(CheckpointError, match="its supernet is not that of"):
             select(evolved[0], small_table(wider), tmp_path / "s")
+        require_space_of(evolved[0], SPACE, "student")
+        with pytest.raises(CheckpointError, match=r"not that of .*base_channels"):
+            require_space_of(evolved[0], create_space(wider), "student")
+
+    def test_a_space_whose_networks_differ_though_weights_do_not(self, tmp_path: Path) -> None:
+        """SiLU and ReLU have no weights: only the networks tell."""
+        spec = SpaceSpec(name="search_net", input_size=(64, 64), parameters={"levels": 1, "base_channels": 8})
+        relu = create_space(spec)
+        silu = create_space(spec.model_copy(update={"parameters": {**spec.parameters, "silu": 1}}))
+        choices = relu.random_choices(np.random.default_rng(0))
+        network = relu.network_of(choices)
+        candidate = Candidate(
+            goal="front",
+            generation=0,
+            alternative="",
+            latency_ms=1,
+            stderr_ms=0,
+            accuracy=0.5,
+            choices=choices,
+            architecture=network,
+        )
+        assert own_network(candidate, relu, tmp_path) == network
+        with pytest.raises(CheckpointError, match=r"not that of .*: parameters\.silu: 1 here, 0 there"):
+            own_network(candidate, silu, tmp_path)
 
 
 def test_the_report_draws_every_network_of_the_front(evolved: tuple[Path, SearchResult]) -> None:
