@@ -80,11 +80,11 @@ class Evolution:
             suggested: networks to begin with, where they meet the goal.
 
         Raises:
-            InvalidSpecError: no network was found that meets the target; names the fastest.
+            InvalidSpecError: no network was found that meets the target, nor was one suggested; names the fastest.
         """
         rng = self._rng(place, 0)
-        random = self._random(goal, rng)
         wanted = [choices for choices in suggested if self._admitted(goal, [choices])]
+        random = self._random(goal, rng, needed=not wanted)
         return self._evaluate(goal, 0, [*wanted, *random][: self._settings.population])
 
     def generation(self, goal: Goal, place: int, number: int) -> list[Candidate]:
@@ -109,8 +109,10 @@ class Evolution:
             child = self._space.crossover(child, parents[int(rng.integers(len(parents)))], rng)
         return self._space.mutate(child, rng, rate=self._settings.mutation)
 
-    def _random(self, goal: Goal, rng: np.random.Generator) -> list[RowChoices]:
-        """Random networks that meet the goal, none twice; where random ones do not, fast mutants of the fastest."""
+    def _random(self, goal: Goal, rng: np.random.Generator, *, needed: bool) -> list[RowChoices]:
+        """Random networks that meet the goal, none twice; where random ones do not, fast mutants of the fastest. None at all is
+        an error where one is `needed`.
+        """
         population = self._settings.population
         drawn = [self._space.random_choices(rng) for _ in range(max(DRAWN, population))]
         pool = {self._space.settled(choices): choices for choices in drawn}
@@ -121,7 +123,7 @@ class Evolution:
             fastest = self._by_latency(list(pool.values()))[: max(DRAWN // 5, population)]
             mutants = [self._space.mutate(choices, rng, rate=self._settings.mutation) for choices in fastest]
             pool = {self._space.settled(choices): choices for choices in (*fastest, *mutants)}
-        if not admitted:
+        if not admitted and needed:
             fastest_ms = self._latencies(self._by_latency(list(pool.values()))[:1])[0][0]
             raise InvalidSpecError(
                 f"selection.latency_ms: {goal.target_ms:g} is less than any network found takes by this table; the fastest "
