@@ -33,6 +33,7 @@ from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
+from nas_client.search.setup import SearchData
 from nas_client.selection.candidates import CANDIDATES, read_candidates
 from nas_client.selection.inputs import selection_config
 from nas_client.selection.outcome import SelectionResult
@@ -117,6 +118,19 @@ def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(ev
     runs = [path for path in (folder / SELECTION / TRAININGS).iterdir() if path.is_dir()]
     assert len(runs) == len(selection_of(folder / SELECTION).trained) > 2
     assert training_config(evolving()).epochs == 1
+
+
+def test_a_search_can_be_evaluated_on_the_images_of_selection_alone() -> None:
+    """Which then are as many as `evaluation.images` leaves."""
+    config = small(selection__images=3, evaluation__split="selection", evaluation__images=2)
+    data = SearchData.open(config, SPACE, Processes())
+    chosen = selection_split(8, config)[1]
+    found, expected = list(data.validating()), [data.train.sample(index) for index in chosen[:2]]
+    assert len(found) == 2
+    for batch, sample in zip(found, expected, strict=True):
+        assert torch.equal(batch.labels[0], torch.as_tensor(sample.labels))
+    with pytest.raises(DatasetError, match=r"selection\.images: 5, of 4 images"):
+        SearchData.open(small(selection__images=5, evaluation__split="selection"), SPACE, Processes())
 
 
 def copied(folder: Path, to: Path) -> Path:
