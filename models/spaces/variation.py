@@ -7,7 +7,7 @@ uniform rows are not uniform networks states its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -146,6 +146,26 @@ class Variation(ABC):
         given = one_hot(self.parameter_shapes(), choices)
         return self.decode(given, alternative=choices.alternative, options=DecodeOptions(exact=True))
 
+    def most_probable_choices(self, probabilities: Probabilities, alternative: str) -> RowChoices:
+        """The network that probabilities stand for, every operator as it is most probable: that of an exact `decode`.
+
+        Args:
+            probabilities: of every row, as `decode` takes them; widths without a γ are the widest.
+            alternative: one of `alternatives`.
+        """
+
+        def chosen(granularity: str) -> tuple[int, ...]:
+            return _highest(probabilities[granularity], self.parameter_shapes().get(granularity, {}))
+
+        widths = chosen("gamma") if probabilities.get("gamma") else tuple(count - 1 for count in self.row_counts["gamma"])
+        return RowChoices(chosen("alpha"), self.most_probable_paths(probabilities, alternative), widths, alternative)
+
+    def most_probable_paths(self, probabilities: Probabilities, alternative: str) -> tuple[int, ...]:
+        """Choices of all rows of β for that network. By default the most probable one of every row; a space that decodes whole
+        paths gives the rows of its most probable ones.
+        """
+        return _highest(probabilities["beta"], self.parameter_shapes().get("beta", {}))
+
     # Drawing them
 
     def random_paths(self, alternative: str, rng: np.random.Generator) -> tuple[int, ...]:
@@ -175,13 +195,27 @@ class Variation(ABC):
             alternative=alternative,
         )
 
-    def mutate(self, choices: RowChoices, rng: np.random.Generator, *, rate: float = MUTATION_RATE) -> RowChoices:
+    def mutate(
+        self,
+        choices: RowChoices,
+        rng: np.random.Generator,
+        *,
+        rate: float = MUTATION_RATE,
+        alternatives: Sequence[str] | None = None,
+    ) -> RowChoices:
         """A network that differs in at least one choice that it looks at, where there is any.
 
         Every row changes to another choice with probability `rate`; so does the alternative, with new paths, and, where paths
         are together, all of them as one.
+
+        Args:
+            choices: the network.
+            rng: decides.
+            rate: see above.
+            alternatives: those that it may become; all where None.
         """
-        others = [known for known in self.alternatives() if known != choices.alternative]
+        possible = self.alternatives() if alternatives is None else alternatives
+        others = [known for known in possible if known != choices.alternative]
         found = choices
         if others and rng.random() < rate:
             alternative = others[int(rng.integers(len(others)))]
@@ -230,6 +264,10 @@ def one_hot(shapes: Mapping[str, Mapping[str, tuple[int, int]]], choices: GraphC
             found[granularity][group] = np.eye(options)[rows[first : first + count]]
             first += count
     return found
+
+
+def _highest(rows: Mapping[str, NDArray[np.float64]], groups: Iterable[str]) -> tuple[int, ...]:
+    return tuple(choice for group in groups for choice in rows[group].argmax(axis=1).tolist())
 
 
 def _uniform(counts: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:

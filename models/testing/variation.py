@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.networks.chosen import chosen_operators, chosen_part, used_rows
-from models.spaces.base import SearchSpace
+from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.variation import RowChoices
 from models.spec.operators import OperatorSpec
+from models.testing.graph_reference import grouped, random_probabilities
 
 NETWORKS = 12
 """Of each alternative."""
@@ -38,6 +39,16 @@ class VariationSuite:
                 assert space.settled(settled) == settled
                 plans = [space.plan(space.network_of(of)) for of in (settled, choices)]
                 assert plans[0] == plans[1], "an architecture may name what its network leaves out"
+
+    def test_the_most_probable_choices_are_what_is_decoded(self, space: SearchSpace) -> None:
+        """Evolution from a gradient search begins with the networks that the search stands for."""
+        shapes = space.parameter_shapes()
+        for seed in range(NETWORKS):
+            given = grouped(shapes, random_probabilities(shapes, np.random.default_rng(seed)))
+            for alternative in space.alternatives():
+                network = space.network_of(space.most_probable_choices(given, alternative))
+                decoded = space.decode(given, alternative=alternative, options=DecodeOptions(exact=True))
+                assert space.plan(network) == space.plan(decoded)
 
     def test_mutation_changes_a_network_within_the_space(self, space: SearchSpace) -> None:
         for alternative in space.alternatives():

@@ -30,8 +30,8 @@ class MethodsConfig(Record):
     """The configuration of all searches and trainings, but for their seeds.
 
     Attributes:
-        search: of the searches by gradients and by evolution; method, targets and seed are set for each. Its
-            `selection.training` trains the candidates of `best_of`, too.
+        search: of the searches by gradients and by evolution; method, targets, seed and `evaluation.split` are set for each.
+            Its `selection.training` trains the candidates of `best_of`, too.
         training: of every network that is compared.
         targets_ms: latencies at which networks are compared; where none is stated, those of `quantiles`.
         quantiles: shares of random networks that are at most as slow as a target.
@@ -124,7 +124,14 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
 """What each preset changes of the space's defaults. `toy` shows that everything runs, and nothing else. In `cpu-cells` the
 cells take most of the latency, and few random networks meet the lowest target."""
 
-_OWN = ("search.method", "search.seed", "search.selection.latency_ms", "search.selection.front", "search.latency.target_ms")
+_OWN = (
+    "search.method",
+    "search.seed",
+    "search.selection.latency_ms",
+    "search.selection.front",
+    "search.latency.target_ms",
+    "search.evaluation.split",
+)
 
 
 def preset_config(

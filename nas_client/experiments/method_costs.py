@@ -52,7 +52,6 @@ def method_costs(config: MethodsConfig, budget: LatencyBudget) -> MethodCosts:
     """
     search, selection, goals = config.search, config.search.selection, len(config.targets_ms)
     images = len(open_dataset(search.data, "train"))
-    validated = len(open_dataset(search.data, "val"))
     left = images - selection.images
     batch = selection.training.batch_size or search.pretrain.batch_size
     statistics = search.evaluation.statistics_batches
@@ -66,7 +65,7 @@ def method_costs(config: MethodsConfig, budget: LatencyBudget) -> MethodCosts:
     operators = fmean(budget.space.row_counts["alpha"] or (1,))
     roles, epochs = len(budget.space.roles()), search.search.epochs + search.second.epochs
     each = search.pretrain.epochs * images / 2 * passes + goals * epochs * images * roles
-    gradient = operators * (each + EVALUATION * goals * epochs * validated)
+    gradient = operators * (each + EVALUATION * goals * epochs * selection.images)
     training = config.training.epochs * len(open_dataset(config.training.data, "train"))
     return MethodCosts(
         evolution=evolution,

@@ -118,7 +118,11 @@ class MethodTrial:
     def _gradient_searches(self) -> Iterator[Command]:
         config = self._search_config(method="gradient")
         nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
-        rarely = config.evaluation.model_copy(update={"every": max(1, config.pretrain.epochs)})
+        apart = config.evaluation.model_copy(
+            update={"split": "selection"}
+        )  # what is compared is judged on the validation split
+        config = config.model_copy(update={"evaluation": apart})
+        rarely = apart.model_copy(update={"every": max(1, config.pretrain.epochs)})
         yield from self._search(PRETRAINING, config.model_copy(update={**nothing, "evaluation": rarely}))
         for target_ms in self.targets:
             latency = config.latency.model_copy(update={"target_ms": target_ms})

@@ -27,9 +27,11 @@ from nas_client.search.objective import EXPONENT, TARGET_MS
 
 
 class EvaluationSettings(Record):
-    """How the supernet's mIoU on the validation split is taken.
+    """How the supernet's mIoU is taken.
 
     Attributes:
+        split: images it is taken on: `val`, the validation split; `selection`, the training images that a selection would look
+            at (`selection.images`), on which no weights are trained, so that networks can be judged on the validation split.
         every: epochs of search between two evaluations; the last epoch is always evaluated.
         batch_size: images in a batch.
         images: of the split, from the first on; all where null.
@@ -37,6 +39,7 @@ class EvaluationSettings(Record):
             mixture: the training's own are of other widths and earlier weights.
     """
 
+    split: Literal["val", "selection"] = "val"
     every: Count = 1
     batch_size: Count = 1
     images: Count | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from models.networks.module import Network
-from models.spaces.base import DecodeOptions, Role, SearchSpace
+from models.spaces.base import DecodeOptions, Probabilities, Role, SearchSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
+from models.supernets.base import Supernet
 from nas_client.errors import CheckpointError
 from nas_client.latency.parameters import ArchitectureParameters, complete_shapes
 from nas_client.runs.checkpoints import Checkpoints
@@ -46,11 +49,21 @@ def supernet_weights(folder: Path, space: SearchSpace, role: str, architecture: 
             f"{folder}: its supernet is not that of {space.spec.label()}: {str(error).splitlines()[-1].strip()}",
             hint="Name the folder of a search, and the table that it searched with.",
         ) from error
-    logits = dict(state["networks"][role])
-    if (added := supernet.path_logits()) is not None:
-        logits["beta"] = logits["beta"] + added
-    layers = None if _evolved(folder) else _layers(folder, space, whose, logits, architecture)
+    layers = None
+    if not _evolved(folder):
+        found = searched_probabilities(space, whose, state["networks"][role], supernet)
+        layers = _layers(folder, space, whose, found, architecture)
     return lambda network: space.copy_weights(supernet, role, architecture, network, layers=layers)
+
+
+def searched_probabilities(space: SearchSpace, role: Role, logits: Mapping[str, Tensor], supernet: Supernet) -> Probabilities:
+    """What a role's network is decoded from: its saved logits, with what the supernet's statistics add to those of β."""
+    given, added = dict(logits), supernet.path_logits()
+    if added is not None:
+        given["beta"] = given["beta"] + added.to(given["beta"])
+    shapes = space.parameter_shapes()
+    searched = complete_shapes({**shapes, "gamma": {}} if role.widest else shapes)
+    return probabilities(ArchitectureParameters(searched, **given))
 
 
 def _evolved(folder: Path) -> bool:
@@ -58,12 +71,9 @@ def _evolved(folder: Path) -> bool:
 
 
 def _layers(
-    folder: Path, space: SearchSpace, role: Role, logits: dict[str, object], architecture: ArchitectureSpec
+    folder: Path, space: SearchSpace, role: Role, found: Probabilities, architecture: ArchitectureSpec
 ) -> tuple[tuple[int, ...], ...] | None:
     """The supernet's layer of each of the architecture's cells; None where it has all."""
-    shapes = space.parameter_shapes()
-    searched = complete_shapes({**shapes, "gamma": {}} if role.widest else shapes)
-    found = probabilities(ArchitectureParameters(searched, **logits))  # type: ignore[arg-type]
     alternative = space.alternative_of(architecture)
     for options in _options(folder, space):
         if space.decode(found, alternative=alternative, role=role, options=options) == architecture:

@@ -119,7 +119,7 @@ class RelaxedNetwork:
     def for_architecture(self, gumbel: Gumbel) -> Mixture:
         """Widths drawn with γ's probabilities; gradients reach α, β and γ (straight-through)."""
         if self.role.widest or "gamma" in self.decided:
-            return self._fixed(self._widths(self.logits.gamma))
+            return self._fixed(self._widths(self._gamma(self.logits.gamma)))
         gamma = self._gamma(self.logits.gamma, gumbel)
         sampled = Mixture.sampled(*self._chances(), gamma, both_ends=self.both_ends)
         return replace(sampled, operators=self._operators())

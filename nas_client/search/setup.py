@@ -117,6 +117,8 @@ class SearchData:
             settings = getattr(config, name)
             if settings.epochs or name != "second":
                 _require_multiple(f"{name}.crop", settings.crop, space.size_multiple)
+        if config.evaluation.split == "selection":
+            selection_split(len(train), config)  # before anything is trained
         if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
@@ -158,13 +160,16 @@ class SearchData:
         )
 
     def validating(self) -> DataLoader[Batch]:
-        """This process's part of the validation images."""
+        """This process's part of the images on which the supernet is evaluated. Raises DatasetError where they are too few."""
         evaluation = self.config.evaluation
+        dataset, indices = self.validation, tuple(range(len(self.validation)))
+        if evaluation.split == "selection":
+            dataset, indices = self.train, selection_split(len(self.train), self.config)[1]
         return evaluation_batches(
-            self.validation,
+            dataset,
             EvaluationTransform(image_scale=self.config.image_scale),
             batch_size=evaluation.batch_size,
-            indices=range(min(len(self.validation), evaluation.images or len(self.validation))),
+            indices=indices[: evaluation.images],
             share=self.processes.share,
             workers=self.config.workers,
         )

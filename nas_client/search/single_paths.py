@@ -43,9 +43,12 @@ class FairPaths:
         self._alpha_rows = len(counts["alpha"])
         self._decks: dict[tuple[int, int], np.ndarray[tuple[int, int], np.dtype[np.int64]]] = {}
 
-    def __call__(self, number: int) -> RowChoices:
-        """The network of that number, counted from 0."""
-        alternative, *rows = (self._card(row, choices, number) for row, choices in enumerate(self._rows))
+    def __call__(self, number: int, *, widths: int | None = None) -> RowChoices:
+        """The network of that number, counted from 0; `widths` is the number of its widths, where that is another."""
+        first_width, drawn = 1 + self._alpha_rows, number if widths is None else widths
+        alternative, *rows = (
+            self._card(row, choices, number if row < first_width else drawn) for row, choices in enumerate(self._rows)
+        )
         label = self._alternatives[alternative]
         beta = self._space.random_paths(label, RngKey(self._seed, step=number).rng(Stream.PATHS))
         return RowChoices(tuple(rows[: self._alpha_rows]), beta, tuple(rows[self._alpha_rows :]), label)
@@ -94,10 +97,13 @@ class SinglePathUpdate:
         self._paths = FairPaths(space, seed)
 
     def networks(self, step: int) -> Sequence[RowChoices]:
-        """Those of a step, counted from 0 over the phase: the widest, the narrowest, and random ones."""
+        """Those of a step, counted from 0 over the phase: the widest, the narrowest, and random ones.
+
+        Random ones alone count for widths: else those of the first two, which are not drawn, would be left out of the deck.
+        """
         first, paths = step * (2 + self._random), self._paths
         edges = (paths.of_width(first, widest=True), paths.of_width(first + 1, widest=False))
-        return (*edges, *(paths(first + 2 + index) for index in range(self._random)))
+        return (*edges, *(paths(first + 2 + index, widths=step * self._random + index) for index in range(self._random)))
 
     def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, clip_norm: float, where: str, *, step: int) -> Losses:
         """One step; the mean segmentation loss of one network, and the mean divergence from the widest.

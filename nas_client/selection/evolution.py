@@ -46,6 +46,7 @@ class Evolution:
         seed: everything random follows from it.
         latencies: by the table.
         score: by the supernet.
+        alternatives: those that networks may be; all of the space where None.
         known: candidates that other selections evaluated; they may be parents.
         found: receives each candidate that this one evaluates.
 
@@ -61,11 +62,13 @@ class Evolution:
         latencies: Latencies,
         score: Score,
         *,
+        alternatives: Sequence[str] | None = None,
         known: Iterable[Candidate] = (),
         found: Callable[[Candidate], None] = lambda _: None,
     ) -> None:
         self._space, self._settings, self._seed = space, settings, seed
         self._latencies, self._score, self._found = latencies, score, found
+        self._alternatives = space.alternatives() if alternatives is None else tuple(alternatives)
         self.candidates: list[Candidate] = []
         self._seen: set[RowChoices] = set()
         for candidate in known:
@@ -80,11 +83,11 @@ class Evolution:
             suggested: networks to begin with, where they meet the goal.
 
         Raises:
-            InvalidSpecError: no network was found that meets the target; names the fastest.
+            InvalidSpecError: no network was found that meets the target, nor was one suggested; names the fastest.
         """
         rng = self._rng(place, 0)
-        random = self._random(goal, rng)
         wanted = [choices for choices in suggested if self._admitted(goal, [choices])]
+        random = self._random(goal, rng, needed=not wanted)
         return self._evaluate(goal, 0, [*wanted, *random][: self._settings.population])
 
     def generation(self, goal: Goal, place: int, number: int) -> list[Candidate]:
@@ -107,21 +110,29 @@ class Evolution:
         child = parents[int(rng.integers(len(parents)))]
         if len(parents) > 1 and rng.random() < self._settings.crossovers:
             child = self._space.crossover(child, parents[int(rng.integers(len(parents)))], rng)
-        return self._space.mutate(child, rng, rate=self._settings.mutation)
+        return self._mutant(child, rng)
 
-    def _random(self, goal: Goal, rng: np.random.Generator) -> list[RowChoices]:
-        """Random networks that meet the goal, none twice; where random ones do not, fast mutants of the fastest."""
+    def _mutant(self, choices: RowChoices, rng: np.random.Generator) -> RowChoices:
+        return self._space.mutate(choices, rng, rate=self._settings.mutation, alternatives=self._alternatives)
+
+    def _draw(self, rng: np.random.Generator) -> RowChoices:
+        return self._space.random_choices(rng, alternative=self._alternatives[int(rng.integers(len(self._alternatives)))])
+
+    def _random(self, goal: Goal, rng: np.random.Generator, *, needed: bool) -> list[RowChoices]:
+        """Random networks that meet the goal, none twice; where random ones do not, fast mutants of the fastest. None at all is
+        an error where one is `needed`.
+        """
         population = self._settings.population
-        drawn = [self._space.random_choices(rng) for _ in range(max(DRAWN, population))]
+        drawn = [self._draw(rng) for _ in range(max(DRAWN, population))]
         pool = {self._space.settled(choices): choices for choices in drawn}
         for _ in range(ROUNDS):
             admitted = self._admitted(goal, list(pool.values()))
             if len(admitted) >= population or goal.target_ms is None:
                 break
             fastest = self._by_latency(list(pool.values()))[: max(DRAWN // 5, population)]
-            mutants = [self._space.mutate(choices, rng, rate=self._settings.mutation) for choices in fastest]
+            mutants = [self._mutant(choices, rng) for choices in fastest]
             pool = {self._space.settled(choices): choices for choices in (*fastest, *mutants)}
-        if not admitted:
+        if not admitted and needed:
             fastest_ms = self._latencies(self._by_latency(list(pool.values()))[:1])[0][0]
             raise InvalidSpecError(
                 f"selection.latency_ms: {goal.target_ms:g} is less than any network found takes by this table; the fastest "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from models.spaces.base import SearchSpace
 from models.spaces.variation import RowChoices
+from models.supernets.base import Supernet
 from nas_client.errors import CheckpointError
 from nas_client.latency.population import OperatorCounts, PopulationLatency
 from nas_client.runs.checkpoints import Checkpoints
@@ -17,6 +18,7 @@ from nas_client.runs.processes import Processes
 from nas_client.runs.stopping import StopRequest
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import LAST
+from nas_client.search.first_weights import searched_probabilities
 from nas_client.search.progress import PHASES, Position
 from nas_client.search.selection_images import selection_split
 from nas_client.search.setup import SearchData, open_space
@@ -186,27 +188,53 @@ class Selection:
             if self._processes.is_main and self._space.settled(candidate.choices) not in evaluated:
                 append_candidates(path, [candidate])
 
-        return Evolution(self._space, settings, self._config.seed, self._latencies, score, known=known, found=found)
+        return Evolution(
+            self._space,
+            settings,
+            self._config.seed,
+            self._latencies,
+            score,
+            alternatives=self._alternatives,
+            known=known,
+            found=found,
+        )
 
-    def _scorer(self) -> SupernetScorer:
+    @cached_property
+    def _alternatives(self) -> tuple[str, ...]:
+        """Those that the supernet has trained heads for."""
+        heads = self._config.heads
+        return tuple(label for label in self._space.alternatives() if not heads or label in heads)
+
+    @cached_property
+    def _trained(self) -> Supernet:
+        """The search's supernet."""
         supernet = self._space.supernet()
         try:
             supernet.load_state_dict(self._state["supernet"])
         except RuntimeError as error:
             raise other_space(self._run, self._space, str(error).splitlines()[-1].strip()) from error
+        return supernet
+
+    def _scorer(self) -> SupernetScorer:
+        supernet = self._trained
         self._processes.prepare(supernet)
         passes = SegmentationPass(supernet, supernet.alternatives, self._config, self._processes)
         return SupernetScorer(passes, self._space, self._role.name, self._data, *self._split)
 
     def _evolve(self, evolution: Evolution) -> list[Candidate]:
         """All generations; returns the first."""
-        suggested = _most_probable(self._space, self._state["networks"][self._role.name])
-        suggested = suggested if self._config.method == "gradient" else []
+        suggested = self._decoded() if self._config.method == "gradient" else []
         first = [c for place, goal in enumerate(self._goals) for c in evolution.first(goal, place, suggested)]
         for number in range(1, self._config.selection.generations + 1):
             for place, goal in enumerate(self._goals):
                 evolution.generation(goal, place, number)
         return first
+
+    def _decoded(self) -> list[RowChoices]:
+        """The networks that a gradient search chooses from, every operator as it is most probable."""
+        logits = self._state["networks"][self._role.name]
+        found = searched_probabilities(self._space, self._role, logits, self._trained)
+        return [self._space.most_probable_choices(found, alternative) for alternative in self._alternatives]
 
     def _shortlists(self, candidates: Sequence[Candidate]) -> dict[Goal, list[Candidate]]:
         return {goal: goal.best(candidates, max(1, self._config.selection.shortlist)) for goal in self._goals}
@@ -274,12 +302,3 @@ def _has_ended(position: Position, config: SearchConfig) -> bool:
 def _with_score(candidate: Candidate, trained: Mapping[str, float]) -> Candidate:
     score = trained.get(candidate.architecture.key()) if trained else None
     return candidate if score is None else candidate.model_copy(update={"trained": score})
-
-
-def _most_probable(space: SearchSpace, logits: Mapping[str, Any]) -> list[RowChoices]:
-    """The networks that a gradient search would choose from: the most probable choice of every row, for each alternative."""
-    alpha, beta, gamma = (
-        tuple(int(row[:count].argmax()) for row, count in zip(logits[name], counts, strict=True))
-        for name, counts in space.row_counts.items()
-    )
-    return [RowChoices(alpha, beta, gamma, alternative) for alternative in space.alternatives()]

@@ -15,6 +15,7 @@ from models.spaces.variation import RowChoices
 from models.supernets.base import Mixture
 from nas_client.data.loading import evaluation_batches
 from nas_client.data.transforms import Batch, EvaluationTransform
+from nas_client.errors import DatasetError
 from nas_client.search.setup import SearchData
 from nas_client.search.updates import SegmentationPass
 from nas_client.train.predictions import ConfusionMatrix
@@ -41,7 +42,7 @@ class SupernetScorer:
         selection: Sequence[int],
     ) -> None:
         self._passes, self._space, self._role, self._processes = passes, space, role, data.processes
-        config, device = data.config, data.processes.device
+        config, device, self._count = data.config, data.processes.device, len(selection)
         statistics = data.training(trained_on, epoch=0, batch_size=config.pretrain.batch_size, crop=config.pretrain.crop)
         images = evaluation_batches(
             data.train,
@@ -56,9 +57,14 @@ class SupernetScorer:
         self._norms = FreshStatistics(passes.supernet)
 
     def __call__(self, choices: RowChoices) -> float:
-        """The network's mIoU; 0 where no image has a label."""
+        """The network's mIoU. Raises DatasetError where no image has a label."""
         mixture = Mixture.single(choices, self._space.row_counts, self._processes.device)
-        return self.mean_ious(mixture, [choices.alternative])[choices.alternative] or 0.0
+        found = self.mean_ious(mixture, [choices.alternative])[choices.alternative]
+        if found is None:
+            raise DatasetError(
+                f"none of the {self._count} images of selection has a labelled pixel", hint="Set selection.images to more."
+            )
+        return found
 
     @torch.no_grad()
     def mean_ious(self, mixture: Mixture, alternatives: Collection[str]) -> dict[str, float | None]:

@@ -42,7 +42,7 @@ from models.spaces.fasterseg.parameters import (
 from models.spaces.fasterseg.published import FORMAT, PROVENANCE, TITLE, published_operators, read_rows
 from models.spaces.fasterseg.published_parameters import read_parameter_file
 from models.spaces.fasterseg.published_rules import MIN_LAYERS, decode_as_published
-from models.spaces.fasterseg.variation import head_terms, paths
+from models.spaces.fasterseg.variation import head_terms, most_probable_paths, paths
 from models.spaces.published import (
     AblationRow,
     AblationStudy,
@@ -228,6 +228,10 @@ class FasterSegBase(SearchSpace):
         ends = tuple(SCALES[place] for place in self.alternative_outputs(alternative))
         possible = paths(self.parameters.layers, ends)
         return possible[int(rng.integers(len(possible)))]
+
+    def most_probable_paths(self, probabilities: Probabilities, alternative: str) -> tuple[int, ...]:
+        ends = tuple(SCALES[place] for place in self.alternative_outputs(alternative))
+        return most_probable_paths(self.parameters.layers, probabilities, ends)
 
     def earliest_paths(self, alternative: str) -> tuple[int, ...]:
         """Each coarser scale is entered at its first place, by all branches together."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
 
-from models.spaces.base import LatencyGraph
+from models.spaces.base import LatencyGraph, Probabilities
 from models.spaces.fasterseg.catalogue import Catalogue
+from models.spaces.fasterseg.decoding import most_probable, path_odds
 from models.spaces.fasterseg.latency import FIRST_LAYER, FROM_FINER
 from models.spaces.fasterseg.parameters import SCALES, FasterSegParameters
 from models.spaces.variation import HeadTerm
@@ -29,6 +30,17 @@ def paths(layers: int, ends: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         ends: scales at which the branches end.
     """
     return tuple(_rows(layers, middle, coarsest) for middle, coarsest in _places(layers, ends))
+
+
+def most_probable_paths(layers: int, probabilities: Probabilities, ends: tuple[int, ...]) -> tuple[int, ...]:
+    """Choices of all rows of β under which every branch takes the path that it is decoded with.
+
+    The most probable paths of two branches fit one set of rows: the way into 1/16 that is most probable before one layer is the
+    most probable of all, or that one enters later.
+    """
+    entered = {end: most_probable(path_odds(layers, probabilities, end)) for end in ends}
+    middle = tuple(path[0] for path in entered.values() if path)
+    return _rows(layers, middle, entered[_COARSEST][1] if _COARSEST in entered else None)
 
 
 def _places(layers: int, ends: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int | None]]:

@@ -23,6 +23,7 @@ from nas_client.experiments.methods import MethodPoint, MethodsResult, differenc
 from nas_client.experiments.random_networks import TrainedNetwork
 from nas_client.report.page import report
 from nas_client.runs.config import read_config
+from nas_client.search.config import SearchConfig
 from nas_client.selection.outcome import SelectionResult
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
@@ -90,6 +91,10 @@ def test_all_methods_run_and_are_compared(
     # short trainings never see the validation split; what is compared does
     assert read_config(TrainConfig, here / "short" / f"{label}-0" / "config.yaml").held_out == 2
     assert read_config(TrainConfig, here / f"{label}-best_of" / "config.yaml").held_out is None
+    splits = [
+        read_config(SearchConfig, here / name / "config.yaml").evaluation.split for name in ("pretrain", f"gradient-{label}")
+    ]
+    assert splits == ["selection", "selection"]
     # nobody is slower than the random networks
     estimates = {method: [p.network.estimate_ms for p in result.points if p.method == method] for method in result.scores}
     assert all(ms >= target_ms - 1e-9 for ms in estimates["random"])

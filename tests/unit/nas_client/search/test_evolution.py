@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.spaces.variation import RowChoices
+from models.spec.errors import InvalidSpecError
 from models.supernets.base import Mixture
 from nas_client.data.loading import evaluation_batches
 from nas_client.data.transforms import Batch, EvaluationTransform
+from nas_client.errors import DatasetError
 from nas_client.latency.population import OperatorCounts, PopulationLatency
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SelectionSettings
@@ -69,6 +73,13 @@ class TestFairPaths:
         expected = [forwards(number) for number in range(20)]
         assert [anew(number) for number in (17, 2, 11)] == [expected[number] for number in (17, 2, 11)]
         assert FairPaths(SPACE, seed=4)(5) != expected[5]
+
+    def test_random_networks_of_steps_take_each_width_equally_often(self) -> None:
+        """The widest and the narrowest network of a step draw no widths."""
+        update = prepared(evolving(pretrain__random_widths=1))._single_paths
+        random = [network for step in range(10) for network in update.networks(step)[2:]]
+        for row in range(len(SPACE.row_counts["gamma"])):
+            assert Counter(network.gamma[row] for network in random) == {0: 5, 1: 5}
 
     def test_a_step_trains_the_widest_the_narrowest_and_random_networks_alone(self) -> None:
         learner = prepared(evolving(pretrain__random_widths=2))
@@ -170,6 +181,17 @@ class TestGenerations:
         assert len(evolution.first(goal, 0)) > 0
         assert all(c.latency_ms <= (goal.target_ms or 0) for c in evolution.candidates)
 
+    def test_a_suggested_network_is_enough_where_no_random_one_meets_the_target(self) -> None:
+        chosen, goal = SelectionSettings(population=5), Goal(2.0, 0.0)
+
+        def latencies(networks: Sequence[RowChoices]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            return np.array([1.0 if network == SOME else 10.0 for network in networks]), np.zeros(len(networks))
+
+        evolution = Evolution(SPACE, chosen, 1, latencies, self.score)
+        assert [c.choices for c in evolution.first(goal, 0, [SOME])] == [SOME]
+        with pytest.raises(InvalidSpecError, match="less than any network found takes"):
+            Evolution(SPACE, chosen, 1, latencies, self.score).first(goal, 0)
+
 
 def test_a_networks_worth_is_its_miou_with_statistics_of_its_own() -> None:
     """Whichever networks were evaluated before: as by the evaluation of a search, which resets all statistics."""
@@ -197,3 +219,6 @@ def test_a_networks_worth_is_its_miou_with_statistics_of_its_own() -> None:
     known = [next(m.mean_iou for label, m in found.items() if label in ((8, 32), "8,32")) for found in expected]
     assert [scorer(network) for network in (*networks, networks[0])] == pytest.approx([*known, known[0]])
     assert len({round(value or 0, 6) for value in known}) > 1
+    scorer._images = [Batch(images, torch.full_like(labels, 255)) for images, labels in scorer._images]
+    with pytest.raises(DatasetError, match="none of the 2 images of selection has a labelled pixel"):
+        scorer(networks[0])

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from models.networks.module import build_network
+from models.spaces.base import DecodeOptions
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
@@ -22,16 +23,19 @@ from models.spec.tables import Table
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
 from nas_client.estimates import estimate
 from nas_client.experiments.random_networks import _trial
+from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.report.page import report
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import read_manifest
 from nas_client.runs.processes import Processes
 from nas_client.search.cosearch import CoSearch, search
+from nas_client.search.derivation import probabilities
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
 from nas_client.search.progress import Watch
 from nas_client.search.selection_images import selection_split
+from nas_client.search.setup import SearchData
 from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
 from nas_client.selection.inputs import own_network, require_space_of, selection_config
 from nas_client.selection.outcome import SelectionResult
@@ -119,6 +123,19 @@ def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(ev
     assert training_config(evolving(loss="dice")).losses.kind == "dice"
 
 
+def test_a_search_can_be_evaluated_on_the_images_of_selection_alone() -> None:
+    """Which then are as many as `evaluation.images` leaves."""
+    config = small(selection__images=3, evaluation__split="selection", evaluation__images=2)
+    data = SearchData.open(config, SPACE, Processes())
+    chosen = selection_split(8, config)[1]
+    found, expected = list(data.validating()), [data.train.sample(index) for index in chosen[:2]]
+    assert len(found) == 2
+    for batch, sample in zip(found, expected, strict=True):
+        assert torch.equal(batch.labels[0], torch.as_tensor(sample.labels))
+    with pytest.raises(DatasetError, match=r"selection\.images: 5, of 4 images"):
+        SearchData.open(small(selection__images=5, evaluation__split="selection"), SPACE, Processes())
+
+
 def copied(folder: Path, to: Path) -> Path:
     """A search whose supernet is trained, and whose selection has not begun; its short trainings are not done again."""
     shutil.copytree(folder, to)
@@ -199,19 +216,25 @@ def test_uncertain_entries_count_with_their_uncertainty(tmp_path: Path, evolved:
     assert chosen.latency_ms + 10 * chosen.stderr_ms <= 5.5
 
 
-def test_any_finished_search_can_be_selected_from(tmp_path: Path) -> None:
-    """A gradient search, too: what it would choose from is among the candidates."""
+def test_any_finished_search_can_be_selected_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient search, too: what it chooses from comes first; no candidate ends where the supernet has no head."""
     run = tmp_path / "run"
-    search(small(pretrain__epochs=0, search__epochs=1), small_table(), run)
-    settings = ["images=2", "population=5", "generations=0", "shortlist=0", "latency_ms=[9]"]
+    heads = ("8,16", "16,32")
+    search(small(pretrain__epochs=0, search__epochs=1, heads=heads), small_table(), run)
+    settings = ["images=2", "population=5", "generations=1", "mutation=0.9", "shortlist=0", "latency_ms=[9]"]
     config = selection_config(run, [f"selection.{setting}" for setting in settings])
+    logits = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["state"]["learner"]["networks"]["student"]
+    added = torch.tensor([[0.0, 9.0]]).expand_as(logits["beta"])  # as a supernet's statistics may say
+    monkeypatch.setattr("models.supernets.base.Supernet.path_logits", lambda _: added)
     found = select(run, small_table(), tmp_path / "selected", config)
     assert found.finished
     assert found.warnings == ()
     candidates = read_candidates(tmp_path / "selected" / CANDIDATES)
-    logits = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["state"]["learner"]["networks"]["student"]
-    assert candidates[0].choices.alpha == tuple(logits["alpha"].argmax(dim=1).tolist())
-    assert [c.alternative for c in candidates[:3]] == ["8,16", "8,32", "16,32"]
+    given = probabilities(ArchitectureParameters(SPACE.parameter_shapes(), **{**logits, "beta": logits["beta"] + added}))
+    expected = [SPACE.decode(given, alternative=head, options=DecodeOptions(exact=True)) for head in heads]
+    assert [c.architecture for c in candidates[:2]] == expected
+    assert [c.alternative for c in candidates[:2]] == list(heads)
+    assert {c.alternative for c in candidates} == set(heads)
 
 
 def test_what_is_found_can_be_trained_further(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
