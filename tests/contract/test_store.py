@@ -371,6 +371,12 @@ class TestJobs:
         done = store.update_job(first.id, state=JobState.DONE)
         assert store.create_job(self.request, table_id, idempotency_key="k") == done
 
+    def test_an_idempotency_key_outlives_a_change_of_priority(self, store: Store, table_id: str) -> None:
+        """What is sent again after a lost answer finds its job, whose priority somebody has changed meanwhile."""
+        first = store.create_job(self.request, table_id, idempotency_key="k")
+        raised = store.set_priority(first.id, 7)
+        assert store.create_job(self.request, table_id, idempotency_key="k") == raised
+
     def test_an_idempotency_key_of_another_request(self, store: Store, table_id: str) -> None:
         first = store.create_job(self.request, table_id, idempotency_key="k")
         for changes in ({"budget": Budget.NORMAL}, {"workloads": None}, {"remeasure": True}):
