@@ -42,7 +42,8 @@ ProtocolOption = Annotated[ProtocolName, typer.Option("--protocol", help="How ti
 
 RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run. It is created if needed.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="C", help="YAML file. Fields that it leaves out have the paper's values.")
+    Path | None,
+    typer.Option("--config", metavar="C", help="YAML file. Fields that it leaves out have the values of the space."),
 ]
 Overrides = Annotated[
     list[str] | None,

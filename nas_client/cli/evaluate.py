@@ -38,15 +38,19 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a trained network on a split: accuracies, confusion matrix, costs and, measured by a service, speed."""
-    from nas_client.data.datasets import open_dataset
+    from nas_client.data.datasets import labelling_of, open_dataset
     from nas_client.runs.manifest import begin_run
     from nas_client.train.evaluation import evaluate as evaluate_network
     from nas_client.train.evaluation_files import write_evaluation
     from nas_client.train.folder import load_trained, read_train_config
+    from nas_client.train.trained_classes import TrainedClasses
 
     if output is not None:
         begin_run(output, "evaluation")
     trained, config = load_trained(run, weights), read_train_config(run)
+    recorded = TrainedClasses.read(run)
+    if recorded is not None:
+        recorded.require(labelling_of(config.data), config.data.name)
     dataset = open_dataset(config.data, split)
     speed = "no service was asked" if url is None else _measure(url, trained.architecture, budget, protocol)
     evaluated = evaluate_network(trained, dataset, split, config, weights=weights, speed=speed)

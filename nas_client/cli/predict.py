@@ -41,11 +41,16 @@ def predict(
     from nas_client.train.folder import load_trained, read_train_config
     from nas_client.train.predicting import find_images, require_labelling, write_predictions
     from nas_client.train.predictions import Predictor
+    from nas_client.train.trained_classes import CLASSES, TrainedClasses
 
     found = find_images(images)
     trained, config = load_trained(run, weights), read_train_config(run)
-    labelling = labelling_of(config.data if root is None else config.data.model_copy(update={"root": root}))
-    require_labelling(trained, labelling, config.data.name)
+    data = config.data if root is None else config.data.model_copy(update={"root": root})
+    labelling = labelling_of(data)
+    recorded = TrainedClasses.read(run)
+    require_labelling(trained, labelling, config.data.name, recorded)
+    if recorded is None:
+        say(f"{run} has no {CLASSES}, since an earlier release began it: names and labels are today's of {data.name}")
     predictor = Predictor(trained.architecture, trained.weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     with progress() as bar:
         task = bar.add_task("images", total=len(found.images), note="")
@@ -57,6 +62,7 @@ def predict(
             image_scale=config.image_scale,
             overlays=overlays,
             archive=cityscapes,
+            root=data.root,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _say_remarks(predicted)

@@ -48,7 +48,7 @@ def search(
     resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Search for a teacher and a student: the operators, widths and downsampling with the best trade-off of mIoU and latency.
+    """Search for the networks with the best trade-off of mIoU and latency: their operators, paths and widths.
 
     With --set method=evolution the supernet is trained for ranking, and networks are selected from it, one for each
     --latency-ms.

@@ -68,6 +68,8 @@ def train(
     network, chosen = _network_and_config(architecture, config, overrides or [], output, resume)
     with Processes() as processes, progress() as bar:
         speaks = processes.is_main
+        if speaks and resume:
+            _say_of_classes(output)
         task = bar.add_task("epochs", total=chosen.epochs, note="", visible=speaks)
 
         def checking(done: int, images: int) -> None:
@@ -120,6 +122,15 @@ def _architecture_in(path: Path) -> ArchitectureSpec:
     from models.spaces.registry import read_architecture
 
     return read_architecture(path.read_bytes(), str(path))
+
+
+def _say_of_classes(output: Path) -> None:
+    from nas_client.runs.checkpoints import Checkpoints
+    from nas_client.train.folder import LAST
+    from nas_client.train.trained_classes import CLASSES
+
+    if Checkpoints(output).path(LAST).exists() and not (output / CLASSES).exists():
+        say(f"{output} has no {CLASSES}, since an earlier release began it: whether the classes changed since is not known")
 
 
 def _start(

@@ -5,6 +5,7 @@ A label value that the data set does not know is an error, never a class.
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from nas_client.data.base import CheckProgress, DataSettings, Labelling, Sample, SegmentationDataset, Split
 from nas_client.data.classes import IGNORE, Classes, Colour
@@ -225,7 +226,8 @@ class FileDataset(SegmentationDataset):
     def _problem(self, pair: Pair) -> DatasetError | None:
         try:
             with opened(pair.image) as image:
-                size = image.size
+                _require_bytes(image, pair.image)
+                size = shown_size(image)
             labels = self._labels(pair.labels)
             _require_size(pair, size, (labels.shape[1], labels.shape[0]))
         except DatasetError as problem:
@@ -234,10 +236,11 @@ class FileDataset(SegmentationDataset):
 
     def _labels(self, path: Path) -> NDArray[np.uint8]:
         with opened(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
             return self.decoder.decode(image, path)
 
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 """Pillow's errors for what is missing, no image, cut short, damaged, or of more pixels than it decodes."""
 
 
@@ -252,16 +255,45 @@ def opened(path: Path, *, hint: str = "Unpack this file again.") -> Iterator[Ima
 
 
 def read_image(path: Path, *, hint: str = "Unpack this file again.") -> NDArray[np.uint8]:
-    """The colours in a file, as stored. Shape: (H, W, 3). Raises DatasetError where it cannot be read."""
+    """The colours in a file, turned as its EXIF orientation says. Shape: (H, W, 3).
+
+    Raises:
+        DatasetError: it cannot be read, or has more than 8 bits per channel.
+    """
     with opened(path, hint=hint) as image:
+        _require_bytes(image, path)
+        ImageOps.exif_transpose(image, in_place=True)
         return np.asarray(image.convert("RGB"))
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) as `read_image` gives it, from the file's head alone."""
+    # Pillow's own method for PNG decodes the whole image; its TIFF files have this size already.
+    sideways = image.format != "TIFF" and Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
+    width, height = image.size
+    return (height, width) if sideways else (width, height)
+
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF's orientations by which width and height change places."""
+
+_WIDE = ("I", "F")
+"""Pillow's modes of more than 8 bits, and beginnings of others, such as I;16; to RGB it clips them at 255."""
+
+
+def _require_bytes(image: Image.Image, path: Path) -> None:
+    if image.mode.split(";")[0] in _WIDE:
+        raise DatasetError(
+            f"{path}: an image of mode {image.mode}, of more than 8 bits per pixel and channel",
+            hint="Scale its values to 0 to 255, and write it as 8 bits.",
+        )
 
 
 def _require_size(pair: Pair, image: tuple[int, int], labels: tuple[int, int]) -> None:
     if image != labels:
         raise DatasetError(
             f"{pair.labels} is {labels[1]}×{labels[0]}, but its image {pair.image} is {image[1]}×{image[0]} (height × width)",
-            hint="Unpack both files again; labels must have the size of their image.",
+            hint="Unpack both files again; labels must have the size of their image, each turned as its EXIF orientation says.",
         )
 
 

@@ -104,7 +104,7 @@ class SearchConfig(Record):
     """A search.
 
     Attributes:
-        method: `gradient`, a co-search of teacher and student by architecture parameters; `evolution`, a supernet that is
+        method: `gradient`, a search of the space's roles at once by architecture parameters; `evolution`, a supernet that is
             trained for ranking (`pretrain`), and a selection from it. `search` and `latency` say nothing then.
         seed: everything random follows from it.
         space: the search space that the table must be of; the table's own where null.

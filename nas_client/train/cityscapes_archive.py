@@ -18,7 +18,7 @@ from PIL import Image
 
 from nas_client.data.classes import CITYSCAPES, Classes
 from nas_client.data.datasets import Cityscapes
-from nas_client.data.image_files import opened
+from nas_client.data.image_files import opened, shown_size
 from nas_client.errors import DatasetError
 
 TEST_IMAGES = 1525
@@ -87,7 +87,7 @@ def benchmark_name(image: Path) -> str:
 
 def _require_size(path: Path) -> None:
     with opened(path) as image:
-        width, height = image.size
+        width, height = shown_size(image)
     if (height, width) != SIZE:
         raise DatasetError(
             f"{path} is {height}×{width}; the benchmark's images are {SIZE[0]}×{SIZE[1]}",

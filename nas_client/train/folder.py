@@ -5,6 +5,7 @@
     RUN/run.json            what kind of run this is
     RUN/architecture.json   the network
     RUN/config.yaml         the configuration, every field stated
+    RUN/classes.json        names and labels of the classes
     RUN/epochs.jsonl        a line per epoch
     RUN/result.json         how it ended
     RUN/checkpoints/        last.pt to resume from; best.pt and final.pt, the weights alone
@@ -31,6 +32,7 @@ from nas_client.runs.config import read_config, write_config
 from nas_client.runs.manifest import CONFIG, RESULT, begin_run, is_begun, require_run
 from nas_client.train.config import TrainConfig
 from nas_client.train.predictions import SegmentationMetrics
+from nas_client.train.trained_classes import TrainedClasses
 from nas_client.train.weights import State
 
 
@@ -123,12 +125,13 @@ class Trained:
         return network.eval()
 
 
-def begin(folder: Path, recipe: Recipe, *, again: bool = False) -> None:
+def begin(folder: Path, recipe: Recipe, classes: TrainedClasses, *, again: bool = False) -> None:
     """Write what the training is.
 
     Args:
         folder: of the training.
         recipe: the training.
+        classes: of its data set.
         again: replace what an attempt wrote that saved no checkpoint.
 
     Raises:
@@ -141,6 +144,7 @@ def begin(folder: Path, recipe: Recipe, *, again: bool = False) -> None:
         raise TrainingError(f"{folder} holds a training already", hint="Resume it with --resume, or choose another folder.")
     begin_run(folder, "training")
     write_config(recipe.config, folder / CONFIG)
+    classes.save(folder)
     (folder / ARCHITECTURE).write_text(recipe.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

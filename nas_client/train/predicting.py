@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.spec.base import Record
 from models.supernets.head import resize
@@ -18,12 +17,14 @@ from nas_client.data.transforms import EvaluationTransform
 from nas_client.errors import DatasetError, TrainingError
 from nas_client.train.cityscapes_archive import Archive
 from nas_client.train.folder import Trained
+from nas_client.train.predicted_files import PredictedFiles
 from nas_client.train.predictions import Predictor
+from nas_client.train.trained_classes import TrainedClasses
 
 _VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 _READABLE = f"Give an image, or a folder of images, whose names end in {', '.join(IMAGE_SUFFIXES)}."
 
-LABELS, OVERLAYS = "labels", "overlays"
+LABELS, OVERLAYS = Path("labels"), Path("overlays")
 """Folders of the output."""
 
 _OPACITY = 0.5
@@ -97,14 +98,23 @@ def _require_own_names(images: Sequence[Path]) -> None:
             raise DatasetError(f"{other} and {path} would have one label file", hint="Rename one of them.")
 
 
-def require_labelling(trained: Trained, labelling: Labelling, source: str) -> None:
-    """Raises TrainingError unless the network predicts as many classes as there are names for."""
+def require_labelling(trained: Trained, labelling: Labelling, source: str, recorded: TrainedClasses | None) -> None:
+    """Raises TrainingError unless the classes are those that the network was trained on.
+
+    Args:
+        trained: the network.
+        labelling: of the data set as it is now.
+        source: its name.
+        recorded: when the training began; where None, only the number of classes is compared.
+    """
     predicted, named = trained.architecture.classes, len(labelling.classes)
     if predicted != named:
         raise TrainingError(
             f"classes: the network predicts {predicted}, data set {source} has {named}",
             hint="Name, by --root, the folder with the classes that it was trained on.",
         )
+    if recorded is not None:
+        recorded.require(labelling, source)
 
 
 def predict_ids(predictor: Predictor, image: NDArray[np.uint8], *, image_scale: float = 1.0) -> NDArray[np.uint8]:
@@ -141,6 +151,7 @@ def write_predictions(
     image_scale: float = 1.0,
     overlays: bool = True,
     archive: Path | None = None,
+    root: Path | None = None,
     progress: Progress | None = None,
 ) -> Predicted:
     """Predict every image, and write its files as they are ready, below `output` as the images lie below their folder.
@@ -153,27 +164,30 @@ def write_predictions(
         image_scale: as in `predict_ids`.
         overlays: whether to write these.
         archive: zip file for Cityscapes' benchmark, written where all images are predicted.
+        root: folder of the training's data set, which is no place for predictions.
         progress: receives the progress.
 
     Raises:
-        DatasetError: an image cannot be read, the output lies among the images, or the images are not the benchmark's.
+        DatasetError: an image cannot be read, the output lies among the images, something there would be
+            lost, or the images are not the benchmark's.
         OSError: something cannot be written.
     """
-    targets = {output / folder / place.name for folder in (LABELS, OVERLAYS) for place in found.images}
-    among = output.resolve().is_relative_to(found.folder.resolve()) and len(found.images) > 1
-    if among or {path.resolve() for path in targets} & {path.resolve() for path in found.images}:
+    if output.resolve().is_relative_to(found.folder.resolve()) and len(found.images) > 1:
         raise DatasetError(
             f"{output} lies among the images of {found.folder}, and would be predicted, too", hint="Choose another folder."
         )
+    files = PredictedFiles(output)
+    places = [path.relative_to(found.folder).with_suffix(".png") for path in found.images]
+    folders = (LABELS, OVERLAYS) if overlays else (LABELS,)
+    files.require_free((folder / place for folder in folders for place in places), found.images, root)
     benchmark = None if archive is None else Archive(archive, found.images, labelling.classes)
     try:
-        for done, path in enumerate(found.images, start=1):
+        for done, (path, place) in enumerate(zip(found.images, places, strict=True), start=1):
             image = read_image(path, hint="Remove the file, or write it again.")
             ids = predict_ids(predictor, image, image_scale=image_scale)
-            place = path.relative_to(found.folder).with_suffix(".png")
-            _save(output / LABELS / place, labelling.encode(ids))
+            files.save(LABELS / place, labelling.encode(ids))
             if overlays:
-                _save(output / OVERLAYS / place, overlay(image, ids, labelling))
+                files.save(OVERLAYS / place, overlay(image, ids, labelling))
             if benchmark is not None:
                 benchmark.add(path, ids)
             if progress is not None:
@@ -191,8 +205,3 @@ def write_predictions(
         overlays=str(output / OVERLAYS) if overlays else None,
         archive=None if archive is None else str(archive),
     )
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)

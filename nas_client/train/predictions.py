@@ -101,8 +101,11 @@ def _mean(values: tuple[float | None, ...]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+_KEPT_NETWORKS = 16
+
+
 class Predictor:
-    """A trained network, built anew for every size of image that it meets, over one copy of its weights.
+    """A trained network, built for the sizes of image that it meets, over one copy of its weights; the last 16 are kept.
 
     Sides that the search space cannot divide are filled up with the mean colour at the bottom and on the right, and the
     predictions cut back.
@@ -134,12 +137,16 @@ class Predictor:
         return scores[..., :height, :width]
 
     def _network(self, size: InputSize) -> Network:
-        if size not in self._networks:
+        network = self._networks.pop(size, None)
+        if network is None:
             with torch.device("meta"):
                 network = build_network(plan_at(self._architecture, size))
             network.load_state_dict(self._weights, assign=True)
-            self._networks[size] = network.eval()
-        return self._networks[size]
+            network.eval()
+        self._networks[size] = network
+        if len(self._networks) > _KEPT_NETWORKS:
+            del self._networks[next(iter(self._networks))]
+        return network
 
 
 def confusion(

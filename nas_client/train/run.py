@@ -9,6 +9,7 @@ from models.networks.module import Network
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
+from nas_client.data.datasets import labelling_of
 from nas_client.errors import TrainingError
 from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.journal import Journal
@@ -19,6 +20,7 @@ from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
 from nas_client.train.folder import LAST, Recipe, Trained, TrainResult, begin, require_begun, save_result
 from nas_client.train.networks import TrainableNetwork, seeded_network
+from nas_client.train.trained_classes import TrainedClasses
 from nas_client.train.training import Training, Watch
 from nas_client.train.weights import weights_digest
 
@@ -58,7 +60,7 @@ def train(
         checking: receives the progress of the images' check.
 
     Raises:
-        TrainingError: the folder, data or teacher does not fit.
+        TrainingError: the folder, data or teacher does not fit; or classes changed since a resumed training began.
         RunFolderError: the folder holds another kind of run.
         CheckpointError: resumed with other arguments; names the fields that differ.
         DivergenceError: the loss is no longer a number; names the term. The last checkpoint stays.
@@ -83,14 +85,18 @@ def train(
     if resume:
         require_begun(folder)
     saved = Checkpoints(folder).path(LAST).exists()
+    labelling = labelling_of(config.data)
     processes.require_same(f"whether {folder} holds a checkpoint", str(saved))  # asked of all before one begins
     if saved:
         require_run(folder, "training")
     if processes.is_main and not (resume and saved):
-        begin(folder, recipe, again=resume)
+        begin(folder, recipe, TrainedClasses.of(labelling), again=resume)
     training = Training(recipe, network, folder, data, processes, teacher)
     if resume:
         training.restore()
+        recorded = TrainedClasses.read(folder) if saved else None
+        if recorded is not None:
+            recorded.require(labelling, config.data.name)
     with Journal(folder, keep=training.epoch, silent=not processes.is_main) as journal, StopRequest() as stop:
         result = training.run(journal, stop, watch)
     if processes.is_main:

@@ -155,6 +155,29 @@ def test_one_image_and_what_lies_beside_images(nas_client: Command, place: Path)
     assert (place / "all" / "labels" / "train" / "3.png").exists()
 
 
+def test_labels_that_predict_did_not_write_are_kept(nas_client: Command, place: Path) -> None:
+    """Whether they are a data set's or a person's; what predict wrote it replaces."""
+    predict = ["predict", "--run", "runs/student", "--images", "street/images", "-o"]
+    labels = place / "street" / "labels" / "val" / "a.png"
+    before = labels.read_bytes()
+    assert "street holds a data set" in refused(nas_client, *predict, "street")
+    (place / "street" / "classes.yaml").rename(place / "classes.yaml")
+    assert "exists, and is not as predict wrote it" in refused(nas_client, *predict, "street")
+    assert labels.read_bytes() == before
+    assert not (place / "street" / "overlays").exists()
+    for _ in range(2):
+        assert nas_client(*predict, "out").code == ExitCode.DONE
+    again = ["predict", "--run", "runs/student", "--images", "out/overlays/val/a.png", "-o", "out/overlays/val"]
+    (place / "out/overlays/val/labels").mkdir()
+    (place / "out/overlays/val/labels/a.png").symlink_to(place / "out/overlays/val/a.png")
+    assert "is an image to predict, and would be overwritten" in refused(nas_client, *again)
+    corrected = place / "out" / "labels" / "val" / "b.png"
+    save(corrected, np.zeros((96, 128), np.uint8))
+    before = corrected.read_bytes()
+    assert "b.png exists, and is not as predict wrote it" in refused(nas_client, *predict, "out")
+    assert corrected.read_bytes() == before
+
+
 def test_names_of_classes_that_do_not_fit_the_network_are_refused(nas_client: Command, place: Path) -> None:
     config = place / "runs" / "student" / "config.yaml"
     before = config.read_text()
@@ -166,6 +189,37 @@ def test_names_of_classes_that_do_not_fit_the_network_are_refused(nas_client: Co
     finally:
         config.write_text(before)
     assert "the network predicts 19, data set folder has 3" in said
+
+
+def test_classes_that_changed_since_the_training_are_refused(nas_client: Command, place: Path) -> None:
+    """Their number alone does not tell. Folders of earlier releases, which do not say, are taken, and that is said."""
+    run, classes = place / "run", place / "street" / "classes.yaml"
+    data = {"name": "folder", "root": "street"}
+    train(small_architecture(classes=3), small_config(data=data, epochs=1, validation={"batch_size": 1}), run)
+    predict = ["predict", "--run", run, "--images", "street/images/val/a.png", "-o", "out"]
+    resume = ["train", "--resume", "-o", run]
+    before = classes.read_text()
+    for changed, said in (
+        ("classes: [car, road, sky]", "began with 'road' (label 0) as class 0, data set folder has 'car' (label 0) now"),
+        (
+            "{classes: [road, {name: car, id: 7}, sky], ignore: [1]}",
+            "'car' (label 1) as class 1, data set folder has 'car' (label 7) now",
+        ),
+    ):
+        classes.write_text(changed)
+        for command in (predict, resume, ["evaluate", "--run", run]):
+            assert said in refused(nas_client, *command)
+    (run / "classes.json").rename(place / "classes.json")
+    for command in (predict, resume):
+        ended = nas_client(*command)
+        assert ended.code == ExitCode.DONE
+        assert "has no classes.json, since an earlier release began it" in " ".join(ended.err.split())
+    (place / "classes.json").rename(run / "classes.json")
+    classes.write_text(before)
+    for command in (predict, resume):
+        ended = nas_client(*command)
+        assert ended.code == ExitCode.DONE
+        assert "classes.json" not in ended.err
 
 
 def test_images_of_any_size_and_resized_ones_have_labels_of_their_size(student: Path) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.spec.errors import UnknownNameError
 from nas_client.data.base import DataSettings, Split
 from nas_client.data.datasets import dataset_names, open_dataset
 from nas_client.errors import DatasetError
-from tests.support.data_layouts import SIZE, picture, save, write_camvid, write_cityscapes
+from tests.support.data_layouts import SIZE, picture, save, write_camvid, write_cityscapes, write_folder
 
 STEM = "aachen/aachen_000000_000019"
 LABELS = f"gtFine/train/{STEM}_gtFine_labelIds.png"
@@ -83,6 +84,37 @@ def test_unknown_label_ids(root: Path) -> None:
     problem = _problem(root)
     assert str(problem) == f"{root / LABELS}: unknown label ids 34, 77 at 3 pixels"
     assert "_gtFine_labelIds.png" in problem.hint
+
+
+@pytest.mark.parametrize(("dtype", "suffix"), [(np.uint16, "png"), (np.int32, "tif"), (np.float32, "tif")])
+def test_images_of_more_than_8_bits(tmp_path: Path, dtype: type[np.generic], suffix: str) -> None:
+    write_folder(tmp_path, {"train/a": ROAD % 3}, suffix=f".{suffix}")
+    Image.fromarray(np.full(SIZE, 4000, dtype)).save(tmp_path / f"images/train/a.{suffix}")
+    problem = _problem(tmp_path, name="folder")
+    assert f"a.{suffix}: an image of mode" in str(problem)
+    assert "write it as 8 bits" in problem.hint
+    with pytest.raises(DatasetError, match="more than 8 bits"):
+        open_dataset(DataSettings(name="folder", root=tmp_path), "train").sample(0)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_images_and_labels_are_turned_as_their_orientation_says(tmp_path: Path, suffix: str) -> None:
+    """An upright label image fits a photo on its side; labels on their side are turned, too."""
+    upright = ROAD % 3
+    upright[0] = 2
+    write_folder(tmp_path, {"train/a": upright, "train/b": upright}, suffix=f".{suffix}")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90° clockwise
+    colours = np.where(upright[..., None] == 2, 250, 5).repeat(3, axis=2).astype(np.uint8)
+    for name in ("a", "b"):
+        Image.fromarray(np.rot90(colours)).save(tmp_path / f"images/train/{name}.{suffix}", exif=exif)
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "labels/train/b.png", exif=exif)
+    dataset = open_dataset(DataSettings(name="folder", root=tmp_path), "train")
+    dataset.check()
+    for index in range(2):
+        image, labels = dataset.sample(index)
+        np.testing.assert_array_equal(labels, upright)
+        assert np.array_equal(image[..., 0] > 128, upright == 2)
 
 
 def test_colour_maps_given_for_label_ids(root: Path) -> None:

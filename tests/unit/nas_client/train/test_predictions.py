@@ -38,6 +38,15 @@ def test_one_predictor_takes_images_of_any_size(weights: dict[str, Tensor]) -> N
         assert torch.equal(predictor(images), _whole(weights, images))
 
 
+def test_networks_for_the_last_sizes_are_kept(weights: dict[str, Tensor]) -> None:
+    """The oldest in use goes first."""
+    predictor = Predictor(ARCHITECTURE, weights, CPU)
+    sizes = [(32, 32 * (1 + index)) for index in range(16)]
+    for size in (*sizes, sizes[0], (64, 32)):
+        predictor(torch.zeros(1, 3, *size))
+    assert set(predictor._networks) == {*sizes, (64, 32)} - {sizes[1]}
+
+
 def test_sizes_that_cannot_be_divided_are_filled_up(weights: dict[str, Tensor]) -> None:
     """At the bottom and on the right."""
     images = torch.randn(1, 3, 45, 70)
