@@ -76,6 +76,7 @@ def run_service(settings: Settings, *, url_file: Path | None, as_json: bool, ope
         stack.enter_context(sole_use(settings.database))
         store = stack.enter_context(open_store(settings, busy_timeout_s=BUSY_TIMEOUT_S))
         require_sound(settings.database)
+        store.mend_etags()
         for warning in database_warnings(settings.database):
             log.warning(warning)
         exposed = is_exposed(listener, settings)

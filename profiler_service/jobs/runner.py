@@ -211,7 +211,7 @@ class JobRunner:
         """Measure what is outstanding, with the device held; whether nothing is left then."""
         job = outstanding.job
         if not outstanding.any:
-            self._update(job.id, run, counts=outstanding.counts)
+            self._update(job.id, run, counts=outstanding.counts, message="")
             return True
         with self._open_workers() as workers, self._abortable(workers, run):
             self._update(job.id, run, state=JobState.BUILDING, counts=outstanding.counts, phase="starting")
@@ -219,8 +219,7 @@ class JobRunner:
             self._forget_visits(outstanding, run.store)
             context = self._context(outstanding, workers, run)
             done = measure_outstanding(context, plain_check=self._settings.plain_check)
-            if context.tracker.kept:
-                self._update(job.id, run, message=_told(context.tracker.kept))
+            self._update(job.id, run, message=_told(context.tracker.kept))  # in place of what an earlier attempt said
             return done
 
     @contextmanager
@@ -314,9 +313,14 @@ class JobRunner:
 
 
 def _told(kept: Sequence[str]) -> str:
-    """What failed while its earlier value stays, the first of it in full."""
+    """What failed while its earlier value stays, the first of it in full; empty where nothing did."""
+    if not kept:
+        return ""
     shown = "; ".join(kept[:_SHOWN_FAILURES]) + (f"; {len(kept) - _SHOWN_FAILURES} more" if len(kept) > _SHOWN_FAILURES else "")
-    return f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}"
+    return (
+        f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}. "
+        "Submit the job again with --remeasure to try them once more"
+    )
 
 
 def live_limits(settings: Settings, workers: Workers) -> LiveLimits:

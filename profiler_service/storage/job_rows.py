@@ -112,7 +112,7 @@ def create(
     if idempotency_key is not None:
         earlier = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
         if earlier is not None:
-            if (earlier.request, earlier.priority, earlier.table_id) != (text, request.priority, table_id):
+            if (earlier.request, earlier.table_id) != (text, table_id):  # not the priority, which `set_priority` changes
                 raise JobConflictError(
                     f"the idempotency key {idempotency_key!r} was used for another request, which became job {earlier.id}",
                     hint="Use a new key for a new request.",

@@ -18,7 +18,7 @@ from models.spec.validations import ValidationCreate, ValidationPoint, Validatio
 from models.spec.verdicts import Verdict
 from models.spec.wire import TablePublic
 from profiler_service.measure.visits import Visit
-from profiler_service.storage import job_rows, scale_rows, table_rows, token_rows, validation_rows, visit_rows
+from profiler_service.storage import contents, job_rows, scale_rows, table_rows, token_rows, validation_rows, visit_rows
 from profiler_service.storage.database import BUSY_TIMEOUT_S, Database, Patience
 from profiler_service.storage.job_store import JobStore
 from profiler_service.storage.location import Location
@@ -122,6 +122,17 @@ class Store(JobStore):
     def table_etag(self, table_id: str) -> str:
         """The tag in its summary, without anything being counted. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.etag(session, table_id))
+
+    def mend_etags(self, table_id: str | None = None) -> None:
+        """Make the tags right of tables into which a process of an earlier release went on writing after the migration.
+
+        Costs a pass over all entries, and holds up no writer where all are right.
+
+        Args:
+            table_id: of the only table to look at; None for all.
+        """
+        if found := self._database.read(lambda session: contents.wrong(session, table_id)):
+            self._database.write(lambda session: contents.mend(session, found))
 
     def table(self, table_id: str) -> Table:
         """The table with its operators' measurements; those of architectures are had by key.

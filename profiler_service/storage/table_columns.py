@@ -19,6 +19,9 @@ from models.spec.tables import Table, TableInfo
 _AT_ONCE = 5_000
 """Records that are Python objects at one time."""
 
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError, OpclockError)
+"""What JSON, Arrow and our own code raise for a text that is not what this release writes."""
+
 _DEFAULTS = {
     name: () if name == "flags" else field.default
     for name, field in Measurement.model_fields.items()
@@ -46,7 +49,7 @@ def table_columns(info: TableInfo, keys: Sequence[str], texts: Sequence[str], ta
             for start in range(0, len(texts), _AT_ONCE)
         ]
         return TableColumns(info, pa.concat_tables(parts).combine_chunks() if parts else columns_of([]))
-    except (ValueError, TypeError, KeyError, AttributeError, OpclockError):  # of JSON, Arrow, ours: records say what is wrong
+    except _UNREADABLE:  # records say what is wrong
         return TableColumns(info, columns_of([to_row(entry) for entry in table_of().entries]))
 
 

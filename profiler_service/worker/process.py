@@ -120,8 +120,15 @@ def start(cores: Sequence[int], modules: Sequence[str], memory_bytes: int | None
     for module in modules:
         import_module(module)
     if memory_bytes is not None and sys.platform == "linux":
-        limit = _data_bytes() + memory_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        limit_memory(_data_bytes() + memory_bytes)
+
+
+def limit_memory(limit: int) -> None:
+    """Keep this process to so many bytes of private memory, or to what it is held to already where that is less."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:  # nobody but root may go beyond it
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _data_bytes() -> int:

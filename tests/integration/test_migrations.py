@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -181,6 +182,25 @@ def test_jobs_belong_to_a_box_since_0008(tmp_path: Path) -> None:
         shutil.copy(OLD_DATABASES / name, tmp_path / name)
         with Store.open(tmp_path / name, create=False) as store:
             assert {store.job_belongs(job.id, Owner("of no table", "box")) for job in store.jobs()} == {expected}
+
+
+def test_what_names_contents_is_made_of_a_few_records_at_a_time_in_0008(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    write_example(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE measurements SET digest = 'stale'")
+        connection.execute("DELETE FROM contents")
+    module: Any = ScriptDirectory.from_config(alembic_config()).get_revision("0008").module
+    module._AT_ONCE = 2
+    engine = sqlite_engine(path, {})
+    with engine.connect() as connection, connection.begin():
+        sizes = [len(rows) for rows in module._chunks(connection, samples.info().id())]
+        module._name_contents(connection)
+    engine.dispose()
+    assert len(sizes) > 1
+    assert max(sizes) == 2
+    assert sum(sizes) == len(TABLE.entries) + 1
+    assert violations(path, []) == []
 
 
 def test_tables_that_a_busy_machine_scaled_are_healed_by_their_visits(tmp_path: Path) -> None:

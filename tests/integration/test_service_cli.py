@@ -6,9 +6,11 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from models.spec.table_files import read_table
 from models.spec.wire import JobState
 from profiler_service.storage.store import Store
 from profiler_service.tokens import Role, make_token
+from tests.support import table_samples as samples
 from tests.support.local_service import PROFILER_SERVICE, serving, wait_until
 from tests.support.repository import ROOT
 
@@ -207,6 +210,17 @@ def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
     assert ended.returncode == 3
     assert json.loads(ended.stdout)["error"]["message"] == f"127.0.0.1 port {port} is in use"
     assert "Traceback" not in ended.stderr
+
+
+def test_a_service_that_starts_mends_the_tags_of_tables(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "opclock.sqlite") as store:
+        table_id = store.import_table(samples.table())
+        right = store.table_etag(table_id)
+    with closing(sqlite3.connect(tmp_path / "opclock.sqlite")) as connection, connection:
+        connection.execute("UPDATE contents SET digest = ?", ("0" * 32,))
+    with serving(tmp_path / "opclock.sqlite") as service:
+        (listed,) = httpx.get(f"{service.url}/v1/tables").json()
+    assert listed["etag"] == right
 
 
 def test_the_services_own_process_holds_no_runtime(tmp_path: Path) -> None:

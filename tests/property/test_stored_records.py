@@ -58,7 +58,17 @@ def test_records_that_lack_what_this_release_writes_are_completed() -> None:
 STRANGE = record_text(samples.measurement()).replace('"zoomed_conv3x3"', '"of_a_plugin_that_is_not_here"')
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"value_ms":-1.0,"workload":{}}', STRANGE])
+WHOLE = record_text(samples.measurement())
+DAMAGED = [
+    WHOLE.replace('"samples":0', f'"samples":{10**30}'),
+    WHOLE.replace('"value_ms":0.25', '"value_ms":"x"'),
+    WHOLE.replace('"value_ms":0.25', '"value_ms":null'),
+    WHOLE.replace('"status":"ok"', '"status":"lost"'),
+    WHOLE.replace('"height":16', '"height":"tall"'),
+]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"value_ms":-1.0,"workload":{}}', STRANGE, *DAMAGED])
 def test_damaged_records_are_refused_by_name(text: str) -> None:
     operator = samples.operator()
     with pytest.raises(StorageError, match="the database holds something this release cannot read"):

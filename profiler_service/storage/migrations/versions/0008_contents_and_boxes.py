@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +13,9 @@ from profiler_service.storage.contents import summed
 
 revision = "0008"
 down_revision = "0007"
+
+_AT_ONCE = 5_000
+"""Records that are in memory at one time."""
 
 _CONTENTS = sa.table("contents", sa.column("table_id"), sa.column("digest"))
 _MEASUREMENTS = sa.table(
@@ -37,13 +41,26 @@ def upgrade() -> None:
 def _name_contents(connection: sa.Connection) -> None:
     """From the records, whatever digests are stored with them."""
     columns = _MEASUREMENTS.c
-    digests: defaultdict[str, list[str]] = defaultdict(list)
-    for row in connection.execute(sa.select(_MEASUREMENTS)).all():
-        digest = text_digest(row.record)
-        if digest != row.digest:
-            place = sa.and_(columns.table_id == row.table_id, columns.key == row.key)
-            connection.execute(sa.update(_MEASUREMENTS).where(place).values(digest=digest))
-        if row.is_operator:
-            digests[row.table_id].append(digest)
-    for table_id, found in digests.items():
-        connection.execute(sa.insert(_CONTENTS).values(table_id=table_id, digest=summed(found)))
+    for table_id in connection.scalars(sa.select(columns.table_id).distinct()).all():
+        found = summed(())
+        for rows in _chunks(connection, table_id):
+            digests = [text_digest(row.record) for row in rows]
+            for row, digest in zip(rows, digests, strict=True):
+                if digest != row.digest:
+                    place = sa.and_(columns.table_id == table_id, columns.key == row.key)
+                    connection.execute(sa.update(_MEASUREMENTS).where(place).values(digest=digest))
+            found = summed([found, *(digest for row, digest in zip(rows, digests, strict=True) if row.is_operator)])
+        if found != summed(()):
+            connection.execute(sa.insert(_CONTENTS).values(table_id=table_id, digest=found))
+
+
+def _chunks(connection: sa.Connection, table_id: str) -> Iterator[Sequence[sa.Row[Any]]]:
+    """A table's measurements by key, some at a time: records of all of them may be larger than memory."""
+    columns, last = _MEASUREMENTS.c, ""
+    while True:
+        beyond = sa.and_(columns.table_id == table_id, columns.key > last)
+        rows = connection.execute(sa.select(_MEASUREMENTS).where(beyond).order_by(columns.key).limit(_AT_ONCE)).all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].key

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +20,7 @@ from profiler_service.errors import JobError
 from profiler_service.jobs.reporting import PhaseSeconds
 from profiler_service.measure.visits import Visit
 from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
 from tests.support.paper_runner import BACKEND, CRASHED, PaperRunner, Setup
 from tests.unit.profiler_service.cli.conftest import Command
 
@@ -30,6 +33,20 @@ def test_all_measured(command: Command, failing: Setup) -> None:
     assert ended.code == 0
     assert "0 failed" in ended.out
     assert "not converged" in ended.out
+
+
+def test_the_tag_of_its_table_is_mended(command: Command, failing: Setup, tmp_path: Path) -> None:
+    failing(None)
+    command(*PROFILE)
+    tags = []
+    for digest in (None, "0" * 32):
+        with closing(sqlite3.connect(tmp_path / "opclock.sqlite")) as connection, connection:
+            connection.execute("UPDATE contents SET digest = coalesce(?, digest)", (digest,))
+        assert command(*PROFILE).code == 0
+        with Store.open(tmp_path / "opclock.sqlite") as store:
+            tags += [table.etag for table in store.tables()]
+    assert len(tags) == 2
+    assert tags[0] == tags[1]
 
 
 def test_some_workloads_failed(command: Command, failing: Setup) -> None:

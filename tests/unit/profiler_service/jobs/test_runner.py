@@ -460,6 +460,21 @@ class TestSmallJobs:
         assert (done.state, done.counts.failed, done.counts.measured) == (JobState.DONE, 1, 4)
         assert done.message.startswith("1 of the workloads failed this time; the values that they had stay: ")
         assert GRID[0].label() in done.message
+        assert "--remeasure" in done.message
+
+    def test_what_failed_is_no_more_told_once_it_did_not_in_a_later_attempt(self, bench: Bench) -> None:
+        bench.run(bench.submit(workloads=GRID[:5]))
+        bench.workers.crashing.add(IN_CONTEXT[GRID[0].key()])
+        bench.workers.groups.clear()
+        interrupted = Event()
+        bench.workers.on_group = lambda group: interrupted.set() if group == 3 else None
+        job = bench.submit(workloads=GRID[:5], remeasure=True)
+        bench.run(job, interrupted=interrupted)
+        assert bench.store.job(job.id).message.startswith("1 of the workloads failed this time")
+        bench.workers.crashing.clear()
+        bench.run(job)
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.failed, done.message) == (JobState.DONE, 0, "")
 
     def test_an_attempt_that_failed_before_its_first_visit_is_no_reason_to_measure_less(self, bench: Bench) -> None:
         bench.workers.broken[SENTINEL_GRAPH.key()] = Status.BUILD_ERROR

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,16 @@ def test_two_tasks_never_share_a_file(tmp_path: Path) -> None:
     ActivityFile.create(tmp_path / "note", allowance_s=1)
     with pytest.raises(FileExistsError):
         ActivityFile.create(tmp_path / "note", allowance_s=1)
+
+
+def test_a_limit_of_memory_that_the_process_has_already_is_not_raised() -> None:
+    script = """
+import resource
+from profiler_service.worker.process import limit_memory
+resource.setrlimit(resource.RLIMIT_DATA, (2**34, 2**34))
+for limit in (2**35, 2**33):
+    limit_memory(limit)
+    print(*resource.getrlimit(resource.RLIMIT_DATA))
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert [tuple(map(int, line.split())) for line in said.splitlines()] == [(2**34, 2**34), (2**33, 2**33)]
