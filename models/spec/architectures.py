@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
 from models.spec import limits
 from models.spec.base import Record, differences, digest
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, UnknownNameError
 from models.spec.flat_architectures import former_key, is_flat, renewed
 from models.spec.json_values import bounded_object
 from models.spec.operators import Batch, Dtype, Side
@@ -73,6 +74,18 @@ class SpaceSpec(Record):
     def label(self) -> str:
         """For people: name, input size and dtype."""
         return f"{self.name} {self.input_size[0]}×{self.input_size[1]} {self.dtype}"
+
+
+def known_parameters(given: Mapping[str, Parameter], known: Collection[str], whose: str) -> dict[str, Parameter]:
+    """Those parameters, if all are known. `whose` they are is for the error.
+
+    Raises:
+        UnknownNameError: one is not known; names it, and the nearest.
+    """
+    for name in given:
+        if name not in known:
+            raise UnknownNameError.of(f"parameter of {whose}", name, known)
+    return dict(given)
 
 
 def foreign_architecture(name: str, given: object, expected: object) -> InvalidSpecError:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SerializerFunctionWrapHandler, StrictInt, field_validator, model_serializer, model_validator
 
 from models.spec import limits
-from models.spec.architectures import SpaceSpec
+from models.spec.architectures import SpaceSpec, known_parameters
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.errors import InvalidSpecError
 
 OPERATORS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
 """The choices of a cell, in the order of α's columns."""
@@ -80,10 +80,7 @@ class FasterSegParameters(Record):
         Raises:
             InvalidSpecError: names the parameter, its value and its limits.
         """
-        for name in spec.parameters:
-            if name not in cls.model_fields:
-                raise UnknownNameError.of(f"parameter of search space {spec.name!r}", name, cls.model_fields)
-        return cls.parse(dict(spec.parameters))
+        return cls.parse(known_parameters(spec.parameters, cls.model_fields, f"search space {spec.name!r}"))
 
     @field_validator("widths")
     @classmethod

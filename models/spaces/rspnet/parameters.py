@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import Annotated, Self
 
 from pydantic import Field, StrictInt, model_validator
 
 from models.spec import limits
-from models.spec.architectures import ArchitectureSpec, Parameter, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec, known_parameters
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.errors import InvalidSpecError
 
 OPERATORS = ("conv3x3", "conv5x5", "depthwise3x3", "dilated3x3", "identity")
 """The choices of a cell's edge, in the order of α's columns."""
@@ -60,11 +59,8 @@ class RspNetParameters(Record):
         Raises:
             InvalidSpecError: names the parameter, its value and its limits.
         """
-        given: Mapping[str, Parameter] = spec.parameters
-        for name in given:
-            if name not in cls.model_fields:
-                raise UnknownNameError.of("parameter of search space 'rspnet'", name, cls.model_fields)
-        return cls.parse(dict(given), source="parameters")
+        stated = known_parameters(spec.parameters, cls.model_fields, "search space 'rspnet'")
+        return cls.parse(stated, source="parameters")
 
     @model_validator(mode="after")
     def _whole_parts(self) -> Self:

@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from models.spec import limits
-from models.spec.architectures import ArchitectureSpec, SpaceSpec
+from models.spec.architectures import ArchitectureSpec, SpaceSpec, known_parameters
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError, UnknownNameError
+from models.spec.errors import InvalidSpecError
 from models.spec.kinds import AttributeValue
 
 OPERATORS: Mapping[str, tuple[str, Mapping[str, AttributeValue]]] = {
@@ -84,11 +84,9 @@ class NetworkParameters(Record):
         Raises:
             InvalidSpecError: names the parameter, its value and what is allowed.
         """
-        known = NetworkParameters.model_fields
-        for name in architecture.parameters:
-            if name not in known:
-                raise UnknownNameError.of(f"parameter of a network of search space {architecture.space!r}", name, known)
-        return NetworkParameters.parse(architecture.parameters, source="parameters")
+        whose = f"a network of search space {architecture.space!r}"
+        stated = known_parameters(architecture.parameters, NetworkParameters.model_fields, whose)
+        return NetworkParameters.parse(stated, source="parameters")
 
     @model_validator(mode="after")
     def _whole_channels(self) -> Self:
@@ -129,10 +127,7 @@ class SearchNetParameters(NetworkParameters):
         Raises:
             InvalidSpecError: names the parameter, its value and its limits.
         """
-        for name in spec.parameters:
-            if name not in cls.model_fields:
-                raise UnknownNameError.of(f"parameter of search space {spec.name!r}", name, cls.model_fields)
-        return cls.parse(dict(spec.parameters))
+        return cls.parse(known_parameters(spec.parameters, cls.model_fields, f"search space {spec.name!r}"))
 
     @field_validator("operators")
     @classmethod
