@@ -135,7 +135,8 @@ class OwnNetworkJob:
         workloads = [whole, *(layers.workloads.values() if layers else ())]
         artifacts = {sentinel.request.key(): sentinel, request.key(): artifact} | (layers.artifacts if layers else {})
         books = OwnBooks(workloads, self.budget, self.reference_ms)
-        self._build(artifacts, books)
+        self.on_phase("building")
+        build_all(self.workers, artifacts, books)
         if request.key() in artifacts:
             measure_round_robin(self._context(books), artifacts)
         books.finalize(early=True)
@@ -162,16 +163,6 @@ class OwnNetworkJob:
             return None, error.message if not error.hint else f"{error.message}. {error.hint}"
         return PlannedLayers.of(self.network, division, self.layers_folder), ""
 
-    def _build(self, artifacts: dict[str, GraphArtifact], books: OwnBooks) -> None:
-        """Build and check everything; what fails is taken out. Raises JobError if the sentinel fails."""
-        self.on_phase("building")
-        for report in self.workers.check(list(artifacts.values())):
-            if report.status is not Status.OK:
-                if report.key == SENTINEL_GRAPH.key():
-                    raise no_sentinel(Failure(report.status, report.message, report.key))
-                del artifacts[report.key]
-            books.note_build(report)
-
     def _context(self, books: OwnBooks) -> OwnContext:
         return OwnContext(
             id=self.network.key(),
@@ -197,6 +188,16 @@ class OwnNetworkJob:
             **known,
             **fields,
         )
+
+
+def build_all(workers: Workers, artifacts: dict[str, GraphArtifact], books: OwnBooks) -> None:
+    """Build and check everything; what fails is taken out. Raises JobError if the sentinel fails."""
+    for report in workers.check(list(artifacts.values())):
+        if report.status is not Status.OK:
+            if report.key == SENTINEL_GRAPH.key():
+                raise no_sentinel(Failure(report.status, report.message, report.key))
+            del artifacts[report.key]
+        books.note_build(report)
 
 
 def scale_reasons(reference_ms: float | None) -> list[Reason]:

@@ -12,7 +12,7 @@ from itertools import count, islice
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest
-from models.spec.measurements import Measurement, Status
+from models.spec.measurements import Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons
@@ -20,7 +20,7 @@ from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.context import LiveLimits
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnContext, OwnWorkload, PhaseReporter
-from profiler_service.jobs.own_network import no_sentinel, scale_reasons
+from profiler_service.jobs.own_network import build_all, no_sentinel, scale_reasons
 from profiler_service.jobs.planner import MIN_LIVE, plan_operator
 from profiler_service.jobs.round_robin import measure_round_robin
 from profiler_service.jobs.workers import Workers
@@ -95,12 +95,7 @@ class OwnOperatorJob:
             elif request in needed:
                 return self._result(Outcome(outcome.status, f"{request.label()}: {outcome.message}"))
         books = OwnBooks([OwnWorkload(planned.graph, planned.base)], self.budget, self.reference_ms)
-        for report in self.workers.check(list(artifacts.values())):
-            if report.status is not Status.OK:
-                if report.key == sentinel.key():
-                    raise no_sentinel(Failure(report.status, report.message, report.key))
-                del artifacts[report.key]
-            books.note_build(report)
+        build_all(self.workers, artifacts, books)
         if {planned.graph.key, planned.base.key} <= artifacts.keys():
             padding = tuple(other for other in others if other.key in artifacts)
             measure_round_robin(
