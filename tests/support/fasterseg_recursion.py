@@ -22,6 +22,7 @@ class Recursion:
         size: height and width of the image.
         alpha, beta, gamma: probabilities; α row r of scale j is layer r + j, β row r is layer r + j + 1, γ row r is the map
             entering layer r + 1 (r + 2 at scale 32).
+        factorised_skips: whether skips with stride 2 are two convolutions of half the width.
     """
 
     lookup: Callable[[OperatorSpec], float]
@@ -34,6 +35,7 @@ class Recursion:
     alpha: Groups
     beta: Groups
     gamma: Groups
+    factorised_skips: bool = False
 
     def branch_ms(self, j: int) -> float:
         """Stem and cells of the branch that ends at scale 8 · 2**j."""
@@ -77,9 +79,16 @@ class Recursion:
 
     def cell(self, kind: str, j: int, in_channels: int, out_channels: int, stride: int) -> float:
         height, width = (side // (8 * 2**j) for side in self.size)
+        factorised = kind == "skip" and stride == 2 and self.factorised_skips
         return self.lookup(
             OperatorSpec(
-                kind=kind, in_channels=in_channels, out_channels=out_channels, height=height, width=width, stride=stride
+                kind=kind,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                height=height,
+                width=width,
+                stride=stride,
+                attributes={"factorised": True} if factorised else {},
             )
         )
 

@@ -49,7 +49,7 @@ class RememberingRecursion(Recursion):
 
 
 def recursion_ms(lookup: Lookup, branches: tuple[int, ...], alpha: Groups, beta: Groups, gamma: Groups) -> float:
-    recursion = RememberingRecursion(lookup, (1024, 2048), 16, 12, 8, 8, WIDTHS, alpha, beta, gamma)
+    recursion = RememberingRecursion(lookup, (1024, 2048), 16, 12, 8, 8, WIDTHS, alpha, beta, gamma, factorised_skips=True)
     return sum(recursion.branch_ms(j) for j in branches)
 
 
