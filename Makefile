@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo demo-search test test-fast fault check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
+.PHONY: help setup demo demo-search demo-spaces test test-fast fault check audit docs reference web format bench coverage noise-trial gpu-check gpu-check-rehearsal clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## profile, serve, pull, loss, estimate, validate on this machin
 
 demo-search: $(STAMP)  ## search, derive, train, evaluate and validate on generated street scenes; results in build/demo-search
 	$(BIN)/python scripts/demo_search.py
+
+demo-spaces: $(STAMP)  ## search, derive, train, evaluate and validate in each search space; results in build/demo-spaces
+	$(BIN)/python scripts/demo_spaces.py $(ARGS)
 
 test: $(STAMP)  ## all tests, two at a time; those that judge real times last and alone
 	$(BIN)/python -m pytest -m 'not benchmark and not alone' $(TWO_AT_A_TIME)

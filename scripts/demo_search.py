@@ -7,15 +7,12 @@ again, it reuses what is measured, and goes on with a search or training that wa
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-from demo_steps import CONSOLE, client, service, step
+from demo_steps import CONSOLE, SearchSteps, quick, service, step
 from rich.table import Table
 
 SPACE, SIZE = "fasterseg", "128x256"
@@ -58,85 +55,33 @@ def main() -> int:
     options = parser.parse_args()
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    for name in ("search", "teacher", "student") if options.fresh else ():
-        shutil.rmtree(output / name, ignore_errors=True)
     started = time.monotonic()
-    write_configs(output, quick=options.quick)
     with service(output) as url:
-        results = run_steps(output, url)
+        steps = SearchSteps(output, url, SPACE, SIZE, PARAMETERS)
+        if options.fresh:
+            steps.forget("teacher", "student")
+        steps.write_configs(*(quick(SEARCH, TRAIN) if options.quick else (SEARCH, TRAIN)))
+        results = run_steps(steps)
     sum_up(output, results, time.monotonic() - started)
     return 0
 
 
-def write_configs(output: Path, *, quick: bool) -> None:
-    """`search.yaml` and `train.yaml`."""
-    search, train = SEARCH, TRAIN
-    if quick:
-        few = {"train_images": 16, "val_images": 4}
-        pretrain, searching = ({**SEARCH[phase], "epochs": 1} for phase in ("pretrain", "search"))
-        search = {**SEARCH, "data": {**DATA, **few}, "pretrain": pretrain, "search": searching}
-        train = {**TRAIN, "data": {**TRAIN["data"], **few}, "epochs": 1}
-    for name, config in (("search", search), ("train", train)):
-        (output / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def run_steps(output: Path, url: str) -> dict[str, Any]:
+def run_steps(steps: SearchSteps) -> dict[str, Any]:
     """The client's steps; the JSON document of each."""
-    results: dict[str, Any] = {}
-    table = output / "table.parquet"
-    parameters = [part for name, value in PARAMETERS.items() for part in ("--parameter", f"{name}={value}")]
-    step(f"measuring every operator of a small {SPACE} space at {SIZE}")
-    results["profile"] = client(
-        *["profile", "--url", url, "--space", SPACE, "--input-size", SIZE, *parameters, "--budget", "quick"]
-    )
-    results["pull"] = client("pull", "--url", url, "--table", results["profile"]["table_id"], "-o", table)
-    step("co-search of teacher and student")
-    results["search"] = client(
-        *["search", "--table", table, "--config", output / "search.yaml", "-o", output / "search", "--resume"]
-    )
+    results: dict[str, Any] = {"profile": steps.profile(), "search": steps.search()}
     for role in ("student", "teacher"):
-        step(f"deriving the {role}")
-        results[f"derive_{role}"] = derive(output, table, role, results["search"])
+        results[f"derive_{role}"] = steps.derive(role, results["search"])
+    step("training the teacher")
+    results["train_teacher"] = steps.train("teacher")
+    step("training the student, with distillation")
+    results["train_student"] = steps.train("student", teacher="teacher")
     for role in ("teacher", "student"):
-        step(f"training the {role}" + (", with distillation" if role == "student" else ""))
-        results[f"train_{role}"] = train(output, role)
-    for role in ("teacher", "student"):
-        step(f"evaluating the {role}")
-        results[f"evaluate_{role}"] = client(
-            *["evaluate", "--run", output / role, "--weights", "final", "--url", url, "--budget", "quick"],
-            *["-o", output / "evaluation" / role],
-        )
-    step("measuring both networks beside random ones, and judging their estimates")
-    own = [part for role in ("student", "teacher") for part in ("--architecture", output / f"{role}.json")]
-    results["validate"] = client(
-        *["validate", "--url", url, "--space", SPACE, "--table", results["profile"]["table_id"], "--architectures", 24],
-        *[*own, "--budget", "quick", "-o", output / "validation"],
-    )
-    step("drawing and reporting")
-    client("draw", "--architecture", output / "student.json", "-o", output / "student.svg")
-    client("report", output, "-o", output / "report.html", "--title", "A search on generated street scenes")
+        results[f"evaluate_{role}"] = steps.evaluate(role)
+    results["validate"] = steps.validate(results["profile"]["table_id"], 24, ("student", "teacher"))
+    step("drawing")
+    steps.run("draw", "--architecture", steps.architecture("student"), "-o", steps.output / "student.svg")
+    steps.report("A search on generated street scenes")
     return results
-
-
-def derive(output: Path, table: Path, role: str, found: dict[str, Any]) -> Any:
-    """The network of that role with the best ACC·(LAT/T)^w, its accuracy the supernet's; a teacher's latency does not count."""
-    accuracies = {c["alternative"]: c["accuracy"] for c in found["candidates"][role]}
-    path = output / "search" / f"accuracies-{role}.json"
-    path.write_text(json.dumps(accuracies))
-    options = ["--teacher", "--exponent", 0] if role == "teacher" else []
-    logits = output / "search" / f"parameters-{role}.json"
-    arguments = ["derive", "--table", table, "--parameters", logits, "--accuracies", path]
-    return client(*arguments, *options, "-o", output / f"{role}.json")
-
-
-def train(output: Path, role: str) -> Any:
-    """Train the network of that role, or go on with its training; the student's teacher is trained already."""
-    arguments = ["train", "--architecture", output / f"{role}.json", "--config", output / "train.yaml", "-o", output / role]
-    if role == "student":
-        arguments += ["--teacher", output / "teacher"]
-    if (output / role / "architecture.json").exists():
-        arguments.append("--resume")
-    return client(*arguments)
 
 
 def sum_up(output: Path, results: dict[str, Any], seconds: float) -> None:

@@ -24,6 +24,7 @@ def profile(
     url: Url,
     space: Space,
     input_size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the network's input, in pixels.")],
+    classes: Annotated[int, typer.Option(metavar="N", help="Number of classes that the networks predict.")] = 19,
     parameter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=N,…", help="A parameter of the space, such as layers=8; repeatable.")
     ] = None,
@@ -60,7 +61,9 @@ def profile(
     if no_wait and require is not None:
         raise typer.BadParameter("--require is about the job's result, and --no-wait does not wait for it; give one of the two")
     parameters = dict(map(parse_parameter, parameter or ()))
-    wanted = SpaceSpec.parse({"name": space, "input_size": parse_size(input_size), "parameters": parameters})
+    wanted = SpaceSpec.parse(
+        {"name": space, "input_size": parse_size(input_size), "classes": classes, "parameters": parameters}
+    )
     request = JobCreate(
         space=wanted,
         budget=budget,

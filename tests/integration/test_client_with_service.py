@@ -130,6 +130,14 @@ def measure(client: ServiceClient, operators: tuple[Workload, ...]) -> None:
     assert last.state is JobState.DONE
 
 
+def test_a_service_measures_for_other_numbers_of_classes(nas_client: Command, url: str) -> None:
+    profiled = nas_client("profile", "--url", url, *TOY, "--classes", "5", "--json")
+    assert profiled.document["job"]["request"]["space"]["classes"] == 5
+    refused = nas_client("profile", "--url", url, *TOY, "--classes", "0", "--json")
+    assert refused.code == ExitCode.BAD_INPUT
+    assert "classes" in refused.document["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

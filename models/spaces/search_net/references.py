@@ -11,12 +11,17 @@ pyramid's maps added for segmentation as in Kirillov et al., Panoptic Feature Py
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from models.networks.graph_plan import GraphChoices, graph_plan
 from models.networks.structure import NetworkPlan
 from models.spaces.search_net.building import Building
 from models.spaces.search_net.catalogue import Catalogue
-from models.spaces.search_net.parameters import NetworkParameters
+from models.spaces.search_net.parameters import NetworkParameters, SearchNetParameters
+from models.spec.architectures import SpaceSpec
+
+if TYPE_CHECKING:
+    from models.networks.module import Network
 
 _TWICE = "conv3x3_x2"
 
@@ -71,3 +76,39 @@ REFERENCES: Mapping[str, Callable[[Building, list[int]], int]] = {
     "fpn": _fpn,
 }
 """By name, what leads from the encoder's maps, the largest first, to the last map of the network."""
+
+
+def unet(classes: int = 2) -> Network:
+    """UNet at the space's default widths, as a module with random weights; such as `profiler-service measure` takes.
+
+    Shape: (N, 3, H, W) to (N, classes, H, W); H and W divisible by 8.
+    """
+    return _module("unet", classes)
+
+
+def unet_plus_plus(classes: int = 2) -> Network:
+    """UNet++; see `unet`."""
+    return _module("unet_plus_plus", classes)
+
+
+def fpn(classes: int = 2) -> Network:
+    """FPN; see `unet`."""
+    return _module("fpn", classes)
+
+
+def _module(name: str, classes: int) -> Network:
+    """Resizes to a map's size become those by a factor, which fit images of any size."""
+    from torch import nn  # heavy
+
+    from models.networks.module import build_network
+    from models.operators.layers import Resize
+
+    spec = SpaceSpec(name="search_net", input_size=(256, 256), classes=classes)
+    parameters = SearchNetParameters.of(spec)
+    network = build_network(reference_plan(name, parameters, Catalogue(spec, parameters)))
+    for step in network.plan.steps:
+        resize, operator = network.steps[step.name], step.operator
+        if isinstance(resize, Resize):
+            factor = operator.output_shape[2] / operator.height
+            network.steps[step.name] = nn.Upsample(scale_factor=factor, mode=resize.mode, align_corners=resize.align_corners)
+    return network

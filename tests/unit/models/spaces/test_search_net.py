@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.networks.module import build_network, map_shapes, network_costs
+from models.networks.own_module import load_module
 from models.spaces.registry import create_space, read_architecture, space_of
 from models.spaces.search_net.parameters import OPERATORS
 from models.spaces.search_net.space import SearchNetSpace
@@ -85,6 +86,26 @@ def test_the_references_are_what_their_papers_draw() -> None:
     last = [operator for operator in steps["unet_plus_plus"] if operator.kind == "concat"][-1]
     assert last.source_channels == (8, 8, 8, 16)
     assert kinds["fpn"].count("add") == 4  # three times from above, and all at the end
+
+
+MILLIONS = {"unet": 7.2, "unet_plus_plus": 9.0, "fpn": 5.6}
+"""Parameters, as docs/search-net.md has them."""
+
+
+@pytest.mark.parametrize("name", list(MILLIONS))
+def test_a_reference_is_a_module_for_measure_too_at_any_size(name: str) -> None:
+    module = load_module(f"models.spaces.search_net.references:{name}")
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(MILLIONS[name], abs=0.05)
+    space = create_space(SpaceSpec(name="search_net", input_size=(48, 64), classes=2))
+    assert isinstance(space, SearchNetSpace)
+    planned = build_network(space.plan(space.references()[name]))
+    planned.load_state_dict(module.state_dict())
+    image = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        scores = module.train()(image)  # normalised by the image's own statistics, or random weights leave next to nothing
+        assert scores.std() > 0.1
+        torch.testing.assert_close(scores, planned.train()(image))
+        assert module(torch.zeros(1, 3, 32, 16)).shape == (1, 2, 32, 16)
 
 
 def test_a_supernets_normalisation_scales_nothing_and_its_skips_are_the_identity() -> None:
