@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from nas_client.search.epochs import Phase, SearchEpoch
     from nas_client.search.outcome import SearchResult
-    from nas_client.search.progress import Watch
+    from nas_client.search.progress import SearchObserver
     from nas_client.selection.outcome import SelectionResult
 
 
@@ -104,11 +104,11 @@ def search(
         raise typer.Exit(INTERRUPTED)
 
 
-def _watch(bar: Progress, *, silent: bool) -> Watch:
+def _watch(bar: Progress, *, silent: bool) -> SearchObserver:
     from nas_client.search import progress as search_progress
     from nas_client.search.latency_factor import latency_warning
 
-    class Terminal(search_progress.Watch):
+    class Terminal(search_progress.SearchObserver):
         """A bar for the steps of each phase, and a line for each epoch."""
 
         def __init__(self) -> None:
@@ -129,7 +129,7 @@ def _watch(bar: Progress, *, silent: bool) -> Watch:
         def selection(self, what: str, done: int, total: int) -> None:
             bar.update(self._task, description=what, completed=done, total=total, note="")
 
-    return search_progress.Watch() if silent else Terminal()
+    return search_progress.SearchObserver() if silent else Terminal()
 
 
 def _line(record: SearchEpoch) -> str:

@@ -28,7 +28,7 @@ from nas_client.search.config import PretrainSettings, SearchConfig, SearchSetti
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.learner import Learner
 from nas_client.search.outcome import Decoder, SearchResult, choose, write_outcome
-from nas_client.search.progress import PHASES, Position, Watch
+from nas_client.search.progress import PHASES, Position, SearchObserver
 from nas_client.search.selection_images import require_unseen
 from nas_client.search.setup import SearchData, SearchIdentity, decode_options, open_space
 from nas_client.search.supernet_evaluation import evaluate_supernet
@@ -48,7 +48,7 @@ def search(
     resume: bool = False,
     pretrained: Path | None = None,
     processes: Processes | None = None,
-    watch: Watch | None = None,
+    watch: SearchObserver | None = None,
     checking: CheckProgress | None = None,
 ) -> SearchResult:
     """Search, from the start or from where a run in that folder stopped.
@@ -76,13 +76,13 @@ def search(
         DivergenceError: a loss is not a number; the last checkpoint is from before.
     """
     processes = processes or Processes()
-    run = CoSearch(config, table, folder, processes, watch or Watch(), checking)
+    run = CoSearch(config, table, folder, processes, watch or SearchObserver(), checking)
     run.prepare(resume=resume, pretrained=pretrained)
     stopped = run.run()
     if config.method == "evolution":
         from nas_client.selection.after_search import finish_by_selection  # it reads what a search leaves
 
-        return finish_by_selection(run, config, table, folder, processes, watch or Watch(), stopped=stopped)
+        return finish_by_selection(run, config, table, folder, processes, watch or SearchObserver(), stopped=stopped)
     return run.finish(stopped=stopped)
 
 
@@ -101,7 +101,7 @@ class CoSearch:
         table: LookupTable,
         folder: Path,
         processes: Processes,
-        watch: Watch,
+        watch: SearchObserver,
         checking: CheckProgress | None = None,
     ) -> None:
         self.watch = watch

@@ -56,7 +56,7 @@ SEARCHING: tuple[Phase, ...] = ("search", "second")
 """Those that train architecture parameters."""
 
 
-class Watch:
+class SearchObserver:
     """Receives the progress of a search. This class ignores it; a subclass shows it."""
 
     def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:

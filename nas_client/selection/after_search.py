@@ -14,7 +14,7 @@ from nas_client.search.cosearch import CoSearch
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.objective import objective
 from nas_client.search.outcome import Candidate, SearchResult
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.table import LookupTable
@@ -26,7 +26,7 @@ def finish_by_selection(
     table: LookupTable,
     folder: Path,
     processes: Processes,
-    watch: Watch,
+    watch: SearchObserver,
     *,
     stopped: bool,
 ) -> SearchResult:

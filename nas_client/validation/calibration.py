@@ -25,7 +25,7 @@ from nas_client.errors import CalibrationError
 Floats = NDArray[np.float64]
 
 
-class Term(StrEnum):
+class Regressor(StrEnum):
     """What a calibration may add up, each times a coefficient."""
 
     SCALE = "scale"
@@ -61,9 +61,9 @@ class Features:
         """Those networks alone."""
         return Features(self.raw[indices], self.operators[indices])
 
-    def columns(self, terms: Sequence[Term]) -> Floats:
+    def columns(self, terms: Sequence[Regressor]) -> Floats:
         """Shape: (networks, terms)."""
-        column = {Term.SCALE: self.raw, Term.OPERATORS: self.operators, Term.INTERCEPT: np.ones_like(self.raw)}
+        column = {Regressor.SCALE: self.raw, Regressor.OPERATORS: self.operators, Regressor.INTERCEPT: np.ones_like(self.raw)}
         return np.stack([column[term] for term in terms], axis=1)
 
 
@@ -90,7 +90,7 @@ class Calibration(Record):
         InvalidSpecError: the fields do not fit together, or no fit has such values.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[Regressor, ...]
     coefficients: tuple[float, ...]
     inverse_normal: tuple[tuple[float, ...], ...]
     residual_sd: float
@@ -136,7 +136,7 @@ class Calibration(Record):
 
         A coefficient of the sum is a pure number and stays; those in milliseconds grow with the scale.
         """
-        factors = np.asarray([1.0 if term is Term.SCALE else ratio for term in self.terms])
+        factors = np.asarray([1.0 if term is Regressor.SCALE else ratio for term in self.terms])
         inverse = np.asarray(self.inverse_normal) * factors[:, None] * factors
         return self.model_copy(
             update={

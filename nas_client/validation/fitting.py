@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas_client.errors import CalibrationError
-from nas_client.validation.calibration import Calibration, Features, Floats, Prediction, Term, require_positive
+from nas_client.validation.calibration import Calibration, Features, Floats, Prediction, Regressor, require_positive
 
 MIN_NETWORKS = 4
 """Fewer measured networks than this on one side of a fit say nothing about its error."""
@@ -22,7 +22,7 @@ NETWORKS_PER_TERM = 5
 
 @dataclass(frozen=True)
 class _Fit:
-    terms: tuple[Term, ...]
+    terms: tuple[Regressor, ...]
     coefficients: Floats
     inverse_normal: Floats
     residuals: Floats
@@ -48,11 +48,11 @@ def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
             f"{measured.size} measured networks are too few to fit on; {MIN_NETWORKS} are needed",
             hint="Measure more architectures.",
         )
-    chosen = _least_squares(features, measured, (Term.SCALE,))
+    chosen = _least_squares(features, measured, (Regressor.SCALE,))
     if chosen is None:
         raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
     while (len(chosen.terms) + 1) * NETWORKS_PER_TERM <= measured.size:
-        wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Term if term not in chosen.terms]
+        wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Regressor if term not in chosen.terms]
         rivals = [rival for rival in wider if rival is not None and _lowers_error(chosen, rival)]
         if not rivals:
             break
@@ -102,7 +102,7 @@ def cross_fit(features: Features, measured_ms: ArrayLike, *, seed: int) -> Cross
     return CrossFit(prediction, first_half, (calibrations[0], calibrations[1]))
 
 
-def _least_squares(features: Features, measured: Floats, terms: tuple[Term, ...]) -> _Fit | None:
+def _least_squares(features: Features, measured: Floats, terms: tuple[Regressor, ...]) -> _Fit | None:
     """Least squares on relative errors; None where a term is a multiple of others, or a network decides it alone."""
     rows = features.columns(terms) / measured[:, None]
     scale = np.linalg.norm(rows, axis=0)  # multiply-adds are 10⁹ times an intercept

@@ -164,11 +164,11 @@ def _measure(
     def run(workers: Workers, reference_ms: float | None, on_phase: Callable[[str], None]) -> NetworkMeasurement | None:
         artifact = None if onnx_path is None else GraphArtifact(GraphRequest(subject=network), onnx_path=onnx_path)
         job = OwnNetworkJob(
-            workers,
             network,
             artifact,
-            BUDGETS[budget],
-            reference_ms,
+            workers=workers,
+            budget=BUDGETS[budget],
+            reference_ms=reference_ms,
             layers_folder=settings.cache_dir if layers else None,
             stopped=stopped,
             limits=live_limits(settings, workers),

@@ -38,10 +38,10 @@ def measure_operator(
 
         def run(workers: Workers, reference_ms: float | None, on_phase: Callable[[str], None]) -> OperatorMeasurement | None:
             job = OwnOperatorJob(
-                workers,
                 operator,
-                BUDGETS[budget],
-                reference_ms,
+                workers=workers,
+                budget=BUDGETS[budget],
+                reference_ms=reference_ms,
                 stopped=interrupted.is_set,
                 limits=live_limits(settings, workers),
                 on_phase=on_phase,

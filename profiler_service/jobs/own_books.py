@@ -15,7 +15,7 @@ from profiler_service.jobs.planner import PlannedGraph
 from profiler_service.jobs.reporting import PhaseSeconds, Throttle, Work, WorkEstimate
 from profiler_service.jobs.workers import Workers
 from profiler_service.measure.groups import Member
-from profiler_service.measure.results import Conditions, statistics_of
+from profiler_service.measure.results import EngineRecord, statistics_of
 from profiler_service.measure.statistics import median
 from profiler_service.measure.stopping import BudgetSettings, StoppingRule
 from profiler_service.measure.throttling import ClockWatch
@@ -68,7 +68,7 @@ class OwnBooks:
         self._pending = {workload.graph.key: workload for workload in workloads}
         self._budget = budget
         self._visits: defaultdict[str, list[Visit]] = defaultdict(list)
-        self._conditions: dict[str, Conditions] = {}
+        self._engines: dict[str, EngineRecord] = {}
         self._crashed: set[str] = set()
         self._rounds_begun = 0
 
@@ -79,7 +79,7 @@ class OwnBooks:
 
     def note_build(self, report: BuildReport) -> None:
         """Remember what building a graph showed; one that was refused has failed."""
-        self._conditions[report.key] = Conditions(
+        self._engines[report.key] = EngineRecord(
             report.build_s, report.engine_bytes, report.peak_memory_bytes, report.output_error
         )
         if report.status is not Status.OK:
@@ -87,7 +87,7 @@ class OwnBooks:
 
     def memory_bytes(self, graph: PlannedGraph) -> int:
         """What the graph's engine is expected to hold, or what its build reported, whichever is more."""
-        known = self._conditions.get(graph.key, Conditions())
+        known = self._engines.get(graph.key, EngineRecord())
         return max(graph.memory_bytes, (known.engine_bytes or 0) + (known.peak_memory_bytes or 0))
 
     def begin_round(self) -> int:
@@ -141,7 +141,7 @@ class OwnBooks:
             subtracted=workload.base is not None,
             reference_ms=self.reference_ms,
             budget=self._budget,
-            conditions=replace(self._conditions.get(workload.graph.key, Conditions()), host_load=load),
+            engine=replace(self._engines.get(workload.graph.key, EngineRecord()), host_load=load),
         )
 
     def _close(self, workload: OwnWorkload, outcome: Outcome) -> None:

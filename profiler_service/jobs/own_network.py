@@ -6,8 +6,7 @@ search space belongs to no table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,14 @@ from models.spec.errors import InvalidSpecError
 from models.spec.graphs import GraphRequest, OwnNetwork
 from models.spec.measurements import Flag, Status
 from models.spec.targets import TargetSpec
-from models.spec.verdicts import Reason, TrustLevel, Verdict, entry_reasons
+from models.spec.verdicts import Verdict, entry_reasons
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.errors import JobError
-from profiler_service.jobs.context import LiveLimits
-from profiler_service.jobs.host import HostWatch, free_memory_bytes
-from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnContext, OwnWorkload, PhaseReporter
+from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnWorkload
+from profiler_service.jobs.own_job import OwnJob, no_sentinel, scale_reasons
 from profiler_service.jobs.own_layers import LayersMeasurement, PlannedLayers
 from profiler_service.jobs.planner import PlannedGraph
 from profiler_service.jobs.round_robin import measure_round_robin
-from profiler_service.jobs.workers import Workers
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
-from profiler_service.measure.stopping import BudgetSettings
-from profiler_service.measure.throttling import ClockWatch
 from profiler_service.worker.protocol import Failure
 
 
@@ -86,33 +80,18 @@ class NetworkMeasurement(Record):
 
 
 @dataclass
-class OwnNetworkJob:
+class OwnNetworkJob(OwnJob):
     """One network to be measured.
 
     Attributes:
-        workers: the processes that build and time.
         network: what to time.
         artifact: its graph, where there is a file already; None for a module, whose graph the workers make.
-        budget: how much time to spend.
-        reference_ms: the target's sentinel unit; None where it has none.
         layers_folder: where the graphs of its layers are written; None to time the whole alone.
-        stopped: asked between visits; once true, no further one is made.
-        limits: of live engines; by default half of the memory that is free.
-        host: finds out what else the machine did. clock: when the device was slow.
-        on_phase: called with what happens now.
     """
 
-    workers: Workers
     network: OwnNetwork
     artifact: GraphArtifact | None
-    budget: BudgetSettings
-    reference_ms: float | None
     layers_folder: Path | None = None
-    stopped: Callable[[], bool] = lambda: False
-    limits: LiveLimits = field(default_factory=lambda: LiveLimits(96, free_memory_bytes() // 2))
-    host: HostWatch = field(default_factory=HostWatch)
-    clock: ClockWatch = field(default_factory=ClockWatch)
-    on_phase: Callable[[str], None] = lambda phase: None
 
     def run(self) -> NetworkMeasurement | None:
         """The measurement, be it of a failure; None if it was stopped before there was a value.
@@ -136,9 +115,9 @@ class OwnNetworkJob:
         artifacts = {sentinel.request.key(): sentinel, request.key(): artifact} | (layers.artifacts if layers else {})
         books = OwnBooks(workloads, self.budget, self.reference_ms)
         self.on_phase("building")
-        build_all(self.workers, artifacts, books)
+        self.build_all(artifacts, books)
         if request.key() in artifacts:
-            measure_round_robin(self._context(books), artifacts)
+            measure_round_robin(self.context(self.network.key(), books), artifacts)
         books.finalize(early=True)
         outcome = books.outcomes.get(request.key())
         if outcome is None:
@@ -163,19 +142,6 @@ class OwnNetworkJob:
             return None, error.message if not error.hint else f"{error.message}. {error.hint}"
         return PlannedLayers.of(self.network, division, self.layers_folder), ""
 
-    def _context(self, books: OwnBooks) -> OwnContext:
-        return OwnContext(
-            id=self.network.key(),
-            workers=self.workers,
-            tracker=books,
-            budget=self.budget,
-            limits=self.limits,
-            reporter=PhaseReporter(self.on_phase),
-            stopped=self.stopped,
-            host=self.host,
-            clock=self.clock,
-        )
-
     def _result(self, outcome: Outcome, **fields: Any) -> NetworkMeasurement:
         target = self.workers.description.target
         known = {name: value for name, value in outcome.statistics.items() if name in NetworkMeasurement.model_fields}
@@ -188,27 +154,3 @@ class OwnNetworkJob:
             **known,
             **fields,
         )
-
-
-def build_all(workers: Workers, artifacts: dict[str, GraphArtifact], books: OwnBooks) -> None:
-    """Build and check everything; what fails is taken out. Raises JobError if the sentinel fails."""
-    for report in workers.check(list(artifacts.values())):
-        if report.status is not Status.OK:
-            if report.key == SENTINEL_GRAPH.key():
-                raise no_sentinel(Failure(report.status, report.message, report.key))
-            del artifacts[report.key]
-        books.note_build(report)
-
-
-def scale_reasons(reference_ms: float | None) -> list[Reason]:
-    """The reason against values of a target without a scale."""
-    text = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
-    return [] if reference_ms is not None else [Reason(name="scale", level=TrustLevel.UNSETTLED, text=text)]
-
-
-def no_sentinel(failure: Failure) -> JobError:
-    """The error where the sentinel fails."""
-    return JobError(
-        f"the sentinel cannot be measured: {failure.message}",
-        hint="Nothing can be measured without it: see what `profiler-service doctor` says of the backend.",
-    )

@@ -5,8 +5,8 @@ Nothing is stored: an operator that nobody's grid has belongs to no table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count, islice
 
 from models.spec.base import Record
@@ -17,16 +17,11 @@ from models.spec.operators import OperatorSpec
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons
 from profiler_service.backends.base import GraphArtifact
-from profiler_service.jobs.context import LiveLimits
-from profiler_service.jobs.host import HostWatch, free_memory_bytes
-from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnContext, OwnWorkload, PhaseReporter
-from profiler_service.jobs.own_network import build_all, no_sentinel, scale_reasons
+from profiler_service.jobs.own_books import Outcome, OwnBooks, OwnWorkload
+from profiler_service.jobs.own_job import OwnJob, no_sentinel, scale_reasons
 from profiler_service.jobs.planner import MIN_LIVE, plan_operator
 from profiler_service.jobs.round_robin import measure_round_robin
-from profiler_service.jobs.workers import Workers
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
-from profiler_service.measure.stopping import BudgetSettings
-from profiler_service.measure.throttling import ClockWatch
 from profiler_service.worker.protocol import Failure
 
 
@@ -50,29 +45,14 @@ class OperatorMeasurement(Record):
 
 
 @dataclass
-class OwnOperatorJob:
+class OwnOperatorJob(OwnJob):
     """One operator to be measured.
 
     Attributes:
-        workers: the processes that build and time.
         operator: what to time.
-        budget: how much time to spend.
-        reference_ms: the target's sentinel unit; None where it has none.
-        stopped: asked between visits; once true, no further one is made.
-        limits: of live engines; by default half of the memory that is free.
-        host: finds out what else the machine did. clock: when the device was slow.
-        on_phase: called with what happens now.
     """
 
-    workers: Workers
     operator: OperatorSpec
-    budget: BudgetSettings
-    reference_ms: float | None
-    stopped: Callable[[], bool] = lambda: False
-    limits: LiveLimits = field(default_factory=lambda: LiveLimits(96, free_memory_bytes() // 2))
-    host: HostWatch = field(default_factory=HostWatch)
-    clock: ClockWatch = field(default_factory=ClockWatch)
-    on_phase: Callable[[str], None] = lambda phase: None
 
     def run(self) -> OperatorMeasurement | None:
         """The measurement, be it of a failure; None if it was stopped before there was a value.
@@ -95,24 +75,10 @@ class OwnOperatorJob:
             elif request in needed:
                 return self._result(Outcome(outcome.status, f"{request.label()}: {outcome.message}"))
         books = OwnBooks([OwnWorkload(planned.graph, planned.base)], self.budget, self.reference_ms)
-        build_all(self.workers, artifacts, books)
+        self.build_all(artifacts, books)
         if {planned.graph.key, planned.base.key} <= artifacts.keys():
             padding = tuple(other for other in others if other.key in artifacts)
-            measure_round_robin(
-                OwnContext(
-                    id=self.operator.key(),
-                    workers=self.workers,
-                    tracker=books,
-                    budget=self.budget,
-                    limits=self.limits,
-                    reporter=PhaseReporter(self.on_phase),
-                    stopped=self.stopped,
-                    host=self.host,
-                    clock=self.clock,
-                    padding=padding,
-                ),
-                artifacts,
-            )
+            measure_round_robin(self.context(self.operator.key(), books, padding), artifacts)
         books.finalize(early=True)
         known = books.outcomes.get(planned.graph.key)
         return None if known is None else self._result(known)

@@ -24,7 +24,7 @@ from profiler_service.jobs.culprits import divide, single_out
 from profiler_service.jobs.planner import MIN_LIVE, PlannedWorkload, plan_job, to_rebuild
 from profiler_service.jobs.round_robin import OPERATORS_PER_SENTINEL
 from profiler_service.measure.groups import Group, GroupLimits, Member, draw_groups
-from profiler_service.measure.rebuilds import BUILDS, Spread, spread_in_sentinel_units
+from profiler_service.measure.rebuilds import BUILDS, VarianceComponents, spread_in_sentinel_units
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.worker.protocol import Failure, RoundRobin, TimingRequest, TimingResult, build_key
 
@@ -196,7 +196,7 @@ class _RebuildVisits:
         return self._job.budget.min_rounds
 
 
-def _spread(key: str, rounds: Sequence[TimingResult]) -> Spread | None:
+def _spread(key: str, rounds: Sequence[TimingResult]) -> VarianceComponents | None:
     """Of the builds of one graph, in sentinel units of these rounds; None where a build has no times."""
     names = [build_key(key, number) for number in range(BUILDS)]
     if not all(name in part.samples_ms for name in names for part in rounds):
@@ -206,7 +206,7 @@ def _spread(key: str, rounds: Sequence[TimingResult]) -> Spread | None:
     )
 
 
-def _rebuilt(subject: _Subject, spread: Spread) -> RebuiltEntry:
+def _rebuilt(subject: _Subject, spread: VarianceComponents) -> RebuiltEntry:
     return RebuiltEntry(
         key=subject.key,
         label=subject.label,

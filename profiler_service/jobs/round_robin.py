@@ -18,7 +18,7 @@ from profiler_service.jobs.planner import MIN_LIVE
 from profiler_service.jobs.reporting import Work
 from profiler_service.jobs.round_robin_job import RoundRobinJob
 from profiler_service.measure.groups import Group, GroupLimits, Member, draw_groups
-from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, Verdict
+from profiler_service.measure.sentinel import SENTINEL_GRAPH, SentinelGate, VisitDecision
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import HostState, Visit, disturbed
 from profiler_service.worker.protocol import Failure, RoundRobin, TimingRequest, TimingResult
@@ -184,11 +184,11 @@ class _Round:
         group = attempt.group.only(lambda member: self._able(member) and member.key not in retried)
         if not group.pending:
             return 0
-        verdict = settings.gate.decide(timed.sentinel_ms, attempt=attempt.number, disturbed=timed.disturbed)
-        if verdict is Verdict.REPEAT:
+        decision = settings.gate.decide(timed.sentinel_ms, attempt=attempt.number, disturbed=timed.disturbed)
+        if decision is VisitDecision.REPEAT:
             self._queue.append(_Attempt(group, attempt.number + 1, timed.better(attempt.best)))
             return 0
-        accepted = verdict is Verdict.ACCEPT
+        accepted = decision is VisitDecision.ACCEPT
         self._save(group, timed if accepted else timed.better(attempt.best), accepted=accepted)
         return sum(self._units[member.key] for member in group.pending)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from models.spec.measurements import Measurement, Status
 from profiler_service.jobs.planner import PlannedWorkload
-from profiler_service.measure.results import Conditions, failed, measured
+from profiler_service.measure.results import EngineRecord, failed, measured
 from profiler_service.measure.statistics import median
 from profiler_service.measure.stopping import BudgetSettings, StoppingRule
 from profiler_service.measure.values import RoundValue, VisitMedian, round_values
@@ -56,7 +56,7 @@ class JobTracker:
         self._pending = {planned.key: planned for planned in workloads}
         self._visits: dict[str, list[Visit]] = {planned.graph.key: [] for planned in workloads}
         self._medians: defaultdict[str, list[VisitMedian]] = defaultdict(list)
-        self._conditions: dict[str, Conditions] = {}
+        self._engines: dict[str, EngineRecord] = {}
         self._reasons: dict[str, str] = {}
         self._crashed: set[str] = set()
         self._loads: defaultdict[str, list[float]] = defaultdict(list)
@@ -82,7 +82,7 @@ class JobTracker:
 
     def note_build(self, report: BuildReport) -> None:
         """Remember what building a workload's graph showed."""
-        self._conditions[report.key] = Conditions(
+        self._engines[report.key] = EngineRecord(
             build_s=report.build_s,
             engine_bytes=report.engine_bytes,
             peak_memory_bytes=report.peak_memory_bytes,
@@ -91,7 +91,7 @@ class JobTracker:
 
     def reported_bytes(self, graph_key: str) -> int:
         """Memory that a graph's engine holds, as its build reported it; 0 where it reported nothing."""
-        known = self._conditions.get(graph_key, Conditions())
+        known = self._engines.get(graph_key, EngineRecord())
         return (known.engine_bytes or 0) + (known.peak_memory_bytes or 0)
 
     def fail(self, failure: Failure) -> None:
@@ -195,7 +195,7 @@ class JobTracker:
             subtracted=planned.base is not None,
             reference_ms=self.reference_ms,
             budget=self._budget,
-            conditions=self._conditions_of(planned),
+            engine=self._engine_of(planned),
         )
         if self._since is not None and planned.graph.key in self._anew:
             counted = min(visit.started_at for visit in self._visits[planned.graph.key])
@@ -204,8 +204,8 @@ class JobTracker:
         self.measured += 1
 
     def _fail(self, planned: PlannedWorkload, status: Status, message: str) -> None:
-        conditions = self._conditions_of(planned)
-        measurement = failed(planned.workload, status, message, at=datetime.now(UTC), conditions=conditions)
+        engine = self._engine_of(planned)
+        measurement = failed(planned.workload, status, message, at=datetime.now(UTC), engine=engine)
         if not self._close(planned, measurement):
             self.kept.append(f"{planned.workload.label()}: {status.value.replace('_', ' ')}, {message}")
         self.failed += 1
@@ -218,7 +218,7 @@ class JobTracker:
         self._medians.pop(planned.graph.key, None)
         return saved
 
-    def _conditions_of(self, planned: PlannedWorkload) -> Conditions:
-        known = self._conditions.get(planned.graph.key, Conditions())
+    def _engine_of(self, planned: PlannedWorkload) -> EngineRecord:
+        known = self._engines.get(planned.graph.key, EngineRecord())
         loads = self._loads.get(planned.graph.key)
         return known if not loads else replace(known, host_load=median(loads))

@@ -27,8 +27,8 @@ _UNFIT = {Flag.BELOW_RESOLUTION, Flag.IMPORTED}
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Standard deviations in milliseconds: between builds, and within a build."""
+class VarianceComponents:
+    """Of the time of one entry, as standard deviations in milliseconds: between builds, and within a build."""
 
     between_ms: float
     within_ms: float
@@ -72,7 +72,9 @@ def entries_to_rebuild(
     return [fit[key] for key in chosen_keys(fit, seed=seed, first=rebuilt) if key not in rebuilt]
 
 
-def spread_in_sentinel_units(samples_ms: Sequence[Sequence[Sequence[float]]], sentinel_ms: Sequence[Sequence[float]]) -> Spread:
+def spread_in_sentinel_units(
+    samples_ms: Sequence[Sequence[Sequence[float]]], sentinel_ms: Sequence[Sequence[float]]
+) -> VarianceComponents:
     """The spread of one entry's builds, with slow rounds scaled by the sentinel.
 
     Args:
@@ -89,7 +91,7 @@ def spread_in_sentinel_units(samples_ms: Sequence[Sequence[Sequence[float]]], se
     )
 
 
-def spread_of(rounds_ms: Sequence[Sequence[float]]) -> Spread:
+def spread_of(rounds_ms: Sequence[Sequence[float]]) -> VarianceComponents:
     """Both parts of the variance (one-way analysis of variance, builds as a random effect).
 
     The mean of a build's rounds differs between builds by what builds differ, and by what is left of the rounds' own spread;
@@ -105,4 +107,4 @@ def spread_of(rounds_ms: Sequence[Sequence[float]]) -> Spread:
         raise InvalidSpecError(f"a spread needs 2 builds and 2 rounds at the least, not an array of shape {times.shape}")
     within = float(times.var(axis=1, ddof=1).mean())
     between = float(times.mean(axis=1).var(ddof=1)) - within / times.shape[1]
-    return Spread(between_ms=sqrt(max(between, 0.0)), within_ms=sqrt(within))
+    return VarianceComponents(between_ms=sqrt(max(between, 0.0)), within_ms=sqrt(within))

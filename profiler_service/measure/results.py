@@ -20,7 +20,7 @@ RESOLUTION_STDERRS = 2.0
 
 
 @dataclass(frozen=True)
-class Conditions:
+class EngineRecord:
     """What is known of a workload's engine and of the host besides its times; see `Measurement`."""
 
     build_s: float | None = None
@@ -38,7 +38,7 @@ def measured(
     subtracted: bool,
     reference_ms: float | None,
     budget: BudgetSettings,
-    conditions: Conditions,
+    engine: EngineRecord,
 ) -> Measurement:
     """The measurement of a workload whose rounds are over.
 
@@ -49,11 +49,9 @@ def measured(
         subtracted: whether a base was subtracted from them.
         reference_ms: the scale's reference; None for a protocol without normalisation.
         budget: decides whether it converged.
-        conditions: recorded as they are.
+        engine: recorded as it is.
     """
-    statistics = statistics_of(
-        visits, rounds, subtracted=subtracted, reference_ms=reference_ms, budget=budget, conditions=conditions
-    )
+    statistics = statistics_of(visits, rounds, subtracted=subtracted, reference_ms=reference_ms, budget=budget, engine=engine)
     return Measurement(workload=workload, **statistics)
 
 
@@ -64,7 +62,7 @@ def statistics_of(
     subtracted: bool,
     reference_ms: float | None,
     budget: BudgetSettings,
-    conditions: Conditions,
+    engine: EngineRecord,
 ) -> dict[str, Any]:
     """The fields of a `Measurement` besides its workload, for something whose rounds are over.
 
@@ -74,7 +72,7 @@ def statistics_of(
         subtracted: whether a base was subtracted from them.
         reference_ms: the scale's reference; None for a protocol without normalisation.
         budget: decides whether it converged.
-        conditions: recorded as they are.
+        engine: recorded as it is.
     """
     rule = StoppingRule.of(budget, rounds)
     rounds = counted_rounds(rounds, budget.least_accepted)
@@ -100,28 +98,28 @@ def statistics_of(
         sentinel_ratio=None if reference_ms is None else sentinel_ms / reference_ms,
         samples=summary.samples,
         rounds=rule.rounds,
-        build_s=conditions.build_s,
-        engine_bytes=conditions.engine_bytes,
-        peak_memory_bytes=conditions.peak_memory_bytes,
-        output_error=conditions.output_error,
-        host_load=conditions.host_load,
+        build_s=engine.build_s,
+        engine_bytes=engine.engine_bytes,
+        peak_memory_bytes=engine.peak_memory_bytes,
+        output_error=engine.output_error,
+        host_load=engine.host_load,
         measured_at=min(visit.started_at for visit in visits),
         flags=flags,
         **_device(visits, {round_value.round for round_value in rounds}),
     )
 
 
-def failed(workload: Workload, status: Status, message: str, *, at: datetime, conditions: Conditions) -> Measurement:
+def failed(workload: Workload, status: Status, message: str, *, at: datetime, engine: EngineRecord) -> Measurement:
     """The record of a workload that could not be built or run. `at`: UTC time at which that was found."""
     return Measurement(
         workload=workload,
         status=status,
         message=message,
-        build_s=conditions.build_s,
-        engine_bytes=conditions.engine_bytes,
-        peak_memory_bytes=conditions.peak_memory_bytes,
-        output_error=conditions.output_error,
-        host_load=conditions.host_load,
+        build_s=engine.build_s,
+        engine_bytes=engine.engine_bytes,
+        peak_memory_bytes=engine.peak_memory_bytes,
+        output_error=engine.output_error,
+        host_load=engine.host_load,
         measured_at=at,
     )
 

@@ -31,7 +31,7 @@ SLOW = 0.08
 """A sentinel this far above the reference, or above the best of a job, as a fraction, was timed in a slow phase."""
 
 
-class Verdict(Enum):
+class VisitDecision(Enum):
     """What to do with a visit."""
 
     ACCEPT = auto()
@@ -76,7 +76,7 @@ class SentinelGate:
         self._repeats = 0
         self._disturbed_in_a_row = 0
 
-    def decide(self, sentinel_ms: float, *, attempt: int, disturbed: bool = False) -> Verdict:
+    def decide(self, sentinel_ms: float, *, attempt: int, disturbed: bool = False) -> VisitDecision:
         """What to do with one attempt at a visit.
 
         Args:
@@ -89,13 +89,13 @@ class SentinelGate:
         self._best_ms = sentinel_ms if self._best_ms is None else min(self._best_ms, sentinel_ms)
         self._disturbed_in_a_row = self._disturbed_in_a_row + 1 if disturbed else 0
         if not disturbed and sentinel_ms <= (1 + self._tolerance) * self._best_ms:
-            return Verdict.ACCEPT
+            return VisitDecision.ACCEPT
         if self._disturbed_in_a_row > BUSY_FOR_GOOD:
-            return Verdict.FLAG
+            return VisitDecision.FLAG
         if attempt >= self._max_repeats or self._repeats >= self._max_repeats + self._repeat_share * self._visits:
-            return Verdict.FLAG
+            return VisitDecision.FLAG
         self._repeats += 1
-        return Verdict.REPEAT
+        return VisitDecision.REPEAT
 
 
 LEAST_QUIET = 6

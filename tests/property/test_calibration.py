@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_client.errors import CalibrationError
-from nas_client.validation.calibration import Calibration, Features, Term
+from nas_client.validation.calibration import Calibration, Features, Regressor
 from nas_client.validation.fitting import MIN_NETWORKS, cross_fit, fit
 
 seeds = st.integers(0, 2**32 - 1)
@@ -23,7 +23,7 @@ def networks(seed: int, count: int = 40, noise: float = 0.02) -> tuple[Features,
     return features, 1.1 * raw * (1 + noise * rng.standard_normal(count))
 
 
-def plain_fit(features: Features, measured: np.ndarray, terms: tuple[Term, ...]) -> np.ndarray:
+def plain_fit(features: Features, measured: np.ndarray, terms: tuple[Regressor, ...]) -> np.ndarray:
     """Weighted least squares, as written in a textbook."""
     rows = features.columns(terms) / measured[:, None]
     scale = np.abs(rows).max(axis=0)
@@ -109,11 +109,11 @@ def test_intervals_hold_what_they_promise() -> None:
 
 
 def test_without_need_the_scale_stays_alone() -> None:
-    assert share([fit(*networks(seed)).terms == (Term.SCALE,) for seed in range(200)]) > 0.9
+    assert share([fit(*networks(seed)).terms == (Regressor.SCALE,) for seed in range(200)]) > 0.9
 
 
-@pytest.mark.parametrize(("term", "cost_ms"), [(Term.INTERCEPT, 1.5), (Term.OPERATORS, 0.1)])
-def test_a_cost_that_the_sum_lacks_earns_its_place(term: Term, cost_ms: float) -> None:
+@pytest.mark.parametrize(("term", "cost_ms"), [(Regressor.INTERCEPT, 1.5), (Regressor.OPERATORS, 0.1)])
+def test_a_cost_that_the_sum_lacks_earns_its_place(term: Regressor, cost_ms: float) -> None:
     """Enough noise that it is no foregone conclusion; which of the two near-alike terms is taken may differ."""
     found = []
     for seed in range(100):
@@ -128,7 +128,7 @@ def test_an_exact_relation_is_found_exactly() -> None:
     measured = 1.2 * features.raw + 0.05 * features.operators + 2.0
     calibration = fit(features, measured)
     assert dict(zip(calibration.terms, calibration.coefficients, strict=True)) == pytest.approx(
-        {Term.SCALE: 1.2, Term.OPERATORS: 0.05, Term.INTERCEPT: 2.0}
+        {Regressor.SCALE: 1.2, Regressor.OPERATORS: 0.05, Regressor.INTERCEPT: 2.0}
     )
     np.testing.assert_allclose(calibration.predict(features).ms, measured)
 

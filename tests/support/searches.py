@@ -13,7 +13,7 @@ from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import Phase
 from nas_client.search.learner import Learner
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from nas_client.table import LookupTable
 from tests.support.fake_service import make_table
 
@@ -43,7 +43,7 @@ def small(**changes: Any) -> SearchConfig:
     return SearchConfig.parse(data)
 
 
-class StopAfter(Watch):
+class StopAfter(SearchObserver):
     """Sends a signal after so many steps."""
 
     def __init__(self, steps: int) -> None:

@@ -23,7 +23,7 @@ from nas_client.runs.processes import Processes
 from nas_client.search.cosearch import LAST, PRETRAINED, CoSearch, search
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.outcome import SearchResult
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from nas_client.table import LookupTable
 from tests.support.fasterseg_networks import branches_of
 from tests.support.searches import SPACE, StopAfter, prepared, small, small_table
@@ -164,7 +164,7 @@ def test_pretrained_weights_are_taken(tmp_path: Path, finished: tuple[Path, Sear
 def test_where_weights_came_from_is_known_and_kept(tmp_path: Path, finished: tuple[Path, SearchResult]) -> None:
     """Even where a search is killed before its first step: it never pre-trains in silence instead, nor takes others."""
     folder = tmp_path / "other"
-    killed = CoSearch(small(), small_table(), folder, Processes(), Watch())
+    killed = CoSearch(small(), small_table(), folder, Processes(), SearchObserver())
     killed.prepare(resume=False, pretrained=finished[0])
     resumed = search(small(), small_table(), folder, resume=True)
     assert [line.phase for line in read_journal(folder, SearchEpoch)] == ["search", "search"]
@@ -202,7 +202,7 @@ def test_a_loss_that_is_no_number_ends_the_search_and_keeps_the_last_checkpoint(
     search(config, small_table(), tmp_path, watch=StopAfter(2))
     before = state(tmp_path)["learner"]
 
-    class Poison(Watch):
+    class Poison(SearchObserver):
         def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
             with torch.no_grad():
                 if broken == "weights":

@@ -23,7 +23,7 @@ from nas_client.search.cosearch import LAST, search
 from nas_client.search.derivation import derive
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.first_weights import supernet_weights
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from tests.support.searches import prepared, small, small_table
 
 SPACE = create_space(
@@ -78,7 +78,7 @@ def test_a_search_that_is_stopped_in_its_second_phase_goes_on_as_if_it_had_not_b
     """The cell is decided again from the saved logits, and the running mean of path attention goes on."""
     table, config = small_table(SPACE.spec), phased(checkpoint_steps=1, second__epochs=2)
 
-    class StopInSecond(Watch):
+    class StopInSecond(SearchObserver):
         def step(self, phase: Phase, done: int, total: int, losses: Mapping[str, float]) -> None:
             if phase == "second" and done == 1:
                 os.kill(os.getpid(), signal.SIGTERM)

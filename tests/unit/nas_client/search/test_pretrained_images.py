@@ -11,7 +11,7 @@ from nas_client.errors import CheckpointError
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import CoSearch, search
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from nas_client.search.selection_images import require_unseen
 from tests.support.searches import small, small_table
 
@@ -35,7 +35,9 @@ def test_pretrained_weights_that_have_seen_the_judging_images_are_refused(
     tmp_path: Path, pretrained: Path, config: SearchConfig, seen: str
 ) -> None:
     with pytest.raises(CheckpointError, match=f"its supernet was trained on {seen}") as caught:
-        CoSearch(config, small_table(), tmp_path / "run", Processes(), Watch()).prepare(resume=False, pretrained=pretrained)
+        CoSearch(config, small_table(), tmp_path / "run", Processes(), SearchObserver()).prepare(
+            resume=False, pretrained=pretrained
+        )
     assert "same method, seed, data and selection.images" in caught.value.hint
 
 
@@ -52,10 +54,12 @@ def test_what_pretraining_kept_from_weights_may_judge() -> None:
 
 def test_an_evolution_trains_its_supernet_or_takes_a_trained_one(tmp_path: Path, pretrained: Path) -> None:
     config = small(method="evolution", pretrain__epochs=0, selection={"images": 2})
-    untrained, taken = (CoSearch(config, small_table(), tmp_path / name, Processes(), Watch()) for name in ("one", "two"))
+    untrained, taken = (
+        CoSearch(config, small_table(), tmp_path / name, Processes(), SearchObserver()) for name in ("one", "two")
+    )
     with pytest.raises(InvalidSpecError, match=r"pretrain\.epochs: 0, but method evolution") as caught:
         untrained.prepare(resume=False, pretrained=None)
     assert caught.value.hint.startswith("Set pretrain.epochs")
     assert not (tmp_path / "one").exists()
     taken.prepare(resume=False, pretrained=pretrained)
-    CoSearch(config, small_table(), tmp_path / "two", Processes(), Watch()).prepare(resume=True, pretrained=None)
+    CoSearch(config, small_table(), tmp_path / "two", Processes(), SearchObserver()).prepare(resume=True, pretrained=None)

@@ -33,7 +33,7 @@ from nas_client.search.derivation import probabilities
 from nas_client.search.epochs import SearchEpoch
 from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
-from nas_client.search.progress import Watch
+from nas_client.search.progress import SearchObserver
 from nas_client.search.selection_images import selection_split
 from nas_client.search.setup import SearchData
 from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidates
@@ -48,7 +48,7 @@ from tests.support.selections import evolving
 TARGETS = (5.5, 7.0)
 
 
-class Stop(Watch):
+class Stop(SearchObserver):
     """Sends a signal once so much of that has been done."""
 
     def __init__(self, what: str, done: int) -> None:
@@ -286,7 +286,7 @@ class TestWhatDoesNotFit:
             select(evolved[0] / TRAININGS, small_table(), evolved[0])
 
     def test_a_search_that_has_not_ended(self, tmp_path: Path) -> None:
-        run = CoSearch(small(), small_table(), tmp_path / "run", Processes(), Watch())
+        run = CoSearch(small(), small_table(), tmp_path / "run", Processes(), SearchObserver())
         run.prepare(resume=False, pretrained=None)
         with pytest.raises(CheckpointError, match="the search has not ended") as caught:
             select(tmp_path / "run", small_table(), tmp_path / "s", selection_config(tmp_path / "run", ["selection.images=2"]))

@@ -44,7 +44,8 @@ def run(path: Path, workers: FakeWorkers, **changed: object) -> tuple[NetworkMea
     described, _ = read_network(path, None)
     artifact = GraphArtifact(GraphRequest(subject=described), onnx_path=path)
     host = HostWatch(FakeHost().read, lambda: 0.5)
-    job = OwnNetworkJob(workers, described, artifact, BUDGET, SENTINEL_MS, layers_folder=path.parent, host=host, **changed)  # type: ignore[arg-type]
+    known = {"budget": BUDGET, "reference_ms": SENTINEL_MS, "host": host}
+    job = OwnNetworkJob(described, artifact, path.parent, workers=workers, **known, **changed)  # type: ignore[arg-type]
     found = job.run()
     assert found is not None
     assert found.layers is not None
@@ -89,7 +90,8 @@ def test_without_a_graph_or_without_a_wish_there_are_no_layers(path: Path) -> No
     for folder, onnx_path, says in ((None, path, "not asked for"), (path.parent, None, "reads no ONNX graph")):
         artifact = GraphArtifact(GraphRequest(subject=described), onnx_path=onnx_path)
         host = HostWatch(FakeHost().read, lambda: 0.5)
-        job = OwnNetworkJob(FakeWorkers(), described, artifact, BUDGET, None, layers_folder=folder, host=host)  # type: ignore[arg-type]
+        known = {"budget": BUDGET, "reference_ms": None, "host": host}
+        job = OwnNetworkJob(described, artifact, folder, workers=FakeWorkers(), **known)  # type: ignore[arg-type]
         found = job.run()
         assert found is not None
         assert (found.status, found.layers) == (Status.OK, None)

@@ -27,7 +27,7 @@ BUDGET = BUDGETS[Budget.QUICK]
 def job(workers: FakeWorkers, reference_ms: float | None = None, **changed: object) -> OwnNetworkJob:
     artifact = GraphArtifact(GraphRequest(subject=NETWORK))
     host = HostWatch(FakeHost().read, lambda: 0.5)
-    made = OwnNetworkJob(workers, NETWORK, artifact, BUDGET, reference_ms, host=host)  # type: ignore[arg-type]
+    made = OwnNetworkJob(NETWORK, artifact, workers=workers, budget=BUDGET, reference_ms=reference_ms, host=host)  # type: ignore[arg-type]
     return replace(made, **changed)  # type: ignore[arg-type]
 
 

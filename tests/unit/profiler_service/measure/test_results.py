@@ -9,7 +9,7 @@ import pytest
 
 from models.spec.measurements import Flag, Measurement, Status
 from models.spec.operators import OperatorSpec
-from profiler_service.measure.results import Conditions, failed, measured
+from profiler_service.measure.results import EngineRecord, failed, measured
 from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.values import VisitMedian, round_values
 from profiler_service.measure.visits import Visit
@@ -45,7 +45,7 @@ def visits(key: str, rounds: Sequence[Sequence[float]], *, sentinel_ms: float = 
 
 
 def result(
-    engine: list[Visit], base: list[Visit] | None, *, reference_ms: float | None = 0.3, conditions: Conditions | None = None
+    engine: list[Visit], base: list[Visit] | None, *, reference_ms: float | None = 0.3, known: EngineRecord | None = None
 ) -> Measurement:
     base_medians = None if base is None else [VisitMedian.of(visit) for visit in base]
     return measured(
@@ -55,7 +55,7 @@ def result(
         subtracted=base is not None,
         reference_ms=reference_ms,
         budget=BUDGET,
-        conditions=conditions or Conditions(),
+        engine=known or EngineRecord(),
     )
 
 
@@ -133,14 +133,14 @@ def test_a_difference_lost_in_noise_is_never_negative_and_flagged(engine_ms: flo
     assert entry.median_ms == pytest.approx(engine_ms - 0.25)
 
 
-def test_conditions_are_recorded() -> None:
-    conditions = Conditions(build_s=0.01, engine_bytes=100, peak_memory_bytes=200, output_error=1e-6, host_load=0.5)
-    entry = result(visits("engine", [(1.0,) * 3] * 3), None, conditions=conditions)
+def test_what_is_known_of_the_engine_is_recorded() -> None:
+    known = EngineRecord(build_s=0.01, engine_bytes=100, peak_memory_bytes=200, output_error=1e-6, host_load=0.5)
+    entry = result(visits("engine", [(1.0,) * 3] * 3), None, known=known)
     recorded = (entry.build_s, entry.engine_bytes, entry.peak_memory_bytes, entry.output_error, entry.host_load)
     assert recorded == (0.01, 100, 200, 1e-6, 0.5)
 
 
 def test_a_failure_has_a_status_a_message_and_no_numbers() -> None:
-    entry = failed(OPERATOR, Status.BUILD_ERROR, "refused", at=START, conditions=Conditions(host_load=0.5))
+    entry = failed(OPERATOR, Status.BUILD_ERROR, "refused", at=START, engine=EngineRecord(host_load=0.5))
     assert (entry.status, entry.message, entry.measured_at) == (Status.BUILD_ERROR, "refused", START)
     assert entry.value_ms is None
