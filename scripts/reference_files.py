@@ -25,13 +25,13 @@ _WRITTEN_BY = {
     "training": ("`nas-client train`", "[The folder of a training](../training.md#the-folder-of-a-training)"),
     "evaluation": ("`nas-client evaluate`", "[Train, evaluate, export](../training.md)"),
     "validation": ("`nas-client validate`", "[Validate a table](../validate.md)"),
-    "collapse": ("`nas-client experiment collapse`", "[Experiments](../experiments.md)"),
-    "random": ("`nas-client experiment random`", "[Experiments](../experiments.md)"),
-    "methods": ("`nas-client experiment methods`", "[Experiments](../experiments.md)"),
     "attention": ("`nas-client experiment attention`", "[M-FasterSeg](../mfasterseg.md#the-experiment)"),
-    "references": ("`nas-client experiment references`", "[Experiments](../experiments.md)"),
-    "ablation": ("`nas-client experiment ablation`", "[Experiments](../experiments.md)"),
 }
+"""By the kind of run; other kinds are experiments, described where all are."""
+
+
+def _written_by(kind: str) -> tuple[str, str]:
+    return _WRITTEN_BY.get(kind, (f"`nas-client experiment {kind}`", "[Experiments](../experiments.md)"))
 
 
 def _fields(record: type[Record]) -> str:
@@ -92,6 +92,6 @@ def files_page() -> str:
         f"Every folder that a command writes says in `{RUN}`, format {FORMAT}, what it holds. Nothing else decides what a "
         "folder is.",
         _fields(RunManifest),
-        grid(("kind", "written by", "described in"), [(code(kind), *_WRITTEN_BY[kind]) for kind in get_args(Kind)]),
+        grid(("kind", "written by", "described in"), [(code(kind), *_written_by(kind)) for kind in get_args(Kind)]),
     ]
     return page(parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from models.spec.measurements import Budget
-from models.terminal import Json, emit, people, progress, warn
+from models.terminal import Json, emit, people
 from nas_client.cli.arguments import (
     BudgetOption,
     ConfigFile,
@@ -18,10 +18,9 @@ from nas_client.cli.arguments import (
     Resume,
     TableSource,
     connect,
-    load_table,
     watching,
 )
-from nas_client.cli.experiment_parts import AtOnce, Folder, chosen_of, default_at_once, show, show_rows, stopped, watch
+from nas_client.cli.experiment_parts import AtOnce, Folder, Seeds, chosen_of, conduct, processes, show_rows, table_of
 
 if TYPE_CHECKING:
     from models.spec.architectures import ArchitectureSpec
@@ -35,7 +34,7 @@ def collapse(
     table: TableSource,
     output: Folder,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches.")] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    seeds: Seeds = 3,
     mode: Annotated[
         list[str] | None, typer.Option("--mode", metavar="M", help="naive, decoupled or none; repeatable. By default all.")
     ] = None,
@@ -45,29 +44,13 @@ def collapse(
     json: Json = False,
 ) -> None:
     """Compare naive and decoupled latency loss: does the search collapse to light operators and narrow widths?"""
-    from nas_client.experiments.artifacts import collapse_rows, write_collapse
     from nas_client.experiments.collapse import MODES
     from nas_client.experiments.collapse import collapse as run
+    from nas_client.experiments.collapse_artifacts import COLLAPSE
 
     modes = chosen_of("--mode", mode, MODES)
-    found = load_table(table)
-    warn(found.verdict, found.label())
-    with progress() as bar:
-        result = run(
-            found,
-            output,
-            preset=preset,
-            seeds=seeds,
-            modes=modes,
-            overrides=overrides or (),
-            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_collapse(result, output)
-    emit(result, as_json=json, text=lambda console: show(console, collapse_rows(result), output))
+    asked = partial(run, table_of(table), preset=preset, seeds=seeds, modes=modes, overrides=overrides or ())
+    conduct(COLLAPSE, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 
 @app.command("random")
@@ -95,31 +78,15 @@ def random(
     json: Json = False,
 ) -> None:
     """Compare the students of searches with random networks of the same estimated latency, all trained the same way."""
-    from nas_client.experiments.artifacts import random_rows, random_sentence, write_random
     from nas_client.experiments.latency_matched import BASELINES
+    from nas_client.experiments.random_artifacts import RANDOM
     from nas_client.experiments.random_networks import compare, preset_config
 
     baselines = chosen_of("--baseline", baseline, tuple(BASELINES))
-    found = load_table(table)
-    warn(found.verdict, found.label())
-    with progress() as bar:
-        result = compare(
-            search,
-            found,
-            output,
-            preset_config(preset, found, config, overrides or ()),
-            networks=networks,
-            baselines=baselines,
-            tolerance=tolerance,
-            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_random(result, output)
-    sentence = random_sentence(result)
-    emit(result, as_json=json, text=lambda console: show(console, random_rows(result), output, sentence))
+    found = table_of(table)
+    trained = preset_config(preset, found, config, overrides or ())
+    asked = partial(compare, search, found, config=trained, networks=networks, baselines=baselines, tolerance=tolerance)
+    conduct(RANDOM, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 
 @app.command("methods")
@@ -129,7 +96,7 @@ def methods(
     preset: Annotated[
         Literal["toy", "cpu", "cpu-cells"], typer.Option(help="Size of searches and trainings; toy shows only that all runs.")
     ] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 5,
+    seeds: Seeds = 5,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -154,42 +121,25 @@ def methods(
     from nas_client.experiments.method_config import preset_config
     from nas_client.experiments.method_costs import estimate_minutes, method_costs
     from nas_client.experiments.methods import compare_methods, methods_of
-    from nas_client.experiments.methods_artifacts import difference_rows, estimate_rows, methods_sentence, write_methods
+    from nas_client.experiments.methods_artifacts import METHODS, estimate_rows
 
-    found = load_table(table)
-    warn(found.verdict, found.label())
+    found = table_of(table)
     budget = LatencyBudget(found)
-    known = methods_of(budget.space)
-    chosen = chosen_of("--method", method, known)
-    processes = at_once or default_at_once()
+    chosen = chosen_of("--method", method, methods_of(budget.space))
     config = preset_config(preset, found, budget, overrides or (), latency_ms or ())
     costs = method_costs(config, budget)
-    expected = estimate_minutes(config, costs, budget, seeds=seeds, methods=chosen, at_once=processes)
+    parallel = processes(at_once, preset)
+    expected = estimate_minutes(config, costs, budget, seeds=seeds, methods=chosen, at_once=parallel)
     if estimate:
         emit(expected, as_json=json, text=lambda console: show_rows(console, estimate_rows(expected)))
         return
     people().print(
         f"the steps take about {expected.total_minutes:.0f} minutes from the start, where nothing else runs", markup=False
     )
-    with progress() as bar:
-        result = compare_methods(
-            found,
-            output,
-            config,
-            costs,
-            budget=budget,
-            preset=preset,
-            seeds=seeds,
-            methods=chosen,
-            at_once=processes,
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_methods(result, output)
-    sentence = methods_sentence(result)
-    emit(result, as_json=json, text=lambda console: show(console, difference_rows(result), output, sentence))
+    asked = partial(
+        compare_methods, found, config=config, costs=costs, budget=budget, preset=preset, seeds=seeds, methods=chosen
+    )
+    conduct(METHODS, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 
 @app.command("references")
@@ -202,7 +152,7 @@ def references(
         list[str] | None,
         typer.Option("--reference", metavar="NAME", help="Network to compare with; repeatable. By default all of the space's."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    seeds: Seeds = 3,
     url: Annotated[
         str | None,
         typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Service that measures each network after the trainings."),
@@ -217,30 +167,16 @@ def references(
 ) -> None:
     """Compare found networks with those that their paper compares with, of the same widths, all trained the same way."""
     from models.spaces.registry import read_architecture
-    from nas_client.experiments.reference_artifacts import reference_rows, references_sentence, write_references
+    from nas_client.experiments.reference_artifacts import REFERENCES
     from nas_client.experiments.reference_networks import compare_references, preset_config
 
     found = {path.stem: read_architecture(path.read_bytes(), str(path)) for path in architecture}
     if len(found) < len(architecture):
         raise typer.BadParameter("--architecture: two files have one name; the name is that of the network")
-    chosen = preset_config(preset, next(iter(found.values())).space, config, overrides or ())
-    with progress() as bar:
-        result = compare_references(
-            found,
-            output,
-            chosen,
-            references=reference,
-            seeds=seeds,
-            measure=None if url is None else partial(_measured, url, budget),
-            at_once=at_once or (1 if preset == "published" else default_at_once()),
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_references(result, output)
-    sentence = references_sentence(result)
-    emit(result, as_json=json, text=lambda console: show(console, reference_rows(result), output, sentence))
+    trained = preset_config(preset, next(iter(found.values())).space, config, overrides or ())
+    measure = None if url is None else partial(_measured, url, budget)
+    asked = partial(compare_references, found, config=trained, references=reference, seeds=seeds, measure=measure)
+    conduct(REFERENCES, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 
 def _measured(url: str, budget: Budget, network: ArchitectureSpec) -> MeasuredSpeed | str:
@@ -255,7 +191,7 @@ def attention(
     table: TableSource,
     output: Folder,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches and trainings.")] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    seeds: Seeds = 3,
     overrides: Overrides = None,
     at_once: AtOnce = None,
     resume: Resume = False,
@@ -267,25 +203,11 @@ def attention(
     """
     from nas_client.experiments.attention import attention as run
     from nas_client.experiments.attention import preset_config
-    from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, write_attention
+    from nas_client.experiments.attention_artifacts import ATTENTION
 
-    found = load_table(table)
-    warn(found.verdict, found.label())
-    with progress() as bar:
-        result = run(
-            found,
-            output,
-            preset_config(preset, found, overrides or ()),
-            seeds=seeds,
-            at_once=at_once or (default_at_once() if preset == "cpu" else 1),
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_attention(result, output)
-    sentence = attention_sentence(result)
-    emit(result, as_json=json, text=lambda console: show(console, attention_rows(result), output, sentence))
+    found = table_of(table)
+    asked = partial(run, found, config=preset_config(preset, found, overrides or ()), seeds=seeds)
+    conduct(ATTENTION, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 
 @app.command("ablation")
@@ -295,7 +217,7 @@ def ablation(
     preset: Annotated[
         Literal["toy", "cpu", "gpu"], typer.Option(help="Size of searches and trainings; toy shows only that all runs.")
     ] = "cpu",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds.")] = 3,
+    seeds: Seeds = 3,
     overrides: Overrides = None,
     at_once: AtOnce = None,
     resume: Resume = False,
@@ -305,22 +227,7 @@ def ablation(
     without.
     """
     from nas_client.experiments.ablation import ablation as run
-    from nas_client.experiments.ablation_artifacts import ablation_rows, write_ablation
+    from nas_client.experiments.ablation_artifacts import ABLATION
 
-    found = load_table(table)
-    warn(found.verdict, found.label())
-    with progress() as bar:
-        result = run(
-            found,
-            output,
-            preset=preset,
-            seeds=seeds,
-            overrides=overrides or (),
-            at_once=at_once or (1 if preset == "gpu" else default_at_once()),
-            resume=resume,
-            progress=watch(bar),
-        )
-    if result is None:
-        stopped(output)
-    write_ablation(result, output)
-    emit(result, as_json=json, text=lambda console: show(console, ablation_rows(result), output))
+    asked = partial(run, table_of(table), preset=preset, seeds=seeds, overrides=overrides or ())
+    conduct(ABLATION, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)

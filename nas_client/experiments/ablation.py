@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from models.networks.module import network_costs
+from models.spaces.published import AblationRow
 from models.spaces.registry import create_space
 from models.spec.base import Record
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.experiments import collapse, random_networks
-from nas_client.experiments.ablation_runs import TEACHER, AblationConfig, Study, network_of, searches, study_of, trainings
-from nas_client.experiments.execution import Progress, begin, flat, run_commands
+from nas_client.experiments.ablation_runs import AblationConfig, searches, study_of, trainings
+from nas_client.experiments.execution import Execution, carry_out
+from nas_client.experiments.presets import configured
+from nas_client.experiments.results import latencies_of, read_ious
+from nas_client.experiments.runs import Training
 from nas_client.experiments.spread import Spread
-from nas_client.runs.config import read_config
 from nas_client.table import LookupTable
-from nas_client.train.folder import read_result
 
-ABLATION = "ablation.json"
 Preset = Literal["toy", "cpu", "gpu"]
 
 _TOY_DATA = {"image_size": [64, 64], "train_images": 4, "val_images": 1, "cache": True}
@@ -119,9 +120,7 @@ def ablation(
     preset: Preset = "cpu",
     seeds: int = 3,
     overrides: Sequence[str] = (),
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[Execution],
 ) -> AblationResult | None:
     """Run what is not done yet, and compare all of it; None where it was stopped.
 
@@ -131,35 +130,27 @@ def ablation(
         preset: size of searches and trainings.
         seeds: how many; 0, 1, ….
         overrides: fields of the preset's configuration, as `search.search.epochs=5` and `training.epochs=5`.
-        at_once: runs at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: nobody published an ablation of this space; a run failed; or the folder holds an experiment and
-            `resume` is not set, or another one.
+        RunFolderError: see `carry_out`.
+        ExperimentError: nobody published an ablation of this space; or see `carry_out`.
         InvalidSpecError: an override is none of the configuration's, or the space has not what a row needs.
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
     study = study_of(table, folder)
-    begin(folder, "ablation", table, config, resume=resume)
-    study.write_tables()
-    for commands in (searches, trainings):
-        wanted = [command for seed in range(seeds) for command in commands(study, seed, config)]
-        if not run_commands(wanted, at_once=at_once, progress=progress):
-            return None
-    info = table.info
+    phases = (lambda: searches(study, seeds, config), lambda: trainings(study, seeds, config))
+    if not carry_out(folder, "ablation", table, config, phases, **how):
+        return None
+    teachers, *of_rows = zip(*(study.trainings(seed) for seed in range(seeds)), strict=True)
     return AblationResult(
-        table=info.id(),
-        target=info.target.label(),
-        space=info.space.label(),
+        **latencies_of(table),
         preset=preset,
         seeds=tuple(range(seeds)),
         config=config,
-        rows=tuple(_summary(study, index, table, seeds) for index in range(len(study.rows))),
-        teacher=Spread.of([_mean_iou(study.run(seed, TEACHER)) for seed in range(seeds)]),
+        rows=tuple(_summary(row, of_row, table) for row, of_row in zip(study.rows, of_rows, strict=True)),
+        teacher=Spread.of([_mean_iou(teacher) for teacher in teachers]),
     )
 
 
@@ -167,23 +158,20 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     """The configuration of the runs: the preset's on that table, with λ and weights as in the other experiments.
 
     Raises:
-        InvalidSpecError: an override is none of the configuration's, or states a seed.
+        ExperimentError: an override states a seed.
+        InvalidSpecError: an override is none of the configuration's.
         MissingEntryError: the table is not complete.
     """
     for override in overrides:
         if (name := override.partition("=")[0]) in ("search.seed", "training.seed"):
             raise ExperimentError(f"{override!r}: the experiment sets {name} itself", hint="Choose --seeds instead.")
-    factor = float(f"{collapse.PUBLISHED_LATENCY_SHARE / collapse.untrained_ms(table):.4g}")
-    defaults = type(create_space(table.info.space)).search_defaults
-    base = {"search": defaults.model_dump(exclude={"training"}), "training": defaults.training.model_dump()}
-    fields = {**PRESETS[preset]["search"], "latency": {"factor": factor, "weights": "solved"}}
-    stated = [*flat(fields, "search."), *flat(PRESETS[preset]["training"], "training.")]
-    return read_config(AblationConfig, None, [*stated, *overrides], base=base)
+    search, training = PRESETS[preset]["search"], PRESETS[preset]["training"]
+    fields = {"search": {**search, "latency": collapse.published_latency(table)}, "training": training}
+    return configured(AblationConfig, table.info.space.name, fields, overrides)
 
 
-def _summary(study: Study, index: int, table: LookupTable, seeds: int) -> AblationSummary:
-    row = study.rows[index]
-    networks = tuple(_ablated(study, index, table, seed) for seed in range(seeds))
+def _summary(row: AblationRow, of_seeds: Sequence[Training], table: LookupTable) -> AblationSummary:
+    networks = tuple(_ablated(row, training, seed, table) for seed, training in enumerate(of_seeds))
     return AblationSummary(
         name=row.name,
         distilled=row.distilled,
@@ -196,26 +184,17 @@ def _summary(study: Study, index: int, table: LookupTable, seeds: int) -> Ablati
     )
 
 
-def _ablated(study: Study, index: int, table: LookupTable, seed: int) -> AblatedNetwork:
-    run, row = study.run(seed, f"row{index}"), study.rows[index]
-    network = network_of(study, row, seed)
-    if not network.known_as(read_result(run).architecture):
-        raise ExperimentError(
-            f"{run} holds the training of another architecture than its search found", hint="Remove it and --resume."
-        )
-    costs = network_costs(create_space(row.space).plan(network))
+def _ablated(row: AblationRow, training: Training, seed: int, table: LookupTable) -> AblatedNetwork:
+    costs = network_costs(create_space(row.space).plan(training.network))
     return AblatedNetwork(
         seed=seed,
-        architecture=network.key(),
-        mean_iou=_mean_iou(run),
-        estimate_ms=estimate(network, table).sum_ms,
+        architecture=training.network.key(),
+        mean_iou=_mean_iou(training),
+        estimate_ms=estimate(training.network, table).sum_ms,
         macs=costs.macs,
         parameters=costs.parameters,
     )
 
 
-def _mean_iou(run: Path) -> float:
-    final = read_result(run).final
-    if final is None or final.mean_iou is None:
-        raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
-    return final.mean_iou
+def _mean_iou(training: Training) -> float:
+    return read_ious(training.run, training.network, "Remove it and --resume.")[0]

@@ -1,16 +1,14 @@
-"""What the ablation leaves beside its runs: its result as JSON, a table in Markdown, and a figure."""
+"""What the ablation shows: the rows of the paper, ours beside them."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from nas_client.experiments.ablation import ABLATION, AblationResult
-from nas_client.experiments.artifacts import Rows, markdown
+from nas_client.experiments.ablation import AblationResult
+from nas_client.experiments.experiment import Experiment, Plot, Rows
 from nas_client.experiments.spread import Spread
-from nas_client.plotting import SERIES, STYLE, save_pair
+from nas_client.plotting import SERIES, STYLE
 
 
 def ablation_rows(result: AblationResult) -> Rows:
@@ -32,12 +30,12 @@ def ablation_rows(result: AblationResult) -> Rows:
     return [headings, *rows, ("teacher", result.teacher.text(2, factor=100), *[""] * 6)]
 
 
-def write_ablation(result: AblationResult, folder: Path) -> None:
-    """`ablation.json`, `ablation.md`, and the figure `ablation` as PNG and SVG. Raises OSError."""
-    path = folder / ABLATION
-    path.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(markdown(ablation_rows(result)), encoding="utf-8")
-    save_pair(plot_ablation(result), folder / "ablation")
+def ablation_words(result: AblationResult) -> str:
+    """What was done, and what the published numbers are of."""
+    return (
+        f"For each of {len(result.seeds)} seeds every space is searched, and what is found is trained, with the "
+        "teacher or without. The published numbers are of other images, devices and trainings."
+    )
 
 
 def plot_ablation(result: AblationResult) -> Figure:
@@ -53,3 +51,15 @@ def plot_ablation(result: AblationResult) -> Figure:
         axes.legend(fontsize=8)
         axes.margins(0.1)
     return figure
+
+
+ABLATION = Experiment(
+    name="ablation",
+    title="ablation",
+    result=AblationResult,
+    words=ablation_words,
+    prints_words=False,
+    rows=ablation_rows,
+    caption="Mean ± standard deviation over seeds; mIoU after the last epoch; ms and FPS by the table.",
+    plots=(Plot("ablation", plot_ablation, "Every network: mIoU against its estimated latency."),),
+)

@@ -12,14 +12,13 @@ from pathlib import Path
 from models.spaces.published import AblationRow, AblationStudy
 from models.spaces.registry import create_space, read_architecture
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
-from models.spec.base import Record, canonical_json
+from models.spec.base import Record
 from models.spec.errors import MissingEntryError
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.errors import ExperimentError
-from nas_client.experiments.execution import Command, is_finished
-from nas_client.runs.config import write_config
-from nas_client.runs.manifest import is_begun
+from nas_client.experiments.execution import Command
+from nas_client.experiments.runs import Search, Training, search_commands, training_commands
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
@@ -54,10 +53,6 @@ class Study:
         """The name of the row's search."""
         return next(name for name, table in self.tables.items() if table.info.space == row.space)
 
-    def whole(self) -> str:
-        """The name of the search whose teacher is trained."""
-        return self.search(next(row for row in self.rows if row.distilled))
-
     def write_tables(self) -> None:
         """Each space's table, as a file. Raises OSError."""
         for name, table in self.tables.items():
@@ -70,6 +65,27 @@ class Study:
     def run(self, seed: int, name: str) -> Path:
         """The folder of a run."""
         return self.folder / f"seed{seed}" / name
+
+    def trainings(self, seed: int) -> tuple[Training, ...]:
+        """The teacher's, then that of each row's network. What is trained was found by searches that have ended."""
+        whole = next(row for row in self.rows if row.distilled)
+        teacher = Training(self.run(seed, TEACHER), self._network(seed, whole, self.teacher))
+        rows = (
+            Training(self.run(seed, f"row{index}"), self._network_of(seed, row), teacher if row.distilled else None)
+            for index, row in enumerate(self.rows)
+        )
+        return (teacher, *rows)
+
+    def _network_of(self, seed: int, row: AblationRow) -> ArchitectureSpec:
+        if not row.pruned:
+            return self._network(seed, row, self.found)
+        space = create_space(row.space)
+        assert isinstance(space, AblationStudy)
+        return space.narrowest(self._network(seed, row, self.teacher))
+
+    def _network(self, seed: int, row: AblationRow, role: str) -> ArchitectureSpec:
+        path = self.run(seed, self.search(row)) / f"{role}.json"
+        return read_architecture(path.read_bytes(), str(path))
 
 
 def study_of(table: LookupTable, folder: Path) -> Study:
@@ -111,47 +127,17 @@ def reduced_table(table: LookupTable, spec: SpaceSpec) -> LookupTable:
     return LookupTable(Table(info=info, entries=tuple(entry for entry in table.table.entries if entry.key() in wanted)))
 
 
-def searches(study: Study, seed: int, config: AblationConfig) -> Iterator[Command]:
-    """The searches that are not finished."""
-    for name in study.tables:
-        run = study.run(seed, name)
-        if is_finished(run):
-            continue
-        run.mkdir(parents=True, exist_ok=True)
-        config_file = run.with_suffix(".yaml")
-        write_config(config.search.model_copy(update={"seed": seed}), config_file)
-        arguments = ["search", "--table", study.table_file(name), "--config", config_file, "-o", run, "--resume"]
-        yield Command(f"seed {seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"))
+def searches(study: Study, seeds: int, config: AblationConfig) -> Iterator[Command]:
+    """The searches that are not finished; their tables are written."""
+    study.write_tables()
+    for seed in range(seeds):
+        seeded = config.search.model_copy(update={"seed": seed})
+        runs = [Search(study.run(seed, name), seeded, study.table_file(name)) for name in study.tables]
+        yield from search_commands(runs)
 
 
-def trainings(study: Study, seed: int, config: AblationConfig) -> Iterator[Command]:
-    """The trainings that are not finished, the teacher's first."""
-    networks = {TEACHER: _architecture(study.run(seed, study.whole()) / f"{study.teacher}.json")}
-    networks |= {f"row{index}": network_of(study, row, seed) for index, row in enumerate(study.rows)}
-    config_file = study.run(seed, "training.yaml")
-    write_config(config.training.model_copy(update={"seed": seed}), config_file)
-    left = [name for name in networks if not is_finished(study.run(seed, name))]
-    for name in left:
-        run = study.run(seed, name)
-        file = run.with_suffix(".json")
-        file.write_text(canonical_json(networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
-        arguments = ["train", "--architecture", file, "--config", config_file, "-o", run]
-        taught = name != TEACHER and study.rows[int(name.removeprefix("row"))].distilled
-        arguments += ["--teacher", study.run(seed, TEACHER)] if taught else []
-        arguments += ["--resume"] if is_begun(run) else []
-        after = (f"seed {seed}, {TEACHER}",) if taught and TEACHER in left else ()
-        yield Command(f"seed {seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
-
-
-def network_of(study: Study, row: AblationRow, seed: int) -> ArchitectureSpec:
-    """The row's network, from the search that found it."""
-    run = study.run(seed, study.search(row))
-    if not row.pruned:
-        return _architecture(run / f"{study.found}.json")
-    space = create_space(row.space)
-    assert isinstance(space, AblationStudy)
-    return space.narrowest(_architecture(run / f"{study.teacher}.json"))
-
-
-def _architecture(path: Path) -> ArchitectureSpec:
-    return read_architecture(path.read_bytes(), str(path))
+def trainings(study: Study, seeds: int, config: AblationConfig) -> Iterator[Command]:
+    """The trainings that are not finished."""
+    for seed in range(seeds):
+        seeded = config.training.model_copy(update={"seed": seed})
+        yield from training_commands(seeded, study.run(seed, "training.yaml"), study.trainings(seed))

@@ -9,30 +9,28 @@ Source: M-FasterSeg, sections 4.3.2 to 4.3.4, Figures 8 and 9, Tables 1 and 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal, Unpack
 
-from models.spaces.registry import create_space, read_architecture, space_class
-from models.spec.architectures import ArchitectureSpec
-from models.spec.base import Record, canonical_json
+from models.spaces.registry import create_space, read_architecture
+from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.experiments import collapse, random_networks
-from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands
-from nas_client.experiments.random_networks import TrainedNetwork, read_trained
+from nas_client.experiments.execution import Command, Execution, carry_out
+from nas_client.experiments.presets import configured
+from nas_client.experiments.results import TrainedNetwork, latencies_of, read_trained
+from nas_client.experiments.runs import Search, Training, search_commands, training_commands
 from nas_client.experiments.spread import Spread
-from nas_client.runs.config import read_config, write_config
-from nas_client.runs.manifest import is_begun
 from nas_client.search.config import SearchConfig
 from nas_client.search.setup import open_space
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
 
-ATTENTION = "attention.json"
 SEARCHED, TRAINED = "branch_attention", "fused_attention"
 """The parameters of a space that place attention in its search, and in the networks that are trained."""
 
@@ -90,14 +88,7 @@ class AttentionResult(Record):
 
 
 def attention(
-    table: LookupTable,
-    folder: Path,
-    config: AttentionConfig,
-    *,
-    seeds: int = 3,
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    table: LookupTable, folder: Path, config: AttentionConfig, *, seeds: int = 3, **how: Unpack[Execution]
 ) -> AttentionResult | None:
     """Run what is not done yet, and compare all of it; None where it was stopped.
 
@@ -106,29 +97,30 @@ def attention(
         folder: gets a folder per seed, with two searches and the trainings of four cells.
         config: of all runs.
         seeds: how many; 0, 1, ….
-        at_once: runs at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
         InvalidSpecError: the table's search space does not have both placements.
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: a run failed; or the folder holds an experiment and `resume` is not set, or another one.
+        RunFolderError, ExperimentError: see `carry_out`.
         MissingEntryError: the table is not complete.
     """
     tables = {placement: placed_table(table, placement) for placement in PLACEMENTS}
     open_space(config.search, table)
-    begin(folder, "attention", table, config, resume=resume)
-    for searched in (False, True):
-        write_table(tables[searched, False].table, _table_file(folder, searched), TableFormat.ARROW)
-    roles = [role.name for role in create_space(table.info.space).roles()]
-    searches = list(_searches(folder, config.search, seeds))
-    runs = [_training(folder, seed, place, role) for seed, place, role in product(range(seeds), PLACEMENTS, roles)]
-    total = len(searches) + sum(not is_finished(run) for run in runs)
-    if not run_commands(searches, at_once=at_once, progress=_from(progress, 0, total)):
-        return None
-    trainings = [command for seed in range(seeds) for command in _trainings(folder, config.training, seed, table)]
-    if not run_commands(trainings, at_once=at_once, progress=_from(progress, len(searches), total)):
+
+    def searches() -> Iterator[Command]:
+        for searched in (False, True):
+            file = _table_file(folder, searched)
+            file.parent.mkdir(exist_ok=True)
+            write_table(tables[searched, False].table, file, TableFormat.ARROW)
+        return search_commands(_search(folder, config, *run) for run in product(range(seeds), (False, True)))
+
+    def trainings() -> Iterator[Command]:
+        for seed in range(seeds):
+            seeded = config.training.model_copy(update={"seed": seed})
+            runs = chain(*(_trainings(folder, seed, placement, table) for placement in PLACEMENTS))
+            yield from training_commands(seeded, folder / f"seed{seed}" / "training.yaml", runs)
+
+    if not carry_out(folder, "attention", table, config, [searches, trainings], **how):
         return None
     cells = tuple(_cell(folder, placement, seeds, tables[placement]) for placement in PLACEMENTS)
     return _result(cells, table, config, seeds)
@@ -167,88 +159,49 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     for override in overrides:
         if override.partition("=")[0] in ("search.seed", "training.seed"):
             raise InvalidSpecError(f"{override!r}: the experiment sets seeds itself", hint="Choose --seeds instead.")
-    factor = collapse.PUBLISHED_LATENCY_SHARE / collapse.untrained_ms(placed_table(table, (False, False)))
-    latency = {"factor": float(f"{factor:.4g}"), "weights": "solved"}
+    latency = collapse.published_latency(placed_table(table, (False, False)))
     fields = {"search": {**collapse.PRESETS[preset], "latency": latency}, "training": random_networks.PRESETS[preset]}
-    defaults = space_class(table.info.space.name).search_defaults.model_dump()
-    base: Mapping[str, Any] = {"training": defaults.pop("training"), "search": defaults}
-    return read_config(AttentionConfig, None, [*flat(fields), *overrides], base=base)
-
-
-def _searches(folder: Path, config: SearchConfig, seeds: int) -> Iterator[Command]:
-    """The searches that are not finished."""
-    for seed, searched in product(range(seeds), (False, True)):
-        run = _search(folder, seed, searched)
-        if is_finished(run):
-            continue
-        run.parent.mkdir(parents=True, exist_ok=True)
-        config_file = run.with_suffix(".yaml")
-        write_config(config.model_copy(update={"seed": seed}), config_file)
-        arguments = ["search", "--table", _table_file(folder, searched), "--config", config_file, "--output", run, "--resume"]
-        yield Command(f"seed {seed}, {run.name}", tuple(map(str, arguments)), run.with_suffix(".log"))
-
-
-def _trainings(folder: Path, config: TrainConfig, seed: int, table: LookupTable) -> Iterator[Command]:
-    """The trainings of one seed that are not finished, teachers first."""
-    config_file = folder / f"seed{seed}" / "training.yaml"
-    write_config(config.model_copy(update={"seed": seed}), config_file)
-    found, teacher = _roles(table)
-    for placement in PLACEMENTS:
-        left = [role for role in (teacher, found) if role and not is_finished(_training(folder, seed, placement, role))]
-        for role in left:
-            run = _training(folder, seed, placement, role)
-            run.parent.mkdir(parents=True, exist_ok=True)
-            network = run.with_suffix(".json")
-            text = canonical_json(_network(folder, seed, placement, role).model_dump(mode="json"))
-            network.write_text(text + "\n", encoding="utf-8")
-            arguments = ["train", "--architecture", network, "--config", config_file, "--output", run]
-            taught = teacher is not None and role == found
-            arguments += ["--teacher", run.with_name(str(teacher))] if taught else []
-            arguments += ["--resume"] if is_begun(run) else []
-            name = f"seed {seed}, {run.parent.name}"
-            after = (f"{name}, {teacher}",) if taught and teacher in left else ()
-            yield Command(f"{name}, {role}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
-
-
-def _network(folder: Path, seed: int, placement: Placement, role: str) -> ArchitectureSpec:
-    """What the search with or without attention found for that role, as it is trained."""
-    path = _search(folder, seed, placement[0]) / f"{role}.json"
-    found = read_architecture(path.read_bytes(), str(path))
-    return found.model_copy(update={"parameters": {**found.parameters, TRAINED: int(placement[1])}})
-
-
-def _roles(table: LookupTable) -> tuple[str, str | None]:
-    """The role that sees latency, and its teacher."""
-    space = create_space(table.info.space)
-    found = space.searched_role().name
-    return found, next((role.name for role in space.roles() if role.name != found), None)
-
-
-def _search(folder: Path, seed: int, searched: bool) -> Path:
-    return folder / f"seed{seed}" / f"search_{'attention' if searched else 'plain'}"
-
-
-def _training(folder: Path, seed: int, placement: Placement, role: str) -> Path:
-    return folder / f"seed{seed}" / "_".join("attention" if there else "plain" for there in placement) / role
+    return configured(AttentionConfig, table.info.space.name, fields, overrides)
 
 
 def _table_file(folder: Path, searched: bool) -> Path:
-    (folder / "tables").mkdir(exist_ok=True)
-    return folder / "tables" / f"{'attention' if searched else 'plain'}.arrow"
+    return folder / "tables" / f"{_word(searched)}.arrow"
 
 
-def _from(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """The progress of one part as that of the whole."""
-    return progress and (lambda done, _count, running: progress(before + done, total, running))
+def _word(there: bool) -> str:
+    return "attention" if there else "plain"
+
+
+def _search(folder: Path, config: AttentionConfig, seed: int, searched: bool) -> Search:
+    seeded = config.search.model_copy(update={"seed": seed})
+    return Search(_search_folder(folder, seed, searched), seeded, _table_file(folder, searched))
+
+
+def _search_folder(folder: Path, seed: int, searched: bool) -> Path:
+    return folder / f"seed{seed}" / f"search_{_word(searched)}"
+
+
+def _trainings(folder: Path, seed: int, placement: Placement, table: LookupTable) -> list[Training]:
+    """A cell's: the teacher's, if there is one, and the student's under it. Their networks are what the search found."""
+    searched, trained = placement
+    space, runs = create_space(table.info.space), list[Training]()
+    student = space.searched_role().name
+    teachers = [role.name for role in space.roles() if role.name != student]
+    for role in (*teachers[:1], student):
+        path = _search_folder(folder, seed, searched) / f"{role}.json"
+        found = read_architecture(path.read_bytes(), str(path))
+        network = found.model_copy(update={"parameters": {**found.parameters, TRAINED: int(trained)}})
+        run = folder / f"seed{seed}" / f"{_word(searched)}_{_word(trained)}" / role
+        runs.append(Training(run, network, teacher=runs[0] if runs else None))
+    return runs
 
 
 def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable) -> AttentionCell:
-    def trained(role: str) -> tuple[TrainedNetwork, ...]:
-        runs = [(_training(folder, seed, placement, role), _network(folder, seed, placement, role)) for seed in range(seeds)]
-        return tuple(read_trained(run, network, table) for run, network in runs)
-
-    found, teacher = _roles(table)
-    students, teachers = trained(found), trained(teacher) if teacher else ()
+    trainings = [_trainings(folder, seed, placement, table) for seed in range(seeds)]
+    *others, students = (
+        tuple(read_trained(one.run, one.network, table) for one in of_role) for of_role in zip(*trainings, strict=True)
+    )
+    teachers = others[0] if others else ()
     return AttentionCell(
         searched=placement[0],
         trained=placement[1],
@@ -266,9 +219,7 @@ def _result(cells: tuple[AttentionCell, ...], table: LookupTable, config: Attent
         return Spread.of([one - other for one, other in zip(with_it, without, strict=True)])
 
     return AttentionResult(
-        table=table.info.id(),
-        target=table.info.target.label(),
-        space=table.info.space.label(),
+        **latencies_of(table),
         seeds=tuple(range(seeds)),
         config=config,
         cells=cells,

@@ -1,16 +1,16 @@
-"""What the experiment on attention leaves beside its runs."""
+"""What the experiment on attention shows: its four cells."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import fmean
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from nas_client.experiments.artifacts import Rows, markdown
-from nas_client.experiments.attention import ATTENTION, AttentionCell, AttentionResult
-from nas_client.plotting import INK, MUTED, SERIES, STYLE, save_pair
+from nas_client.experiments.attention import AttentionCell, AttentionResult
+from nas_client.experiments.experiment import Experiment, Plot, Points, Rows
+from nas_client.experiments.results import NETWORK_HEADINGS, network_cells
+from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 
 def attention_rows(result: AttentionResult) -> Rows:
@@ -18,7 +18,7 @@ def attention_rows(result: AttentionResult) -> Rows:
     headings = ("search", "training", "student (%)", "teacher (%)", "student (ms)", "MACs (M)", "weights (M)")
     rows = [
         (
-            *placement_words(cell),
+            *_placement(cell),
             cell.mean_iou.text(2, factor=100),
             "" if cell.teacher_mean_iou is None else cell.teacher_mean_iou.text(2, factor=100),
             cell.estimate_ms.text(3),
@@ -30,7 +30,18 @@ def attention_rows(result: AttentionResult) -> Rows:
     return [headings, *rows]
 
 
-def placement_words(cell: AttentionCell) -> tuple[str, str]:
+def attention_points(result: AttentionResult) -> Rows:
+    """Every network that was trained, cell by cell."""
+    rows = [
+        (str(result.seeds[place]), *_placement(cell), network.name, *network_cells(network))
+        for cell in result.cells
+        for networks in (cell.teachers, cell.students)
+        for place, network in enumerate(networks)
+    ]
+    return [("seed", "search", "training", "network", *NETWORK_HEADINGS), *rows]
+
+
+def _placement(cell: AttentionCell) -> tuple[str, str]:
     """Whether there is attention in its search, and in its training."""
     return ("yes" if cell.searched else "no", "yes" if cell.trained else "no")
 
@@ -45,14 +56,6 @@ def attention_sentence(result: AttentionResult) -> str:
     )
 
 
-def write_attention(result: AttentionResult, folder: Path) -> None:
-    """`attention.json`, `attention.md`, and the figure `attention` as PNG and SVG. Raises OSError."""
-    path = folder / ATTENTION
-    path.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(markdown(attention_rows(result)), encoding="utf-8")
-    save_pair(plot_attention(result), folder / "attention")
-
-
 def plot_attention(result: AttentionResult) -> Figure:
     """Every student's mIoU by cell, with the cell's mean, and against the estimated latency."""
     colours = {False: MUTED, True: SERIES[0]}
@@ -61,11 +64,11 @@ def plot_attention(result: AttentionResult) -> Figure:
         by_cell, by_latency = figure.subplots(1, 2, sharey=True)
         for index, cell in enumerate(result.cells):
             ious, marker = [100 * student.mean_iou for student in cell.students], "s" if cell.trained else "o"
-            name = "in the search: {}, in training: {}".format(*placement_words(cell))
+            name = "in the search: {}, in training: {}".format(*_placement(cell))
             for axes, x in ((by_cell, [index] * len(ious)), (by_latency, list(cell.estimate_ms.values))):
                 axes.scatter(x, ious, s=26, color=colours[cell.searched], marker=marker, linewidths=0, label=name)
             by_cell.plot([index - 0.2, index + 0.2], [100 * cell.mean_iou.mean] * 2, color=INK, linewidth=1.2)
-        names = ["search: {}\ntraining: {}".format(*placement_words(cell)) for cell in result.cells]
+        names = ["search: {}\ntraining: {}".format(*_placement(cell)) for cell in result.cells]
         by_cell.set_xticks(range(len(result.cells)), names, fontsize=7)
         by_cell.set(ylabel="mIoU after training (%)", xlim=(-0.6, len(result.cells) - 0.4))
         by_latency.set(xlabel="estimated latency (ms)")
@@ -77,3 +80,15 @@ def plot_attention(result: AttentionResult) -> Figure:
 
 def _signed(text: str) -> str:
     return text if text.startswith("-") else f"+{text}"
+
+
+ATTENTION = Experiment(
+    name="attention",
+    title="attention",
+    result=AttentionResult,
+    words=attention_sentence,
+    rows=attention_rows,
+    caption="Attention in the search and in training, or not: mean ± standard deviation over seeds of equal runs.",
+    plots=(Plot("attention", plot_attention, "Every student, and the mean of each cell."),),
+    points=Points(attention_points, labels=4),
+)

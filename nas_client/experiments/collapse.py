@@ -11,29 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 
-from models.spaces.registry import space_class
-from models.spaces.search_defaults import SearchDefaults
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.experiments.execution import (
-    TABLE,
-    Command,
-    Progress,
-    begin,
-    flat,
-    is_finished,
-    run_commands,
-    without_other_rates,
-)
+from nas_client.experiments.execution import TABLE, Execution, carry_out
+from nas_client.experiments.presets import configured
+from nas_client.experiments.results import latencies_of
+from nas_client.experiments.runs import Search, search_commands
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxed import RelaxedLatency
-from nas_client.runs.config import read_config, write_config
 from nas_client.runs.journal import read_journal
 from nas_client.search.config import SearchConfig
 from nas_client.search.epochs import SearchEpoch
@@ -43,7 +34,6 @@ Mode = Literal["naive", "decoupled", "none"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 Preset = Literal["cpu", "gpu"]
 
-COLLAPSE = "collapse.json"
 PUBLISHED_LATENCY_SHARE = 0.163
 """λ times the latency of the untrained supernet in the paper: 0.01 · 16.3 ms, by its published table, three outputs summed.
 Elsewhere, or for smaller networks, the same λ would weigh latency by chance; the experiment has that λ which gives this."""
@@ -141,9 +131,7 @@ def collapse(
     seeds: int = 3,
     modes: Sequence[Mode] = MODES,
     overrides: Sequence[str] = (),
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[Execution],
 ) -> CollapseResult | None:
     """Run what is not done yet, and compare all of it; None where it was stopped.
 
@@ -154,28 +142,21 @@ def collapse(
         seeds: how many; 0, 1, ….
         modes: of the latency loss.
         overrides: fields of the preset's configuration, as `search.epochs=5`.
-        at_once: searches at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: a search failed; or the folder holds an experiment and `resume` is not set, or another one.
+        RunFolderError, ExperimentError: see `carry_out`.
         InvalidSpecError: an override is none of the configuration's.
         MissingEntryError: the table is not complete.
     """
     config = preset_config(preset, table, overrides)
     _require_own_fields(config, overrides)
-    begin(folder, "collapse", table, config, resume=resume)
-    commands = list(_commands(folder, config, seeds, modes))
-    if not run_commands(commands, at_once=at_once, progress=progress):
+    searches = [search for seed in range(seeds) for search in _searches(folder, config, seed, modes)]
+    if not carry_out(folder, "collapse", table, config, [lambda: search_commands(searches)], **how):
         return None
     points = tuple(point for seed in range(seeds) for mode in modes for point in _points(folder, seed, mode))
-    info = table.info
     return CollapseResult(
-        table=info.id(),
-        target=info.target.label(),
-        space=info.space.label(),
+        **latencies_of(table),
         preset=preset,
         seeds=tuple(range(seeds)),
         config=config,
@@ -187,17 +168,19 @@ def collapse(
 def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] = ()) -> SearchConfig:
     """The configuration of the searches on that table, but for what an override states.
 
-    λ is from `PUBLISHED_LATENCY_SHARE`; the weights balance this table's sensitivities, as the paper's balance its own.
-
     Raises:
         InvalidSpecError: an override is none of the configuration's.
         MissingEntryError: the table is not complete.
     """
-    factor = PUBLISHED_LATENCY_SHARE / untrained_ms(table)
-    fields: Mapping[str, Any] = {**PRESETS[preset], "latency": {"factor": float(f"{factor:.4g}"), "weights": "solved"}}
-    defaults = space_class(table.info.space.name).search_defaults.model_dump(exclude={"training"})
-    fields = without_other_rates(fields, defaults, SearchDefaults().model_dump())
-    return read_config(SearchConfig, None, [*flat(fields), *overrides], base=defaults)
+    fields = {**PRESETS[preset], "latency": published_latency(table)}
+    return configured(SearchConfig, table.info.space.name, fields, overrides, part="search")
+
+
+def published_latency(table: LookupTable) -> dict[str, Any]:
+    """What is configured of the latency loss: λ from `PUBLISHED_LATENCY_SHARE`; and weights that balance this table's
+    sensitivities, as the paper's balance its own. Raises MissingEntryError.
+    """
+    return {"factor": float(f"{PUBLISHED_LATENCY_SHARE / untrained_ms(table):.4g}"), "weights": "solved"}
 
 
 def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:
@@ -219,39 +202,21 @@ def untrained_ms(table: LookupTable) -> float:
     return float(relaxed(ArchitectureParameters.zeros(relaxed.shapes, dtype=torch.float64)))
 
 
-def _commands(folder: Path, config: SearchConfig, seeds: int, modes: Sequence[Mode]) -> Iterator[Command]:
-    """The searches that are not finished; each seed's pre-training before its modes."""
-    for seed in range(seeds):
-        seeded = config.model_copy(update={"seed": seed})
-        names = [PRETRAINING, *modes]
-        left = [name for name in names if not is_finished(_run(folder, seed, name))]
-        for name in left:
-            run = _run(folder, seed, name)
-            run.mkdir(parents=True, exist_ok=True)
-            config_file = run.with_suffix(".yaml")
-            write_config(_config(seeded, name), config_file)
-            arguments = ["search", "--table", folder / TABLE, "--config", config_file, "--output", run, "--resume"]
-            if name != PRETRAINING:
-                arguments += ["--pretrained", _run(folder, seed, PRETRAINING)]
-            after = {_label(seed, PRETRAINING)} & {_label(seed, other) for other in left} - {_label(seed, name)}
-            yield Command(_label(seed, name), tuple(map(str, arguments)), run.with_suffix(".log"), tuple(after))
-
-
-def _config(config: SearchConfig, name: str) -> SearchConfig:
-    """Of a seed's pre-training alone, or of the search of that mode."""
-    if name == PRETRAINING:
-        evaluation = config.evaluation.model_copy(update={"every": config.pretrain.epochs})
-        search = config.search.model_copy(update={"epochs": 0})
-        return config.model_copy(update={"search": search, "evaluation": evaluation})
-    return config.model_copy(update={"latency": config.latency.model_copy(update={"mode": name})})
+def _searches(folder: Path, config: SearchConfig, seed: int, modes: Sequence[Mode]) -> Iterator[Search]:
+    """A seed's pre-training, and the search of each mode from there."""
+    seeded = config.model_copy(update={"seed": seed})
+    evaluation = config.evaluation.model_copy(update={"every": config.pretrain.epochs})
+    nothing = config.search.model_copy(update={"epochs": 0})
+    alone = seeded.model_copy(update={"search": nothing, "evaluation": evaluation})
+    pretraining = Search(_run(folder, seed, PRETRAINING), alone, folder / TABLE)
+    yield pretraining
+    for mode in modes:
+        own = seeded.model_copy(update={"latency": config.latency.model_copy(update={"mode": mode})})
+        yield Search(_run(folder, seed, mode), own, folder / TABLE, pretraining)
 
 
 def _run(folder: Path, seed: int, name: str) -> Path:
     return folder / f"seed{seed}" / name
-
-
-def _label(seed: int, name: str) -> str:
-    return f"seed {seed}, {name}"
 
 
 def _points(folder: Path, seed: int, mode: Mode) -> Iterator[CollapsePoint]:

@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from models.spec.base import Record, differences
 from models.spec.table_files import TableFormat, read_table, table_etag, write_table
@@ -26,68 +26,6 @@ from nas_client.table import LookupTable
 
 CONFIG, TABLE = "experiment.yaml", "table.arrow"
 """The configuration of all runs, and the table, in the experiment's folder."""
-
-
-def begin(folder: Path, kind: Kind, table: LookupTable | None, config: Record, *, resume: bool) -> None:
-    """Write table, where there is one, and configuration; or make sure that the experiment in the folder has the same.
-
-    Raises:
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: one is there and `resume` is not set, or it is another one: says in what.
-        OSError: the folder cannot be written.
-    """
-    config_file, table_file = folder / CONFIG, folder / TABLE
-    if is_begun(folder):
-        require_run(folder, kind)
-    if not config_file.exists():
-        begin_run(folder, kind)
-        if table is not None:
-            write_table(table.table, table_file, TableFormat.ARROW)
-        write_config(config, config_file)
-        return
-    if not resume:
-        raise ExperimentError(f"{folder} holds an experiment already", hint="Go on with --resume, or name another folder.")
-    if lines := differences(config, read_config(type(config), config_file)):
-        raise ExperimentError(
-            f"{folder} holds an experiment of another configuration: {'; '.join(lines)}",
-            hint="Resume it with the same preset, table and --set, or name another folder.",
-        )
-    if table is None:
-        return
-    before = LookupTable(read_table(table_file))
-    if table_etag(before.table) != table_etag(table.table):
-        raise ExperimentError(
-            f"{folder} holds an experiment with other contents of a table: {before.label()}",
-            hint="Resume it with the same table, or name another folder.",
-        )
-
-
-def without_other_rates(fields: Mapping[str, Any], stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """A preset's fields without the learning rates of optimisers that step by another method than those it was made for.
-
-    Args:
-        fields: of the preset.
-        stated: what they are put over.
-        usual: what the preset was made for.
-    """
-    other = stated.get("method") != usual.get("method")
-    found = {}
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            found[name] = without_other_rates(value, stated.get(name, {}), usual.get(name, {}))
-        elif not (other and name == "lr"):
-            found[name] = value
-    return found
-
-
-def flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Nested fields as overrides of a configuration: `search.epochs=10`."""
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}={json.dumps(value)}"
-
 
 Progress = Callable[[int, int, Sequence[str]], None]
 """Receives how many commands are done, how many there are, and the names of those that run."""
@@ -114,6 +52,91 @@ class Command:
     arguments: tuple[str, ...]
     log: Path
     after: tuple[str, ...] = ()
+
+
+class Execution(TypedDict, total=False):
+    """How an experiment is carried out, whatever it asks.
+
+    Attributes:
+        at_once: runs at a time, 1 by default; where several, each computes with one thread.
+        resume: go on with the experiment in the folder.
+        progress: called whenever a run begins or ends.
+    """
+
+    at_once: int
+    resume: bool
+    progress: Progress | None
+
+
+def carry_out(
+    folder: Path,
+    kind: Kind,
+    table: LookupTable | None,
+    config: Record,
+    phases: Sequence[Callable[[], Iterable[Command]]],
+    *,
+    at_once: int = 1,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> bool:
+    """Begin the experiment's folder, or go on with it, and run what is not done yet; whether it was, rather than stopped.
+
+    Args:
+        folder: of the experiment.
+        kind: of the experiment.
+        table: of its latencies, where it has any.
+        config: of all runs.
+        phases: each gives its commands once those of the phase before have ended: networks are found before they are trained.
+        at_once: see `Execution`.
+        resume: see `Execution`.
+        progress: see `Execution`.
+
+    Raises:
+        RunFolderError: the folder holds another kind of run.
+        ExperimentError: a run failed; or the folder holds an experiment and `resume` is not set, or another one.
+        OSError: the folder cannot be written.
+    """
+    _begin(folder, kind, table, config, resume=resume)
+    before = 0
+    for phase in phases:
+        commands = list(phase())
+        if not run_commands(commands, at_once=at_once, progress=_counted_from(before, progress)):
+            return False
+        before += len(commands)
+    return True
+
+
+def _counted_from(before: int, progress: Progress | None) -> Progress | None:
+    """The progress of a phase, with what the phases before it have done."""
+    return progress and (lambda done, count, running: progress(before + done, before + count, running))
+
+
+def _begin(folder: Path, kind: Kind, table: LookupTable | None, config: Record, *, resume: bool) -> None:
+    """Write table, where there is one, and configuration; or make sure that the experiment in the folder has the same."""
+    config_file, table_file = folder / CONFIG, folder / TABLE
+    if is_begun(folder):
+        require_run(folder, kind)
+    if not config_file.exists():
+        begin_run(folder, kind)
+        if table is not None:
+            write_table(table.table, table_file, TableFormat.ARROW)
+        write_config(config, config_file)
+        return
+    if not resume:
+        raise ExperimentError(f"{folder} holds an experiment already", hint="Go on with --resume, or name another folder.")
+    if lines := differences(config, read_config(type(config), config_file)):
+        raise ExperimentError(
+            f"{folder} holds an experiment of another configuration: {'; '.join(lines)}",
+            hint="Resume it with the same preset, table and --set, or name another folder.",
+        )
+    if table is None:
+        return
+    before = LookupTable(read_table(table_file))
+    if table_etag(before.table) != table_etag(table.table):
+        raise ExperimentError(
+            f"{folder} holds an experiment with other contents of a table: {before.label()}",
+            hint="Resume it with the same table, or name another folder.",
+        )
 
 
 def run_commands(

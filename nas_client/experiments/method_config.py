@@ -13,8 +13,8 @@ from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import ExperimentError
 from nas_client.experiments import collapse, random_networks
-from nas_client.experiments.execution import flat, without_other_rates
 from nas_client.experiments.latency_budget import LatencyBudget, targets
+from nas_client.experiments.presets import flat, without_other_rates
 from nas_client.runs.config import read_config
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable

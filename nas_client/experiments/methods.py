@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Unpack
 
 from models.spaces.base import SearchSpace
 from models.spec.base import Record
-from nas_client.experiments.execution import Progress, begin, run_commands
+from nas_client.experiments.execution import Execution, carry_out
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import METHODS, RANDOM, Method, MethodsConfig, Preset
 from nas_client.experiments.method_costs import MethodCosts
 from nas_client.experiments.method_runs import MethodTrial
 from nas_client.experiments.paired import PairedDifference, TrainingNoise
-from nas_client.experiments.random_networks import TrainedNetwork, read_trained
+from nas_client.experiments.results import TrainedNetwork, latencies_of, read_trained
 from nas_client.experiments.spread import Spread
 from nas_client.table import LookupTable
 
-METHODS_FILE = "methods.json"
 BASELINES: tuple[str, ...] = (RANDOM, "best_of", "earliest")
 """What the methods are compared with: the median of a seed's random networks, and two of the methods."""
 
@@ -107,9 +108,7 @@ def compare_methods(
     preset: Preset = "cpu",
     seeds: int = 5,
     methods: Sequence[Method] = METHODS,
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[Execution],
 ) -> MethodsResult | None:
     """Run what is not done yet, and compare all of it; None where it was stopped.
 
@@ -122,30 +121,24 @@ def compare_methods(
         preset: that the configuration comes from.
         seeds: how many; 0, 1, ….
         methods: those that are compared.
-        at_once: runs at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: a run failed; too few networks are of a target's latency; the space does not say which networks
-            downsample earliest; or the folder holds an experiment and `resume` is not set, or another one.
+        RunFolderError: see `carry_out`.
+        ExperimentError: too few networks are of a target's latency; the space does not say which networks downsample earliest;
+            or see `carry_out`.
         MissingEntryError: the table is not complete.
     """
-    begin(folder, "methods", table, config, resume=resume)
     trials = [MethodTrial(folder, seed, config, budget, costs.best_of, tuple(methods)) for seed in range(seeds)]
-    searches = [command for trial in trials for command in trial.searches()]
-    if not run_commands(searches, at_once=at_once, progress=progress):
-        return None
-    trainings = [command for trial in trials for command in trial.trainings()]
-    if not run_commands([*trainings, *trials[0].noise_trainings()], at_once=at_once, progress=progress):
+    phases = (
+        lambda: chain(*(trial.searches() for trial in trials)),
+        lambda: chain(*(trial.trainings() for trial in trials), trials[0].noise_trainings()),
+    )
+    if not carry_out(folder, "methods", table, config, phases, **how):
         return None
     points = tuple(point for trial in trials for point in _points(trial, table))
-    info = table.info
     return MethodsResult(
-        table=info.id(),
-        target=info.target.label(),
-        space=info.space.label(),
+        **latencies_of(table),
         preset=preset,
         seeds=tuple(range(seeds)),
         config=config,

@@ -1,19 +1,15 @@
-"""What the experiment on methods leaves beside its runs: its result as JSON, all points as CSV, tables, words and a figure."""
+"""What the experiment on methods shows: paired differences, all points, the answer in words, and what it would cost."""
 
 from __future__ import annotations
-
-import csv
-from io import StringIO
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from nas_client.experiments.artifacts import Rows, markdown
+from nas_client.experiments.experiment import Experiment, Plot, Points, Rows
 from nas_client.experiments.method_config import RANDOM
 from nas_client.experiments.method_costs import Estimate
-from nas_client.experiments.methods import METHODS_FILE, MethodDifference, MethodsResult
-from nas_client.plotting import INK, MUTED, SERIES, STYLE, save_pair
+from nas_client.experiments.methods import MethodDifference, MethodsResult
+from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 NAMES = {
     "evolution": "evolution",
@@ -115,17 +111,6 @@ def estimate_rows(estimate: Estimate) -> Rows:
     return [("what", "runs", "minutes"), *rows, total]
 
 
-def write_methods(result: MethodsResult, folder: Path) -> None:
-    """`methods.json`, `methods.csv` (all points), `methods.md` (differences), and the figure as PNG and SVG. Raises OSError."""
-    path = folder / METHODS_FILE
-    path.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(point_rows(result))
-    path.with_suffix(".csv").write_text(text.getvalue(), encoding="utf-8")
-    path.with_suffix(".md").write_text(markdown(difference_rows(result)), encoding="utf-8")
-    save_pair(plot_methods(result), folder / "methods")
-
-
 def plot_methods(result: MethodsResult) -> Figure:
     """Left every network: mIoU against its estimate. Right the differences over all targets: each seed, mean and interval."""
     names = [name for name in NAMES if name in result.scores]
@@ -158,3 +143,15 @@ def plot_methods(result: MethodsResult) -> Figure:
         differences.set(xlabel="difference of mIoU (points)")
         differences.legend(fontsize=8)
     return figure
+
+
+METHODS = Experiment(
+    name="methods",
+    title="methods",
+    result=MethodsResult,
+    words=methods_sentence,
+    rows=difference_rows,
+    caption="Paired differences of mIoU over seeds, after the last epoch of equal trainings.",
+    plots=(Plot("methods", plot_methods, "Left: every network trained. Right: each seed, mean, 95 % interval."),),
+    points=Points(point_rows, labels=3, in_file=True),
+)

@@ -13,26 +13,24 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-from models.networks.module import network_costs
-from models.spaces.registry import create_space, read_architecture, space_class
-from models.spaces.search_defaults import TrainingDefaults
+from models.spaces.registry import create_space, read_architecture
 from models.spec.architectures import ArchitectureSpec
-from models.spec.base import Record, canonical_json
+from models.spec.base import Record
 from nas_client.errors import ExperimentError
-from nas_client.estimates import estimate
-from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands, without_other_rates
+from nas_client.experiments.execution import Command, Execution, carry_out, is_finished
 from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
+from nas_client.experiments.presets import configured
+from nas_client.experiments.results import TrainedNetwork, latencies_of, read_trained
+from nas_client.experiments.runs import Training, training_commands
 from nas_client.experiments.spread import Spread
-from nas_client.runs.config import read_config, write_config
-from nas_client.runs.manifest import CONFIG, is_begun, require_run
+from nas_client.runs.config import read_config
+from nas_client.runs.manifest import CONFIG, require_run
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.folder import read_result
 
-RANDOM = "random.json"
 Preset = Literal["cpu", "gpu", "published"]
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "cpu": {
@@ -54,26 +52,6 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "published": {},
 }
 """What each preset changes of the training that the space states. The learning rates are for SGD."""
-
-
-class TrainedNetwork(Record):
-    """One network after its training.
-
-    Attributes:
-        name: of its folder.
-        architecture: key.
-        estimate_ms: by the table.
-        mean_iou: on the validation split, after the last epoch.
-        best_mean_iou: after the best epoch.
-    """
-
-    name: str
-    architecture: str
-    estimate_ms: float
-    macs: int
-    parameters: int
-    mean_iou: float
-    best_mean_iou: float
 
 
 class RandomNetworks(Record):
@@ -157,6 +135,12 @@ class _Trial:
     found: str
     teacher: str | None
 
+    def trainings(self) -> Iterator[Training]:
+        """The teacher's first."""
+        teacher = None if self.teacher is None else Training(self.folder / self.teacher, self.networks[self.teacher])
+        for name, network in self.networks.items():
+            yield Training(self.folder / name, network, None if name == self.teacher else teacher)
+
 
 def compare(
     searches: Sequence[Path],
@@ -167,9 +151,7 @@ def compare(
     networks: int = 5,
     baselines: Sequence[Baseline] = tuple(BASELINES),
     tolerance: float = 0.1,
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[Execution],
 ) -> RandomResult | None:
     """Train what is not trained yet, and compare all of it; None where it was stopped.
 
@@ -181,14 +163,12 @@ def compare(
         networks: random ones per search, of each kind.
         baselines: their kinds.
         tolerance: see `RandomResult`.
-        at_once: trainings at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
         RunFolderError: the folder, or that of a search, holds another kind of run.
-        ExperimentError: a training failed; a search is not finished; two have the same seed; too few random networks are of
-            that latency; or the folder holds an experiment and `resume` is not set, or another one.
+        ExperimentError: a search is not finished; two have the same seed; too few random networks are of that latency; or see
+            `carry_out`.
         TableMismatchError: a search was done in another space.
         MissingEntryError: the table is not complete.
     """
@@ -196,9 +176,13 @@ def compare(
     if len({trial.seed for trial in trials}) < len(trials):
         seeds = ", ".join(f"{trial.search}: {trial.seed}" for trial in trials)
         raise ExperimentError(f"searches of the same seed say the same: {seeds}", hint="Name searches with different seeds.")
-    begin(folder, "random", table, config, resume=resume)
-    commands = [command for trial in trials for command in _commands(trial, config)]
-    if not run_commands(commands, at_once=at_once, progress=progress):
+
+    def trainings() -> Iterator[Command]:
+        for trial in trials:
+            seeded = config.model_copy(update={"seed": trial.seed})
+            yield from training_commands(seeded, trial.folder / CONFIG, trial.trainings())
+
+    if not carry_out(folder, "random", table, config, [trainings], **how):
         return None
     return _result(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
 
@@ -207,9 +191,7 @@ def preset_config(preset: Preset, table: LookupTable, path: Path | None = None, 
     """The configuration of the trainings: a file's, or else the preset's, with overrides; what none of them states is as the
     table's space says. Raises InvalidSpecError; OSError.
     """
-    defaults = space_class(table.info.space.name).search_defaults.training.model_dump()
-    fields = without_other_rates(PRESETS[preset], defaults, TrainingDefaults().model_dump())
-    return read_config(TrainConfig, path, [*(flat(fields) if path is None else ()), *overrides], base=defaults)
+    return configured(TrainConfig, table.info.space.name, PRESETS[preset], overrides, part="training", path=path)
 
 
 def _trial(
@@ -237,24 +219,6 @@ def _trial(
     return _Trial(search, seed, folder / f"seed{seed}", named, tried, found, teacher)
 
 
-def _commands(trial: _Trial, config: TrainConfig) -> Iterator[Command]:
-    """The trainings that are not finished, the teacher's first."""
-    trial.folder.mkdir(parents=True, exist_ok=True)
-    config_file = trial.folder / CONFIG
-    write_config(config.model_copy(update={"seed": trial.seed}), config_file)
-    left = [name for name in trial.networks if not is_finished(trial.folder / name)]
-    for name in left:
-        run = trial.folder / name
-        network = run.with_suffix(".json")
-        network.write_text(canonical_json(trial.networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
-        arguments = ["train", "--architecture", network, "--config", config_file, "--output", run]
-        taught = trial.teacher is not None and name != trial.teacher
-        arguments += ["--teacher", trial.folder / str(trial.teacher)] if taught else []
-        arguments += ["--resume"] if is_begun(run) else []
-        after = (f"seed {trial.seed}, {trial.teacher}",) if taught and trial.teacher in left else ()
-        yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), run.with_suffix(".log"), after)
-
-
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     trained = {name: read_trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
     random = {
@@ -275,40 +239,10 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     )
 
 
-def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
-    """The network of a finished training.
-
-    Raises:
-        ExperimentError: it is the training of another architecture, or its validation images have no labels.
-        MissingEntryError: the table is not complete.
-    """
-    result = read_result(run)
-    if not network.known_as(result.architecture):
-        raise ExperimentError(
-            f"{run} holds the training of another architecture, {result.architecture}",
-            hint="Resume the experiment with the same searches, table, number of networks and tolerance.",
-        )
-    ious = [metrics.mean_iou for metrics in (result.final, result.best) if metrics is not None and metrics.mean_iou is not None]
-    if len(ious) < 2:
-        raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
-    costs = network_costs(create_space(table.info.space).plan(network))
-    return TrainedNetwork(
-        name=run.name,
-        architecture=network.key(),
-        estimate_ms=estimate(network, table).sum_ms,
-        macs=costs.macs,
-        parameters=costs.parameters,
-        mean_iou=ious[0],
-        best_mean_iou=ious[1],
-    )
-
-
 def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
     teachers = [group.teacher for group in groups if group.teacher is not None]
     return RandomResult(
-        table=table.info.id(),
-        target=table.info.target.label(),
-        space=table.info.space.label(),
+        **latencies_of(table),
         tolerance=tolerance,
         config=config,
         groups=groups,

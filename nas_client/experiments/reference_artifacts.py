@@ -1,15 +1,13 @@
-"""What the comparison with reference networks leaves beside its runs: JSON, a table in Markdown, and a figure."""
+"""What the comparison with reference networks shows: all networks side by side."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from nas_client.experiments.artifacts import Rows, markdown
-from nas_client.experiments.reference_networks import REFERENCES, ReferencesResult
-from nas_client.plotting import INK, MUTED, SERIES, STYLE, save_pair
+from nas_client.experiments.experiment import Experiment, Plot, Rows
+from nas_client.experiments.reference_networks import ReferencesResult
+from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 
 def reference_rows(result: ReferencesResult) -> Rows:
@@ -38,14 +36,6 @@ def references_sentence(result: ReferencesResult) -> str:
     return f"{result.space}: {len(result.seeds)} trainings of each network on {result.config.data.name}.{where}{why}"
 
 
-def write_references(result: ReferencesResult, folder: Path) -> None:
-    """`references.json`, `references.md`, and the figure `references` as PNG and SVG. Raises OSError."""
-    path = folder / REFERENCES
-    path.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(markdown(reference_rows(result)), encoding="utf-8")
-    save_pair(plot_references(result), folder / "references")
-
-
 def plot_references(result: ReferencesResult) -> Figure:
     """The mIoU of every training against the measured latency; against multiply-adds where one was not measured."""
     measured = all(network.speed is not None for network in result.networks)
@@ -61,3 +51,14 @@ def plot_references(result: ReferencesResult) -> Figure:
         axes.set(xlabel="measured latency (ms)" if measured else "multiply-adds (G)", ylabel="mIoU after training (%)")
         axes.margins(0.18)
     return figure
+
+
+REFERENCES = Experiment(
+    name="references",
+    title="found against reference networks",
+    result=ReferencesResult,
+    words=references_sentence,
+    rows=reference_rows,
+    caption="After the last epoch of equal trainings: mean ± standard deviation over seeds.",
+    plots=(Plot("references", plot_references, "Every training; stars: networks that were found."),),
+)

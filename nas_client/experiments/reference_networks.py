@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from models.networks.module import network_costs
 from models.spaces.reference_networks import ReferenceNetworks
-from models.spaces.registry import space_class, space_label, space_of
+from models.spaces.registry import space_label, space_of
 from models.spec.architectures import ArchitectureSpec
-from models.spec.base import Record, canonical_json
+from models.spec.base import Record
 from models.spec.errors import UnknownNameError
 from nas_client.errors import ExperimentError
-from nas_client.experiments.execution import Command, Progress, begin, flat, is_finished, run_commands
+from nas_client.experiments.execution import Command, Execution, carry_out
+from nas_client.experiments.presets import configured
+from nas_client.experiments.results import read_ious
+from nas_client.experiments.runs import Training, training_commands
 from nas_client.experiments.spread import Spread
-from nas_client.runs.config import read_config, write_config
 from nas_client.runs.journal import read_journal
-from nas_client.runs.manifest import CONFIG, is_begun
+from nas_client.runs.manifest import CONFIG
 from nas_client.train.config import TrainConfig
 from nas_client.train.evaluation import MeasuredSpeed
-from nas_client.train.folder import EpochRecord, read_result
-
-REFERENCES = "references.json"
+from nas_client.train.folder import EpochRecord
 
 Preset = Literal["toy", "cpu", "published"]
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
@@ -100,9 +100,7 @@ def compare_references(
     references: Sequence[str] | None = None,
     seeds: int = 3,
     measure: Measure | None = None,
-    at_once: int = 1,
-    resume: bool = False,
-    progress: Progress | None = None,
+    **how: Unpack[Execution],
 ) -> ReferencesResult | None:
     """Train what is not trained yet, measure all, and compare; None where it was stopped.
 
@@ -113,21 +111,23 @@ def compare_references(
         references: names of the space's networks to compare with; all where None.
         seeds: how many; 0, 1, ….
         measure: called for each network after the trainings, so that they do not disturb it; none is measured where None.
-        at_once: trainings at a time, each then with one thread.
-        resume: go on with the experiment in the folder.
-        progress: see `run_commands`.
+        how: see `Execution`.
 
     Raises:
-        RunFolderError: the folder holds another kind of run.
-        ExperimentError: a training failed; the space names no references, or one is called as a network that was given; or the
-            folder holds an experiment and `resume` is not set, or another one.
+        RunFolderError: see `carry_out`.
+        ExperimentError: the space names no references, or one is called as a network that was given; or see `carry_out`.
         UnknownNameError: the space names no such reference.
         InvalidSpecError: networks are of different spaces.
     """
     networks = _networks(found, references)
-    begin(folder, "references", None, config, resume=resume)
-    commands = [command for seed in range(seeds) for command in _commands(folder / f"seed{seed}", networks, config, seed)]
-    if not run_commands(commands, at_once=at_once, progress=progress):
+
+    def trainings() -> Iterator[Command]:
+        for seed in range(seeds):
+            of_seed = folder / f"seed{seed}"
+            runs = [Training(of_seed / name, network) for name, network in networks.items()]
+            yield from training_commands(config.model_copy(update={"seed": seed}), of_seed / CONFIG, runs)
+
+    if not carry_out(folder, "references", None, config, [trainings], **how):
         return None
     return ReferencesResult(
         space=space_label(space_of(next(iter(found.values()))).spec),
@@ -147,9 +147,7 @@ def preset_config(preset: Preset, space: str, path: Path | None = None, override
         InvalidSpecError: a field is none of the configuration's, or out of range.
         OSError: the file cannot be read.
     """
-    stated = flat(PRESETS[preset]) if path is None else ()
-    defaults = space_class(space).search_defaults.training.model_dump()
-    return read_config(TrainConfig, path, [*stated, *overrides], base=defaults)
+    return configured(TrainConfig, space, PRESETS[preset], overrides, part="training", path=path)
 
 
 def _networks(found: Mapping[str, ArchitectureSpec], names: Sequence[str] | None) -> dict[str, ArchitectureSpec]:
@@ -170,22 +168,6 @@ def _networks(found: Mapping[str, ArchitectureSpec], names: Sequence[str] | None
             f"{shared[0]!r} is the name of a reference network, too", hint="Give the file of the architecture another name."
         )
     return {**found, **{name: network for name, network in references.items() if not names or name in names}}
-
-
-def _commands(folder: Path, networks: Mapping[str, ArchitectureSpec], config: TrainConfig, seed: int) -> Iterator[Command]:
-    """The trainings of one seed that are not finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config_file = folder / CONFIG
-    write_config(config.model_copy(update={"seed": seed}), config_file)
-    for name, network in networks.items():
-        run = folder / name
-        if is_finished(run):
-            continue
-        file = folder / f"{name}.json"
-        file.write_text(canonical_json(network.model_dump(mode="json")) + "\n", encoding="utf-8")
-        arguments = ["train", "--architecture", file, "--config", config_file, "--output", run]
-        arguments += ["--resume"] if is_begun(run) else []
-        yield Command(f"seed {seed}, {name}", tuple(map(str, arguments)), folder / f"{name}.log")
 
 
 def _compared(
@@ -209,12 +191,5 @@ def _compared(
 
 def _end(run: Path, network: ArchitectureSpec) -> tuple[float, float]:
     """The mIoU and loss of a training's last epoch."""
-    result = read_result(run)
-    if not network.known_as(result.architecture):
-        raise ExperimentError(
-            f"{run} holds the training of another architecture, {result.architecture}",
-            hint="Resume the experiment with the same architectures, or name another folder.",
-        )
-    if result.final is None or result.final.mean_iou is None:
-        raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
-    return result.final.mean_iou, read_journal(run, EpochRecord)[-1].loss
+    mean_iou, _ = read_ious(run, network, "Resume the experiment with the same architectures, or name another folder.")
+    return mean_iou, read_journal(run, EpochRecord)[-1].loss

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_files import read_table
 from nas_client.errors import ReportError, RunFolderError
-from nas_client.experiments.ablation import ABLATION, AblationResult
-from nas_client.experiments.attention import ATTENTION, AttentionResult
-from nas_client.experiments.collapse import COLLAPSE, CollapseResult
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
-from nas_client.experiments.methods import METHODS_FILE, MethodsResult
-from nas_client.experiments.random_networks import RANDOM, RandomResult
-from nas_client.experiments.reference_networks import REFERENCES, ReferencesResult
+from nas_client.experiments.experiment import Experiment
+from nas_client.experiments.registry import EXPERIMENTS
 from nas_client.runs.journal import LINES, read_journal
 from nas_client.runs.manifest import CONFIG, MISSING_HINT, RESULT, RUN, Kind, is_begun, read_manifest
 from nas_client.search.epochs import SearchEpoch
@@ -37,7 +34,7 @@ from nas_client.validation.scoring import Validation
 Read = TypeVar("Read", bound=Record)
 
 _NOT_LOOKED_INTO = frozenset({"checkpoints", "tensorboard"})
-_WITH_RUNS: frozenset[Kind] = frozenset({"collapse", "random", "methods", "references", "attention", "ablation", "selection"})
+_WITH_RUNS: frozenset[Kind] = frozenset({"selection", *(experiment.name for experiment in EXPERIMENTS)})
 """Kinds whose folder holds runs of their own."""
 _TABLE_SUFFIXES = frozenset({".arrow", ".parquet"})
 
@@ -101,12 +98,7 @@ class RunFolder:
     trainings: list[TrainingRun] = field(default_factory=list)
     evaluations: list[EvaluationFiles] = field(default_factory=list)
     validations: list[ValidationFiles] = field(default_factory=list)
-    collapses: dict[str, CollapseResult] = field(default_factory=dict)
-    comparisons: dict[str, RandomResult] = field(default_factory=dict)
-    methods: dict[str, MethodsResult] = field(default_factory=dict)
-    references: dict[str, ReferencesResult] = field(default_factory=dict)
-    attentions: dict[str, AttentionResult] = field(default_factory=dict)
-    ablations: dict[str, AblationResult] = field(default_factory=dict)
+    experiments: dict[Kind, list[Record]] = field(default_factory=dict)
     tables: dict[str, LookupTable] = field(default_factory=dict)
 
 
@@ -182,34 +174,9 @@ def _read_validation(run: RunFolder, folder: Path, name: str) -> None:
         run.validations.append(ValidationFiles(name, validation, _existing((folder / FIGURE).with_suffix(".png"))))
 
 
-def _read_collapse(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / COLLAPSE, CollapseResult)) is not None:
-        run.collapses[name] = result
-
-
-def _read_random(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / RANDOM, RandomResult)) is not None:
-        run.comparisons[name] = result
-
-
-def _read_methods(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / METHODS_FILE, MethodsResult)) is not None:
-        run.methods[name] = result
-
-
-def _read_references(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / REFERENCES, ReferencesResult)) is not None:
-        run.references[name] = result
-
-
-def _read_attention(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / ATTENTION, AttentionResult)) is not None:
-        run.attentions[name] = result
-
-
-def _read_ablation(run: RunFolder, folder: Path, name: str) -> None:
-    if (result := _record(folder / ABLATION, AblationResult)) is not None:
-        run.ablations[name] = result
+def _read_experiment(experiment: Experiment[Any], run: RunFolder, folder: Path, _name: str) -> None:
+    if (result := _record(experiment.file(folder), experiment.result)) is not None:
+        run.experiments.setdefault(experiment.name, []).append(result)
 
 
 _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
@@ -218,12 +185,7 @@ _READERS: Mapping[Kind, Callable[[RunFolder, Path, str], None]] = {
     "training": _read_training,
     "evaluation": _read_evaluation,
     "validation": _read_validation,
-    "collapse": _read_collapse,
-    "random": _read_random,
-    "methods": _read_methods,
-    "references": _read_references,
-    "attention": _read_attention,
-    "ablation": _read_ablation,
+    **{experiment.name: partial(_read_experiment, experiment) for experiment in EXPERIMENTS},
 }
 """By the kind of run, what adds it to the report. A command that has not ended may have written nothing to add."""
 

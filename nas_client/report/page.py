@@ -7,15 +7,9 @@ from pathlib import Path
 
 from models.spaces.registry import space_label
 from models.spec.verdicts import Verdict
+from nas_client.experiments.registry import EXPERIMENTS
 from nas_client.report.blocks import Block, Grid, Section, Text, embedded, milliseconds, percent, render
-from nas_client.report.experiments import (
-    ablation_section,
-    attention_section,
-    collapse_section,
-    methods_section,
-    random_section,
-    references_section,
-)
+from nas_client.report.experiments import experiment_section
 from nas_client.report.folder import RunFolder, ValidationFiles, read_run
 from nas_client.report.searches import search_section
 from nas_client.report.selections import selection_section
@@ -53,18 +47,9 @@ def _sections(run: RunFolder) -> Iterator[Section]:
         yield trainings_section(run)
     if run.evaluations:
         yield evaluations_section(run)
-    for index, collapsed in enumerate(run.collapses.values()):
-        yield collapse_section(collapsed, index)
-    for index, compared in enumerate(run.comparisons.values()):
-        yield random_section(compared, index)
-    for index, methods in enumerate(run.methods.values()):
-        yield methods_section(methods, index)
-    for index, beside in enumerate(run.references.values()):
-        yield references_section(beside, index)
-    for index, attended in enumerate(run.attentions.values()):
-        yield attention_section(attended, index)
-    for index, ablated in enumerate(run.ablations.values()):
-        yield ablation_section(ablated, index)
+    for experiment in EXPERIMENTS:
+        for index, result in enumerate(run.experiments.get(experiment.name, ())):
+            yield experiment_section(experiment, result, index)
     if run.validations:
         yield Section("validation", "Estimate against measurement", [b for v in run.validations for b in _validation(v)])
     if run.tables:
@@ -79,9 +64,7 @@ def _absent(run: RunFolder) -> list[str]:
         "An evaluation (`nas-client evaluate`).": run.evaluations,
         "A validation of the table (`nas-client validate`).": run.validations,
         "A latency table (`nas-client pull`).": run.tables,
-        "Experiments (`nas-client experiment`).": (
-            run.collapses or run.comparisons or run.methods or run.references or run.attentions or run.ablations
-        ),
+        "Experiments (`nas-client experiment`).": run.experiments,
     }
     return [line for line, found in parts.items() if not found]
 

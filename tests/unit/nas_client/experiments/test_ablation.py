@@ -47,7 +47,7 @@ def test_every_row_is_searched_and_trained_as_it_says(
             ran.append(command.name)
         return True
 
-    monkeypatch.setattr("nas_client.experiments.ablation.run_commands", in_this_process)
+    monkeypatch.setattr("nas_client.experiments.execution.run_commands", in_this_process)
     write_table(table.table, tmp_path / "t.arrow", TableFormat.ARROW)
     folder = tmp_path / "ablation"
     arguments = ["experiment", "ablation", "--table", tmp_path / "t.arrow", "-o", folder, "--preset", "toy", "--seeds", 1]

@@ -13,7 +13,7 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode, InvalidSpecError, MissingEntryError
 from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
-from nas_client.experiments import attention as experiment
+from nas_client.experiments import execution
 from nas_client.experiments.attention import PLACEMENTS, AttentionResult, Placement, attention, placed_table, preset_config
 from nas_client.experiments.execution import Command as Run
 from nas_client.report.page import report
@@ -83,7 +83,7 @@ def test_both_searches_of_a_seed_have_all_but_the_space_in_common(tmp_path: Path
         return False
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "run_commands", stopped)
+        patch.setattr(execution, "run_commands", stopped)
         assert attention(table, tmp_path, config, seeds=2) is None
     assert [command.name for command in asked] == [
         f"seed {seed}, search_{what}" for seed in (0, 1) for what in ("plain", "attention")

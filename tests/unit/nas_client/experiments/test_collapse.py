@@ -11,7 +11,6 @@ from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.errors import ExperimentError
-from nas_client.experiments.artifacts import collapse_rows
 from nas_client.experiments.collapse import (
     PUBLISHED_LATENCY_SHARE,
     CollapseResult,
@@ -19,6 +18,7 @@ from nas_client.experiments.collapse import (
     preset_config,
     untrained_ms,
 )
+from nas_client.experiments.collapse_artifacts import collapse_rows
 from nas_client.table import LookupTable
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table

@@ -20,7 +20,7 @@ from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import preset_config
 from nas_client.experiments.method_costs import method_costs
 from nas_client.experiments.methods import MethodPoint, MethodsResult, differences
-from nas_client.experiments.random_networks import TrainedNetwork
+from nas_client.experiments.results import TrainedNetwork
 from nas_client.report.page import report
 from nas_client.runs.config import read_config
 from nas_client.search.config import SearchConfig
@@ -56,7 +56,7 @@ def test_all_methods_run_and_are_compared(
             ran.append(command.name)
         return True
 
-    monkeypatch.setattr("nas_client.experiments.methods.run_commands", in_this_process)
+    monkeypatch.setattr("nas_client.experiments.execution.run_commands", in_this_process)
     write_table(table.table, tmp_path / "t.arrow", TableFormat.ARROW)
     folder = tmp_path / "methods"
     arguments = ["experiment", "methods", "--table", tmp_path / "t.arrow", "-o", folder, "--preset", "toy", "--seeds", 1]

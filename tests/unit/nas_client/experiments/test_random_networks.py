@@ -13,9 +13,9 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
-from nas_client.experiments.artifacts import random_sentence
 from nas_client.experiments.collapse import preset_config as collapse_config
 from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
+from nas_client.experiments.random_artifacts import random_sentence
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig

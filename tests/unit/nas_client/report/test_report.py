@@ -13,8 +13,9 @@ from models.spec.errors import ExitCode
 from models.spec.table_files import TableFormat, write_table
 from models.spec.verdicts import Reason, TrustLevel, Verdict
 from nas_client.estimates import estimate
-from nas_client.experiments.artifacts import write_collapse
 from nas_client.experiments.collapse import collapse
+from nas_client.experiments.collapse_artifacts import COLLAPSE
+from nas_client.experiments.experiment import write
 from nas_client.report.blocks import Grid, Section, Text, render
 from nas_client.report.page import report
 from nas_client.runs.manifest import begin_run
@@ -189,7 +190,7 @@ def test_experiments_are_shown_and_their_runs_are_not(tmp_path: Path) -> None:
         write_search(folder / "seed0" / name, pretraining=1, searching=1)
     collapsed = collapse(table, folder, seeds=1, modes=("naive", "decoupled"))
     assert collapsed is not None
-    write_collapse(collapsed, folder)
+    write(COLLAPSE, collapsed, folder)
     page = Page(report(tmp_path))
     assert page.headings == ["Experiment: collapse", "Latency table", "Not in this run"]
     first = collapsed.points[0]
