@@ -68,8 +68,8 @@ class SearchSpace(ParameterExplanations, Variation):
     default_input_size: ClassVar[InputSize] = (256, 512)
     """Default (height, width): small enough for any box."""
 
-    size_multiple: ClassVar[int] = 1
-    """Heights and widths of images must be multiples of this."""
+    size_multiple: int = 1
+    """Heights and widths of images must be multiples of this. An instance may have another, by its parameters."""
 
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
     """What α, β and γ choose, in this space's words."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.networks.module import Network, build_network
-from models.spaces.registry import plan_at, space_class
+from models.spaces.registry import plan_at, space_of
 from models.spec.architectures import ArchitectureSpec, InputSize
 from models.spec.base import Record
 from nas_client.data.base import SegmentationDataset
@@ -119,7 +119,7 @@ class Predictor:
     def __init__(self, architecture: ArchitectureSpec, weights: Mapping[str, Tensor], device: torch.device) -> None:
         self._architecture, self.device = architecture, device
         self._weights = {name: channels_last(tensor.to(device)) for name, tensor in weights.items()}
-        self._multiple = space_class(architecture.space).size_multiple
+        self._multiple = space_of(architecture).size_multiple
         self._networks: dict[InputSize, Network] = {}
 
     @torch.no_grad()

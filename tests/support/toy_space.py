@@ -27,7 +27,7 @@ class ToySpace(ToySearch):
 
     name: ClassVar[str] = "toy_dag"
     description: ClassVar[str] = "DAG cells, for tests"
-    size_multiple: ClassVar[int] = 2
+    size_multiple: int = 2
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:

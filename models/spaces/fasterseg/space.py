@@ -78,7 +78,7 @@ class FasterSegBase(SearchSpace):
     parameters_type: ClassVar[type[FasterSegParameters]] = FasterSegParameters
     catalogue_type: ClassVar[type[Catalogue]] = Catalogue
     grid_version: ClassVar[int] = GRID_VERSION
-    size_multiple: ClassVar[int] = SCALES[0]
+    size_multiple: int = SCALES[0]
     decode_options: ClassVar[type[DecodeOptions]] = FasterSegOptions
     alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))

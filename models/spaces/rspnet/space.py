@@ -40,7 +40,7 @@ class RspNetSpace(SearchSpace):
 
     name: ClassVar[str] = "rspnet"
     description: ClassVar[str] = "RSPNet: one cell at four scales, the best two paths into each, half-channel stages"
-    size_multiple: ClassVar[int] = SCALES[-1]
+    size_multiple: int = SCALES[-1]
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
     search_defaults: ClassVar[SearchDefaults] = SEARCH_DEFAULTS
 

@@ -102,6 +102,11 @@ class NetworkParameters(Record):
         down = range(self.levels)
         return (*(Place(level, True) for level in down), *(Place(level, False) for level in reversed(down)))
 
+    @property
+    def coarsest(self) -> int:
+        """Scale of the lowest cells' maps, by which an image's sides are divisible."""
+        return 1 << self.levels
+
     def channels(self, level: int) -> int:
         """Of a cell's output at that level."""
         return self.base_channels << level

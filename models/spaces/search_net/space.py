@@ -31,7 +31,7 @@ from models.spaces.search_defaults import (
 from models.spaces.search_net.catalogue import Catalogue
 from models.spaces.search_net.genotype import SearchNetGenotype
 from models.spaces.search_net.graph import choices_of, genotype_of, latency_graph
-from models.spaces.search_net.parameters import NetworkParameters, Rows, SearchNetParameters
+from models.spaces.search_net.parameters import MAX_LEVELS, NetworkParameters, Rows, SearchNetParameters
 from models.spaces.search_net.references import REFERENCES, reference_plan
 from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
@@ -74,13 +74,14 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
     name: ClassVar[str] = "search_net"
     description: ClassVar[str] = "SEARCH-Net (2023): a U of cells as in DARTS, seven operators, gated bottlenecks among them"
     default_input_size: ClassVar[InputSize] = CROP
-    size_multiple: ClassVar[int] = 16
+    size_multiple: int = 2**MAX_LEVELS
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "edges", "gamma": "width"}
     search_defaults: ClassVar[SearchDefaults] = _DEFAULTS
 
     def __init__(self, spec: SpaceSpec, parameters: SearchNetParameters) -> None:
         super().__init__(spec)
         self.parameters = parameters
+        self.size_multiple = parameters.coarsest
         self._catalogue = Catalogue(self.spec, parameters)
         self._rows = Rows(parameters)
         self._graph = latency_graph(parameters, self._catalogue, self._rows)
@@ -93,7 +94,7 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
                 hint="Use the release that wrote it, or measure the table again.",
             )
         parameters = SearchNetParameters.of(spec)
-        coarsest = 2**parameters.levels
+        coarsest = parameters.coarsest
         for name, side in zip(("height", "width"), spec.input_size, strict=True):
             if side % coarsest:
                 raise InvalidSpecError(

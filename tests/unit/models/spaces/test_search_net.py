@@ -17,9 +17,13 @@ from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.testing.graph_reference import grouped, random_choices
 from models.testing.plans import without_sizes
+from nas_client.errors import ShapeError
 from nas_client.runs.config import read_config
+from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
+from nas_client.search.setup import SearchData
 from nas_client.train.config import TrainConfig
+from nas_client.train.predictions import Predictor
 
 
 def space_with(**parameters: Any) -> SearchNetSpace:
@@ -41,6 +45,22 @@ def test_the_cells_have_the_papers_channels_and_meet_at_equal_sizes() -> None:
     assert set(rows["alpha"].values()) == {(14, len(OPERATORS))}
     assert [rows["beta"][f"c8_node{node}"] for node in (1, 2, 3)] == [(1, 3), (1, 6), (1, 10)]
     assert space_with().size() == (7**8 * 3 * 6 * 10) ** 8
+
+
+def test_fewer_levels_take_sides_that_four_do_not() -> None:
+    """As crops and as images to predict, too: these ask the space for the multiple."""
+    space = space_with(base_channels=8, levels=2, nodes=2)
+    assert (space.size_multiple, space_with().size_multiple) == (4, 16)
+    network = build_network(space.plan(found(space)))
+    predicted = Predictor(found(space), network.state_dict(), torch.device("cpu"))
+    assert predicted(torch.zeros(1, 3, 12, 21)).shape == (1, 12, 21)
+    assert list(predicted._networks) == [(12, 24)], "filled up to multiples of 4, not of 16"
+    data = {"name": "synthetic_pets", "image_size": (64, 64), "train_images": 2, "val_images": 1}
+    config = SearchConfig.parse({"data": data, "check_data": False})
+    phases = {name: getattr(config, name).model_copy(update={"crop": (12, 20)}) for name in ("pretrain", "search", "second")}
+    SearchData.open(config.model_copy(update=phases), space, Processes())
+    with pytest.raises(ShapeError, match=r"pretrain\.crop: 12×20 is not divisible by 16"):
+        SearchData.open(config.model_copy(update=phases), space_with(), Processes())
 
 
 def test_found_cells_move_to_other_classes_and_sizes() -> None:
