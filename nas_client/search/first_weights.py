@@ -82,7 +82,8 @@ def _layers(
         return layers
     raise InvalidSpecError(
         f"{folder}, {role.name}: its parameters stand for another architecture than {architecture.label()}",
-        hint="Take the architecture that this search wrote for this role.",
+        hint="Take the architecture that this search wrote for this role. Train one whose operators `derive --perturb` decided "
+        "from random weights, without --supernet.",
     )
 
 

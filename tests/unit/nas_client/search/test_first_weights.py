@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ from nas_client.search.cosearch import LAST, search
 from nas_client.search.derivation import probabilities
 from nas_client.search.first_weights import supernet_weights
 from nas_client.search.outcome import SearchResult
+from nas_client.selection.perturbation import DecidedRow, Perturbation, decided_parameters
 from tests.support.fasterseg_networks import branches_of, with_branches
 from tests.support.searches import SPACE, small, small_table
+
+SHAPES = SPACE.parameter_shapes()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,26 @@ def test_removed_skips_are_stepped_over(tmp_path: Path) -> None:
         assert torch.equal(copied, mixed.choice("conv3x3").conv1.weight[:rows, :columns]), cell
     whole = space.decode(given, alternative="8", options=DecodeOptions(exact=True))
     supernet_weights(tmp_path, space, "student", whole)(build_network(space.plan(whole)))
+
+
+def test_a_network_whose_operators_removal_decided_is_refused(finished: tuple[Path, SearchResult]) -> None:
+    """The supernet was trained by the searched logits; which layers of it such a network has, they do not say."""
+    folder, result = finished
+    student = result.architecture("student")
+    logits = ArchitectureParameters.from_json(json.loads((folder / "parameters-student.json").read_text()), SHAPES)
+    rows = []
+    for group, (count, columns) in SHAPES["alpha"].items():
+        for row in range(count):
+            highest = int(logits.group("alpha", group)[row].argmax())
+            chosen = highest % (columns - 1) + 1  # another, and no skip
+            without = tuple(0.1 if column == chosen else 0.2 for column in range(columns))
+            rows.append(DecidedRow(group=group, row=row, highest=highest, chosen=chosen, without=without))
+    decided = decided_parameters(logits, Perturbation(before=0.2, after=0.2, rows=tuple(rows)))
+    network = SPACE.decode(probabilities(decided), alternative=SPACE.alternative_of(student))
+    assert network != student
+    with pytest.raises(InvalidSpecError, match="stand for another architecture") as caught:
+        supernet_weights(folder, SPACE, "student", network)
+    assert "`derive --perturb` decided from random weights" in caught.value.hint
 
 
 def test_what_does_not_belong_to_the_search_is_refused(finished: tuple[Path, SearchResult], tmp_path: Path) -> None:
