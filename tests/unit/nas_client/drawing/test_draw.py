@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,8 @@ import pytest
 from models.spaces.registry import create_space, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode
-from nas_client.drawing.picture import draw_architecture
+from nas_client.drawing.picture import MOST_COLUMNS, draw_architecture
+from nas_client.drawing.placement import place
 from nas_client.plotting import inline_svg
 from tests.support.client_command import Command
 from tests.support.fasterseg_networks import branches_of
@@ -41,6 +43,27 @@ def test_every_operator_is_drawn_with_its_channels(network: ArchitectureSpec) ->
     layers = range(max(len(branch.operators) for branch in branches_of(network)))
     numbers = [text for text in texts if text and text.isdigit()]
     assert sorted(numbers) == sorted([*channels, *(str(layer + 1) for layer in layers)])
+
+
+def test_a_long_network_is_folded() -> None:
+    """RSPNet's cells stand one behind the other. They are drawn in bands, each operator and layer once."""
+    space = create_space(SpaceSpec(name="rspnet", input_size=(64, 64), parameters={"layers": 3}))
+    network = space.sample(np.random.default_rng(0))
+    placement = place(network)
+    figure = draw_architecture(network)
+    (axes,) = figure.axes
+    assert axes.get_xlim()[1] <= MOST_COLUMNS + 0.2
+    numbers = [text for text in axes.texts if text.get_text().isdigit()]
+    operators = [standing.step.operator for standing in placement.places.values()]
+    channels = [str(operator.out_channels) for operator in operators if operator.kind not in ("add", "concat", "resize")]
+    layers = [str(layer + 1) for layer in range(placement.layers)]
+    assert Counter(text.get_text() for text in numbers) == Counter([*channels, *layers])
+    places = [text.get_position() for text in numbers]
+    assert len(set(places)) == len(places)
+    assert all(0 < x < MOST_COLUMNS for x, _ in places)
+    bands = -(-(placement.stem + placement.layers + placement.head) // MOST_COLUMNS)
+    assert bands > 1
+    assert [text.get_text() for text in axes.texts].count("1/4") == bands
 
 
 def test_the_same_architecture_gives_the_same_picture(network: ArchitectureSpec) -> None:

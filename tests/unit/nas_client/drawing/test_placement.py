@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.spaces.base import SearchSpace
@@ -61,6 +61,7 @@ def test_the_head_stands_right_of_the_longest_branch() -> None:
     assert min(sorted(others)[placement.stem :]) == last + 1 == placement.stem + placement.layers
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from([3, 5, 12]))
 def test_nothing_hides_anything_else(seed: int, layers: int) -> None:
     _require_in_view(place(space(layers).sample(np.random.default_rng(seed))))
