@@ -105,7 +105,7 @@ class NetworkParameters(Record):
     @property
     def coarsest(self) -> int:
         """Scale of the lowest cells' maps, by which an image's sides are divisible."""
-        return 2**self.levels
+        return 1 << self.levels
 
     def channels(self, level: int) -> int:
         """Of a cell's output at that level."""

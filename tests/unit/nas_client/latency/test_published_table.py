@@ -98,7 +98,7 @@ def test_sensitivities_of_the_published_table(published: tuple[SearchSpace, Look
     """Operators decide most, downsampling least, as in Table 2 of the paper.
 
     The gaps themselves (10.42, 0.01, 5.54 ms there) cannot be had from it: two branches of ours give 10.3 ms for the operators,
-    but the published code adds up downsampling with values of the wrong layer (docs/latency.md).
+    but the published code adds up downsampling with values of the wrong layer (docs/fasterseg.md).
     """
     space, lookup = published
     gaps = sensitivity(gather(space.latency_graph(), space.parameter_shapes(), lookup))
