@@ -15,7 +15,7 @@ from models.spaces.base import SearchSpace
 from models.spec.base import Record
 from nas_client.experiments.execution import Progress, begin, run_commands
 from nas_client.experiments.latency_budget import LatencyBudget
-from nas_client.experiments.method_config import METHODS, RANDOM, Method, MethodsConfig, Preset
+from nas_client.experiments.method_config import METHODS, RANDOM, Method, MethodsConfig, Preset, require_supernets
 from nas_client.experiments.method_costs import MethodCosts
 from nas_client.experiments.method_runs import MethodTrial
 from nas_client.experiments.paired import PairedDifference, TrainingNoise
@@ -130,8 +130,11 @@ def compare_methods(
         RunFolderError: the folder holds another kind of run.
         ExperimentError: a run failed; too few networks are of a target's latency; the space does not say which networks
             downsample earliest; or the folder holds an experiment and `resume` is not set, or another one.
+        InvalidSpecError: a method needs a supernet that nothing would train.
+        DatasetError: no held-out image of the short trainings has a label.
         MissingEntryError: the table is not complete.
     """
+    require_supernets(config, methods)
     begin(folder, "methods", table, config, resume=resume)
     trials = [MethodTrial(folder, seed, config, budget, costs.best_of, tuple(methods)) for seed in range(seeds)]
     searches = [command for trial in trials for command in trial.searches()]
