@@ -43,8 +43,17 @@ class SuperConv2d(nn.Module):
         return functional.conv2d(x, weight, stride=self.stride, padding=self.kernel // 2)
 
     def slice(self, in_channels: int, out_channels: int) -> Tensor:
-        """The kernel at those widths, a view. Shape: (out_channels, in_channels, kernel, kernel)."""
-        return self.weight[:out_channels, :in_channels]
+        """The kernel at those widths. Shape: (out_channels, in_channels, kernel, kernel).
+
+        What is whole is not cut. Cutting is padding by less than nothing: that is one operation, which writes the gradient of
+        the whole kernel once, where indexing writes it for each dimension.
+        """
+        if torch.compiler.is_compiling():  # which writes it once in any case, and needs one graph for all widths
+            return self.weight[:out_channels, :in_channels]
+        made, given = self.weight.shape[:2]
+        if (out_channels, in_channels) == (made, given):
+            return self.weight
+        return functional.pad(self.weight, (0, 0, 0, 0, 0, in_channels - given, 0, out_channels - made))
 
     @torch.no_grad()
     def copy_to(self, convolution: nn.Conv2d) -> None:

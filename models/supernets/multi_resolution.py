@@ -143,8 +143,12 @@ class MultiResolutionSupernet(Supernet):
 def _blend(weighted: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """The sum of weighted maps of different width, the narrower ones filled up with zero channels."""
     widest = max(x.shape[1] for _, x in weighted)
-    filled = (functional.pad(weight * x, (0, 0, 0, 0, 0, widest - x.shape[1])) for weight, x in weighted)
-    return reduce(torch.add, filled)
+    return reduce(torch.add, (_filled(weight * x, widest) for weight, x in weighted))
+
+
+def _filled(x: Tensor, channels: int) -> Tensor:
+    missing = channels - x.shape[1]
+    return functional.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x
 
 
 def positions(graph: LatencyGraph, scales: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -134,6 +134,16 @@ _OWN = (
 )
 
 
+def require_supernets(config: MethodsConfig, methods: Sequence[Method]) -> None:
+    """Raises InvalidSpecError where methods select from a supernet that nothing would train."""
+    selecting = [method for method in methods if method in ("evolution", "gradient")]
+    if selecting and not config.search.pretrain.epochs:
+        raise InvalidSpecError(
+            f"search.pretrain.epochs: 0, so that nothing trains the supernet of {' and '.join(selecting)}",
+            hint="Set search.pretrain.epochs to 1 or more, or leave out what needs it by --method.",
+        )
+
+
 def preset_config(
     preset: Preset, table: LookupTable, budget: LatencyBudget, overrides: Sequence[str] = (), latency_ms: Sequence[float] = ()
 ) -> MethodsConfig:

@@ -15,7 +15,7 @@ import torch
 from models.spec.base import Record
 from nas_client.data.datasets import open_dataset
 from nas_client.experiments.latency_budget import LatencyBudget
-from nas_client.experiments.method_config import Method, MethodsConfig
+from nas_client.experiments.method_config import Method, MethodsConfig, require_supernets
 from nas_client.train.losses import hard_pixel_cross_entropy
 from nas_client.train.networks import seeded_network
 
@@ -96,7 +96,12 @@ class Estimate(Record):
 def estimate_minutes(
     config: MethodsConfig, costs: MethodCosts, budget: LatencyBudget, *, seeds: int, methods: Sequence[Method], at_once: int
 ) -> Estimate:
-    """How long the experiment takes, by a few training steps of the median random network."""
+    """How long the experiment takes, by a few training steps of the median random network.
+
+    Raises:
+        InvalidSpecError: a method needs a supernet that nothing would train.
+    """
+    require_supernets(config, methods)
     goals = len(config.targets_ms)
     short_ms = pass_ms(budget, config.search.pretrain.crop, config.search.pretrain.batch_size, config.search.label_stride)
     long_ms = pass_ms(budget, config.training.crop_size, config.training.batch_size, config.training.label_stride)

@@ -21,7 +21,7 @@ from nas_client.runs.manifest import RESULT, is_begun
 from nas_client.search.config import SearchConfig
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION
-from nas_client.selection.short_trainings import training_config
+from nas_client.selection.short_trainings import mean_iou_of, training_config
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import read_result
 
@@ -165,7 +165,8 @@ class MethodTrial:
             return self._drawn("earliest", target_ms)[0]
         if method == "best_of":
             networks = self._drawn("best_of", target_ms)
-            scores = [_score(self.run(f"short/{_label(target_ms)}-{i}"), n) for i, n in enumerate(networks)]
+            images = self.config.search.selection.images
+            scores = [_score(self.run(f"short/{_label(target_ms)}-{i}"), n, images) for i, n in enumerate(networks)]
             return networks[int(np.argmax(scores))]
         if method == "evolution":
             path = self.run("evolution") / SELECTION / RESULT
@@ -179,15 +180,15 @@ def _label(target_ms: float) -> str:
     return f"{target_ms:g}ms"
 
 
-def _score(run: Path, network: ArchitectureSpec) -> float:
-    """The mIoU of a short training on the images that were held out; 0 where none of them has a label."""
+def _score(run: Path, network: ArchitectureSpec, images: int) -> float:
+    """The mIoU of a short training on the images that were held out, so many."""
     result = read_result(run)
     if not network.known_as(result.architecture):
         raise ExperimentError(
             f"{run} holds the training of another architecture, {result.architecture}",
             hint="Resume the experiment with the same table and configuration, or name another folder.",
         )
-    return (result.final.mean_iou if result.final is not None else None) or 0.0
+    return mean_iou_of(result, run, images=images)
 
 
 def _trainings(

@@ -17,7 +17,7 @@ from models.spaces.base import SearchSpace
 from models.spec.base import Record
 from nas_client.experiments.execution import Execution, carry_out
 from nas_client.experiments.latency_budget import LatencyBudget
-from nas_client.experiments.method_config import METHODS, RANDOM, Method, MethodsConfig, Preset
+from nas_client.experiments.method_config import METHODS, RANDOM, Method, MethodsConfig, Preset, require_supernets
 from nas_client.experiments.method_costs import MethodCosts
 from nas_client.experiments.method_runs import MethodTrial
 from nas_client.experiments.paired import PairedDifference, TrainingNoise
@@ -127,8 +127,11 @@ def compare_methods(
         RunFolderError: see `carry_out`.
         ExperimentError: too few networks are of a target's latency; the space does not say which networks downsample earliest;
             or see `carry_out`.
+        InvalidSpecError: a method needs a supernet that nothing would train.
+        DatasetError: no held-out image of the short trainings has a label.
         MissingEntryError: the table is not complete.
     """
+    require_supernets(config, methods)
     trials = [MethodTrial(folder, seed, config, budget, costs.best_of, tuple(methods)) for seed in range(seeds)]
     phases = (
         lambda: chain(*(trial.searches() for trial in trials)),

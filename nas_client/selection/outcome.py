@@ -85,7 +85,8 @@ def self_check(trained: Sequence[Candidate], *, certain: bool) -> tuple[float | 
         certain: whether all of the table's entries say how certain they are.
     """
     warnings = []
-    correlation = rank_correlation([c.accuracy for c in trained], [c.trained or 0.0 for c in trained])
+    pairs = [(c.accuracy, c.trained) for c in trained if c.trained is not None]
+    correlation = rank_correlation([within for within, _ in pairs], [shortly for _, shortly in pairs])
     if trained and correlation is None:
         warnings.append(f"{len(trained)} short trainings are too few, or too alike, to check the supernet's ranking.")
     elif correlation is not None and correlation < LEAST_CORRELATION:

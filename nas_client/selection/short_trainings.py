@@ -10,12 +10,14 @@ from scipy.stats import spearmanr
 
 from nas_client.data.base import SegmentationDataset
 from nas_client.data.parts import PartOfDataset
+from nas_client.errors import DatasetError
 from nas_client.runs.manifest import is_begun
 from nas_client.runs.processes import Processes
 from nas_client.search.config import SearchConfig
 from nas_client.selection.candidates import Candidate
 from nas_client.train.config import LossConfig, TrainConfig, ValidationConfig
 from nas_client.train.data import TrainingData
+from nas_client.train.folder import TrainResult
 from nas_client.train.run import train
 
 TRAININGS = "trainings"
@@ -75,6 +77,10 @@ def train_shortly(
 
     Returns:
         None where a signal stopped a training; it goes on where it was.
+
+    Raises:
+        DatasetError: no image of selection has a label.
+        DivergenceError: a loss is not a number.
     """
     data = TrainingData(*(PartOfDataset(images, part) for part in split))
     by_key = {candidate.architecture.key(): candidate.architecture for candidate in candidates}
@@ -88,10 +94,23 @@ def train_shortly(
         processes.wait()
         if not result.finished:
             return None
-        assert result.final is not None
-        found[key] = result.final.mean_iou or 0.0
+        found[key] = mean_iou_of(result, run, images=len(data.val))
     progress(len(found), len(by_key))
     return found
+
+
+def mean_iou_of(result: TrainResult, run: Path, *, images: int) -> float:
+    """The mIoU of a finished short training, judged on so many images.
+
+    Raises:
+        DatasetError: none of them has a label. Networks are not ranked by what says nothing of them.
+    """
+    if result.final is None or result.final.mean_iou is None:
+        raise DatasetError(
+            f"{run}: no mIoU: none of its images of selection (selection.images: {images}) has a labelled pixel",
+            hint="Set selection.images to more.",
+        )
+    return result.final.mean_iou
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:

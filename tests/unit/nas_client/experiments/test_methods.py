@@ -14,12 +14,13 @@ import torch
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.table_files import TableFormat, write_table
-from nas_client.errors import ExperimentError
+from nas_client.errors import DatasetError, ExperimentError
 from nas_client.experiments.execution import Command as Run
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import preset_config
 from nas_client.experiments.method_costs import method_costs
-from nas_client.experiments.methods import MethodPoint, MethodsResult, differences
+from nas_client.experiments.method_runs import MethodTrial
+from nas_client.experiments.methods import MethodPoint, MethodsResult, compare_methods, differences
 from nas_client.experiments.results import TrainedNetwork
 from nas_client.report.page import report
 from nas_client.runs.config import read_config
@@ -27,7 +28,8 @@ from nas_client.search.config import SearchConfig
 from nas_client.selection.outcome import SelectionResult
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
-from nas_client.train.folder import read_result
+from nas_client.train.folder import TrainResult, read_result, save_result
+from nas_client.train.predictions import ConfusionMatrix
 from tests.support.client_command import Command
 from tests.support.searches import small_table
 
@@ -185,6 +187,45 @@ def test_presets_differ_in_images_targets_and_what_they_ask_of_the_table(table: 
 def test_what_cannot_be_is_refused(table: LookupTable, budget: LatencyBudget, override: str, message: str) -> None:
     with pytest.raises(InvalidSpecError, match=message):
         preset_config("cpu", table, budget, [override])
+
+
+def test_a_supernet_that_nothing_trains_is_refused_at_once(
+    nas_client: Command, tmp_path: Path, table: LookupTable, budget: LatencyBudget
+) -> None:
+    write_table(table.table, tmp_path / "t.arrow", TableFormat.ARROW)
+    arguments = ["experiment", "methods", "--table", tmp_path / "t.arrow", "-o", tmp_path / "out", "--preset", "toy"]
+    arguments += ["--seeds", 1, "--set", "search.pretrain.epochs=0"]
+    for estimate in ([], ["--estimate"]):
+        ended = nas_client(*arguments, *estimate)
+        assert ended.code != ExitCode.DONE
+        told = " ".join(ended.err.split())
+        assert "search.pretrain.epochs: 0, so that nothing trains the supernet of evolution and gradient" in told
+        assert "Set search.pretrain.epochs to 1 or more" in told
+    config = preset_config("toy", table, budget, ["search.pretrain.epochs=0"])
+    with pytest.raises(InvalidSpecError, match=r"supernet of gradient$"):
+        compare_methods(
+            table, tmp_path / "out", config, method_costs(config, budget), budget=budget, methods=("gradient", "best_of")
+        )
+    assert not (tmp_path / "out").exists()
+    alone = nas_client(*arguments, "--estimate", "--method", "best_of", "--method", "earliest")
+    assert alone.code == ExitCode.DONE, alone.err
+
+
+def test_the_best_of_short_trainings_is_not_found_on_images_without_a_label(
+    tmp_path: Path, table: LookupTable, budget: LatencyBudget
+) -> None:
+    trial = MethodTrial(tmp_path, 0, preset_config("toy", table, budget), budget, 2, ("best_of",))
+    runs = {Path(command.arguments[-1]): command.arguments for command in trial.searches()}
+    assert len(runs) == 2
+    judged = ConfusionMatrix(19).metrics()
+    for run, arguments in runs.items():
+        run.mkdir(parents=True)
+        key = ArchitectureSpec.parse_json(Path(arguments[2]).read_bytes()).key()
+        save_result(
+            run, TrainResult(architecture=key, finished=True, epochs=1, steps=1, best_epoch=1, best=judged, final=judged)
+        )
+    with pytest.raises(DatasetError, match=r"no mIoU: .* \(selection\.images: 2\) has a labelled pixel"):
+        trial.networks()
 
 
 def test_an_estimate_does_nothing_whatever_the_crops(nas_client: Command, tmp_path: Path, table: LookupTable) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.tables import Table
+from nas_client.data.base import Sample, SegmentationDataset
+from nas_client.data.classes import IGNORE
+from nas_client.data.datasets import open_dataset
+from nas_client.data.parts import PartOfDataset
 from nas_client.errors import CheckpointError, DatasetError, RunFolderError
 from nas_client.estimates import estimate
 from nas_client.experiments.random_networks import _trial
@@ -40,7 +45,7 @@ from nas_client.selection.candidates import CANDIDATES, Candidate, read_candidat
 from nas_client.selection.inputs import own_network, require_space_of, selection_config
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
-from nas_client.selection.short_trainings import TRAININGS, training_config
+from nas_client.selection.short_trainings import TRAININGS, train_shortly, training_config
 from nas_client.table import LookupTable
 from tests.support.searches import SPACE, small, small_table
 from tests.support.selections import evolving
@@ -251,6 +256,29 @@ def test_what_is_found_can_be_trained_further(tmp_path: Path, evolved: tuple[Pat
     trial = _trial(folder, small_table(), tmp_path, 1, ("sampled",), 0.5)
     assert (trial.found, trial.teacher) == ("student", None)
     assert set(trial.networks) == {"student", "random0"}
+
+
+class Unlabelled(PartOfDataset):
+    """Images whose labels do not count, but for those at some indices."""
+
+    def __init__(self, whole: SegmentationDataset, labelled: Sequence[int]) -> None:
+        super().__init__(whole, range(len(whole)))
+        self.labelled = labelled
+
+    def read(self, index: int) -> Sample:
+        image, labels = super().read(index)
+        return Sample(image, labels if index in self.labelled else np.full_like(labels, IGNORE))
+
+
+def test_networks_are_not_ranked_by_images_without_a_label(tmp_path: Path, evolved: tuple[Path, SearchResult]) -> None:
+    """They would all be worth nothing, and the first would be the best."""
+    config = evolving()
+    split = selection_split(8, config)
+    images = Unlabelled(open_dataset(config.data, "train"), labelled=split[0])
+    candidates = read_candidates(evolved[0] / SELECTION / CANDIDATES)[:2]
+    with pytest.raises(DatasetError, match=r"no mIoU: .* \(selection\.images: 2\) has a labelled pixel") as caught:
+        train_shortly(candidates, config, images, split, tmp_path, Processes(), lambda done, total: None)
+    assert caught.value.hint == "Set selection.images to more."
 
 
 class TestWhatDoesNotFit:
