@@ -66,7 +66,8 @@ def client(*arguments: object) -> Any:
     threads that wait for each other take many times as long as one.
 
     Raises:
-        StepError: the command failed; not where some workloads failed: everything else was measured.
+        StepError: the command failed; not where some workloads failed: everything else was measured. Both may end with the
+            same code, and then its document tells them apart.
     """
     words = list(map(str, arguments))
     CONSOLE.print(f"$ nas-client {shlex.join(words)}", style="dim", markup=False, soft_wrap=True)
@@ -77,10 +78,11 @@ def client(*arguments: object) -> Any:
         except KeyboardInterrupt:  # which the command got, too
             process.wait()
             raise SystemExit(128 + signal.SIGINT) from None
-    if process.returncode not in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED):
+    found = json.loads(document) if process.returncode in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED) else {"error": ""}
+    if "error" in found:
         CONSOLE.print(f"failed ({process.returncode}): {shlex.join(command)}", style="bold red", markup=False, soft_wrap=True)
         raise StepError(process.returncode)
-    return json.loads(document)
+    return found
 
 
 def step(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_what_is_not_good_enough_is_said_and_decides_the_exit_code(
     assert demo.sum_up({"rspnet": good}, tmp_path) == 0
     assert "rspnet learned, and its validation is noisy." in capsys.readouterr().out
     bad = {
-        "the search's loss went from 2.000 to 3.000": replace(good, searched=[2.0, 3.0]),
+        "the supernet's loss went from 2.000 to 3.000": replace(good, searched=[2.0, 3.0]),
         "the training's loss went from 1.000 to 1.000": replace(good, trained=[1.0, 1.0]),
         "mIoU is 34.0%, without training 30.0%": replace(good, trained_iou=0.34),
         "mIoU is 50.0%, without training 46.0%": replace(good, untrained_iou=0.46),
@@ -150,6 +151,24 @@ def test_what_is_not_good_enough_is_said_and_decides_the_exit_code(
     for complaint, outcome in bad.items():
         assert demo.sum_up({"rspnet": good, "fasterseg": outcome}, tmp_path) == 1
         assert f"fasterseg is not good enough: {complaint}." in " ".join(capsys.readouterr().out.split())
+        assert demo.sum_up({"fasterseg": outcome}, tmp_path, quick=True) == 0
+        assert "fasterseg ran. --quick trains too little to judge it." in capsys.readouterr().out
+
+
+def test_a_failure_that_ends_as_failed_workloads_do_is_one(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A diverged search and a table with failed entries both end with 4."""
+    command = tmp_path / "nas-client"
+    monkeypatch.setattr("demo_steps.BIN", tmp_path)
+    for document, fails in (('{"table_id": "0123456789abcdef"}', False), ('{"error": {"message": "diverged"}}', True)):
+        command.write_text(f"#!/bin/sh\necho '{document}'\nexit {ExitCode.WORKLOADS_FAILED:d}\n")
+        command.chmod(0o755)
+        if fails:
+            with pytest.raises(demo.StepError):
+                sys.modules["demo_steps"].client("search")
+        else:
+            assert sys.modules["demo_steps"].client("profile") == json.loads(document)
 
 
 def test_it_goes_on_after_a_space_that_failed(
