@@ -18,22 +18,25 @@ from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.operators import OperatorSpec
 
 KINDS = ("skip", "conv3x3", "zoomed_conv3x3", "conv3x3_x2", "zoomed_conv3x3_x2")
-WIDTHS = (4, 6, 8, 10, 12)
 SCALES = (8, 16, 32)
 
 Width = tuple[int, Tensor | float]
 """Twelfths, and the score that they are weighted with."""
 
 
-def sampled(row: Tensor) -> list[Width]:
+def sampled(row: Tensor, widths: Sequence[int]) -> list[Width]:
     """The drawn width of a one-hot row alone, as published."""
     drawn = int(row.argmax())
-    return [(WIDTHS[drawn], row[drawn])]
+    return [(widths[drawn], row[drawn])]
 
 
-def weighted(row: Tensor) -> list[Width]:
+def weighted(row: Tensor, widths: Sequence[int]) -> list[Width]:
     """Every width with its probability."""
-    return list(zip(WIDTHS, row, strict=True))
+    return list(zip(widths, row, strict=True))
+
+
+WidthsOf = Callable[[Tensor, Sequence[int]], list[Width]]
+"""From the row of a map, and the widths it may have, to those that are summed over."""
 
 
 class PublishedWay:
@@ -45,15 +48,13 @@ class PublishedWay:
         widths: the widths to sum over: `sampled` or `weighted`.
     """
 
-    def __init__(
-        self, space: FasterSegSpace, lookup: Callable[[OperatorSpec], float], widths: Callable[[Tensor], list[Width]]
-    ) -> None:
+    def __init__(self, space: FasterSegSpace, lookup: Callable[[OperatorSpec], float], widths: WidthsOf) -> None:
         parameters = space.parameters
         self.layers = parameters.layers
         self.base = parameters.base_channels
         self.stem_width, self.head_width = parameters.stem_width, parameters.head_width
         self.size = space.spec.input_size
-        self.widths = widths
+        self.known, self.widths = parameters.widths, widths
         self.table = {
             _name(o.kind, o.height, o.width, o.in_channels, o.out_channels, o.stride): lookup(o) for o in space.operators()
         }
@@ -102,7 +103,7 @@ class PublishedWay:
             return [(self.stem_width, 1.0)]
         if layer == self.layers:
             return [(self.head_width, 1.0)]
-        return [(WIDTHS[-1], 1.0)] if gamma is None else self.widths(gamma[j][layer - max(1, j)])
+        return [(self.known[-1], 1.0)] if gamma is None else self.widths(gamma[j][layer - max(1, j)], self.known)
 
     def mixed(self, operators: Tensor, j: int, sources: list[Width], destinations: list[Width], stride: int) -> Tensor | float:
         """One mixed operator."""

@@ -20,7 +20,7 @@ from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.latency.relaxation import Gumbel, Relaxation, expected
 from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
-from tests.benchmarks.published_way import PublishedWay, Width, sampled, weighted
+from tests.benchmarks.published_way import PublishedWay, WidthsOf, sampled, weighted
 
 pytestmark = pytest.mark.benchmark
 
@@ -90,7 +90,7 @@ def test_both_compute_the_same(
     coefficients: Coefficients,
     parameters: ArchitectureParameters,
     relaxation: Callable[[], Relaxation],
-    widths: Callable[[Tensor], list[Width]],
+    widths: WidthsOf,
 ) -> None:
     """The loss, and the gradients of α and β; those of γ too in expectation. (The published way lets the gradient of a sample
     through to the drawn width's score alone, ours to all of the sample's.)"""
@@ -115,7 +115,7 @@ def test_a_step_is_much_faster_than_the_published_way(
     coefficients: Coefficients,
     parameters: ArchitectureParameters,
     relaxation: Callable[[], Relaxation],
-    widths: Callable[[Tensor], list[Width]],
+    widths: WidthsOf,
     request: pytest.FixtureRequest,
 ) -> None:
     relax = relaxation()
