@@ -10,6 +10,7 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from models.spec.table_cards import TableCard, TableQuality
 from models.spec.table_files import TableFormat
+from nas_client.experiments.registry import EXPERIMENTS
 from nas_client.runs.manifest import FORMAT, RUN, Kind, RunManifest
 from nas_client.validation.calibration import Calibration, CalibrationFile
 from profiler_service import raw_data
@@ -27,11 +28,18 @@ _WRITTEN_BY = {
     "validation": ("`nas-client validate`", "[Validate a table](../validate.md)"),
     "attention": ("`nas-client experiment attention`", "[M-FasterSeg](../mfasterseg.md#the-experiment)"),
 }
-"""By the kind of run; other kinds are experiments, described where all are."""
+"""By the kind of run; experiments that are not named are described where all are."""
 
 
-def _written_by(kind: str) -> tuple[str, str]:
-    return _WRITTEN_BY.get(kind, (f"`nas-client experiment {kind}`", "[Experiments](../experiments.md)"))
+def written_by(kind: str) -> tuple[str, str]:
+    """The command that writes a kind of run, and where it is described. Raises KeyError for a kind that is neither named in
+    `_WRITTEN_BY` nor an experiment.
+    """
+    experiments = {
+        experiment.name: (f"`nas-client experiment {experiment.name}`", "[Experiments](../experiments.md)")
+        for experiment in EXPERIMENTS
+    }
+    return (experiments | _WRITTEN_BY)[kind]
 
 
 def _fields(record: type[Record]) -> str:
@@ -92,6 +100,6 @@ def files_page() -> str:
         f"Every folder that a command writes says in `{RUN}`, format {FORMAT}, what it holds. Nothing else decides what a "
         "folder is.",
         _fields(RunManifest),
-        grid(("kind", "written by", "described in"), [(code(kind), *_written_by(kind)) for kind in get_args(Kind)]),
+        grid(("kind", "written by", "described in"), [(code(kind), *written_by(kind)) for kind in get_args(Kind)]),
     ]
     return page(parts)

@@ -74,7 +74,8 @@ def conduct(
 
     Args:
         experiment: what is shown.
-        run: gives the result, None where it was stopped; takes the folder and what `Execution` has.
+        run: gives the result, None where it was stopped; takes the folder and what `Execution` has. The folder's kind must be
+            the experiment's name.
         output: the folder.
         preset: says how many runs go on at a time where `at_once` does not; see `processes`.
         at_once: runs at a time.
@@ -82,18 +83,20 @@ def conduct(
         json: print the result as JSON.
     """
     from nas_client.experiments.experiment import write
+    from nas_client.runs.manifest import read_manifest
 
     with progress() as bar:
         result = run(folder=output, at_once=processes(at_once, preset), resume=resume, progress=_watch(bar))
     if result is None:
         people().print(f"stopped; continue with --resume ({output})", markup=False)
         raise typer.Exit(INTERRUPTED)
+    kind = read_manifest(output).kind
+    assert kind == experiment.name, f"{experiment.name} was carried out in a folder of kind {kind}"
     write(experiment, result, output)
 
     def show(console: Console) -> None:
         show_rows(console, experiment.rows(result))
-        if experiment.prints_words:
-            console.print(experiment.words(result), markup=False)
+        console.print(experiment.words(result), markup=False)
         console.print(f"all points, figures and runs are in {output}", markup=False)
 
     emit(result, as_json=json, text=show)

@@ -16,13 +16,12 @@ from models.networks.module import network_costs
 from models.spaces.published import AblationRow
 from models.spaces.registry import create_space
 from models.spec.base import Record
-from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.experiments import collapse, random_networks
 from nas_client.experiments.ablation_runs import AblationConfig, searches, study_of, trainings
 from nas_client.experiments.execution import Execution, carry_out
 from nas_client.experiments.presets import configured
-from nas_client.experiments.results import latencies_of, read_ious
+from nas_client.experiments.results import TRAIN_AGAIN, latencies_of, read_ious
 from nas_client.experiments.runs import Training
 from nas_client.experiments.spread import Spread
 from nas_client.table import LookupTable
@@ -158,13 +157,9 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     """The configuration of the runs: the preset's on that table, with λ and weights as in the other experiments.
 
     Raises:
-        ExperimentError: an override states a seed.
-        InvalidSpecError: an override is none of the configuration's.
+        InvalidSpecError: an override is none of the configuration's, or states a seed.
         MissingEntryError: the table is not complete.
     """
-    for override in overrides:
-        if (name := override.partition("=")[0]) in ("search.seed", "training.seed"):
-            raise ExperimentError(f"{override!r}: the experiment sets {name} itself", hint="Choose --seeds instead.")
     search, training = PRESETS[preset]["search"], PRESETS[preset]["training"]
     fields = {"search": {**search, "latency": collapse.published_latency(table)}, "training": training}
     return configured(AblationConfig, table.info.space.name, fields, overrides)
@@ -197,4 +192,4 @@ def _ablated(row: AblationRow, training: Training, seed: int, table: LookupTable
 
 
 def _mean_iou(training: Training) -> float:
-    return read_ious(training.run, training.network, "Remove it and --resume.")[0]
+    return read_ious(training.run, training.network, TRAIN_AGAIN)[0]

@@ -58,7 +58,6 @@ ABLATION = Experiment(
     title="ablation",
     result=AblationResult,
     words=ablation_words,
-    prints_words=False,
     rows=ablation_rows,
     caption="Mean ± standard deviation over seeds; mIoU after the last epoch; ms and FPS by the table.",
     plots=(Plot("ablation", plot_ablation, "Every network: mIoU against its estimated latency."),),

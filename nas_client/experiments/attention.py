@@ -23,7 +23,7 @@ from models.spec.tables import Table
 from nas_client.experiments import collapse, random_networks
 from nas_client.experiments.execution import Command, Execution, carry_out
 from nas_client.experiments.presets import configured
-from nas_client.experiments.results import TrainedNetwork, latencies_of, read_trained
+from nas_client.experiments.results import TRAIN_AGAIN, TrainedNetwork, latencies_of, read_trained
 from nas_client.experiments.runs import Search, Training, search_commands, training_commands
 from nas_client.experiments.spread import Spread
 from nas_client.search.config import SearchConfig
@@ -153,12 +153,10 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     λ is that which the experiment on collapse takes for the space without attention, for all searches alike.
 
     Raises:
-        InvalidSpecError: a field is unknown or out of range; or the table's space does not have both placements.
+        InvalidSpecError: an override is none of the configuration's, or states a seed; or the table's space does not have both
+            placements.
         MissingEntryError: the table is not complete.
     """
-    for override in overrides:
-        if override.partition("=")[0] in ("search.seed", "training.seed"):
-            raise InvalidSpecError(f"{override!r}: the experiment sets seeds itself", hint="Choose --seeds instead.")
     latency = collapse.published_latency(placed_table(table, (False, False)))
     fields = {"search": {**collapse.PRESETS[preset], "latency": latency}, "training": random_networks.PRESETS[preset]}
     return configured(AttentionConfig, table.info.space.name, fields, overrides)
@@ -199,7 +197,8 @@ def _trainings(folder: Path, seed: int, placement: Placement, table: LookupTable
 def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable) -> AttentionCell:
     trainings = [_trainings(folder, seed, placement, table) for seed in range(seeds)]
     *others, students = (
-        tuple(read_trained(one.run, one.network, table) for one in of_role) for of_role in zip(*trainings, strict=True)
+        tuple(read_trained(one.run, one.network, table, TRAIN_AGAIN) for one in of_role)
+        for of_role in zip(*trainings, strict=True)
     )
     teachers = others[0] if others else ()
     return AttentionCell(

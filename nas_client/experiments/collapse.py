@@ -169,7 +169,7 @@ def preset_config(preset: Preset, table: LookupTable, overrides: Sequence[str] =
     """The configuration of the searches on that table, but for what an override states.
 
     Raises:
-        InvalidSpecError: an override is none of the configuration's.
+        InvalidSpecError: an override is none of the configuration's, or states a seed.
         MissingEntryError: the table is not complete.
     """
     fields = {**PRESETS[preset], "latency": published_latency(table)}
@@ -187,10 +187,8 @@ def _require_own_fields(config: SearchConfig, overrides: Sequence[str]) -> None:
     """Raises InvalidSpecError for what the experiment itself decides, and for a pre-training that nothing could start from."""
     for override in overrides:
         name = override.partition("=")[0]
-        if name in ("seed", "latency.mode"):
-            raise InvalidSpecError(
-                f"{override!r}: the experiment sets {name} itself", hint="Choose --seeds and --mode instead."
-            )
+        if name == "latency.mode":
+            raise InvalidSpecError(f"{override!r}: the experiment sets {name} itself", hint="Choose --mode instead.")
     for phase in ("pretrain", "search"):
         if not getattr(config, phase).epochs:
             raise InvalidSpecError(f"{phase}.epochs: 0; every search needs both phases here", hint="Take 1 or more.")

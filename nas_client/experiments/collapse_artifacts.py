@@ -138,7 +138,6 @@ COLLAPSE = Experiment(
     title="collapse",
     result=CollapseResult,
     words=collapse_words,
-    prints_words=False,
     rows=collapse_rows,
     caption="Where the searches ended: mean ± standard deviation over seeds. mIoU is the supernet's.",
     plots=(

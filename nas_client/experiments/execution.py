@@ -28,7 +28,9 @@ CONFIG, TABLE = "experiment.yaml", "table.arrow"
 """The configuration of all runs, and the table, in the experiment's folder."""
 
 Progress = Callable[[int, int, Sequence[str]], None]
-"""Receives how many commands are done, how many there are, and the names of those that run."""
+"""Receives how many commands are done, how many there are, so far known (a phase gives its own when it begins), and the names
+of those that run.
+"""
 
 NAS_CLIENT = (sys.executable, "-m", "nas_client")
 

@@ -71,7 +71,6 @@ class Experiment(Generic[Result]):
         caption: of that table in a report.
         plots: the figures.
         points: every point, where there are more than the rows say.
-        prints_words: whether the command prints the words, too; a report always has them.
     """
 
     name: Kind
@@ -82,7 +81,6 @@ class Experiment(Generic[Result]):
     caption: str
     plots: tuple[Plot[Result], ...]
     points: Points[Result] | None = None
-    prints_words: bool = True
 
     def file(self, folder: Path, suffix: str = "json") -> Path:
         """The file of that suffix in the experiment's folder; by default that of its result."""

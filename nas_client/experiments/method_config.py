@@ -7,15 +7,13 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from models.spaces.registry import space_class
-from models.spaces.search_defaults import Count, Fraction, Positive, SearchDefaults, TrainingDefaults
+from models.spaces.search_defaults import Count, Fraction, Positive
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import ExperimentError
 from nas_client.experiments import collapse, random_networks
 from nas_client.experiments.latency_budget import LatencyBudget, targets
-from nas_client.experiments.presets import flat, without_other_rates
-from nas_client.runs.config import read_config
+from nas_client.experiments.presets import configured
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
@@ -126,11 +124,11 @@ cells take most of the latency, and few random networks meet the lowest target."
 
 _OWN = (
     "search.method",
-    "search.seed",
     "search.selection.latency_ms",
     "search.selection.front",
     "search.latency.target_ms",
     "search.evaluation.split",
+    "training.held_out",
 )
 
 
@@ -163,18 +161,13 @@ def preset_config(
         MissingEntryError: the table is not complete.
     """
     for override in overrides:
-        if (name := override.partition("=")[0]) in (*_OWN, "training.seed", "training.held_out"):
+        if (name := override.partition("=")[0]) in _OWN:
             raise InvalidSpecError(
-                f"{override!r}: the experiment sets {name} itself", hint="Take --seeds, --method or --latency-ms instead."
+                f"{override!r}: the experiment sets {name} itself", hint="Take --method or --latency-ms instead."
             )
-    defaults = space_class(table.info.space.name).search_defaults
-    base = {"search": defaults.model_dump(exclude={"training"}), "training": defaults.training.model_dump()}
-    usual = {"search": SearchDefaults().model_dump(exclude={"training"}), "training": TrainingDefaults().model_dump()}
-    fields = without_other_rates(PRESETS[preset], base, usual)
-    factor = float(f"{collapse.PUBLISHED_LATENCY_SHARE / collapse.untrained_ms(table):.4g}")
-    fields["search"] = {**fields["search"], "latency": {"factor": factor, "weights": "solved"}}
-    stated = [*flat(fields), *overrides, *([f"targets_ms={list(latency_ms)}"] if latency_ms else ())]
-    config = read_config(MethodsConfig, None, stated, base=base)
+    search = {**PRESETS[preset]["search"], "latency": collapse.published_latency(table)}
+    stated = [*overrides, *([f"targets_ms={list(latency_ms)}"] if latency_ms else ())]
+    config = configured(MethodsConfig, table.info.space.name, {**PRESETS[preset], "search": search}, stated)
     if budget.share < config.least_share:
         raise ExperimentError(
             f"networks of {table.info.space.label()} have {1 - budget.share:.0%} of their latency in common; with least_share "

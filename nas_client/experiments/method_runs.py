@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,14 +10,13 @@ import numpy as np
 
 from models.spaces.registry import read_architecture
 from models.spec.architectures import ArchitectureSpec
-from models.spec.base import canonical_json
 from nas_client.errors import ExperimentError
 from nas_client.experiments.collapse import PRETRAINING
-from nas_client.experiments.execution import TABLE, Command, is_finished
+from nas_client.experiments.execution import TABLE, Command
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import RANDOM, Method, MethodsConfig
-from nas_client.runs.config import write_config
-from nas_client.runs.manifest import RESULT, is_begun
+from nas_client.experiments.runs import Search, Training, search_commands, training_commands
+from nas_client.runs.manifest import RESULT
 from nas_client.search.config import SearchConfig
 from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION
@@ -60,13 +59,14 @@ class MethodTrial:
     def searches(self) -> Iterator[Command]:
         """The searches and short trainings that are not finished."""
         if "evolution" in self.methods:
-            yield from self._search("evolution", self._search_config(method="evolution"))
+            evolution = self._search_config(method="evolution")
+            yield from search_commands([Search(self.run("evolution"), evolution, self.folder / TABLE)])
         if "gradient" in self.methods:
-            yield from self._gradient_searches()
+            yield from search_commands(self._gradient_searches())
         if "best_of" in self.methods:
             for target_ms in self.targets:
                 networks = {f"short/{_label(target_ms)}-{i}": n for i, n in enumerate(self._drawn("best_of", target_ms))}
-                yield from _trainings(self, networks, self._short_config(), "short")
+                yield from self._trainings(networks, self._short_config(), "short")
 
     def networks(self) -> dict[str, ArchitectureSpec]:
         """What is compared, by the name of its training: for each target the methods' networks, and random ones."""
@@ -81,7 +81,7 @@ class MethodTrial:
     def trainings(self) -> Iterator[Command]:
         """The trainings of what is compared that are not finished."""
         config = self.config.training.model_copy(update={"seed": self.seed})
-        yield from _trainings(self, self.networks(), config, "training")
+        yield from self._trainings(self.networks(), config, "training")
 
     def random_names(self, target_ms: float) -> list[str]:
         """Names of the trainings of a target's random networks."""
@@ -101,7 +101,7 @@ class MethodTrial:
         """Their further trainings, with other seeds than this, that are not finished."""
         for other in self.noise_seeds():
             networks = {f"noise/{name}-seed{other}": network for name, network in self.noise().items()}
-            yield from _trainings(self, networks, self.config.training.model_copy(update={"seed": other}), f"noise{other}")
+            yield from self._trainings(networks, self.config.training.model_copy(update={"seed": other}), f"noise{other}")
 
     def noise_seeds(self) -> range:
         """Seeds of the further trainings; the first of all is that of the comparison."""
@@ -115,7 +115,8 @@ class MethodTrial:
             )
         return config
 
-    def _gradient_searches(self) -> Iterator[Command]:
+    def _gradient_searches(self) -> Iterator[Search]:
+        """The pre-training, and each target's search from there."""
         config = self._search_config(method="gradient")
         nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
         apart = config.evaluation.model_copy(
@@ -123,26 +124,18 @@ class MethodTrial:
         )  # what is compared is judged on the validation split
         config = config.model_copy(update={"evaluation": apart})
         rarely = apart.model_copy(update={"every": max(1, config.pretrain.epochs)})
-        yield from self._search(PRETRAINING, config.model_copy(update={**nothing, "evaluation": rarely}))
+        table, alone = self.folder / TABLE, config.model_copy(update={**nothing, "evaluation": rarely})
+        pretraining = Search(self.run(PRETRAINING), alone, table)
+        yield pretraining
         for target_ms in self.targets:
             latency = config.latency.model_copy(update={"target_ms": target_ms})
-            name = f"gradient-{_label(target_ms)}"
-            yield from self._search(name, config.model_copy(update={"latency": latency}), pretrained=True)
+            run = self.run(f"gradient-{_label(target_ms)}")
+            yield Search(run, config.model_copy(update={"latency": latency}), table, pretraining)
 
-    def _search(self, name: str, config: SearchConfig, *, pretrained: bool = False) -> Iterator[Command]:
-        run, before = self.run(name), self.run(PRETRAINING)
-        if is_finished(run):
-            return
-        run.mkdir(parents=True, exist_ok=True)
-        config_file = run.parent / f"{name}.yaml"
-        write_config(config, config_file)
-        arguments = ["search", "--table", self.folder / TABLE, "--config", config_file, "--output", run, "--resume"]
-        arguments += ["--pretrained", before] if pretrained else []
-        after = (self._title(PRETRAINING),) if pretrained and not is_finished(before) else ()
-        yield Command(self._title(name), tuple(map(str, arguments)), run.parent / f"{name}.log", after)
-
-    def _title(self, name: str) -> str:
-        return f"seed {self.seed}, {name}"
+    def _trainings(self, networks: Mapping[str, ArchitectureSpec], config: TrainConfig, config_name: str) -> Iterator[Command]:
+        """Those that are not finished, of networks by the names of their folders."""
+        trainings = [Training(self.run(name), network) for name, network in networks.items()]
+        return training_commands(config, self.run(f"{config_name}.yaml"), trainings)
 
     def _short_config(self) -> TrainConfig:
         short = training_config(self.config.search)
@@ -189,22 +182,3 @@ def _score(run: Path, network: ArchitectureSpec, images: int) -> float:
             hint="Resume the experiment with the same table and configuration, or name another folder.",
         )
     return mean_iou_of(result, run, images=images)
-
-
-def _trainings(
-    trial: MethodTrial, networks: Mapping[str, ArchitectureSpec], config: TrainConfig, config_name: str
-) -> Iterator[Command]:
-    """The trainings that are not finished, by the names of their folders, and the files that they need."""
-    left = [name for name in networks if not is_finished(trial.run(name))]
-    config_file = trial.run(f"{config_name}.yaml")
-    config_file.parent.mkdir(parents=True, exist_ok=True)
-    if left:
-        write_config(config, config_file)
-    for name in left:
-        run = trial.run(name)
-        file, log = (run.parent / f"{run.name}.{suffix}" for suffix in ("json", "log"))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(canonical_json(networks[name].model_dump(mode="json")) + "\n", encoding="utf-8")
-        arguments: Sequence[object] = ["train", "--architecture", file, "--config", config_file, "--output", run]
-        arguments = [*arguments, *(["--resume"] if is_begun(run) else [])]
-        yield Command(f"seed {trial.seed}, {name}", tuple(map(str, arguments)), log)

@@ -21,7 +21,7 @@ from nas_client.experiments.method_config import METHODS, RANDOM, Method, Method
 from nas_client.experiments.method_costs import MethodCosts
 from nas_client.experiments.method_runs import MethodTrial
 from nas_client.experiments.paired import PairedDifference, TrainingNoise
-from nas_client.experiments.results import TrainedNetwork, latencies_of, read_trained
+from nas_client.experiments.results import TRAIN_AGAIN, TrainedNetwork, latencies_of, read_trained
 from nas_client.experiments.spread import Spread
 from nas_client.table import LookupTable
 
@@ -211,7 +211,7 @@ def _points(trial: MethodTrial, table: LookupTable) -> Iterator[MethodPoint]:
         slowest_ms = target_ms + trial.budget.width_ms(target_ms, trial.config.tolerance)
         named = [(method, trial.name(method, target_ms)) for method in trial.methods]
         for method, name in (*named, *((RANDOM, name) for name in trial.random_names(target_ms))):
-            network = read_trained(trial.run(name), networks[name], table)
+            network = read_trained(trial.run(name), networks[name], table, TRAIN_AGAIN)
             met = network.estimate_ms <= slowest_ms * (1 + 1e-9)  # sums of floats in another order
             yield MethodPoint(seed=trial.seed, target_ms=target_ms, method=method, network=network, met=met)
 
@@ -220,7 +220,7 @@ def _noise(trial: MethodTrial, table: LookupTable) -> TrainingNoise:
     return TrainingNoise.of(
         [
             [
-                read_trained(trial.run(run), network, table).mean_iou
+                read_trained(trial.run(run), network, table, TRAIN_AGAIN).mean_iou
                 for run in (name, *(f"noise/{name}-seed{seed}" for seed in trial.noise_seeds()))
             ]
             for name, network in trial.noise().items()

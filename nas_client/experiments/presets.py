@@ -10,9 +10,12 @@ from typing import Any, Literal, TypeVar
 from models.spaces.registry import space_class
 from models.spaces.search_defaults import SearchDefaults
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.runs.config import read_config
 
 Config = TypeVar("Config", bound=Record)
+
+_SEEDS = ("seed", "search.seed", "training.seed")
 
 
 def configured(
@@ -30,14 +33,20 @@ def configured(
         cls: of the configuration.
         space: name of the search space.
         preset: fields. Its learning rates are for the optimisers that spaces have by default (`without_other_rates`).
-        overrides: fields, as of `--set`.
+        overrides: fields, as of `--set`; not a seed, since each run gets its own.
         part: whether the configuration is of searches or of trainings; of both, in fields of these names, where None.
         path: a file that replaces the preset.
 
     Raises:
-        InvalidSpecError: a field is none of the configuration's, or out of range.
+        InvalidSpecError: a field is none of the configuration's, or out of range, or an override states a seed.
         OSError: the file cannot be read.
     """
+    for override in overrides:
+        if (name := override.partition("=")[0]) in _SEEDS:
+            raise InvalidSpecError(
+                f"{override!r}: the experiment sets {name} itself",
+                hint="Leave it out: runs have the seeds that --seeds says, and those of `experiment random` their searches'.",
+            )
     base, usual = _stated_by(space_class(space).search_defaults), _stated_by(SearchDefaults())
     if part is not None:
         base, usual = base[part], usual[part]

@@ -220,7 +220,8 @@ def _trial(
 
 
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
-    trained = {name: read_trained(trial.folder / name, network, table) for name, network in trial.networks.items()}
+    hint = "Resume the experiment with the same searches, table, number of networks and tolerance."
+    trained = {name: read_trained(trial.folder / name, network, table, hint) for name, network in trial.networks.items()}
     random = {
         baseline: tuple(network for name, network in trained.items() if name.startswith(BASELINES[baseline]))
         for baseline in trial.tried

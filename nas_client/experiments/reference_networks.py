@@ -144,7 +144,7 @@ def preset_config(preset: Preset, space: str, path: Path | None = None, override
     """The configuration of the trainings: a file's, or else the preset's, with overrides, over what the space states.
 
     Raises:
-        InvalidSpecError: a field is none of the configuration's, or out of range.
+        InvalidSpecError: a field is none of the configuration's, or out of range, or an override states a seed.
         OSError: the file cannot be read.
     """
     return configured(TrainConfig, space, PRESETS[preset], overrides, part="training", path=path)

@@ -34,6 +34,9 @@ class TrainedNetwork(Record):
     best_mean_iou: float
 
 
+TRAIN_AGAIN = "Remove that folder and go on with --resume; the network is then trained again."
+"""What to do where a folder holds the training of another architecture than was found."""
+
 NETWORK_HEADINGS = ("estimate (ms)", "multiply-adds (M)", "parameters (M)", "mIoU (%)", "best mIoU (%)")
 
 
@@ -44,14 +47,19 @@ def network_cells(network: TrainedNetwork) -> tuple[str, ...]:
     return (*(f"{cost:#.4g}" for cost in costs), *(f"{100 * iou:.2f}" for iou in ious))
 
 
-def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable) -> TrainedNetwork:
+def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable, hint: str) -> TrainedNetwork:
     """The network of a finished training.
+
+    Args:
+        run: its folder.
+        network: that it must be of.
+        table: gives its estimate.
+        hint: what to do where it is not.
 
     Raises:
         ExperimentError: it is the training of another architecture, or its validation images have no labels.
         MissingEntryError: the table is not complete.
     """
-    hint = "Resume the experiment with the same searches, table, number of networks and tolerance."
     mean_iou, best_mean_iou = read_ious(run, network, hint)
     costs = network_costs(create_space(table.info.space).plan(network))
     return TrainedNetwork(

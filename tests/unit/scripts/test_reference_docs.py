@@ -8,7 +8,7 @@ import pytest
 
 from nas_client.settings import ClientSettings
 from profiler_service.settings import Settings
-from scripts import reference_docs, reference_markup
+from scripts import reference_docs, reference_files, reference_markup
 
 
 @pytest.mark.parametrize("name", reference_docs.PAGES)
@@ -37,6 +37,13 @@ def test_every_command_setting_and_call_is_there() -> None:
     assert [name for name in names if f"`{name}`" not in settings] == []
     assert "### POST /v1/jobs" in http
     assert "### GET /v1/tables/{table_id}" in http
+
+
+def test_only_experiments_are_described_as_experiments() -> None:
+    assert reference_files.written_by("collapse")[0] == "`nas-client experiment collapse`"
+    assert reference_files.written_by("attention")[1].endswith("(../mfasterseg.md#the-experiment)")
+    with pytest.raises(KeyError, match="pulling"):
+        reference_files.written_by("pulling")
 
 
 def test_a_default_of_this_machine_has_no_place_on_a_page(tmp_path: Path) -> None:

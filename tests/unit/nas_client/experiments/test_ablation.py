@@ -111,6 +111,6 @@ def test_what_cannot_be_is_refused(tmp_path: Path, table: LookupTable) -> None:
     toy = ToySpace.from_spec(SpaceSpec(name="toy_dag", input_size=(64, 64), classes=19)).spec
     with pytest.raises(ExperimentError, match="nothing is published of an ablation in search space 'toy_dag'"):
         study_of(small_table(toy), tmp_path)
-    with pytest.raises(ExperimentError, match=r"the experiment sets search\.seed itself"):
+    with pytest.raises(InvalidSpecError, match=r"the experiment sets search\.seed itself"):
         preset_config("toy", table, ["search.seed=3"])
     assert preset_config("toy", table, ["training.epochs=3"]).training.epochs == 3

@@ -119,7 +119,7 @@ def test_bad_input_is_refused_before_anything_runs(tmp_path: Path, table: Lookup
         preset_config("cpu", LookupTable(make_table(FASTERSEG.spec)))
     with pytest.raises(InvalidSpecError, match="parameter fused_attention of its search space is 0"):
         preset_config("cpu", placed_table(table, (True, False)))
-    with pytest.raises(InvalidSpecError, match=r"'training\.seed=3': the experiment sets seeds itself"):
+    with pytest.raises(InvalidSpecError, match=r"'training\.seed=3': the experiment sets training\.seed itself"):
         preset_config("cpu", table, ["training.seed=3"])
     kept = tuple(e for e in table.table.entries if e.workload.kind != "adaptive_attention")
     lacking, config = LookupTable(Table(info=table.info, entries=kept)), preset_config("cpu", table)

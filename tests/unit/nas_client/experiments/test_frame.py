@@ -11,10 +11,13 @@ import typer.main
 from matplotlib.figure import Figure
 
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.cli.experiment import app
+from nas_client.cli.experiment_parts import conduct
 from nas_client.errors import ExperimentError, RunFolderError
 from nas_client.experiments.execution import Command, carry_out
 from nas_client.experiments.experiment import Experiment, Plot, Points, write
+from nas_client.experiments.presets import configured
 from nas_client.experiments.registry import EXPERIMENTS
 from nas_client.experiments.runs import Training, training_commands
 from nas_client.report.blocks import render
@@ -69,6 +72,30 @@ def test_a_result_becomes_files_and_a_part_of_the_page(tmp_path: Path) -> None:
     page = render("trees", [experiment_section(HEIGHTS, result, 0), experiment_section(HEIGHTS, result, 1)])
     for shown in ("Experiment: heights", "There are 2 trees.", "The highest.", "All trees.", "<td>3.5</td>", "All networks."):
         assert page.count(shown) >= 2, shown
+
+
+def test_a_command_shows_rows_and_words_of_a_folder_of_its_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def carried_out(kind: Kind) -> None:
+        def run(*, folder: Path, **_: Any) -> Heights:
+            begin_run(folder, kind)
+            return Heights(metres=(3.5, 12))
+
+        conduct(HEIGHTS, run, tmp_path / kind, preset="cpu", at_once=1, resume=False, json=False)
+
+    carried_out("collapse")
+    shown = capsys.readouterr().out
+    assert "highest (m)" in shown
+    assert "There are 2 trees." in shown
+    with pytest.raises(AssertionError, match="collapse was carried out in a folder of kind random"):
+        carried_out("random")
+    assert [path.name for path in (tmp_path / "random").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("override", ["seed=7", "search.seed=7", "training.seed=7"])
+def test_a_seed_is_the_experiments_own(override: str) -> None:
+    with pytest.raises(InvalidSpecError, match=f"'{override}': the experiment sets {override[:-2]} itself"):
+        configured(TrainConfig, "fasterseg", {}, [override], part="training")
+    assert configured(TrainConfig, "fasterseg", {}, ["epochs=7"], part="training").epochs == 7
 
 
 def _phases(asked: list[str], *names: str) -> Iterator[Command]:
