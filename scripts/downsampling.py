@@ -37,7 +37,7 @@ CONVOLUTIONS = {"skip": 0, "conv3x3": 1, "zoomed_conv3x3": 1, "conv3x3_x2": 2, "
 def main() -> None:
     """Print a line for each end, or for each kind of network."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--experiment", type=Path, help="folder of `nas-client experiment random`")
+    parser.add_argument("--experiment", type=Path, help="folder of `nas-client experiment random` or `methods`")
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--deviation", type=float, default=1e-3, help="of the noise on the logits that a search starts from")
