@@ -28,7 +28,7 @@ class Size:
 
 
 STREETS = {"image_size": [128, 256], "train_images": 160, "val_images": 40, "cache": True}
-PETS = {"name": "synthetic_pets", "image_size": [64, 64], "train_images": 240, "val_images": 80, "cache": True}
+PETS = {"name": "synthetic_pets", "image_size": [128, 128], "train_images": 240, "val_images": 80, "cache": True}
 EVALUATION = {"every": 4, "images": 24, "batch_size": 8, "statistics_batches": 6}
 BATCH = 8
 
@@ -65,7 +65,7 @@ SIZES: Mapping[str, Size] = {
         _train(STREETS, 4, 15, [96, 192]),
     ),
     "search_net": Size(
-        "64x64",
+        "128x128",
         {"base_channels": "8", "levels": "3", "nodes": "2"},
         {**_search(PETS, 2, search=_phase(6, [64, 64], 0.003)), "scales": [1.0]},
         {**_train(PETS, 2, 12, [64, 64]), "scales": [1.0]},
