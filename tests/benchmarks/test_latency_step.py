@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ from nas_client.latency.relaxed import RelaxedLatency
 from nas_client.latency.sensitivity import PUBLISHED_WEIGHTS
 from tests.benchmarks.published_way import PublishedWay, WidthsOf, sampled, weighted
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("quiet_process")]
 
 LEAST_RATIO = 30
 ROUNDS = 15
@@ -41,18 +40,6 @@ def space() -> FasterSegSpace:
 @pytest.fixture(scope="module")
 def coefficients(space: FasterSegSpace) -> Coefficients:
     return gather(space.latency_graph(), space.parameter_shapes(), made_up_ms)
-
-
-@pytest.fixture(autouse=True)
-def quiet_process() -> Iterator[None]:
-    """One thread, and no garbage collection: the many small objects of the published way would have it search pytest's heap."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ A small supernet is the hard case of the first: the loss does not shrink with th
 
 from __future__ import annotations
 
-import gc
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -29,7 +28,7 @@ from tests.benchmarks.search_steps import PHASES, SIDES, SIZES, Phase, learner_o
 from tests.support.repository import ROOT
 from tests.support.searches import prepared, small, small_table
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("quiet_process")]
 
 MOST_SHARE = 0.01
 STEPS = 10
@@ -38,18 +37,6 @@ ROUNDS = {"small": 5, "larger": 2}
 LEAST_RATIO = {"pretrain": 0.85, "search": 1.6}
 """Published over ours, with the published code's heads. Pre-training has little to gain: ours trains teacher and student, in
 five passes; the published code the teacher alone, in four."""
-
-
-@pytest.fixture(autouse=True)
-def quiet_process() -> Iterator[None]:
-    """One thread, and no garbage collection in between."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("mode", ["decoupled", "naive"])
