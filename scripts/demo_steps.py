@@ -78,8 +78,9 @@ def client(*arguments: object) -> Any:
         except KeyboardInterrupt:  # which the command got, too
             process.wait()
             raise SystemExit(128 + signal.SIGINT) from None
-    found = json.loads(document) if process.returncode in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED) else {"error": ""}
-    if "error" in found:
+    ended = process.returncode in (ExitCode.DONE, ExitCode.WORKLOADS_FAILED)
+    found = json.loads(document) if ended else None
+    if found is None or "error" in found:
         CONSOLE.print(f"failed ({process.returncode}): {shlex.join(command)}", style="bold red", markup=False, soft_wrap=True)
         raise StepError(process.returncode)
     return found
