@@ -10,11 +10,11 @@ import numpy as np
 
 from models.spaces.registry import read_architecture
 from models.spec.architectures import ArchitectureSpec
-from nas_client.errors import ExperimentError
 from nas_client.experiments.collapse import PRETRAINING
 from nas_client.experiments.execution import TABLE, Command
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import RANDOM, Method, MethodsConfig
+from nas_client.experiments.results import read_training
 from nas_client.experiments.runs import Search, Training, search_commands, training_commands
 from nas_client.runs.manifest import RESULT
 from nas_client.search.config import SearchConfig
@@ -22,7 +22,6 @@ from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION
 from nas_client.selection.short_trainings import mean_iou_of, training_config
 from nas_client.train.config import TrainConfig
-from nas_client.train.folder import read_result
 
 _STREAMS = {RANDOM: 0, "best_of": 1, "earliest": 2}
 """Random numbers of each kind of drawn network, beside seed and target."""
@@ -65,17 +64,16 @@ class MethodTrial:
             yield from search_commands(self._gradient_searches())
         if "best_of" in self.methods:
             for target_ms in self.targets:
-                networks = {f"short/{_label(target_ms)}-{i}": n for i, n in enumerate(self._drawn("best_of", target_ms))}
+                networks = dict(zip(self._short_names(target_ms), self._drawn("best_of", target_ms), strict=True))
                 yield from self._trainings(networks, self._short_config(), "short")
 
     def networks(self) -> dict[str, ArchitectureSpec]:
         """What is compared, by the name of its training: for each target the methods' networks, and random ones."""
-        found = {}
+        found: dict[str, ArchitectureSpec] = {}
         for target_ms in self.targets:
             for method in self.methods:
-                found[f"{_label(target_ms)}-{method}"] = self._found(method, target_ms)
-            for index, network in enumerate(self._drawn(RANDOM, target_ms)):
-                found[f"{_label(target_ms)}-{RANDOM}{index}"] = network
+                found[self.name(method, target_ms)] = self._found(method, target_ms)
+            found.update(zip(self.random_names(target_ms), self._drawn(RANDOM, target_ms), strict=True))
         return found
 
     def trainings(self) -> Iterator[Command]:
@@ -119,9 +117,8 @@ class MethodTrial:
         """The pre-training, and each target's search from there."""
         config = self._search_config(method="gradient")
         nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
-        apart = config.evaluation.model_copy(
-            update={"split": "selection"}
-        )  # what is compared is judged on the validation split
+        # what is compared is judged on the validation split
+        apart = config.evaluation.model_copy(update={"split": "selection"})
         config = config.model_copy(update={"evaluation": apart})
         rarely = apart.model_copy(update={"every": max(1, config.pretrain.epochs)})
         table, alone = self.folder / TABLE, config.model_copy(update={**nothing, "evaluation": rarely})
@@ -136,6 +133,10 @@ class MethodTrial:
         """Those that are not finished, of networks by the names of their folders."""
         trainings = [Training(self.run(name), network) for name, network in networks.items()]
         return training_commands(config, self.run(f"{config_name}.yaml"), trainings)
+
+    def _short_names(self, target_ms: float) -> list[str]:
+        """Names of the short trainings of a target."""
+        return [f"short/{_label(target_ms)}-{index}" for index in range(self.best_of)]
 
     def _short_config(self) -> TrainConfig:
         short = training_config(self.config.search)
@@ -159,7 +160,8 @@ class MethodTrial:
         if method == "best_of":
             networks = self._drawn("best_of", target_ms)
             images = self.config.search.selection.images
-            scores = [_score(self.run(f"short/{_label(target_ms)}-{i}"), n, images) for i, n in enumerate(networks)]
+            named = zip(self._short_names(target_ms), networks, strict=True)
+            scores = [_score(self.run(name), network, images) for name, network in named]
             return networks[int(np.argmax(scores))]
         if method == "evolution":
             path = self.run("evolution") / SELECTION / RESULT
@@ -175,10 +177,5 @@ def _label(target_ms: float) -> str:
 
 def _score(run: Path, network: ArchitectureSpec, images: int) -> float:
     """The mIoU of a short training on the images that were held out, so many."""
-    result = read_result(run)
-    if not network.known_as(result.architecture):
-        raise ExperimentError(
-            f"{run} holds the training of another architecture, {result.architecture}",
-            hint="Resume the experiment with the same table and configuration, or name another folder.",
-        )
-    return mean_iou_of(result, run, images=images)
+    hint = "Resume the experiment with the same table and configuration, or name another folder."
+    return mean_iou_of(read_training(run, network, hint), run, images=images)

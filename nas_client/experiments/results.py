@@ -11,7 +11,7 @@ from models.spec.base import Record
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.table import LookupTable
-from nas_client.train.folder import read_result
+from nas_client.train.folder import TrainResult, read_result
 
 
 class TrainedNetwork(Record):
@@ -84,13 +84,28 @@ def read_ious(run: Path, network: ArchitectureSpec, hint: str) -> tuple[float, f
     Raises:
         ExperimentError: it is the training of another architecture, or its validation images have no labels.
     """
-    result = read_result(run)
-    if not network.known_as(result.architecture):
-        raise ExperimentError(f"{run} holds the training of another architecture, {result.architecture}", hint=hint)
+    result = read_training(run, network, hint)
     ious = [metrics.mean_iou for metrics in (result.final, result.best) if metrics is not None and metrics.mean_iou is not None]
     if len(ious) < 2:
         raise ExperimentError(f"{run}: no mIoU: its validation images have no labels", hint="Name a split with labels.")
     return ious[0], ious[1]
+
+
+def read_training(run: Path, network: ArchitectureSpec, hint: str) -> TrainResult:
+    """How a training ended.
+
+    Args:
+        run: its folder.
+        network: that it must be of.
+        hint: what to do where it is not.
+
+    Raises:
+        ExperimentError: it is the training of another architecture.
+    """
+    result = read_result(run)
+    if not network.known_as(result.architecture):
+        raise ExperimentError(f"{run} holds the training of another architecture, {result.architecture}", hint=hint)
+    return result
 
 
 def latencies_of(table: LookupTable) -> dict[str, str]:
