@@ -67,7 +67,8 @@ def onnx_file(architecture: ArchitectureSpec) -> bytes:
     """The network's graph, with the weights that the service gives it."""
     request = GraphRequest(subject=architecture)
     module = build_module(request, space_of(architecture).plan(architecture))
-    return to_onnx(module, request.input_shape, dtype=architecture.dtype, name=request.key()).SerializeToString()
+    model = to_onnx(module, request.input_shape, dtype=architecture.dtype, name=request.key(), unrolled=True)
+    return model.SerializeToString()
 
 
 def plain_ms(files: list[bytes], runs: int) -> list[float]:

@@ -15,8 +15,10 @@ from models.spec.errors import InvalidSpecError
 from models.spec.operators import Dtype
 
 
-def graph_of(module: nn.Module, input_shape: Shape, *, dtype: Dtype, name: str) -> tuple[onnx.ModelProto, float | None]:
-    """The module's graph, with one input, `input`, and one output, `output`.
+def graph_of(
+    module: nn.Module, input_shape: Shape, *, dtype: Dtype, name: str, unrolled: bool = False
+) -> tuple[onnx.ModelProto, float | None]:
+    """The module's graph, with one input, `input`, and one output, `output`; see `to_onnx`.
 
     Returns:
         The graph, and the seconds that torch's exporter took if it was the one to write it.
@@ -25,7 +27,7 @@ def graph_of(module: nn.Module, input_shape: Shape, *, dtype: Dtype, name: str) 
         InvalidSpecError: neither exports the module, or its graph has several outputs or shapes that depend on the data.
     """
     try:
-        return to_onnx(module, input_shape, dtype=dtype, name=name), None
+        return to_onnx(module, input_shape, dtype=dtype, name=name, unrolled=unrolled), None
     except UnsupportedPrimitiveError as unsupported:
         start = perf_counter()
         try:

@@ -39,9 +39,14 @@ class GraphBuilder:
 
     Everything is written into the model where it stays: helpers that assemble a model from parts copy every weight
     twice, which costs more than all the rest.
+
+    Args:
+        dtype: of everything.
+        unrolled: see `to_onnx`.
     """
 
-    def __init__(self, dtype: Dtype) -> None:
+    def __init__(self, dtype: Dtype, *, unrolled: bool = False) -> None:
+        self.unrolled = unrolled
         self._element_type, self._torch_dtype = _ELEMENT_TYPES[dtype]
         self.opset = opset_of(dtype)
         self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name=_PRODUCER)

@@ -201,23 +201,47 @@ def _adaptive_maximum(builder: GraphBuilder, layer: nn.AdaptiveMaxPool2d, x: Val
 
 @emits(FourDirections)
 def _four_directions(builder: GraphBuilder, layer: FourDirections, x: Value, maps: Value | None = None) -> Value:
-    """Rounds of shifted additions and maxima, without a loop; see `models.operators.recurrence`."""
+    """Without a loop: rounds of shifted additions and maxima (see `models.operators.recurrence`), or step by step."""
     count = len(DIRECTIONS)
-    seen = [x] * count if layer.shared else _divided(builder, x, count)
-    found = [_recurrence(builder, part, to) for part, to in zip(seen, DIRECTIONS, strict=True)]
+    recurrences = _unrolled if builder.unrolled else _scanned
+    if layer.shared:
+        found = recurrences(builder, x, DIRECTIONS)
+    else:
+        parts = zip(_divided(builder, x, count), DIRECTIONS, strict=True)
+        found = [h for part, to in parts for h in recurrences(builder, part, [to])]
     if maps is not None:
         found = [multiply(builder, h, weight) for h, weight in zip(found, _divided(builder, maps, count), strict=True)]
     shape = (x.shape[0], sum(h.shape[1] for h in found), *x.shape[2:])
     return builder.node("Concat", found, shape, axis=1)
 
 
-def _divided(builder: GraphBuilder, x: Value, count: int) -> Sequence[Value]:
-    channels = x.shape[1] // count
-    sizes = builder.integers("sizes", [channels] * count)
-    return builder.nodes("Split", [x, sizes], [(x.shape[0], channels, *x.shape[2:])] * count, axis=1)
+def _divided(builder: GraphBuilder, x: Value, count: int, axis: int = 1) -> Sequence[Value]:
+    """Equal parts of a map along that axis."""
+    size = x.shape[axis] // count
+    sizes = builder.integers("sizes", [size] * count)
+    return builder.nodes("Split", [x, sizes], [(*x.shape[:axis], size, *x.shape[axis + 1 :])] * count, axis=axis)
 
 
-def _recurrence(builder: GraphBuilder, x: Value, direction: Direction) -> Value:
+def _unrolled(builder: GraphBuilder, x: Value, directions: Sequence[Direction]) -> list[Value]:
+    """One position after the other; those of opposite directions are cut out once."""
+    found, positions = [], dict[int, Sequence[Value]]()
+    for direction in directions:
+        axis = len(x.shape) + direction.dim
+        if axis not in positions:
+            positions[axis] = _divided(builder, x, x.shape[axis], axis)
+        results: list[Value] = []
+        for position in positions[axis][:: 1 if direction.forward else -1]:
+            entering = builder.node("Add", [results[-1], position], position.shape) if results else position
+            results.append(builder.node("Relu", [entering], position.shape))
+        found.append(builder.node("Concat", results[:: 1 if direction.forward else -1], x.shape, axis=axis))
+    return found
+
+
+def _scanned(builder: GraphBuilder, x: Value, directions: Sequence[Direction]) -> list[Value]:
+    return [_scan(builder, x, direction) for direction in directions]
+
+
+def _scan(builder: GraphBuilder, x: Value, direction: Direction) -> Value:
     total, best = x, builder.node("Relu", [x], x.shape)
     rounds = list(shifts(x.shape[direction.dim], direction))
     for index, by in enumerate(rounds, start=1):

@@ -29,7 +29,9 @@ class _Tracer(fx.Tracer):
         return type(m) in MODULES or super().is_leaf_module(m, module_qualified_name)
 
 
-def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "float32", name: str) -> onnx.ModelProto:
+def to_onnx(
+    module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "float32", name: str, unrolled: bool = False
+) -> onnx.ModelProto:
     """The module's graph for inference, with static shapes and batch normalisation folded.
 
     Weights, activations, input and output are all of `dtype`, so that a runtime which takes the graph at its word
@@ -40,6 +42,7 @@ def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "
         input_shape: NCHW.
         dtype: of everything in the graph.
         name: of the graph.
+        unrolled: whether a recurrence is written step by step, for runtimes on a CPU, rather than as a scan.
 
     Returns:
         A model with one input, `input`, and one output, `output`.
@@ -53,7 +56,7 @@ def to_onnx(module: nn.Module, input_shape: tuple[int, ...], *, dtype: Dtype = "
     layers = dict(module.named_modules())
     norms = foldable(graph, layers)
     convolutions = {norm: conv for conv, norm in norms.items()}
-    builder = GraphBuilder(dtype)
+    builder = GraphBuilder(dtype, unrolled=unrolled)
     source = builder.input("input", input_shape)
     first, *body, last = graph.nodes
     values: dict[fx.Node, Any] = {first: source}

@@ -2,8 +2,8 @@
 
 A step h ↦ max(h + x, 0) is of the form h ↦ max(h + a, b). Two of this form, one after the other, are a third:
 (a₁ + a₂, max(b₁ + a₂, b₂)). So the recurrence is an associative scan: ⌈log₂ n⌉ rounds of shifted additions and maxima give all
-n positions. That is how it is exported, compiled and run on a GPU. It subtracts no sums from each other, so it loses no digits
-where inputs are negative. (The closed form S_t − min S_k does.)
+n positions. That is how it is compiled, run on a GPU, and exported for one. It subtracts no sums from each other, so it loses
+no digits where inputs are negative. (The closed form S_t − min S_k does.)
 
 Source: Bell et al. 2016 (IRNN); M-FasterSeg eq. 4.
 """

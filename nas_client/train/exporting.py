@@ -57,7 +57,13 @@ class Exported(Record):
 
 
 def export(
-    trained: Trained, path: Path, *, input_size: InputSize | None = None, result: Result = "scores", check: bool = True
+    trained: Trained,
+    path: Path,
+    *,
+    input_size: InputSize | None = None,
+    result: Result = "scores",
+    unrolled: bool = False,
+    check: bool = True,
 ) -> Exported:
     """Write the network for inference: batch normalisation folded, static shapes, no auxiliary heads.
 
@@ -66,6 +72,7 @@ def export(
         path: of the file.
         input_size: of the images; the architecture's own where None.
         result: what the file is to give.
+        unrolled: whether recurrences are written step by step, for runtimes on a CPU.
         check: run the graph, and write it only if its result is torch's.
 
     Raises:
@@ -78,7 +85,7 @@ def export(
     size = input_size or architecture.input_size
     shape = (architecture.batch, 3, *size)
     network = _coarse(trained, size) if result == "coarse" else trained.network(size)
-    model = to_onnx(network, shape, dtype=architecture.dtype, name=architecture.key())
+    model = to_onnx(network, shape, dtype=architecture.dtype, name=architecture.key(), unrolled=unrolled)
     if result == "labels":
         _append_argmax(model)
     error = None

@@ -42,12 +42,14 @@ class GraphArtifact:
             nothing is to be checked.
         torch_export_s: seconds that `torch.onnx` took, where it exported the graph just now; None where ours did, or the file
             was there.
+        unrolled: whether recurrences in the ONNX file are written step by step (`to_onnx`).
     """
 
     request: GraphRequest
     onnx_path: Path | None = None
     reference_path: Path | None = None
     torch_export_s: float | None = None
+    unrolled: bool = False
 
     def onnx_bytes(self) -> bytes:
         """What the ONNX file holds. Raises BuildError where there is none, or it cannot be read."""
@@ -123,6 +125,9 @@ class Backend(ABC):
     """The record of the options that this backend has. A subclass annotates `options` with it."""
     reads_onnx: ClassVar[bool]
     """Whether `build` needs `artifact.onnx_path`; otherwise it needs torch and builds the module itself."""
+    unrolls: ClassVar[bool] = False
+    """Whether recurrences in ONNX files for it are written step by step rather than as scans: a CPU gains nothing from a scan.
+    Its target says so."""
     builds_on_device: ClassVar[bool]
     """Whether building times kernels, so that nothing else may use the device meanwhile."""
     dtypes: tuple[Dtype, ...]

@@ -74,6 +74,7 @@ class OnnxRuntimeBackend(CpuBackend):
 
     name: ClassVar[str] = "onnxruntime"
     reads_onnx: ClassVar[bool] = True
+    unrolls: ClassVar[bool] = True
     dtypes: tuple[Dtype, ...] = ("float32",)
 
     def __init__(self, options: BackendOptions) -> None:
@@ -95,6 +96,7 @@ class OnnxRuntimeBackend(CpuBackend):
                 "execution_mode": "sequential",
                 "graph_optimisation": "all",
                 "spinning": "off",
+                "recurrences": "unrolled",
             },
         )
 

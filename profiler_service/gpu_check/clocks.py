@@ -100,7 +100,9 @@ class Clocks:
     def build(self, operator: OperatorSpec) -> Engine:
         """An engine of it, warm; without a reference output, which a processor would take minutes for."""
         request = GraphRequest(subject=operator)
-        artifact = replace(self.cache.artifact(request, reads_onnx=self.backend.reads_onnx), reference_path=None)
+        backend = self.backend
+        artifact = self.cache.artifact(request, reads_onnx=backend.reads_onnx, unrolled=backend.unrolls)
+        artifact = replace(artifact, reference_path=None)
         make_files(artifact, self.cache)
         engine = self.backend.build(artifact)
         self.backend.time_pass([engine] * 3)

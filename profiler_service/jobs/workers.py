@@ -220,11 +220,16 @@ class Workers:
             log.warning("a check that passed cannot be kept", reason=str(error))
 
     def _prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
-        reads_onnx = self.description.reads_onnx
+        worker = GraphWorker(
+            self._cache,
+            self.description.reads_onnx,
+            self._settings.graph_timeout_s,
+            unrolled=self.description.unrolls,
+        )
         absent = []
         if self._in_use is None:
             self._in_use = InUse(self._cache)
-        artifacts = [self._cache.artifact(request, reads_onnx=reads_onnx) for request in requests]
+        artifacts = [worker.artifact(request) for request in requests]
         self._in_use.add(path for artifact in artifacts for path in files_of(artifact))
         for request, artifact in zip(requests, artifacts, strict=True):
             missing = missing_files(artifact)
@@ -232,10 +237,9 @@ class Workers:
                 absent.append(request)
             else:
                 yield request, artifact
-        worker = GraphWorker(self._cache, reads_onnx, self._settings.graph_timeout_s)
         for request, outcome in self._graphs.map(worker, absent):
             if isinstance(outcome, Death):
-                outcome = _failure(outcome, [self._cache.artifact(request, reads_onnx=reads_onnx)])
+                outcome = _failure(outcome, [worker.artifact(request)])
             yield request, outcome
 
     def _pool(

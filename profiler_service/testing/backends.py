@@ -49,7 +49,7 @@ CONVOLUTION = GraphRequest(subject=_operator("conv3x3"))
 
 
 def _artifact(cache: GraphCache, backend: Backend, request: GraphRequest) -> GraphArtifact:
-    artifact = cache.artifact(request, reads_onnx=backend.reads_onnx)
+    artifact = cache.artifact(request, reads_onnx=backend.reads_onnx, unrolled=backend.unrolls)
     make_files(artifact, cache)
     return artifact
 

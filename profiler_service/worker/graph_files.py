@@ -46,7 +46,7 @@ def make_files(artifact: GraphArtifact, cache: GraphCache) -> float | None:
         cache.write(artifact.onnx_path, exported(module, request.subject))
         return None
     shape, dtype = request.input_shape, request.subject.dtype
-    model, seconds = graph_of(module, shape, dtype=dtype, name=request.key())
+    model, seconds = graph_of(module, shape, dtype=dtype, name=request.key(), unrolled=artifact.unrolled)
     cache.write(artifact.onnx_path, model.SerializeToString())
     return seconds
 

@@ -45,11 +45,11 @@ class GraphCache:
             raise cannot_write(directory, error) from error
         return cls(directory)
 
-    def artifact(self, request: GraphRequest, *, reads_onnx: bool) -> GraphArtifact:
-        """Where that graph's files are, or will be."""
+    def artifact(self, request: GraphRequest, *, reads_onnx: bool, unrolled: bool = False) -> GraphArtifact:
+        """Where that graph's files are, or will be; see `Backend.reads_onnx` and `Backend.unrolls`."""
         stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", plugins_digest(request))))
-        onnx_path, reference_path = (self.directory / f"{stem}.{ending}" for ending in ("onnx", "npy"))
-        return GraphArtifact(request, onnx_path=onnx_path if reads_onnx else None, reference_path=reference_path)
+        onnx_path = self.directory / f"{stem}{'-unrolled' if unrolled else ''}.onnx" if reads_onnx else None
+        return GraphArtifact(request, onnx_path, reference_path=self.directory / f"{stem}.npy", unrolled=unrolled)
 
     def write(self, path: Path, data: bytes | memoryview) -> None:
         """Write a file that no process ever sees in part. Raises StorageError."""
@@ -113,19 +113,25 @@ class GraphWorker:
     Attributes:
         cache: where the files go.
         reads_onnx: whether the backend wants an ONNX file at all.
+        unrolled: whether recurrences in it are written step by step.
         timeout_s: for one graph.
     """
 
     cache: GraphCache
     reads_onnx: bool
     timeout_s: float
+    unrolled: bool = False
+
+    def artifact(self, request: GraphRequest) -> GraphArtifact:
+        """Where that graph's files are, or will be."""
+        return self.cache.artifact(request, reads_onnx=self.reads_onnx, unrolled=self.unrolled)
 
     def __call__(self, request: GraphRequest, activity: ActivityFile) -> GraphArtifact | Failure:
         """The graph's files, or why they cannot be made. Raises StorageError."""
         from profiler_service.worker.graph_files import make_files
 
         activity.note(Phase.EXPORTING, request.key(), self.timeout_s)
-        artifact = self.cache.artifact(request, reads_onnx=self.reads_onnx)
+        artifact = self.artifact(request)
         try:
             torch_export_s = make_files(artifact, self.cache)
         except StorageError:

@@ -27,7 +27,7 @@ class BackendDescription:
 
     Attributes:
         target: what it measures on.
-        dtypes, reads_onnx, builds_on_device, flush_bytes, queues_kernels: as of `Backend`.
+        dtypes, reads_onnx, builds_on_device, flush_bytes, queues_kernels, unrolls: as of `Backend`.
         free_bytes: as of `Backend`, when it was asked: before anything was built.
     """
 
@@ -38,6 +38,7 @@ class BackendDescription:
     flush_bytes: int | None = None
     free_bytes: int | None = None
     queues_kernels: bool = False
+    unrolls: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class TimingWorker:
             flush_bytes=backend.flush_bytes(),
             free_bytes=backend.free_bytes(),
             queues_kernels=backend.options.queues_kernels,
+            unrolls=backend.unrolls,
         )
 
     def check(self, artifact: GraphArtifact, activity: ActivityFile) -> BuildReport:

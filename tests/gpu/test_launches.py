@@ -51,7 +51,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> GraphCache:
 
 
 def _built(backend: Backend, request: GraphRequest, cache: GraphCache) -> Engine:
-    artifact: GraphArtifact = cache.artifact(request, reads_onnx=backend.reads_onnx)
+    artifact: GraphArtifact = cache.artifact(request, reads_onnx=backend.reads_onnx, unrolled=backend.unrolls)
     make_files(artifact, cache)
     return backend.build(artifact)
 

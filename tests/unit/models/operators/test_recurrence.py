@@ -94,9 +94,9 @@ def test_a_compiled_recurrence_is_a_scan() -> None:
     assert seen[0] < 6 * log2(64) + 6
 
 
-def graph_of(spec: OperatorSpec) -> ModelProto:
+def graph_of(spec: OperatorSpec, *, unrolled: bool = False) -> ModelProto:
     request = GraphRequest(subject=spec)
-    return to_onnx(build_module(request), request.input_shape, dtype=spec.dtype, name="operator")
+    return to_onnx(build_module(request), request.input_shape, dtype=spec.dtype, name="operator", unrolled=unrolled)
 
 
 @pytest.mark.parametrize("kind", ["irnn", "adaptive_attention"])
@@ -108,12 +108,26 @@ def test_graphs_have_no_loop_and_as_many_rounds_as_the_logarithm(kind: str) -> N
     assert nodes.count("Max") == rounds * 2 * (ceil(log2(12)) + ceil(log2(20)))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_unrolled_graphs_have_no_loop_and_a_sum_for_every_position(shared: bool) -> None:
+    """Those of opposite directions are cut out once, where both see the same map."""
+    spec = OperatorSpec.parse(ATTENTION.model_dump() | {"kind": "irnn", "attributes": {"shared": shared}})
+    nodes = [node.op_type for node in graph_of(spec, unrolled=True).graph.node]
+    assert not (LOOPS | {"Max"}) & set(nodes)
+    assert nodes.count("Add") == 2 * (12 - 1) + 2 * (20 - 1)
+    assert nodes.count("Split") == (2 if shared else 5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("unrolled", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_graphs_run_in_onnx_runtime(dtype: str) -> None:
+def test_graphs_run_in_onnx_runtime(dtype: str, unrolled: bool, shared: bool) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'opclock[onnxruntime]'")
-    spec = OperatorSpec.parse(ATTENTION.model_dump() | {"dtype": dtype})
+    spec = OperatorSpec.parse(ATTENTION.model_dump() | {"dtype": dtype, "attributes": {"shared": shared}})
     given = random_input(spec.input_shape, spec.key())
-    session = runtime.InferenceSession(graph_of(spec).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(
+        graph_of(spec, unrolled=unrolled).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     (found,) = session.run(None, {"input": given.astype(dtype)})
     with torch.inference_mode():
         expected = build_module(GraphRequest(subject=spec))(torch.from_numpy(given)).double()

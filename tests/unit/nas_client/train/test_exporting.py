@@ -16,7 +16,8 @@ from torch.nn import functional
 from models.export.onnx_graph import to_onnx
 from models.networks.structure import NetworkPlan
 from models.operators.seeded_weights import fill, random_input
-from models.spaces.registry import plan_at
+from models.spaces.registry import create_space, plan_at
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError
 from nas_client.errors import ExportCheckError, TrainingError
 from nas_client.train import exporting
@@ -129,3 +130,15 @@ def test_sizes_and_types_that_cannot_be_are_refused(tmp_path: Path) -> None:
         export(_trained(), tmp_path / "network.onnx", input_size=(64, 70))
     with pytest.raises(ExportCheckError, match="bfloat16"):
         export(_trained(dtype="bfloat16"), tmp_path / "network.onnx")
+
+
+def test_recurrences_can_be_written_step_by_step(tmp_path: Path) -> None:
+    space = create_space(SpaceSpec(name="mfasterseg", input_size=(64, 64), parameters={"layers": 5}))
+    architecture = space.sample(np.random.default_rng(0))
+    trained = Trained(architecture, copy_of(seeded_network(architecture, (64, 64), auxiliary=False, seed=0).network))
+    scanned, unrolled = tmp_path / "scanned.onnx", tmp_path / "unrolled.onnx"
+    exported = export(trained, unrolled, unrolled=True)
+    assert exported.error is not None
+    assert exported.error < 1e-4
+    export(trained, scanned, check=False)
+    assert [any(node.op_type == "Max" for node in onnx.load(path).graph.node) for path in (scanned, unrolled)] == [True, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
@@ -17,6 +18,17 @@ from profiler_service.worker.graph_files import make_files
 from profiler_service.worker.graphs import GraphCache
 
 REQUEST = GraphRequest(subject=OperatorSpec(kind="conv3x3", in_channels=8, out_channels=8, height=8, width=8), in_context=True)
+
+
+def test_recurrences_are_run_step_by_step_and_the_target_says_so(tmp_path: Path) -> None:
+    backend, cache = onnxruntime_cpu.OnnxRuntimeBackend(BackendOptions()), GraphCache.open(tmp_path)
+    recurrence = OperatorSpec(kind="irnn", in_channels=4, out_channels=4, height=4, width=6)
+    artifact = cache.artifact(GraphRequest(subject=recurrence), reads_onnx=True, unrolled=backend.unrolls)
+    make_files(artifact, cache)
+    operations = [node.op_type for node in onnx.load_from_string(artifact.onnx_bytes()).graph.node]
+    assert operations.count("Add") == 2 * 3 + 2 * 5
+    assert "Max" not in operations
+    assert backend.target().options["recurrences"] == "unrolled"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_a_backend_that_reads_no_onnx_misses_none(tmp_path: Path) -> None:
     assert missing_files(cache.artifact(REQUEST, reads_onnx=True)) == [artifact.reference_path.with_suffix(".onnx")]
 
 
+def test_graphs_with_recurrences_step_by_step_are_others_of_the_same_network(tmp_path: Path) -> None:
+    """A cache may serve backends on a CPU and on a GPU. What engines are compared with is the same."""
+    scanned, unrolled = (GraphCache.open(tmp_path).artifact(REQUEST, reads_onnx=True, unrolled=each) for each in (False, True))
+    assert scanned.onnx_path != unrolled.onnx_path
+    assert scanned.reference_path == unrolled.reference_path
+
+
 def test_leaves_nothing_behind_when_it_cannot_write(tmp_path: Path) -> None:
     cache = GraphCache.open(tmp_path)
     path = tmp_path / "graph.onnx"
