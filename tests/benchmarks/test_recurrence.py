@@ -1,15 +1,19 @@
-"""The recurrence in four directions, forward and backward, against the sequential form."""
+"""The recurrence in four directions: forward and backward against the sequential form, and exported, in two forms."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from models.operators.recurrence import DIRECTIONS, DOWN, LEFT, RIGHT, UP, Direction, recurrences, relu_scan
+from models.export.onnx_graph import to_onnx
+from models.operators.recurrence import DIRECTIONS, DOWN, LEFT, RIGHT, UP, Direction, FourDirections, recurrences, relu_scan
+from models.operators.seeded_weights import random_input
 from tests.support.irnn_recursion import sequential
 
 pytestmark = pytest.mark.benchmark
@@ -76,3 +80,26 @@ def _rounds(forms: dict[str, Form], x: Tensor, grads: tuple[Tensor, ...]) -> Ite
         pass_ms(form, x, grads)
     rounds = [[pass_ms(form, x, grads) for form in forms.values()] for _ in range(ROUNDS)]
     yield from (list(times) for times in zip(*rounds, strict=True))
+
+
+@pytest.mark.parametrize(("channels", "size"), [(96, (32, 64)), (288, (32, 64)), (64, (90, 120))])
+def test_exported_for_a_cpu(channels: int, size: tuple[int, int]) -> None:
+    """Written step by step against the scan, in ONNX Runtime on one thread; runs in turn, the median of each counts."""
+    runtime = pytest.importorskip("onnxruntime", reason="runs the graphs: pip install 'opclock[onnxruntime]'")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    layer, shape = FourDirections(shared=True).eval(), (1, channels, *size)
+    graphs = [to_onnx(layer, shape, name="recurrence", unrolled=unrolled) for unrolled in (False, True)]
+    sessions = [runtime.InferenceSession(g.SerializeToString(), options, providers=["CPUExecutionProvider"]) for g in graphs]
+    given = {"input": random_input(shape, "recurrence")}
+    rounds = [[_run_ms(session, given) for session in sessions] for _ in range(3 * ROUNDS)]
+    scan, unrolled = (statistics.median(times) for times in zip(*rounds[1:], strict=True))
+    where, ratio = f"{channels}×{size[0]}×{size[1]}", scan / unrolled
+    print(f"\n{where}: as a scan {scan:.2f} ms, step by step {unrolled:.2f} ms, {ratio:.1f} times")
+    assert unrolled < scan
+
+
+def _run_ms(session: Any, given: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    session.run(None, given)
+    return 1e3 * (time.perf_counter() - start)
