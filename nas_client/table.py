@@ -6,7 +6,7 @@ missing, for estimates that people read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from models.plugins import missing_plugins
 from models.spaces.coverage import coverage
 from models.spaces.registry import create_space, default_spec, space_label, space_names
-from models.spec.architectures import ArchitectureSpec, InputSize, SpaceSpec, parameter_text
-from models.spec.errors import InvalidSpecError, MissingEntryError, MissingPluginError, TableMismatchError
+from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
+from models.spec.errors import InvalidSpecError, MissingEntryError, MissingPluginError, OpclockError, TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.table_files import TableColumns, TableFormat, read_columns, write_table
@@ -233,6 +233,7 @@ def choose_table(
     table_id: str | None = None,
     space: str | None = None,
     input_size: InputSize | None = None,
+    parameters: Mapping[str, Parameter] | None = None,
     protocol: ProtocolName | None = None,
     target: TargetSpec | None = None,
 ) -> TablePublic:
@@ -248,12 +249,14 @@ def choose_table(
         if (table_id is None or table.id == table_id)
         and (space is None or table.info.space.name == space)
         and (input_size is None or table.info.space.input_size == input_size)
+        and (not parameters or _has(table.info.space, parameters))
         and (protocol is None or table.info.protocol is protocol)
         and (target is None or table.info.target.id() == target.id())
     ]
     if len(fitting) == 1:
         return fitting[0]
-    stated = {"id": table_id, "space": space, "input size": input_size, "protocol": protocol, "target": target}
+    numbers = {name: parameter_text(value) for name, value in (parameters or {}).items()}
+    stated = {"id": table_id, "space": space, "input size": input_size, **numbers, "protocol": protocol, "target": target}
     wanted = ", ".join(f"{name} {_shown(value)}" for name, value in stated.items() if value is not None)
     if not fitting:
         raise TableChoiceError(
@@ -268,6 +271,15 @@ def choose_table(
         f"the service holds {len(fitting)} tables{f' of {wanted}' if wanted else ''}: {_listed(fitting)}",
         hint="Name one with --table ID; `nas-client tables` lists them all.",
     )
+
+
+def _has(space: SpaceSpec, parameters: Mapping[str, Parameter]) -> bool:
+    """Whether these are parameters of the space; some that have their defaults are not in its record."""
+    changed = space.model_copy(update={"parameters": {**space.parameters, **parameters}})
+    try:
+        return create_space(changed).spec == space
+    except OpclockError:  # not its parameters, or nothing that is installed has this space
+        return False
 
 
 def _supersedes(one: TablePublic, other: TablePublic) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from models.spec.architectures import Parameter
 from models.spec.errors import ExitCode
 from models.spec.measurements import Budget, ProtocolName
 from models.spec.verdicts import TrustLevel, Verdict
-from models.terminal import Json, Require, emit, end_unless, parse_size, people, warn
+from models.terminal import Json, Require, emit, end_unless, parse_parameter, parse_size, people, warn
 from nas_client.cli.arguments import BudgetOption, Space, Url, connect, say_uncharged, watching
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ def validate(
     architectures: Annotated[int, typer.Option(min=8, max=10_000, help="Number of random networks to measure.")] = 40,
     input_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Input size of the table, needed if the service has several.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N,…", help="A parameter of the table's space, if the service has several; repeatable."),
     ] = None,
     table: Annotated[
         list[str] | None,
@@ -69,7 +75,7 @@ def validate(
     if output is not None:
         begin_run(output, "validation")
     with connect(url) as service:
-        tables = _choose(service, space, input_size, table or [], protocol or [])
+        tables = _choose(service, space, input_size, dict(map(parse_parameter, parameter or ())), table or [], protocol or [])
         with watching(f"measuring {architectures} networks") as watch:
             run = run_validation(
                 service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch, named=named
@@ -98,20 +104,25 @@ def _verdict(validation: Validation) -> Verdict:
 
 
 def _choose(
-    service: ServiceClient, space: str, input_size: str | None, ids: list[str], protocols: list[ProtocolName]
+    service: ServiceClient,
+    space: str,
+    input_size: str | None,
+    parameters: Mapping[str, Parameter],
+    ids: list[str],
+    protocols: list[ProtocolName],
 ) -> list[LookupTable]:
     """The tables named, or those of that space that this service's own target was measured with, one for each protocol."""
     from nas_client.table import LookupTable, choose_table
 
     tables = service.tables()
     size = None if input_size is None else parse_size(input_size)
+    choose = partial(choose_table, tables, space=space, input_size=size, parameters=parameters)
     if ids:
-        chosen = [choose_table(tables, table_id=table_id, space=space, input_size=size) for table_id in ids]
+        chosen = [choose(table_id=table_id) for table_id in ids]
     else:
         target = service.target().target
         chosen = [
-            choose_table(tables, space=space, input_size=size, protocol=protocol, target=target)
-            for protocol in dict.fromkeys(protocols or [ProtocolName.IN_CONTEXT])
+            choose(protocol=protocol, target=target) for protocol in dict.fromkeys(protocols or [ProtocolName.IN_CONTEXT])
         ]
     return [LookupTable(service.columns(table.id)) for table in chosen]
 

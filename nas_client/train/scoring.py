@@ -48,7 +48,7 @@ class Scorer:
         """
         weights = self._weights(network)
         self.latest = self._validate(weights)
-        best = self.best is None or (self.latest.mean_iou or 0.0) > (self.best.mean_iou or 0.0)
+        best = self.best is None or _rank(self.latest) > _rank(self.best)
         if best:
             self.best_epoch, self.best = epoch, self.latest
         if self._processes.is_main:
@@ -95,3 +95,8 @@ class Scorer:
         )
         matrix.counts = processes.sum(matrix.counts)
         return matrix.metrics()
+
+
+def _rank(metrics: SegmentationMetrics) -> float:
+    """mIoU; below all others where no class could be judged."""
+    return -1.0 if metrics.mean_iou is None else metrics.mean_iou

@@ -223,6 +223,16 @@ def test_several_tables_are_listed() -> None:
     assert caught.value.hint == "Name one with --table ID; `nas-client tables` lists them all."
 
 
+def test_tables_of_one_size_are_told_apart_by_a_parameter() -> None:
+    spec = SpaceSpec(name="fasterseg", input_size=(64, 128))
+    shallow, deep = (make_table(space=spec.model_copy(update={"parameters": {"layers": layers}})) for layers in (5, 6))
+    tables = [public(table) for table in (shallow, deep)]
+    assert choose_table(tables, parameters={"layers": 6, "branches": 2}).id == deep.info.id()
+    with pytest.raises(TableChoiceError, match="no table of layers 7, widths 4,8") as caught:
+        choose_table(tables, parameters={"layers": 7, "widths": (4, 8)})
+    assert deep.info.id() in caught.value.hint
+
+
 def test_of_several_the_only_complete_one_is_taken() -> None:
     """A sample of the operators, or a comparison of single ones, is not mistaken for the whole."""
     partial = [table.model_copy(update={"entries": 5}) for table in TABLES[1:]]
