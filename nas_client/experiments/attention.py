@@ -55,6 +55,7 @@ class AttentionCell(Record):
         searched, trained: whether there is attention in the search, and in training.
         students, teachers: one for each seed; no teachers where the space has no second role.
         mean_iou, estimate_ms: of the students.
+        loss: of the students' trainings, with all its parts; None in results of before.
         teacher_mean_iou: None without teachers.
     """
 
@@ -65,6 +66,7 @@ class AttentionCell(Record):
     mean_iou: Spread
     estimate_ms: Spread
     teacher_mean_iou: Spread | None
+    loss: Spread | None = None
 
 
 class AttentionResult(Record):
@@ -209,6 +211,7 @@ def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable) ->
         mean_iou=Spread.of([network.mean_iou for network in students]),
         estimate_ms=Spread.of([network.estimate_ms for network in students]),
         teacher_mean_iou=Spread.of([network.mean_iou for network in teachers]) if teachers else None,
+        loss=Spread.of([network.loss for network in students if network.loss is not None]),
     )
 
 

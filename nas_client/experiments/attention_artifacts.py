@@ -15,11 +15,12 @@ from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 def attention_rows(result: AttentionResult) -> Rows:
     """The four cells, with or without attention in search and training; mean ± deviation over seeds. Headings first."""
-    headings = ("search", "training", "student (%)", "teacher (%)", "student (ms)", "MACs (M)", "weights (M)")
+    headings = ("search", "training", "student (%)", "loss", "teacher (%)", "student (ms)", "MACs (M)", "weights (M)")
     rows = [
         (
             *_placement(cell),
             cell.mean_iou.text(2, factor=100),
+            "" if cell.loss is None else cell.loss.text(3),
             "" if cell.teacher_mean_iou is None else cell.teacher_mean_iou.text(2, factor=100),
             cell.estimate_ms.text(3),
             f"{fmean(student.macs for student in cell.students) / 1e6:#.4g}",

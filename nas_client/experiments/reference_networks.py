@@ -19,14 +19,12 @@ from models.spec.errors import UnknownNameError
 from nas_client.errors import ExperimentError
 from nas_client.experiments.execution import Command, Execution, carry_out
 from nas_client.experiments.presets import configured
-from nas_client.experiments.results import read_ious
+from nas_client.experiments.results import last_loss, read_ious
 from nas_client.experiments.runs import Training, training_commands
 from nas_client.experiments.spread import Spread
-from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import CONFIG
 from nas_client.train.config import TrainConfig
 from nas_client.train.evaluation import MeasuredSpeed
-from nas_client.train.folder import EpochRecord
 
 Preset = Literal["toy", "cpu", "published"]
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
@@ -192,4 +190,4 @@ def _compared(
 def _end(run: Path, network: ArchitectureSpec) -> tuple[float, float]:
     """The mIoU and loss of a training's last epoch."""
     mean_iou, _ = read_ious(run, network, "Resume the experiment with the same architectures, or name another folder.")
-    return mean_iou, read_journal(run, EpochRecord)[-1].loss
+    return mean_iou, last_loss(run)

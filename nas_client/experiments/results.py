@@ -10,8 +10,9 @@ from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
+from nas_client.runs.journal import read_journal
 from nas_client.table import LookupTable
-from nas_client.train.folder import TrainResult, read_result
+from nas_client.train.folder import EpochRecord, TrainResult, read_result
 
 
 class TrainedNetwork(Record):
@@ -23,6 +24,7 @@ class TrainedNetwork(Record):
         estimate_ms: by the table.
         mean_iou: on the validation split, after the last epoch.
         best_mean_iou: after the best epoch.
+        loss: of the training, with all its parts, mean over the last epoch; None in results of before.
     """
 
     name: str
@@ -32,6 +34,7 @@ class TrainedNetwork(Record):
     parameters: int
     mean_iou: float
     best_mean_iou: float
+    loss: float | None = None
 
 
 TRAIN_AGAIN = "Remove that folder and go on with --resume; the network is then trained again."
@@ -70,7 +73,13 @@ def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable, hint:
         parameters=costs.parameters,
         mean_iou=mean_iou,
         best_mean_iou=best_mean_iou,
+        loss=last_loss(run),
     )
+
+
+def last_loss(run: Path) -> float:
+    """The loss of a finished training, mean over its last epoch."""
+    return read_journal(run, EpochRecord)[-1].loss
 
 
 def read_ious(run: Path, network: ArchitectureSpec, hint: str) -> tuple[float, float]:

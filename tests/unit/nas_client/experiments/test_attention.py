@@ -105,7 +105,7 @@ def test_the_command_and_its_part_of_a_report(nas_client: Command, tmp_path: Pat
     ended = nas_client("experiment", "attention", "--table", tmp_path / "t.arrow", "-o", folder, "--seeds", 1, "--json")
     assert ended.code == ExitCode.DONE, ended.err
     assert AttentionResult.parse(ended.document) == AttentionResult.parse(json.loads((folder / "attention.json").read_text()))
-    assert "| no | no | 20.00 | 30.00 |" in (folder / "attention.md").read_text()
+    assert "| no | no | 20.00 | 1.000 | 30.00 |" in (folder / "attention.md").read_text()
     assert all((folder / f"attention.{suffix}").exists() for suffix in ("png", "svg"))
     again = nas_client("experiment", "attention", "--table", tmp_path / "t.arrow", "-o", folder, "--seeds", 1, "--resume")
     assert "attention in the search changes the students' mIoU by +13.00 points, attention in training by +7.00." in again.out
