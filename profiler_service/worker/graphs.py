@@ -48,7 +48,7 @@ class GraphCache:
     def artifact(self, request: GraphRequest, *, reads_onnx: bool, unrolled: bool = False) -> GraphArtifact:
         """Where that graph's files are, or will be; see `Backend.reads_onnx` and `Backend.unrolls`."""
         stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", plugins_digest(request))))
-        onnx_path = self.directory / f"{stem}{'-unrolled' if unrolled else ''}.onnx" if reads_onnx else None
+        onnx_path = self.directory / f"{stem}{'.unrolled' if unrolled else ''}.onnx" if reads_onnx else None
         return GraphArtifact(request, onnx_path, reference_path=self.directory / f"{stem}.npy", unrolled=unrolled)
 
     def write(self, path: Path, data: bytes | memoryview) -> None:

@@ -58,7 +58,7 @@ class InUse:
         wanted = list(paths)
         with _locked(self._directory):
             try:
-                self._file.write("".join(f"{path.stem}\n" for path in wanted))
+                self._file.write("".join(f"{_stem(path)}\n" for path in wanted))
                 self._file.flush()
             except OSError as error:
                 raise cannot_write(self._path, error) from error

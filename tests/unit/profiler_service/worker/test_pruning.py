@@ -57,6 +57,17 @@ def test_checks_that_passed_go_as_graphs_do(cache: GraphCache) -> None:
     job.close()
 
 
+def test_all_forms_of_a_graph_stay_where_a_job_needs_one(cache: GraphCache) -> None:
+    """The output and the report that engines of an unrolled graph are checked by are named without that form."""
+    for name in ("b-v1.unrolled.onnx", "b-v1.0123456789abcdef.check"):
+        (cache.directory / name).write_bytes(bytes(50))
+    job = InUse(cache)
+    job.add([cache.directory / "b-v1.unrolled.onnx"])
+    assert prune(cache.directory, 0) == Pruned(files=3, freed_bytes=300, left_bytes=200, needed_bytes=200)
+    assert names(cache) == ["b-v1.0123456789abcdef.check", "b-v1.npy", "b-v1.unrolled.onnx"]
+    job.close()
+
+
 def test_a_job_of_another_process_keeps_its_graphs_until_that_is_killed(cache: GraphCache) -> None:
     script = """
         import sys, time
