@@ -35,8 +35,9 @@ SHARES = 28
 ALLOWED = 0.03
 """Within which sums of values count as alike."""
 
-EVER = 0.12
-"""Beyond which the sum is wrong however the machine drifts: a scale learned beside other work was once 39 % off."""
+EVER = 0.2
+"""Beyond which the sum is wrong however the machine drifts: a scale learned beside other work was once 39 % off, and quiet
+databases on shared cores have been 13 % apart."""
 
 
 def measure(database: Path, *shares: int) -> Table:
@@ -91,7 +92,11 @@ def test_it_ends_like_one_made_quietly_or_says_that_it_does_not(tmp_path: Path, 
         assert any(Flag.CONTAMINATED in entry.flags for entry in first.entries), "a busy machine is seen"
         assert table_verdict(first).level is not TrustLevel.TRUSTWORTHY
         assert len(contaminated) < len(first.entries) / 2, "what was measured beside the neighbour is measured again"
-        assert min(map(scale_ms, (before, after))) / 1.15 <= scale_ms(table) <= 1.15 * max(map(scale_ms, (before, after)))
+        assert (
+            (1 - EVER) * min(map(scale_ms, (before, after)))
+            <= scale_ms(table)
+            <= max(map(scale_ms, (before, after))) / (1 - EVER)
+        )
     else:
         assert contaminated - set(first.by_key), "a busy machine is seen"
         assert len(contaminated & set(first.by_key)) < len(first.entries) / 2, "quiet values stay good"
