@@ -12,7 +12,7 @@ from models.networks.own_module import load_module
 from models.networks.structure import INPUT, NetworkPlan
 from models.operators.costs import Costs, operator_costs, require_size
 from models.operators.layers import build_operator
-from models.operators.seeded_weights import fill, seeded
+from models.operators.seeded_weights import adopt_scales, fill, random_input, seeded
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import ContextBase, GraphRequest, OwnNetwork
@@ -78,7 +78,7 @@ def build_module(request: GraphRequest, plan: NetworkPlan | None = None) -> nn.M
     """The module of that graph: float32, on the CPU, in evaluation mode, its weights seeded by the subject's key.
 
     An operator has the same weights isolated and in context, and a context has the same prefix as its base, so that their
-    outputs can be compared.
+    outputs can be compared. A network's batch normalisations fit the maps of a random input.
 
     Shape: input `request.input_shape`; output that of the subject, or (N, C, 1, 1) after a suffix.
 
@@ -123,4 +123,6 @@ def _filled_network(architecture: ArchitectureSpec, plan: NetworkPlan | None) ->
     if plan is None:
         raise InvalidSpecError(f"{architecture.label()} cannot be built without its plan")
     kinds = {operator.kind for operator in plan.operators()}
-    return _filled(lambda: build_network(plan), kinds, architecture.key())
+    network = _filled(lambda: build_network(plan), kinds, architecture.key())
+    adopt_scales(network, torch.from_numpy(random_input(architecture.input_shape, architecture.key())))
+    return network

@@ -108,6 +108,33 @@ def fill(module: Module, seed_key: str) -> Module:
     return module.eval()
 
 
+@torch.no_grad()
+def adopt_scales(module: nn.Module, x: Tensor) -> None:
+    """Scale the statistics of batch normalisations to the maps that they get for that input, as a training does.
+
+    Without this, maps grow with every sum that no normalisation follows: seeded networks of SEARCH-Net reached 1e5, beyond
+    float16, and gates of such maps turned rounding into errors of 1 %. One factor is taken for all channels of a layer, so that
+    maps of few pixels do, too.
+
+    Args:
+        module: changed in place; filled.
+        x: its input.
+    """
+
+    def adopt(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
+            square = max(float(inputs[0].square().mean()), layer.eps)
+            layer.running_mean.mul_(math.sqrt(square))
+            layer.running_var.mul_(square)
+
+    handles = [part.register_forward_pre_hook(adopt) for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    try:
+        module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _fill_batch_norm(layer: nn.BatchNorm2d, stream: _NormalStream) -> None:
     mean, variance, count = layer.running_mean, layer.running_var, layer.num_batches_tracked
     if mean is None or variance is None or count is None:

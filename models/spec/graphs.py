@@ -17,6 +17,9 @@ from models.spec.sources import MOST_SOURCES
 EXPORTER_VERSION = 1
 """Raised whenever the same module would be exported as another graph or filled with other weights."""
 
+_NETWORK_WEIGHTS = 2
+"""Raised whenever networks alone are filled with other weights. What they take does not depend on it: no target names it."""
+
 OPSET = 17
 """Version of ONNX's default operator set in graphs: all that is needed, and what TensorRT 8 on older boxes reads too."""
 
@@ -160,7 +163,8 @@ class GraphRequest(Record):
 
     def key(self) -> str:
         """16 hex digits that name this graph."""
-        return digest("graph", [self.in_context, self.subject.key()])
+        weights = [_NETWORK_WEIGHTS] if isinstance(self.subject, ArchitectureSpec) else []
+        return digest("graph", [self.in_context, self.subject.key(), *weights])
 
     def label(self) -> str:
         """For people."""

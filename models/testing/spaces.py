@@ -226,3 +226,19 @@ class SpaceSuite(DecodingSuite, VariationSuite):
         with torch.inference_mode():
             output = network(torch.zeros(self.spec.batch, 3, *self.spec.input_size))
         assert tuple(output.shape) == (self.spec.batch, self.spec.classes, *self.spec.input_size)
+
+    def test_maps_of_seeded_networks_stay_near_one(self, space: SearchSpace) -> None:
+        """As those of trained networks do: else float16 overflows, and gates turn the rounding of large maps into errors."""
+        torch = pytest.importorskip("torch", reason="networks are torch modules: pip install 'opclock[graphs]'")
+        from models.networks.module import Network, build_module
+        from models.operators.seeded_weights import random_input
+        from models.spec.graphs import GraphRequest
+
+        for seed in SEEDS[:3]:
+            architecture = space.sample(np.random.default_rng(seed))
+            network = build_module(GraphRequest(subject=architecture), space.plan(architecture))
+            assert isinstance(network, Network)
+            with torch.inference_mode():
+                maps = network.maps(torch.from_numpy(random_input(architecture.input_shape, "maps")))
+            largest = {name: float(map_.abs().max()) for name, map_ in maps.items()}
+            assert max(largest.values()) < 1000, largest

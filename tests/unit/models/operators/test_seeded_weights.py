@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.operators.layers import build_operator
-from models.operators.seeded_weights import POOL_SIZE, fill, random_input, seeded
+from models.operators.seeded_weights import POOL_SIZE, adopt_scales, fill, random_input, seeded
 from models.spec.operators import OperatorSpec
 
 SPEC = OperatorSpec(kind="conv3x3", in_channels=64, out_channels=32, height=8, width=8)
@@ -87,3 +87,29 @@ def test_arrays_are_not_views_of_the_pool() -> None:
     first = random_input((8,), "a")
     first[:] = 0
     assert random_input((8,), "a").any()
+
+
+class _Doubled(nn.Module):
+    """A map's sum with itself, several times over."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(8):
+            x = x + x
+        return x
+
+
+@pytest.mark.parametrize("size", [1, 16])
+def test_batch_normalisations_take_the_scale_of_their_maps(size: int) -> None:
+    """Maps of one pixel, too."""
+    module = fill(nn.Sequential(nn.Conv2d(3, 64, 1), _Doubled(), nn.BatchNorm2d(64)), "key")
+    x = torch.from_numpy(random_input((1, 3, size, size), "key"))
+    with torch.no_grad():
+        assert float(module(x).square().mean()) > 10_000
+        adopt_scales(module, x)
+        assert float(module(x).square().mean()) == pytest.approx(1, rel=0.2)
+
+
+def test_a_map_of_zeros_leaves_numbers() -> None:
+    norm = fill(nn.Sequential(nn.BatchNorm2d(2)), "key")
+    adopt_scales(norm, torch.zeros(1, 2, 4, 4))
+    assert torch.isfinite(norm(torch.zeros(1, 2, 4, 4))).all()
