@@ -47,24 +47,25 @@ class RspNetSpace(SearchSpace):
     def __init__(self, spec: SpaceSpec, parameters: RspNetParameters) -> None:
         super().__init__(spec)
         self.parameters = parameters
+        self.size_multiple = parameters.rates[-1]
         self._catalogue = Catalogue(self.spec, parameters)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % cls.size_multiple:
-                nearest = {max(cls.size_multiple, side // cls.size_multiple * cls.size_multiple)}
-                nearest.add(-(-side // cls.size_multiple) * cls.size_multiple)
-                raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {cls.size_multiple}, the coarsest downsample rate",
-                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
-                )
         if spec.version not in (0, cls.grid_version):
             raise InvalidSpecError(
                 f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, which this release knows",
                 hint="Use the release that wrote it, or measure the table again.",
             )
         parameters = RspNetParameters.of(spec)
+        coarsest = parameters.rates[-1]
+        for name, side in zip(("height", "width"), spec.input_size, strict=True):
+            if side % coarsest:
+                nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
+                raise InvalidSpecError(
+                    f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
+                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
+                )
         return cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
 
     @classmethod

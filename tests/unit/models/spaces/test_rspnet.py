@@ -113,6 +113,15 @@ def test_the_relaxed_latency_has_the_gradients_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(of, logits)
 
 
+@pytest.mark.parametrize(("scales", "side"), [(2, 8), (3, 16), (4, 32)])
+def test_the_coarsest_scale_decides_which_sizes_fit(scales: int, side: int) -> None:
+    fields: Any = {"name": "rspnet", "parameters": {**SMALL, "scales": scales}}
+    assert create_space(SpaceSpec(input_size=(3 * side, side), **fields)).size_multiple == side
+    with pytest.raises(InvalidSpecError, match=f"height {side + 4} is not divisible by {side}") as refused:
+        create_space(SpaceSpec(input_size=(side + 4, side), **fields))
+    assert refused.value.hint == f"The nearest that fit: {side}, {2 * side}."
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
