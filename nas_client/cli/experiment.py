@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,14 +17,19 @@ from nas_client.cli.arguments import (
     Overrides,
     Resume,
     TableSource,
-    connect,
-    watching,
 )
-from nas_client.cli.experiment_parts import AtOnce, Folder, Seeds, chosen_of, conduct, processes, show_rows, table_of
-
-if TYPE_CHECKING:
-    from models.spec.architectures import ArchitectureSpec
-    from nas_client.train.evaluation import MeasuredSpeed
+from nas_client.cli.experiment_parts import (
+    AtOnce,
+    Folder,
+    MeasuringUrl,
+    Seeds,
+    chosen_of,
+    conduct,
+    measuring,
+    processes,
+    show_rows,
+    table_of,
+)
 
 app = typer.Typer(help="Experiments: many runs that answer one question.", no_args_is_help=True)
 
@@ -153,10 +158,7 @@ def references(
         typer.Option("--reference", metavar="NAME", help="Network to compare with; repeatable. By default all of the space's."),
     ] = None,
     seeds: Seeds = 3,
-    url: Annotated[
-        str | None,
-        typer.Option(metavar="U", envvar="OPCLOCK_URL", help="Service that measures each network after the trainings."),
-    ] = None,
+    url: MeasuringUrl = None,
     preset: Annotated[Literal["toy", "cpu", "published"], typer.Option(help="Size of the trainings.")] = "cpu",
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -174,16 +176,9 @@ def references(
     if len(found) < len(architecture):
         raise typer.BadParameter("--architecture: two files have one name; the name is that of the network")
     trained = preset_config(preset, next(iter(found.values())).space, config, overrides or ())
-    measure = None if url is None else partial(_measured, url, budget)
+    measure = measuring(url, budget)
     asked = partial(compare_references, found, config=trained, references=reference, seeds=seeds, measure=measure)
     conduct(REFERENCES, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
-
-
-def _measured(url: str, budget: Budget, network: ArchitectureSpec) -> MeasuredSpeed | str:
-    from nas_client.train.evaluation import measure_speed
-
-    with connect(url) as service, watching(f"measuring {network.label()}") as watch:
-        return measure_speed(service, network, watch=watch, budget=budget)
 
 
 @app.command("attention")
@@ -192,7 +187,9 @@ def attention(
     output: Folder,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size of the searches and trainings.")] = "cpu",
     seeds: Seeds = 3,
+    url: MeasuringUrl = None,
     overrides: Overrides = None,
+    budget: BudgetOption = Budget.NORMAL,
     at_once: AtOnce = None,
     resume: Resume = False,
     json: Json = False,
@@ -206,7 +203,8 @@ def attention(
     from nas_client.experiments.attention_artifacts import ATTENTION
 
     found = table_of(table)
-    asked = partial(run, found, config=preset_config(preset, found, overrides or ()), seeds=seeds)
+    trained, measure = preset_config(preset, found, overrides or ()), measuring(url, budget)
+    asked = partial(run, found, config=trained, seeds=seeds, measure=measure)
     conduct(ATTENTION, asked, output, preset=preset, at_once=at_once, resume=resume, json=json)
 
 

@@ -10,17 +10,21 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from models.terminal import emit, people, progress, warn
-from nas_client.cli.arguments import INTERRUPTED, load_table
+from nas_client.cli.arguments import INTERRUPTED, connect, load_table, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rich.progress import Progress as Bar
 
+    from models.spec.architectures import ArchitectureSpec
     from models.spec.base import Record
+    from models.spec.measurements import Budget
     from nas_client.experiments.execution import Progress
     from nas_client.experiments.experiment import Experiment
+    from nas_client.experiments.results import Measure
     from nas_client.table import LookupTable
+    from nas_client.train.evaluation import MeasuredSpeed
 
 Name = TypeVar("Name", bound=str)
 
@@ -31,6 +35,10 @@ AtOnce = Annotated[
     typer.Option(
         "--at-once", min=1, max=64, help="Runs at a time. Several runs have one thread each. By default as many as fit."
     ),
+]
+MeasuringUrl = Annotated[
+    str | None,
+    typer.Option("--url", metavar="U", envvar="OPCLOCK_URL", help="Service that measures networks after the trainings."),
 ]
 
 _OF_A_GPU = ("gpu", "published")
@@ -49,6 +57,18 @@ def table_of(source: str) -> LookupTable:
     found = load_table(source)
     warn(found.verdict, found.label())
     return found
+
+
+def measuring(url: str | None, budget: Budget) -> Measure | None:
+    """Measures a network at that service; None where there is none."""
+
+    def measured(network: ArchitectureSpec) -> MeasuredSpeed | str:
+        from nas_client.train.evaluation import measure_speed
+
+        with connect(str(url)) as service, watching(f"measuring {network.label()}") as watch:
+            return measure_speed(service, network, watch=watch, budget=budget)
+
+    return None if url is None else measured
 
 
 def processes(at_once: int | None, preset: str) -> int:

@@ -23,13 +23,14 @@ from models.spec.tables import Table
 from nas_client.experiments import collapse, random_networks
 from nas_client.experiments.execution import Command, Execution, carry_out
 from nas_client.experiments.presets import configured
-from nas_client.experiments.results import TRAIN_AGAIN, TrainedNetwork, latencies_of, read_trained
+from nas_client.experiments.results import TRAIN_AGAIN, Measure, TrainedNetwork, latencies_of, read_trained
 from nas_client.experiments.runs import Search, Training, search_commands, training_commands
 from nas_client.experiments.spread import Spread
 from nas_client.search.config import SearchConfig
 from nas_client.search.setup import open_space
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
+from nas_client.train.evaluation import MeasuredSpeed
 
 SEARCHED, TRAINED = "branch_attention", "fused_attention"
 """The parameters of a space that place attention in its search, and in the networks that are trained."""
@@ -56,6 +57,8 @@ class AttentionCell(Record):
         students, teachers: one for each seed; no teachers where the space has no second role.
         mean_iou, estimate_ms: of the students.
         loss: of the students' trainings, with all its parts; None in results of before.
+        speeds: of the students, in their order; empty where one was not measured, then `speed_missing` says why.
+        measured_ms: of the students; None where one was not measured.
         teacher_mean_iou: None without teachers.
     """
 
@@ -67,6 +70,9 @@ class AttentionCell(Record):
     estimate_ms: Spread
     teacher_mean_iou: Spread | None
     loss: Spread | None = None
+    speeds: tuple[MeasuredSpeed, ...] = ()
+    speed_missing: str = ""
+    measured_ms: Spread | None = None
 
 
 class AttentionResult(Record):
@@ -90,15 +96,22 @@ class AttentionResult(Record):
 
 
 def attention(
-    table: LookupTable, folder: Path, config: AttentionConfig, *, seeds: int = 3, **how: Unpack[Execution]
+    table: LookupTable,
+    folder: Path,
+    config: AttentionConfig,
+    *,
+    seeds: int = 3,
+    measure: Measure | None = None,
+    **how: Unpack[Execution],
 ) -> AttentionResult | None:
-    """Run what is not done yet, and compare all of it; None where it was stopped.
+    """Run what is not done yet, measure the students, and compare all of it; None where it was stopped.
 
     Args:
         table: complete, of a search space with both placements.
         folder: gets a folder per seed, with two searches and the trainings of four cells.
         config: of all runs.
         seeds: how many; 0, 1, ….
+        measure: called for each student after the trainings, so that they do not disturb it; none is measured where None.
         how: see `Execution`.
 
     Raises:
@@ -124,7 +137,7 @@ def attention(
 
     if not carry_out(folder, "attention", table, config, [searches, trainings], **how):
         return None
-    cells = tuple(_cell(folder, placement, seeds, tables[placement]) for placement in PLACEMENTS)
+    cells = tuple(_cell(folder, placement, seeds, tables[placement], measure) for placement in PLACEMENTS)
     return _result(cells, table, config, seeds)
 
 
@@ -196,13 +209,16 @@ def _trainings(folder: Path, seed: int, placement: Placement, table: LookupTable
     return runs
 
 
-def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable) -> AttentionCell:
+def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable, measure: Measure | None) -> AttentionCell:
     trainings = [_trainings(folder, seed, placement, table) for seed in range(seeds)]
     *others, students = (
         tuple(read_trained(one.run, one.network, table, TRAIN_AGAIN) for one in of_role)
         for of_role in zip(*trainings, strict=True)
     )
     teachers = others[0] if others else ()
+    found = ["no service was asked" if measure is None else measure(of_seed[-1].network) for of_seed in trainings]
+    speeds = tuple(speed for speed in found if not isinstance(speed, str))
+    measured = len(speeds) == seeds
     return AttentionCell(
         searched=placement[0],
         trained=placement[1],
@@ -212,6 +228,9 @@ def _cell(folder: Path, placement: Placement, seeds: int, table: LookupTable) ->
         estimate_ms=Spread.of([network.estimate_ms for network in students]),
         teacher_mean_iou=Spread.of([network.mean_iou for network in teachers]) if teachers else None,
         loss=Spread.of([network.loss for network in students if network.loss is not None]),
+        speeds=speeds if measured else (),
+        speed_missing="; ".join(sorted({speed for speed in found if isinstance(speed, str)})),
+        measured_ms=Spread.of([speed.latency_ms for speed in speeds]) if measured else None,
     )
 
 

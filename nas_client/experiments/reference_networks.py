@@ -6,7 +6,7 @@ service measures each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -19,7 +19,7 @@ from models.spec.errors import UnknownNameError
 from nas_client.errors import ExperimentError
 from nas_client.experiments.execution import Command, Execution, carry_out
 from nas_client.experiments.presets import configured
-from nas_client.experiments.results import last_loss, read_ious
+from nas_client.experiments.results import Measure, last_loss, read_ious
 from nas_client.experiments.runs import Training, training_commands
 from nas_client.experiments.spread import Spread
 from nas_client.runs.manifest import CONFIG
@@ -46,9 +46,6 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "published": {},
 }
 """What each preset changes of the defaults that the space states for trainings."""
-
-Measure = Callable[[ArchitectureSpec], MeasuredSpeed | str]
-"""The measured speed of a network, or why there is none."""
 
 
 class ComparedNetwork(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models.networks.module import network_costs
@@ -12,7 +13,11 @@ from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.runs.journal import read_journal
 from nas_client.table import LookupTable
+from nas_client.train.evaluation import MeasuredSpeed
 from nas_client.train.folder import EpochRecord, TrainResult, read_result
+
+Measure = Callable[[ArchitectureSpec], MeasuredSpeed | str]
+"""The measured speed of a network, or why there is none."""
 
 
 class TrainedNetwork(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,17 @@ from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from nas_client.experiments import execution
 from nas_client.experiments.attention import PLACEMENTS, AttentionResult, Placement, attention, placed_table, preset_config
+from nas_client.experiments.attention_artifacts import attention_rows, attention_sentence, plot_attention
 from nas_client.experiments.execution import Command as Run
 from nas_client.report.page import report
 from nas_client.runs.config import read_config
 from nas_client.search.config import SearchConfig
 from nas_client.table import LookupTable
+from nas_client.train.evaluation import MeasuredSpeed
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
 from tests.support.run_samples import SPACE as FASTERSEG
-from tests.support.run_samples import write_search, write_training
+from tests.support.run_samples import evaluation, write_search, write_training
 
 SPACE = SpaceSpec(
     name="mfasterseg", input_size=(64, 64), parameters={"layers": 3, "base_channels": 3, "widths": (4, 8), "rounds": 1}
@@ -71,6 +74,29 @@ def test_the_four_cells_and_what_each_placement_gains(tmp_path: Path, table: Loo
     assert plain.teacher_mean_iou.values == pytest.approx((0.3, 0.4))
     assert both.estimate_ms.mean > searched.estimate_ms.mean
     assert both.students[0].parameters > searched.students[0].parameters
+
+
+def test_students_are_measured_after_the_trainings(tmp_path: Path, table: LookupTable) -> None:
+    """A cell has latencies where all of its students do."""
+    write_runs(tmp_path, table, 2)
+
+    def measure(network: ArchitectureSpec) -> MeasuredSpeed | str:
+        lacking = found(table, 1, (True, True))
+        return "failed: no memory" if network == lacking else evaluation(network, latency_ms=3.0).speed or ""
+
+    result = attention(table, tmp_path, preset_config("cpu", table), seeds=2, measure=measure)
+    assert result is not None
+    assert [cell.measured_ms and cell.measured_ms.values for cell in result.cells] == [(3.0, 3.0)] * 3 + [None]
+    assert [len(cell.speeds) for cell in result.cells] == [2, 2, 2, 0]
+    assert result.cells[-1].speed_missing == "failed: no memory"
+    assert attention_sentence(result).endswith("Not measured: failed: no memory.")
+    assert [row[6] for row in attention_rows(result)] == ["measured (ms)", *["3.000 ± 0.000"] * 3, "–"]
+    assert plot_attention(result).axes[1].get_xlabel() == "estimated latency (ms)"
+    write_runs(tmp_path / "all", table, 1)
+    measured = partial(evaluation, latency_ms=3.0)
+    result = attention(table, tmp_path / "all", result.config, seeds=1, measure=lambda network: measured(network).speed or "")
+    assert result is not None
+    assert plot_attention(result).axes[1].get_xlabel() == "measured latency (ms)"
 
 
 def test_both_searches_of_a_seed_have_all_but_the_space_in_common(tmp_path: Path, table: LookupTable) -> None:
