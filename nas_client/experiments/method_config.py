@@ -116,7 +116,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         },
         "training": {**random_networks.PRESETS["cpu"], "data": _WIDE},
         "quantiles": [0.1, 0.5],
-        "least_share": 0.5,
+        "least_share": 0.4,
     },
 }
 """What each preset changes of the space's defaults. `toy` shows that everything runs, and nothing else. In `cpu-cells` the
