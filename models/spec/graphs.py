@@ -17,8 +17,10 @@ from models.spec.sources import MOST_SOURCES
 EXPORTER_VERSION = 1
 """Raised whenever the same module would be exported as another graph or filled with other weights."""
 
-_NETWORK_WEIGHTS = 2
-"""Raised whenever networks alone are filled with other weights. What they take does not depend on it: no target names it."""
+NETWORK_WEIGHTS_VERSION = 2
+"""Raised whenever networks alone are filled with other weights: cached files of before are then made again. What networks take
+does not depend on it, so neither targets nor keys name it.
+"""
 
 OPSET = 17
 """Version of ONNX's default operator set in graphs: all that is needed, and what TensorRT 8 on older boxes reads too."""
@@ -163,8 +165,12 @@ class GraphRequest(Record):
 
     def key(self) -> str:
         """16 hex digits that name this graph."""
-        weights = [_NETWORK_WEIGHTS] if isinstance(self.subject, ArchitectureSpec) else []
-        return digest("graph", [self.in_context, self.subject.key(), *weights])
+        return digest("graph", [self.in_context, self.subject.key()])
+
+    def version(self) -> str:
+        """Of what is made for this graph; with `key` it names cached files."""
+        weights = f"w{NETWORK_WEIGHTS_VERSION}" if isinstance(self.subject, ArchitectureSpec) else ""
+        return f"v{EXPORTER_VERSION}{weights}"
 
     def label(self) -> str:
         """For people."""

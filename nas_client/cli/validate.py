@@ -80,10 +80,10 @@ def validate(
             run = run_validation(
                 service, tables, architectures=architectures, budget=budget, seed=seed, watch=watch, named=named
             )
-        if post:
+        if output is not None:
+            write_report(run, output)
+        if post:  # after the report, which a refusal must not cost
             service.post_validation(run.tables[0].info.id(), to_post(run))
-    if output is not None:
-        write_report(run, output)
     validation = run.scores[0].validation
     emit(validation, as_json=json, text=lambda console: _show(console, run, output))
     for table_of, score in zip(run.tables, run.scores, strict=True):

@@ -104,7 +104,7 @@ def write(experiment: Experiment[Result], result: Result, folder: Path) -> None:
 
 
 def markdown(rows: Rows) -> str:
-    """A table."""
-    headings, *others = rows
+    """A table; a `|` within a cell is escaped."""
+    headings, *others = ([cell.replace("|", r"\|") for cell in row] for row in rows)
     lines = [headings, ["---"] * len(headings), *others]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

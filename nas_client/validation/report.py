@@ -54,7 +54,7 @@ class Comparison(Record):
 
 
 def write_report(run: ValidationRun, folder: Path) -> None:
-    """Everything about the run's first table; and, where there are several, a comparison of all.
+    """Everything about the run's first table; and, where there are several, a comparison of all. Replaces an earlier report.
 
     Raises:
         RunFolderError: the folder holds another kind of run.
@@ -67,6 +67,8 @@ def write_report(run: ValidationRun, folder: Path) -> None:
     _write_json(folder / CALIBRATION, calibration)
     write_points(run, folder / POINTS)
     plot_validation(score, title(run, run.tables[:1]), folder / FIGURE)
+    for suffix in (".json", ".md", ".png", ".svg"):  # of an earlier run in this folder, which may have had several tables
+        (folder / f"{COMPARISON}{suffix}").unlink(missing_ok=True)
     if len(run.tables) > 1:
         names = [f"{table.info.protocol.value} ({table.info.id()[:8]})" for table in run.tables]
         by_name = dict(zip(names, run.scores, strict=True))

@@ -16,7 +16,7 @@ from models.spaces.registry import SPACES
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import digest
 from models.spec.errors import InvalidSpecError, UnknownNameError
-from models.spec.graphs import EXPORTER_VERSION, GraphRequest
+from models.spec.graphs import GraphRequest
 from models.spec.kinds import KINDS
 from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
@@ -47,7 +47,7 @@ class GraphCache:
 
     def artifact(self, request: GraphRequest, *, reads_onnx: bool, unrolled: bool = False) -> GraphArtifact:
         """Where that graph's files are, or will be; see `Backend.reads_onnx` and `Backend.unrolls`."""
-        stem = "-".join(filter(None, (request.key(), f"v{EXPORTER_VERSION}", plugins_digest(request))))
+        stem = "-".join(filter(None, (request.key(), request.version(), plugins_digest(request))))
         onnx_path = self.directory / f"{stem}{'.unrolled' if unrolled else ''}.onnx" if reads_onnx else None
         return GraphArtifact(request, onnx_path, reference_path=self.directory / f"{stem}.npy", unrolled=unrolled)
 

@@ -108,15 +108,17 @@ class Catalogue:
     ) -> OperatorSpec:
         place = f"{kind} {entering} {leaving} {size} {stride} {attributes}"
         if place not in self._made:
-            self._made[place] = OperatorSpec(
-                kind=kind,
-                in_channels=entering,
-                out_channels=leaving,
-                height=size[0],
-                width=size[1],
-                stride=stride,
-                batch=self._spec.batch,
-                dtype=self._spec.dtype,
-                attributes=attributes or {},
+            self._made[place] = OperatorSpec.parse(
+                {
+                    "kind": kind,
+                    "in_channels": entering,
+                    "out_channels": leaving,
+                    "height": size[0],
+                    "width": size[1],
+                    "stride": stride,
+                    "batch": self._spec.batch,
+                    "dtype": self._spec.dtype,
+                    "attributes": attributes or {},
+                }
             )
         return self._made[place]

@@ -66,7 +66,9 @@ class RspNetSpace(SearchSpace):
                     f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
                     hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
                 )
-        return cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
+        space = cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
+        space.operators()  # refuses sizes beyond the limits of a workload
+        return space
 
     @classmethod
     def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:

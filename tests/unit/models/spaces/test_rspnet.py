@@ -13,7 +13,7 @@ from models.networks.module import build_network, network_costs
 from models.spaces.registry import create_space
 from models.spaces.rspnet.space import RspNetSpace
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
-from models.spec.errors import InvalidSpecError
+from models.spec.errors import InvalidSpecError, WorkloadTooLargeError
 from models.testing.graph_reference import expected_ms, made_up_ms, random_probabilities
 from models.testing.supernets import certain, disturb, mixture_of
 from nas_client.latency.coefficients import gather
@@ -111,6 +111,11 @@ def test_the_relaxed_latency_has_the_gradients_of_finite_differences() -> None:
 
     assert of(*logits).item() == pytest.approx(expected_ms(small.latency_graph(), drawn, made_up_ms), rel=1e-12)
     assert torch.autograd.gradcheck(of, logits)
+
+
+def test_sizes_beyond_the_limits_of_a_workload_are_refused_at_once() -> None:
+    with pytest.raises(WorkloadTooLargeError, match=r"memory is about 6\.04e\+09 bytes"):
+        create_space(SpaceSpec(name="rspnet", input_size=(1024, 2048), batch=8))
 
 
 @pytest.mark.parametrize(("scales", "side"), [(2, 8), (3, 16), (4, 32)])

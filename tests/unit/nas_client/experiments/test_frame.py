@@ -16,7 +16,7 @@ from nas_client.cli.experiment import app
 from nas_client.cli.experiment_parts import conduct
 from nas_client.errors import ExperimentError, RunFolderError
 from nas_client.experiments.execution import Command, carry_out
-from nas_client.experiments.experiment import Experiment, Plot, Points, write
+from nas_client.experiments.experiment import Experiment, Plot, Points, markdown, write
 from nas_client.experiments.presets import configured
 from nas_client.experiments.registry import EXPERIMENTS
 from nas_client.experiments.runs import Training, training_commands
@@ -72,6 +72,11 @@ def test_a_result_becomes_files_and_a_part_of_the_page(tmp_path: Path) -> None:
     page = render("trees", [experiment_section(HEIGHTS, result, 0), experiment_section(HEIGHTS, result, 1)])
     for shown in ("Experiment: heights", "There are 2 trees.", "The highest.", "All trees.", "<td>3.5</td>", "All networks."):
         assert page.count(shown) >= 2, shown
+
+
+def test_bars_within_cells_are_no_columns() -> None:
+    """Rows of FasterSeg's Table 3 have them in their names."""
+    assert markdown([("row", "mIoU"), ("O, s | b = 1", "66.9")]).splitlines()[-1] == r"| O, s \| b = 1 | 66.9 |"
 
 
 def test_a_command_shows_rows_and_words_of_a_folder_of_its_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -339,3 +339,6 @@ def test_two_tables_are_compared_on_the_same_networks(tmp_path: Path) -> None:
     assert [table.protocol for table in compared] == [ProtocolName.IN_CONTEXT, ProtocolName.ISOLATED]
     assert [table.table_id for table in compared] == [TABLE.info.id(), other.info.id()]
     assert [table.validation for table in compared] == [good, bad]
+    alone, _ = run(FakeService(TABLE.table))
+    write_report(alone, tmp_path)
+    assert not list(tmp_path.glob("comparison.*")), "what an earlier run compared no longer holds"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 from models.spec.kinds import KINDS
 from models.spec.operators import OperatorSpec
@@ -24,8 +25,19 @@ def test_names_files_by_key_and_exporter(tmp_path: Path, monkeypatch: pytest.Mon
     artifact = cache.artifact(REQUEST, reads_onnx=True)
     assert artifact.onnx_path is not None
     assert REQUEST.key() in artifact.onnx_path.name
-    monkeypatch.setattr("profiler_service.worker.graphs.EXPORTER_VERSION", 999)
+    monkeypatch.setattr("models.spec.graphs.EXPORTER_VERSION", 999)
     assert cache.artifact(REQUEST, reads_onnx=True).onnx_path != artifact.onnx_path
+
+
+def test_other_weights_of_networks_leave_keys_and_operators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys name stored visits."""
+    network = GraphRequest(subject=ArchitectureSpec(space="any", input_size=(8, 8), genotype={"operators": ["conv3x3"]}))
+    before = [(request.key(), request.version()) for request in (REQUEST, network)]
+    monkeypatch.setattr("models.spec.graphs.NETWORK_WEIGHTS_VERSION", 999)
+    after = [(request.key(), request.version()) for request in (REQUEST, network)]
+    assert before[0] == after[0]
+    assert before[1][0] == after[1][0]
+    assert before[1][1] != after[1][1]
 
 
 KIND = "from models.spec.kinds import KindInfo\nKIND = KindInfo('conv1x1', builder='my_modules:conv1x1')\n"
