@@ -167,13 +167,24 @@ def _amin(builder: GraphBuilder, input: Value, dim: Dims = None, keepdim: bool =
 
 
 class _Extremes(tuple[Value, ...]):
-    """What torch gives for the extreme along a dimension; where it lies is not exported."""
+    """What torch gives for the extreme along a dimension: its values. Where they lie is not exported."""
 
     __slots__ = ()
 
     @property
     def values(self) -> Value:
         return self[0]
+
+    @property
+    def indices(self) -> Value:
+        """Raises UnsupportedPrimitiveError."""
+        return self[1]
+
+    def __getitem__(self, index: object) -> Value:  # type: ignore[override]
+        """Raises UnsupportedPrimitiveError for all but the values."""
+        if index not in (0, -2):
+            raise UnsupportedPrimitiveError("where along a dimension an extreme lies cannot be exported")
+        return super().__getitem__(0)
 
 
 @emits(torch.max, "max")

@@ -71,6 +71,25 @@ class SpaceSpec(Record):
             if (given := getattr(architecture, name)) != value:
                 raise foreign_architecture(name, given, value)
 
+    def require_multiple(self, multiple: int, what: str) -> None:
+        """Raises InvalidSpecError where a side of the images is not divisible by that; says what it is to the space."""
+        for name, side in zip(("height", "width"), self.input_size, strict=True):
+            if side % multiple:
+                nearest = {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
+                raise InvalidSpecError(
+                    f"input_size: {name} {side} is not divisible by {multiple}, {what}",
+                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
+                )
+
+    def require_version(self, *known: int) -> None:
+        """Raises InvalidSpecError where the grid's version is stated, and none that this release knows."""
+        if self.version not in (0, *known):
+            which = f"not {known[0]}" if len(known) == 1 else f"none of {', '.join(map(str, known))}"
+            raise InvalidSpecError(
+                f"version: {self.version} of search space {self.name!r} is {which}, which this release knows",
+                hint="Use the release that wrote it, or measure the table again.",
+            )
+
     def label(self) -> str:
         """For people: name, input size and dtype."""
         return f"{self.name} {self.input_size[0]}×{self.input_size[1]} {self.dtype}"

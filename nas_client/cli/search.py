@@ -173,6 +173,9 @@ def _show(console: Console, result: SearchResult, label: str, output: Path, sele
                 "chosen" if candidate.alternative == result.chosen[role] else "",
             )
     console.print(grid)
+    for role, candidates in result.candidates.items():
+        if len(candidates) > 1 and all(candidate.accuracy is None for candidate in candidates):
+            console.print(f"no alternative of the {role} was evaluated yet: the first is taken")
     if result.latency_share is not None:
         console.print(f"the latency loss took {result.latency_share:.2%} of the search steps' time")
     console.print(f"architectures, logits and checkpoints are in {output}", markup=False)

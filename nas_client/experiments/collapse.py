@@ -15,12 +15,14 @@ from typing import Any, Literal, Unpack, get_args
 
 import torch
 
+from models.spaces.registry import create_space
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
+from nas_client.errors import ExperimentError
 from nas_client.experiments.execution import TABLE, Execution, carry_out
 from nas_client.experiments.presets import configured
 from nas_client.experiments.results import latencies_of
-from nas_client.experiments.runs import Search, search_commands
+from nas_client.experiments.runs import Search, pretraining_of, search_commands
 from nas_client.experiments.spread import Spread
 from nas_client.latency.coefficients import coefficients_of
 from nas_client.latency.parameters import ArchitectureParameters
@@ -145,7 +147,8 @@ def collapse(
         how: see `Execution`.
 
     Raises:
-        RunFolderError, ExperimentError: see `carry_out`.
+        RunFolderError: see `carry_out`.
+        ExperimentError: the validation images have no labels; or see `carry_out`.
         InvalidSpecError: an override is none of the configuration's.
         MissingEntryError: the table is not complete.
     """
@@ -154,7 +157,8 @@ def collapse(
     searches = [search for seed in range(seeds) for search in _searches(folder, config, seed, modes)]
     if not carry_out(folder, "collapse", table, config, [lambda: search_commands(searches)], **how):
         return None
-    points = tuple(point for seed in range(seeds) for mode in modes for point in _points(folder, seed, mode))
+    searched = create_space(table.info.space).searched_role().name
+    points = tuple(point for seed in range(seeds) for mode in modes for point in _points(folder, seed, mode, searched))
     return CollapseResult(
         **latencies_of(table),
         preset=preset,
@@ -203,10 +207,7 @@ def untrained_ms(table: LookupTable) -> float:
 def _searches(folder: Path, config: SearchConfig, seed: int, modes: Sequence[Mode]) -> Iterator[Search]:
     """A seed's pre-training, and the search of each mode from there."""
     seeded = config.model_copy(update={"seed": seed})
-    evaluation = config.evaluation.model_copy(update={"every": config.pretrain.epochs})
-    nothing = config.search.model_copy(update={"epochs": 0})
-    alone = seeded.model_copy(update={"search": nothing, "evaluation": evaluation})
-    pretraining = Search(_run(folder, seed, PRETRAINING), alone, folder / TABLE)
+    pretraining = Search(_run(folder, seed, PRETRAINING), pretraining_of(seeded), folder / TABLE)
     yield pretraining
     for mode in modes:
         own = seeded.model_copy(update={"latency": config.latency.model_copy(update={"mode": mode})})
@@ -217,14 +218,13 @@ def _run(folder: Path, seed: int, name: str) -> Path:
     return folder / f"seed{seed}" / name
 
 
-def _points(folder: Path, seed: int, mode: Mode) -> Iterator[CollapsePoint]:
+def _points(folder: Path, seed: int, mode: Mode, searched: str) -> Iterator[CollapsePoint]:
     before = read_journal(_run(folder, seed, PRETRAINING), SearchEpoch)[-1]
     epochs = [before, *read_journal(_run(folder, seed, mode), SearchEpoch)]
-    return (_point(seed, mode, index, epoch) for index, epoch in enumerate(epochs))
+    return (_point(seed, mode, index, epoch, searched) for index, epoch in enumerate(epochs))
 
 
-def _point(seed: int, mode: Mode, index: int, epoch: SearchEpoch) -> CollapsePoint:
-    searched = next(iter(epoch.decoded))  # the role whose widths are searched comes first
+def _point(seed: int, mode: Mode, index: int, epoch: SearchEpoch, searched: str) -> CollapsePoint:
     networks = epoch.decoded[searched]
     ious = [value for value in epoch.mean_iou.get(searched, {}).values() if value is not None]
     return CollapsePoint(
@@ -243,5 +243,7 @@ def _point(seed: int, mode: Mode, index: int, epoch: SearchEpoch) -> CollapsePoi
 def _summary(mode: Mode, points: Sequence[CollapsePoint]) -> ModeSummary:
     last = max(point.epoch for point in points)
     ends = [point for point in points if point.mode == mode and point.epoch == last]
+    if any(point.mean_iou is None for point in ends):
+        raise ExperimentError("no mIoU: the validation images have no labels", hint="Name a split with labels.")
     fields = ("relaxed_ms", "mean_iou", "skip_share", "narrowest_share", "estimate_ms")
     return ModeSummary(mode=mode, **{name: Spread.of([getattr(point, name) for point in ends]) for name in fields})

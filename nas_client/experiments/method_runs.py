@@ -15,7 +15,7 @@ from nas_client.experiments.execution import TABLE, Command
 from nas_client.experiments.latency_budget import LatencyBudget
 from nas_client.experiments.method_config import RANDOM, Method, MethodsConfig
 from nas_client.experiments.results import read_training
-from nas_client.experiments.runs import Search, Training, search_commands, training_commands
+from nas_client.experiments.runs import Search, Training, pretraining_of, search_commands, training_commands
 from nas_client.runs.manifest import RESULT
 from nas_client.search.config import SearchConfig
 from nas_client.selection.outcome import SelectionResult
@@ -116,13 +116,11 @@ class MethodTrial:
     def _gradient_searches(self) -> Iterator[Search]:
         """The pre-training, and each target's search from there."""
         config = self._search_config(method="gradient")
-        nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
         # what is compared is judged on the validation split
         apart = config.evaluation.model_copy(update={"split": "selection"})
         config = config.model_copy(update={"evaluation": apart})
-        rarely = apart.model_copy(update={"every": max(1, config.pretrain.epochs)})
-        table, alone = self.folder / TABLE, config.model_copy(update={**nothing, "evaluation": rarely})
-        pretraining = Search(self.run(PRETRAINING), alone, table)
+        table = self.folder / TABLE
+        pretraining = Search(self.run(PRETRAINING), pretraining_of(config), table)
         yield pretraining
         for target_ms in self.targets:
             latency = config.latency.model_copy(update={"target_ms": target_ms})

@@ -49,14 +49,6 @@ class PairedDifference(Record):
             verdict = "above" if mean > 0 else "below"
         return cls(values=tuple(values), mean=mean, stderr=stderr, interval=(mean - reach, mean + reach), verdict=verdict)
 
-    def text(self, digits: int = 2, *, factor: float = 100.0) -> str:
-        """`+2.80 ± 1.70 (95 %: -1.92 to +7.52)`, multiplied by the factor; the mean alone of a single pair."""
-        mean = f"{factor * self.mean:+.{digits}f}"
-        if self.stderr is None or self.interval is None:
-            return mean
-        low, high = (f"{factor * end:+.{digits}f}" for end in self.interval)
-        return f"{mean} ± {factor * self.stderr:.{digits}f} (95 %: {low} to {high})"
-
 
 class TrainingNoise(Record):
     """How far trainings of one network with different seeds differ.

@@ -32,7 +32,8 @@ def configured(
     Args:
         cls: of the configuration.
         space: name of the search space.
-        preset: fields. Its learning rates are for the optimisers that spaces have by default (`without_other_rates`).
+        preset: fields. Its learning rates are for the optimisers that spaces have by default (`without_other_rates`); a second
+            phase of searches, where the space has one, is as long as the first (`with_second_phase`).
         overrides: fields, as of `--set`; not a seed, since each run gets its own.
         part: whether the configuration is of searches or of trainings; of both, in fields of these names, where None.
         path: a file that replaces the preset.
@@ -50,12 +51,28 @@ def configured(
     base, usual = _stated_by(space_class(space).search_defaults), _stated_by(SearchDefaults())
     if part is not None:
         base, usual = base[part], usual[part]
+    if part is None and "search" in preset:
+        preset = {**preset, "search": with_second_phase(preset["search"], base["search"])}
+    elif part == "search":
+        preset = with_second_phase(preset, base)
     stated = flat(without_other_rates(preset, base, usual)) if path is None else ()
     return read_config(cls, path, [*stated, *overrides], base=base)
 
 
 def _stated_by(defaults: SearchDefaults) -> dict[str, Any]:
     return {"search": defaults.model_dump(exclude={"training"}), "training": defaults.training.model_dump()}
+
+
+def with_second_phase(search: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset's fields of a search, with those of a second phase where there is one: what it states of the first.
+
+    Args:
+        search: of the preset.
+        stated: what they are put over.
+    """
+    if not stated["second"]["epochs"] or "search" not in search:
+        return dict(search)
+    return {"second": search["search"], **search}
 
 
 def without_other_rates(fields: Mapping[str, Any], stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,13 @@ class Training:
     teacher: Training | None = None
 
 
+def pretraining_of(config: SearchConfig) -> SearchConfig:
+    """Of a search the pre-training alone, which is evaluated at its end: what several searches may start from."""
+    nothing = {phase: getattr(config, phase).model_copy(update={"epochs": 0}) for phase in ("search", "second")}
+    at_the_end = config.evaluation.model_copy(update={"every": max(1, config.pretrain.epochs)})
+    return config.model_copy(update={**nothing, "evaluation": at_the_end})
+
+
 def search_commands(searches: Iterable[Search]) -> Iterator[Command]:
     """The searches that are not finished; each waits for the one that it begins with. Their configurations are written."""
     for search in searches:

@@ -76,8 +76,8 @@ class SelectionSettings(Record):
         mutation: probability with which a mutation changes a row.
         crossovers: share of a generation that comes of two parents.
         shortlist: best candidates of each target that are trained shortly; 0 takes the best by the supernet.
-        check: candidates of the first generation, evenly spread over its ranking, that are trained shortly too: they tell
-            whether the supernet ranks networks at all.
+        check: candidates of the first generation, evenly spread over its ranking, that are trained shortly together with the
+            shortlist: they tell whether the supernet ranks networks at all.
         training: those short trainings.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -149,10 +148,12 @@ class Learner:
         for optimizer in self._architecture_optimizers.values():
             _set_rate(optimizer, settings.architecture, step - warm, steps - warm, epochs)
 
-    def latency_ratio(self, losses: Losses) -> float:
-        """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses."""
+    def latency_ratio(self, losses: Losses) -> float | None:
+        """λ times the latency over the segmentation loss that it is added to, of all predictions; from mean losses. None where
+        that loss is 0, as it is of images without labels.
+        """
         segmentation = losses[f"architecture_{self.searched}"] * len(self.passes.alternatives)
-        return self.factor.value * losses["latency"] / segmentation if segmentation else math.inf
+        return self.factor.value * losses["latency"] / segmentation if segmentation else None
 
     @property
     def latency_s(self) -> float:

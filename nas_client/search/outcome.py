@@ -53,7 +53,7 @@ class SearchResult(Record):
         table: id of the table.
         pretrained: digest of another search's pre-trained weights that it started from; None where it pre-trained itself.
         weights: w1, w2, w3 of the decoupled latency.
-        latency_share: of the time of all search steps, that of the latency loss; None without one.
+        latency_share: of the time of search steps, that of the latency loss: the mean over all; None without one.
         candidates: by role.
         chosen: by role, the alternative that is taken.
     """
@@ -125,7 +125,7 @@ class Decoder:
             alternative=alternative,
             estimate_ms=derived.estimate.sum_ms,
             skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
-            narrowest_share=0.0 if network.role.widest else self._narrowest_share(network, alternative, exact),
+            narrowest_share=self._narrowest_share(network, alternative, exact) if network.searches_widths else 0.0,
             architecture=derived.architecture,
         )
 
@@ -144,7 +144,10 @@ class Decoder:
 
 
 def choose(found: tuple[Candidate, ...], *, by_accuracy: bool) -> str:
-    """The alternative with the best objective, or, for a role whose latency does not matter, the best accuracy."""
+    """The alternative with the best objective, or, for a role whose latency does not matter, the best accuracy.
+
+    Of a search that was stopped before its first evaluation it is the first.
+    """
 
     def worth(candidate: Candidate) -> float:
         value = candidate.accuracy if by_accuracy else candidate.objective

@@ -88,8 +88,8 @@ class RelaxedNetwork:
 
     @property
     def searches_widths(self) -> bool:
-        """Whether its widths are searched. Where they are not, all mixtures of its present α and β are one."""
-        return not self.role.widest and bool(self._width_counts.size)
+        """Whether any of its widths is searched. Where none is, all mixtures of its present α and β are one."""
+        return not self.role.widest and bool((self._width_counts > 1).any())
 
     @torch.no_grad()
     def narrowest_connections(self) -> Mixture:

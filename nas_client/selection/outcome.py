@@ -87,9 +87,11 @@ def self_check(trained: Sequence[Candidate], *, certain: bool) -> tuple[float | 
     warnings = []
     pairs = [(c.accuracy, c.trained) for c in trained if c.trained is not None]
     correlation = rank_correlation([within for within, _ in pairs], [shortly for _, shortly in pairs])
-    if trained and correlation is None:
+    if not trained:
+        warnings.append("No network was trained shortly: whether the supernet ranks networks at all was not checked.")
+    elif correlation is None:
         warnings.append(f"{len(trained)} short trainings are too few, or too alike, to check the supernet's ranking.")
-    elif correlation is not None and correlation < LEAST_CORRELATION:
+    elif correlation < LEAST_CORRELATION:
         warnings.append(
             f"The supernet's ranking of {len(trained)} networks has a rank correlation of {correlation:.2f} with their short "
             f"trainings; below {LEAST_CORRELATION:g} it is not to be relied on. Train the supernet or the networks for longer."

@@ -6,6 +6,7 @@ The process that owns `Workers` imports neither torch nor a runtime.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -290,5 +291,8 @@ def _failure(death: Death, artifacts: Sequence[GraphArtifact]) -> Failure:
 
 
 def _delete_if_large(reference: Path | None) -> None:
-    if reference is not None and reference.exists() and reference.stat().st_size > LARGE_REFERENCE_BYTES:
-        reference.unlink(missing_ok=True)
+    if reference is None:
+        return
+    with suppress(FileNotFoundError):  # another service on this cache has deleted it
+        if reference.stat().st_size > LARGE_REFERENCE_BYTES:
+            reference.unlink()

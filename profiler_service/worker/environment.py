@@ -24,17 +24,18 @@ _SECRET_NAMES = re.compile(
     r"|(AWS|AZURE|GOOGLE|GCP|DOCKER|GITHUB|GITLAB|KUBERNETES|VAULT)_.*"
     r"|(DATABASE|DB|REDIS|MONGO|MYSQL|POSTGRES|POSTGRESQL|SQLALCHEMY)(_.*)?_(URL|URI)"
 )
-_URL_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]*@", re.IGNORECASE)
+_URL_WITH_CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]+@", re.IGNORECASE)
+"""A password, or a name alone: package indices take tokens as names."""
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable of the environment may hold credentials, by its name or because its value is a URL with a password."""
+    """Whether a variable of the environment may hold credentials: by its name, or because its value is a URL with some."""
     upper = name.upper()
     if upper in {"PWD", "OLDPWD"}:  # the shell's directories
         return False
     if _SECRET_NAMES.fullmatch(upper) or not _SECRET_WORDS.isdisjoint(upper.split("_")):
         return True
-    return _URL_WITH_PASSWORD.search(value) is not None
+    return _URL_WITH_CREDENTIALS.search(value) is not None
 
 
 def remove_secrets(environment: MutableMapping[str, str]) -> None:

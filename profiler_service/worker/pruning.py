@@ -47,11 +47,12 @@ class InUse:
     def __init__(self, cache: GraphCache) -> None:
         self._directory = cache.directory
         self._path = cache.directory / f"{_NOTE}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        try:
-            self._file = self._path.open("a")
-        except OSError as error:
-            raise _refused(self._path, error) from error
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        with _locked(self._directory):  # before its lock is taken, a note looks like a dead process's
+            try:
+                self._file = self._path.open("a")
+            except OSError as error:
+                raise _refused(self._path, error) from error
+            fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def add(self, paths: Iterable[Path]) -> None:
         """These files are needed, whether they are there yet or not. They count as used now. Raises StorageError."""
@@ -133,7 +134,7 @@ def _needed(directory: Path) -> frozenset[str]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Within it, no other process deletes files, and none begins to need any."""
+    """Within it, no other process deletes files or notes, and none begins to need any."""
     path = directory / _LOCK
     try:
         file = path.open("a")

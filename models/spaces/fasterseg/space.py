@@ -92,20 +92,8 @@ class FasterSegBase(SearchSpace):
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        multiple = cls.size_multiple
-        for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % multiple:
-                nearest = {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
-                raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {multiple}, the downsample rate of the stem",
-                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
-                )
-        if spec.version not in (0, WITHOUT_JOINS, GRID_VERSION):
-            raise InvalidSpecError(
-                f"version: {spec.version} of search space {spec.name!r} is neither {WITHOUT_JOINS} nor {GRID_VERSION}, "
-                "which this release knows",
-                hint="Use the release that wrote it, or measure the table again.",
-            )
+        spec.require_multiple(cls.size_multiple, "the downsample rate of the stem")
+        spec.require_version(WITHOUT_JOINS, GRID_VERSION)
         parameters = cls.parameters_type.of(spec)
         space = cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
         space.operators()  # refuses sizes beyond the limits of a workload

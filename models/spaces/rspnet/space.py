@@ -52,20 +52,9 @@ class RspNetSpace(SearchSpace):
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        if spec.version not in (0, cls.grid_version):
-            raise InvalidSpecError(
-                f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, which this release knows",
-                hint="Use the release that wrote it, or measure the table again.",
-            )
+        spec.require_version(cls.grid_version)
         parameters = RspNetParameters.of(spec)
-        coarsest = parameters.rates[-1]
-        for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % coarsest:
-                nearest = {max(coarsest, side // coarsest * coarsest), -(-side // coarsest) * coarsest}
-                raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {coarsest}, the coarsest downsample rate",
-                    hint=f"The nearest that fit: {', '.join(map(str, sorted(nearest)))}.",
-                )
+        spec.require_multiple(parameters.rates[-1], "the coarsest downsample rate")
         space = cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
         space.operators()  # refuses sizes beyond the limits of a workload
         return space

@@ -88,19 +88,9 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> Self:
-        if spec.version not in (0, cls.grid_version):
-            raise InvalidSpecError(
-                f"version: {spec.version} of search space {spec.name!r} is not {cls.grid_version}, which this release knows",
-                hint="Use the release that wrote it, or measure the table again.",
-            )
+        spec.require_version(cls.grid_version)
         parameters = SearchNetParameters.of(spec)
-        coarsest = parameters.coarsest
-        for name, side in zip(("height", "width"), spec.input_size, strict=True):
-            if side % coarsest:
-                raise InvalidSpecError(
-                    f"input_size: {name} {side} is not divisible by {coarsest}, the scale of the lowest cells",
-                    hint=f"The next larger that fits: {-(-side // coarsest) * coarsest}.",
-                )
+        spec.require_multiple(parameters.coarsest, "the scale of the lowest cells")
         return cls(spec.model_copy(update={"parameters": parameters.model_dump()}), parameters)
 
     @classmethod

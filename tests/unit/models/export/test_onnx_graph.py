@@ -210,10 +210,24 @@ class _Scaled(nn.Module):
         return torch.add(x, x, alpha=2)
 
 
+class _Place(nn.Module):
+    def __init__(self, at: int | str) -> None:
+        super().__init__()
+        self.at = at
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.max(x, dim=1, keepdim=True)
+        place: Tensor = found[self.at] if isinstance(self.at, int) else getattr(found, self.at)
+        return x + place
+
+
 @pytest.mark.parametrize(
     ("module", "named"),
     [
         (nn.Sequential(nn.ReLU(), nn.Softshrink()), "Softshrink"),
+        (_Place(1), "an extreme lies"),
+        (_Place(-1), "an extreme lies"),
+        (_Place("indices"), "an extreme lies"),
         (_Cumulative(), "cumsum"),
         (_Method(), "cumsum"),
         (_Branch(), "cannot be traced"),

@@ -141,7 +141,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
 
 
 def test_a_grid_of_another_release_is_refused() -> None:
-    with pytest.raises(InvalidSpecError, match=r"version: 3 .* is neither 1 nor 2"):
+    with pytest.raises(InvalidSpecError, match=r"version: 3 .* is none of 1, 2"):
         FasterSegSpace.from_spec(SpaceSpec(name="fasterseg", input_size=(128, 256), version=3))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode, InvalidSpecError
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
@@ -19,6 +20,7 @@ from nas_client.experiments.collapse import (
     untrained_ms,
 )
 from nas_client.experiments.collapse_artifacts import collapse_rows
+from nas_client.experiments.runs import pretraining_of
 from nas_client.table import LookupTable
 from tests.support.client_command import Command
 from tests.support.fake_service import make_table
@@ -79,6 +81,33 @@ def test_latency_weighs_as_much_as_in_the_paper_whatever_the_table(table: Lookup
     assert config.latency.factor * untrained_ms(table) == pytest.approx(PUBLISHED_LATENCY_SHARE, rel=1e-3)
     assert preset_config("cpu", table, ["latency.factor=0.5"]).latency.factor == 0.5
     assert preset_config("gpu", table).data.image_size == (256, 512)
+
+
+def test_a_second_phase_is_as_long_as_the_first_and_no_part_of_the_pretraining() -> None:
+    """RSPNet's 40 epochs of it are for full size."""
+    rspnet = LookupTable(make_table(SpaceSpec(name="rspnet", input_size=(64, 64))))
+    config = preset_config("cpu", rspnet)
+    assert config.second.searches == ("beta",)
+    for field in ("epochs", "batch_size", "crop"):
+        assert getattr(config.second, field) == getattr(config.search, field)
+    assert config.second.optimizer.lr == 0.05
+    assert preset_config("cpu", rspnet, ["second.epochs=3"]).second.epochs == 3
+    alone = pretraining_of(config)
+    assert (alone.pretrain.epochs, alone.search.epochs, alone.second.epochs) == (10, 0, 0)
+
+
+def test_no_second_phase_where_the_space_has_none(table: LookupTable) -> None:
+    assert preset_config("cpu", table).second.epochs == 0
+
+
+def test_the_end_of_a_search_without_a_miou_is_named(tmp_path: Path, table: LookupTable) -> None:
+    """No image of the validation split has a label."""
+    write_runs(tmp_path, 1)
+    run = tmp_path / "seed0" / "none"
+    epochs = [search_epoch(step) for step in (2, 3)]
+    write_lines(run, [epoch.model_copy(update={"mean_iou": {"student": {"8": None}}}) for epoch in epochs])
+    with pytest.raises(ExperimentError, match="no labels"):
+        collapse(table, tmp_path, seeds=1)
 
 
 def test_an_unknown_override_is_refused(tmp_path: Path, table: LookupTable) -> None:

@@ -91,6 +91,7 @@ def test_stopped_by_a_signal(
         ended = nas_client(*arguments)
     assert ended.code == 130
     assert "--resume" in ended.err
+    assert "no alternative of the student was evaluated yet" in ended.out
     assert nas_client(*arguments, "--resume").code == ExitCode.DONE
 
 

@@ -134,6 +134,22 @@ def test_a_space_without_widths_trains_one_pass_a_step() -> None:
         assert [mixture.widths for mixture in run.mixtures("network", PLACE)] == [()]
 
 
+def test_a_space_of_one_width_trains_one_pass_a_step() -> None:
+    """As the rows of an ablation without widths."""
+    space = SpaceSpec(name="fasterseg", input_size=(64, 64), parameters={"layers": 5, "widths": [8]})
+    run = prepared(table=small_table(space))
+    assert not run.networks["student"].searches_widths
+    assert len(list(run.mixtures("student", PLACE))) == 1
+
+
+def test_without_a_segmentation_loss_latency_has_no_share_of_it() -> None:
+    run = prepared()
+    losses = {"architecture_student": 0.5, "latency": 4.0}
+    heads = len(run.passes.alternatives)
+    assert run.latency_ratio(losses) == pytest.approx(run.factor.value * 4.0 / (0.5 * heads))
+    assert run.latency_ratio({**losses, "architecture_student": 0.0}) is None
+
+
 def test_architecture_parameters_follow_a_schedule_of_their_own(batch: Batch) -> None:
     """At the last step of ten the cosine has fallen to a fortieth; the weights' rate stays."""
     changes = {"search__optimizer__schedule": "constant", "search__architecture__schedule": "cosine"}

@@ -32,7 +32,8 @@ def test_what_runtimes_read_stays(name: str) -> None:
     assert not is_secret(name, "http://proxy.example:3128")
 
 
-def test_a_url_with_a_password_goes_whatever_its_name_is() -> None:
-    environment = {"PATH": "/bin", "TRACKING": "https://ann:pa55@box.example/x", "HTTP_PROXY": "http://proxy:3128/a@b"}
+@pytest.mark.parametrize("user", ["ann:pa55", ":pa55", "pypi-AgEIcHlwaS5v", "x-access-token:"])
+def test_a_url_with_credentials_goes_whatever_its_name_is(user: str) -> None:
+    environment = {"PATH": "/bin", "TRACKING": f"https://{user}@box.example/x", "HTTP_PROXY": "http://proxy:3128/a@b"}
     remove_secrets(environment)
     assert environment == {"PATH": "/bin", "HTTP_PROXY": "http://proxy:3128/a@b"}
