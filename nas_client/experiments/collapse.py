@@ -165,7 +165,7 @@ def collapse(
         seeds=tuple(range(seeds)),
         config=config,
         points=points,
-        summaries=tuple(_summary(mode, points) for mode in modes),
+        summaries=tuple(mode_summary(mode, _ends(mode, points)) for mode in modes),
     )
 
 
@@ -240,9 +240,13 @@ def _point(seed: int, mode: Mode, index: int, epoch: SearchEpoch, searched: str)
     )
 
 
-def _summary(mode: Mode, points: Sequence[CollapsePoint]) -> ModeSummary:
+def _ends(mode: Mode, points: Sequence[CollapsePoint]) -> list[CollapsePoint]:
     last = max(point.epoch for point in points)
-    ends = [point for point in points if point.mode == mode and point.epoch == last]
+    return [point for point in points if point.mode == mode and point.epoch == last]
+
+
+def mode_summary(mode: Mode, ends: Sequence[CollapsePoint]) -> ModeSummary:
+    """Over one point of each seed. Raises ExperimentError where one has no mIoU."""
     if any(point.mean_iou is None for point in ends):
         raise ExperimentError("no mIoU: the validation images have no labels", hint="Name a split with labels.")
     fields = ("relaxed_ms", "mean_iou", "skip_share", "narrowest_share", "estimate_ms")

@@ -9,36 +9,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode
+from nas_client.experiments.collapse import CollapsePoint, CollapseResult, Mode, mode_summary
 from nas_client.experiments.experiment import Experiment, Plot, Points, Rows
 from nas_client.plotting import INK, MUTED, SERIES, STYLE
 
 
 def collapse_rows(result: CollapseResult) -> Rows:
-    """Where the searches ended, mean ± deviation over seeds, and where that of the first seed began. mIoU is the supernet's."""
+    """Where the searches began and ended, mean ± deviation over seeds. mIoU is the supernet's."""
     headings = ("loss", "supernet (ms)", "mIoU (%)", "skips (%)", "narrowest (%)", "student (ms)")
-    start = {point.seed: point for point in result.points if point.epoch == 0}
-    first = next(iter(start.values()))
+    first = {point.seed: point for point in result.points if point.epoch == 0}
+    before = mode_summary(result.summaries[0].mode, tuple(first.values()))  # all modes begin with the same supernets
     rows = [
         (
-            "before",
-            f"{first.relaxed_ms:.3f}",
-            _iou(first.mean_iou),
-            f"{100 * first.skip_share:.0f}",
-            f"{100 * first.narrowest_share:.0f}",
-            f"{first.estimate_ms:.3f}",
-        )
-    ]
-    rows += [
-        (
-            summary.mode,
+            name,
             summary.relaxed_ms.text(3),
             summary.mean_iou.text(1, factor=100),
             summary.skip_share.text(0, factor=100),
             summary.narrowest_share.text(0, factor=100),
             summary.estimate_ms.text(3),
         )
-        for summary in result.summaries
+        for name, summary in (("before", before), *((summary.mode, summary) for summary in result.summaries))
     ]
     return [headings, *rows]
 

@@ -45,12 +45,18 @@ def _random_cells(random: RandomNetworks) -> Sequence[str]:
 
 def random_sentence(result: RandomResult) -> str:
     """The answer, in words."""
-    return " ".join(
+    said = [
         f"Against {kind} networks the found student is above its seed's median for {score.seeds_won} of {len(result.groups)} "
         f"seeds, by {score.gain.text(2, factor=100)} points of mIoU, and above {score.beaten:.0%} of the "
         f"{len(score.random.values)} (estimates within ±{result.tolerance:.0%})."
         for kind, score in result.judgements.items()
-    )
+    ]
+    if result.chosen_on_validation:
+        said.append(
+            "The searches chose among their alternatives on the validation split, which favours what they found; "
+            "evaluation.split=selection of a search avoids that."
+        )
+    return " ".join(said)
 
 
 def random_points(result: RandomResult) -> Rows:

@@ -106,6 +106,8 @@ class RandomResult(Record):
         tolerance: how far from the found student's the random networks' estimates may be, as a fraction.
         config: of every training, but for its seed.
         found, teacher: mIoU over seeds; no teacher's where the space has no second role.
+        chosen_on_validation: whether a search chose among its alternatives on the validation split, on which networks are
+            compared here. False in results of before.
     """
 
     table: str
@@ -117,6 +119,7 @@ class RandomResult(Record):
     found: Spread
     teacher: Spread | None
     judgements: Mapping[Baseline, BaselineScore]
+    chosen_on_validation: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class _Trial:
 
     Attributes:
         found, teacher: names of the networks that the search found; no teacher where it found none.
+        chosen_on_validation: see `RandomResult`.
     """
 
     search: Path
@@ -134,6 +138,7 @@ class _Trial:
     tried: Mapping[Baseline, int]
     found: str
     teacher: str | None
+    chosen_on_validation: bool
 
     def trainings(self) -> Iterator[Training]:
         """The teacher's first."""
@@ -184,7 +189,8 @@ def compare(
 
     if not carry_out(folder, "random", table, config, [trainings], **how):
         return None
-    return _result(tuple(_group(trial, table) for trial in trials), table, config, tolerance)
+    chosen_on_validation = any(trial.chosen_on_validation for trial in trials)
+    return _result(tuple(_group(trial, table) for trial in trials), table, config, tolerance, chosen_on_validation)
 
 
 def preset_config(preset: Preset, table: LookupTable, path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -200,7 +206,8 @@ def _trial(
     if not is_finished(search):
         raise ExperimentError(f"{search} holds no finished search", hint="Finish it with `nas-client search --resume`.")
     require_run(search, "search")
-    seed = read_config(SearchConfig, search / CONFIG).seed
+    searched = read_config(SearchConfig, search / CONFIG)
+    seed = searched.seed
     space = create_space(table.info.space)
     found = space.searched_role().name
     others = [role.name for role in space.roles() if role.name != found]
@@ -216,7 +223,10 @@ def _trial(
             chosen[found], table, networks=networks, tolerance=tolerance, seed=seed, baseline=baseline
         )
         named |= {f"{BASELINES[baseline]}{index}": network for index, network in enumerate(random)}
-    return _Trial(search, seed, folder / f"seed{seed}", named, tried, found, teacher)
+    chosen_on_validation = (
+        searched.method == "gradient" and searched.evaluation.split == "val" and len(space.alternatives()) > 1
+    )
+    return _Trial(search, seed, folder / f"seed{seed}", named, tried, found, teacher, chosen_on_validation)
 
 
 def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
@@ -240,7 +250,9 @@ def _group(trial: _Trial, table: LookupTable) -> RandomGroup:
     )
 
 
-def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float) -> RandomResult:
+def _result(
+    groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainConfig, tolerance: float, chosen_on_validation: bool
+) -> RandomResult:
     teachers = [group.teacher for group in groups if group.teacher is not None]
     return RandomResult(
         **latencies_of(table),
@@ -250,6 +262,7 @@ def _result(groups: tuple[RandomGroup, ...], table: LookupTable, config: TrainCo
         found=Spread.of([group.found.mean_iou for group in groups]),
         teacher=Spread.of([teacher.mean_iou for teacher in teachers]) if teachers else None,
         judgements={baseline: _baseline_score(groups, baseline) for baseline in groups[0].random},
+        chosen_on_validation=chosen_on_validation,
     )
 
 

@@ -119,6 +119,20 @@ def test_found_students_are_compared_with_their_own_seeds_networks(tmp_path: Pat
     assert "Against decoded networks the found student is above its seed's median for 2 of 2 seeds" in sentence
 
 
+@pytest.mark.parametrize(("split", "favoured"), [("val", True), ("selection", False)])
+def test_a_choice_by_the_images_of_the_comparison_is_said(
+    tmp_path: Path, table: LookupTable, split: str, favoured: bool
+) -> None:
+    """The search has chosen one pair of branches of three by its mIoU."""
+    search, folder = search_folder(tmp_path / "search", 5), tmp_path / "experiment"
+    write_config(SearchConfig.parse({"seed": 5, "evaluation": {"split": split}}), search / "config.yaml")
+    write_trained(folder, search, table, 1, [0.5, 0.4, 0.2, 0.3])
+    result = compare([search], table, folder, TrainConfig(), networks=1)
+    assert result is not None
+    assert result.chosen_on_validation == favoured
+    assert ("evaluation.split=selection" in random_sentence(result)) == favoured
+
+
 def test_the_command_writes_json_table_and_figure(nas_client: Command, tmp_path: Path, table: LookupTable) -> None:
     write_table(table.table, tmp_path / "t.arrow", TableFormat.ARROW)
     search, folder = search_folder(tmp_path / "search", 5), tmp_path / "experiment"
