@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import JsonValue
 
+from models.atomic_file import replacing
 from models.spaces.registry import create_space, default_spec
 from models.spec.base import canonical_json
 from models.spec.errors import InvalidSpecError
@@ -17,6 +19,8 @@ from models.spec.table_cards import CARD_SUFFIX, TABLE_SUFFIX, TableCard, TableQ
 from models.spec.table_files import TableFormat, table_etag, write_table
 from models.spec.tables import Table
 from models.spec.verdicts import TrustLevel, table_verdict
+
+log = structlog.get_logger(__name__)
 
 VALIDATION, CALIBRATION, COMPARISON = "validation.json", "calibration.json", "comparison.json"
 """Files of a validation report (docs/validate.md): the numbers; the id of the table they are about; and, where the same
@@ -144,25 +148,41 @@ def _compared(path: Path) -> dict[str, dict[str, JsonValue]]:
 def publish(table: Table, card: TableCard, folder: Path, *, replace: bool = False) -> tuple[TableCard, tuple[Path, Path]]:
     """Write table and card below the folder; returns the card as it was written, and both paths.
 
-    A validation that is published there already stays with the same contents.
+    A validation that is published there already stays with the same contents. Where a file cannot be written, no earlier card
+    is lost.
 
     Raises:
-        InvalidSpecError: another table has that name, or more of this one, or its validation; and is not to be replaced.
+        InvalidSpecError: another table has that name, or more of this one, or its validation, or its card cannot be read; and
+            is not to be replaced.
         TableFileError, OSError: a file cannot be written.
     """
     path = folder / f"{card.name}{TABLE_SUFFIX}"
     beside = folder / f"{card.name}{CARD_SUFFIX}"
-    if beside.exists():
-        there = TableCard.parse_json(beside.read_bytes(), source=str(beside))
+    if (there := _published(beside, replace=replace)) is not None:
         if there.etag == card.etag and card.validation is None:
             card = card.model_copy(update={"validation": there.validation})
         if not replace:
             _require_no_loss(there, card)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table, path, TableFormat.PARQUET)
     text = json.dumps(json.loads(canonical_json(card.model_dump(mode="json"))), indent=2, ensure_ascii=False)
-    beside.write_text(text + "\n", encoding="utf-8")
+    with replacing(beside) as part:  # written before the table is replaced, so that a full disk changes neither
+        part.write_text(text + "\n", encoding="utf-8")
+        write_table(table, path, TableFormat.PARQUET)
     return card, (path, beside)
+
+
+def _published(path: Path, *, replace: bool) -> TableCard | None:
+    """The card that is there; None where there is none, or one that cannot be read and is to be replaced."""
+    if not path.exists():
+        return None
+    try:
+        return TableCard.parse_json(path.read_bytes(), source=str(path))
+    except InvalidSpecError as error:
+        if not replace:
+            hint = "Put it back from a copy; or replace it with --replace, which loses a validation in it."
+            raise InvalidSpecError(error.message, hint=hint) from error
+        log.warning("the published card cannot be read and is replaced, with any validation in it", reason=error.message)
+        return None
 
 
 def _require_no_loss(there: TableCard, card: TableCard) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from models.atomic_file import replacing
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space, operator_comparisons
 from models.spec.architectures import SpaceSpec
@@ -194,7 +195,8 @@ def keep(choices: Choices, folder: Path) -> None:
             lines = "; ".join(f"{name}: {there.get(name)} there, {mine[name]} now" for name in differing)
             raise InvalidSpecError(f"{folder} holds results of other choices: {lines}", hint="Name another --output.")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine, indent=2) + "\n")
+    with replacing(path) as part:
+        part.write_text(json.dumps(mine, indent=2) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

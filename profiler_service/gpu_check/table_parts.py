@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from models.atomic_file import replacing
 from models.spec.errors import ExitCode
 from models.spec.measurements import ProtocolName
 from models.spec.rebuilds import RebuildSpread
@@ -247,7 +248,8 @@ class _Progress:
     def _add(self, seconds: float, document: dict[str, Any]) -> None:
         self._state["seconds"] += seconds
         self._state["rebuilds_s"] = self.rebuilds_s + document.get("seconds", {}).get("rebuilds_s", 0.0)
-        self._path.write_text(json.dumps(self._state, indent=2) + "\n")
+        with replacing(self._path) as part:
+            part.write_text(json.dumps(self._state, indent=2) + "\n")
 
 
 def _compare_builds(bench: Bench, spread: RebuildSpread | None, progress: _Progress) -> None:

@@ -11,6 +11,7 @@ from typing import Self
 import structlog
 
 from models.spec.errors import OpclockError
+from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobHeldError, JobNotFoundError, StorageError
 from profiler_service.jobs.following import Followers, JobEvents
@@ -125,13 +126,13 @@ class JobQueue:
         self.stop()
 
     def submit(
-        self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None, submitted_by: str = ""
+        self, request: JobCreate, table: str | TableInfo, *, idempotency_key: str | None = None, submitted_by: str = ""
     ) -> JobPublic:
         """Queue a job; a key that was used for the same request before gives the job it made then.
 
         Args:
             request: checked before (`profiler_service.admission`).
-            table_id: of the table that the results go to.
+            table: that the results go to: its id, or its identity, with which it is made unless it exists or no job is added.
             idempotency_key: chosen by who asks.
             submitted_by: name of the token of who asks; empty without one.
 
@@ -146,7 +147,7 @@ class JobQueue:
                 self._waiting.require_room(request, submitted_by)
 
         job = self._store.create_job(
-            request, table_id, idempotency_key=idempotency_key, before_adding=require_room, submitted_by=submitted_by
+            request, table, idempotency_key=idempotency_key, before_adding=require_room, submitted_by=submitted_by
         )
         if job.state is JobState.QUEUED:
             self._line_up(job)

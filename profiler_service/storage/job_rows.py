@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from models.spec.base import invalid_from
 from models.spec.table_files.table_io import record_text
+from models.spec.tables import TableInfo
 from models.spec.verdicts import Verdict
 from models.spec.wire import JobCounts, JobCreate, JobPublic, JobState
 from profiler_service.errors import JobConflictError, JobNotFoundError, StaleAttemptError
+from profiler_service.storage import table_rows
 from profiler_service.storage.schema import JobRow, TableRow, load
-from profiler_service.storage.table_rows import require as require_table
 
 CHANGEABLE = frozenset({"state", "counts", "phase", "fraction", "eta_s", "message", "started_at", "finished_at", "verdict"})
 """What `update` may change of a job."""
@@ -95,19 +96,19 @@ def progress(session: Session, limit: int) -> list[JobProgress]:
 def create(
     session: Session,
     request: JobCreate,
-    table_id: str,
+    table: str | TableInfo,
     idempotency_key: str | None,
     before_adding: Callable[[], None],
     submitted_by: str = "",
     box: str | None = None,
 ) -> JobPublic:
-    """A queued job, or the one that the same key made before.
+    """A queued job, or the one that the same key made before. A table that is given by its identity is made with a new job.
 
     Raises:
         JobConflictError: the key was used for another request.
         TableNotFoundError: no such table.
     """
-    require_table(session, table_id)
+    table_id = table.id() if isinstance(table, TableInfo) else table_rows.require(session, table).id
     text = _text(request)
     if idempotency_key is not None:
         earlier = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
@@ -119,6 +120,8 @@ def create(
                 )
             return _public(earlier)
     before_adding()
+    if isinstance(table, TableInfo):
+        table_rows.ensure(session, table)
     row = JobRow(
         id=uuid.uuid4().hex,
         table_id=table_id,

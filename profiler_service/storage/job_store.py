@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from models.spec.tables import TableInfo
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.storage import job_rows, table_rows
 from profiler_service.storage.database import Database
@@ -24,7 +25,7 @@ class JobStore:
     def create_job(
         self,
         request: JobCreate,
-        table_id: str,
+        table: str | TableInfo,
         *,
         idempotency_key: str | None = None,
         before_adding: Callable[[], None] = lambda: None,
@@ -35,9 +36,9 @@ class JobStore:
 
         Args:
             request: what to measure.
-            table_id: of the table that the results go to.
+            table: that the results go to: its id, or its identity, with which it is made beside a new job unless it exists.
             idempotency_key: chosen by who asks.
-            before_adding: called before a new job is added; what it raises is raised here, and none is.
+            before_adding: called before a new job is added; what it raises is raised here, and nothing is added.
             submitted_by: name of who asks; may be empty.
             box: the host that the job belongs to; None for this one.
 
@@ -46,7 +47,7 @@ class JobStore:
             TableNotFoundError: no such table.
         """
         return self._database.write(
-            lambda session: job_rows.create(session, request, table_id, idempotency_key, before_adding, submitted_by, box)
+            lambda session: job_rows.create(session, request, table, idempotency_key, before_adding, submitted_by, box)
         )
 
     def job(self, job_id: str) -> JobPublic:

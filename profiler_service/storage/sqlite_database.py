@@ -154,7 +154,8 @@ class SqliteDatabase(Database):
 class _FileIdentity:
     """Which file was opened. Connections outlive its removal, and what they write then is lost when they are closed.
 
-    It is looked at, never opened: closing it would give up the locks that SQLite holds on it for this process.
+    It is looked at, never opened: closing it would give up the locks that SQLite holds on it for this process. Any number of
+    threads may look at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -165,6 +166,7 @@ class _FileIdentity:
 
     def require(self) -> None:
         """Raises DatabaseError unless the same file is there, whole."""
+        known_size = self._size  # before the look: the file may grow after it, and another thread see that first
         try:
             found = self._path.stat()
         except OSError as error:
@@ -182,12 +184,12 @@ class _FileIdentity:
                 hint="Restart to use that one, or put the first one back: nothing is written until then.",
                 passing=True,
             )
-        if found.st_size < self._size:
+        if found.st_size < known_size:
             raise DatabaseError(
-                f"database {self._path}: it is damaged (cut from {self._size} to {found.st_size} bytes)",
+                f"database {self._path}: it is damaged (cut from {known_size} to {found.st_size} bytes)",
                 hint="Stop, restore it with `profiler-service restore`, and start again.",
             )
-        self._size = found.st_size
+        self._size = max(self._size, found.st_size)
 
 
 IMMEDIATE = {"sqlite_begin": "IMMEDIATE"}

@@ -79,7 +79,7 @@ def backup(path: Location, copy: Path) -> int:
 
 
 def restore(copy: Path, path: Location) -> Path | None:
-    """Put a copy in the database's place. What was there is kept beside it.
+    """Put a copy in the database's place. What was there is kept beside it, also a log that was left without its database.
 
     Args:
         copy: made by `backup`.
@@ -218,17 +218,17 @@ def _sync(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> Path | None:
-    """Rename the database and what SQLite keeps beside it."""
-    if not path.exists():
-        return None
-    with suppress(DatabaseError), translated(path), closing(_connected(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a damaged one is kept as it is
+    """Rename the database and what SQLite keeps beside it: it would write what a log holds into whatever lies there later."""
+    existed = path.exists()
+    if existed:
+        with suppress(DatabaseError), translated(path), closing(_connected(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a damaged one is kept as it is
     former = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("-wal", "-shm", "-journal", ""):
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(former.with_name(former.name + suffix))
-    return former
+    return former if existed else None
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def retry_job(job_id: JobId, services: ServicesDep, request: Request) -> Respons
     workloads = tuple(entry.workload for entry in failures)
     wanted = {"workloads": workloads, "remeasure": False, "rebuild": Rebuild.NEVER, "retry_failed": True}
     admitted = admit(job.request.model_copy(update=wanted), services.backend)
-    created = services.queue.submit(admitted.request, services.store.ensure_table(admitted.info))
+    created = services.queue.submit(admitted.request, admitted.info)
     return _to_job(request, created.id)
 
 

@@ -405,6 +405,25 @@ class TestJobs:
                 store.create_job(self.request.model_copy(update=changes), table_id, idempotency_key="k")
         assert store.jobs() == [first]
 
+    def test_a_table_is_made_together_with_its_job(self, store: Store) -> None:
+        job = store.create_job(self.request, samples.info(), idempotency_key="k")
+        assert job.table_id == samples.info().id()
+        assert store.create_job(self.request, samples.info(), idempotency_key="k") == job
+        assert [table.id for table in store.tables()] == [job.table_id]
+
+    def test_without_a_job_no_table_is_made(self, store: Store, table_id: str) -> None:
+        other = samples.info(protocol=ProtocolName.ISOLATED)
+
+        def refuse() -> None:
+            raise JobConflictError("no room")
+
+        with pytest.raises(JobConflictError, match="no room"):
+            store.create_job(self.request, other, before_adding=refuse)
+        store.create_job(self.request, table_id, idempotency_key="k")
+        with pytest.raises(JobConflictError, match="was used for another request"):
+            store.create_job(self.request, other, idempotency_key="k")
+        assert [table.id for table in store.tables()] == [table_id]
+
     def test_the_same_key_at_the_same_time(self, store: Store, table_id: str) -> None:
         made: list[str] = []
         threads = [

@@ -71,10 +71,9 @@ def create_job(
 ) -> JobPublic:
     """Queue the measurement of a space, or of listed workloads. What the table already holds is not measured again."""
     admitted = admit(job, services.backend)
-    table_id = services.store.ensure_table(admitted.info)
     caller = request.state.caller
     submitted_by = "" if caller.name == ANONYMOUS else caller.name
-    created = services.queue.submit(admitted.request, table_id, idempotency_key=idempotency_key, submitted_by=submitted_by)
+    created = services.queue.submit(admitted.request, admitted.info, idempotency_key=idempotency_key, submitted_by=submitted_by)
     response.headers["Location"] = request.url_for("read_job", job_id=created.id).path
     return created
 

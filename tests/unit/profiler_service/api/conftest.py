@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from models.spec.tables import TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.api.app import create_app
@@ -38,9 +39,9 @@ class IdleQueue:
         self.script: list[JobPublic] = []
 
     def submit(
-        self, request: JobCreate, table_id: str, *, idempotency_key: str | None = None, submitted_by: str = ""
+        self, request: JobCreate, table: str | TableInfo, *, idempotency_key: str | None = None, submitted_by: str = ""
     ) -> JobPublic:
-        return self.store.create_job(request, table_id, idempotency_key=idempotency_key, submitted_by=submitted_by)
+        return self.store.create_job(request, table, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
     def cancel(self, job_id: str) -> JobPublic:
         return self.store.update_job(job_id, state=JobState.CANCELLED)

@@ -76,6 +76,13 @@ def test_a_key_cannot_stand_for_two_requests(client: TestClient) -> None:
     assert response.json()["error"]["code"] == "conflict"
 
 
+def test_what_is_refused_leaves_no_empty_table(client: TestClient, store: Store) -> None:
+    job = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k1"}).json()
+    response = client.post("/v1/jobs", json=JOB | {"protocol": "isolated"}, headers={"Idempotency-Key": "k1"})
+    assert response.status_code == 409
+    assert [table.id for table in store.tables()] == [job["table_id"]]
+
+
 def test_a_key_is_of_bounded_length(client: TestClient) -> None:
     response = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k" * 129})
     assert response.status_code == 422

@@ -20,6 +20,7 @@ from models.spec.table_files import read_table, table_etag
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from profiler_service.storage.store import Store
+from tests.support.full_disk import full_disk
 from tests.unit.profiler_service.cli.conftest import Command
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(32, 64)))
@@ -226,3 +227,31 @@ def test_a_table_without_values_is_refused(command: Command, tmp_path: Path) -> 
     ended = command("publish", "--allow-missing", "--table", table_id, "--json")
     assert ended.code == 3
     assert "no value for any operator" in ended.document["error"]["message"]
+
+
+@pytest.mark.parametrize("file", [".json", ".parquet"])
+def test_a_full_disk_changes_neither_the_published_table_nor_its_card(
+    command: Command, table_id: str, tmp_path: Path, file: str
+) -> None:
+    report = _report(tmp_path / "report", table_id)
+    command("publish", "--allow-missing", "--table", table_id, "--validation", report)
+    paths = [tmp_path / "lut_data" / f"{NAME}.{suffix}" for suffix in ("json", "parquet")]
+    before = [path.read_bytes() for path in paths]
+    newer = _stored(_table(target=TARGET.model_copy(update={"versions": {"paper": "2.0"}})), tmp_path)
+    with full_disk(file):
+        assert command("publish", "--allow-missing", "--table", newer, "--replace").code != 0
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_card_that_cannot_be_read_is_replaced_only_when_told(command: Command, table_id: str, tmp_path: Path) -> None:
+    command("publish", "--allow-missing", "--table", table_id)
+    card = tmp_path / "lut_data" / f"{NAME}.json"
+    card.write_text("")
+    refused = command("publish", "--allow-missing", "--table", table_id, "--json")
+    assert refused.code == 3
+    assert "not a JSON document" in refused.document["error"]["message"]
+    assert "--replace" in refused.document["error"]["hint"]
+    ended = command("publish", "--allow-missing", "--table", table_id, "--replace")
+    assert ended.code == 0
+    assert "the published card cannot be read and is replaced" in ended.err
+    assert TableCard.parse_json(card.read_bytes()).table_id == table_id

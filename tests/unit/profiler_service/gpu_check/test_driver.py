@@ -23,6 +23,7 @@ from profiler_service.gpu_check.choices import ON_A_GPU, REHEARSAL, Choices, kee
 from profiler_service.gpu_check.plan import Part, plan
 from profiler_service.gpu_check.results import Outcome, PartResult, read_result
 from profiler_service.settings import Settings
+from tests.support.full_disk import full_disk
 
 Run = Callable[[Bench], None]
 
@@ -320,6 +321,13 @@ def test_a_folder_from_before_settings_were_noted_goes_on(tmp_path: Path) -> Non
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "settings"}))
     with pytest.raises(InvalidSpecError, match="settings"):
         keep(replace(REHEARSAL, settings=("OPCLOCK_TF32=true",)), tmp_path)
+    keep(REHEARSAL, tmp_path)
+
+
+def test_a_full_disk_leaves_the_note_of_choices_whole(tmp_path: Path) -> None:
+    keep(REHEARSAL, tmp_path)
+    with full_disk("choices.json"), pytest.raises(OSError, match="No space left"):
+        keep(REHEARSAL, tmp_path)
     keep(REHEARSAL, tmp_path)
 
 

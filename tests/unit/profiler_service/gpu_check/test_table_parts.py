@@ -25,6 +25,7 @@ from profiler_service.gpu_check.plan import Part
 from profiler_service.gpu_check.results import CommandRecord, Outcome, PartResult
 from profiler_service.gpu_check.table_parts import measured_table, repeatability, table, table1, table_part
 from tests.support.fake_service import make_table
+from tests.support.full_disk import full_disk
 
 NAME = table_part("paper", "float32", "in_context")
 REFUSED = Ended(3, {"error": {"code": "invalid_spec", "message": "no such dtype here"}}, "")
@@ -189,6 +190,21 @@ def test_a_share_that_was_not_started_costs_nothing(tmp_path: Path, answering: A
     answering(answer)
     measure_table(tmp_path)
     assert measure_table(tmp_path).summary["seconds"] == 4.0
+
+
+def test_a_full_disk_costs_only_the_share_that_was_measured_then(tmp_path: Path, answering: Answering) -> None:
+    def answer(name: str, words: tuple[str, ...]) -> Ended:
+        if name == "share-2":
+            raise OutOfTimeError("late")
+        return profiled()
+
+    names = answering(answer)
+    measure_table(tmp_path)
+    with full_disk("progress.json"):
+        assert "No space left" in measure_table(tmp_path).reason
+    answering(lambda name, words: profiled())
+    assert measure_table(tmp_path).outcome is Outcome.DONE
+    assert names == ["share-1", "share-2", "share-2"]
 
 
 def test_tables_whose_builds_were_not_compared_have_no_line_about_them(tmp_path: Path, answering: Answering) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from models.spaces.registry import create_space
 from models.spec.architectures import SpaceSpec
+from models.spec.measurements import ProtocolName
 from models.spec.wire import JobCreate, JobPublic, JobState
 from profiler_service.admission import admit
 from profiler_service.errors import JobConflictError, JobError, JobHeldError, JobNotFoundError, QueueFullError
@@ -403,8 +404,7 @@ class TestLimits:
         space = create_space(SPACE)
         listed = None if workloads is None else space.operators()[:workloads]
         admitted = admit(JobCreate(space=SPACE, workloads=listed), DESCRIPTION)
-        table_id = store.ensure_table(admitted.info)
-        return queue.submit(admitted.request, table_id, idempotency_key=key, submitted_by=submitted_by)
+        return queue.submit(admitted.request, admitted.info, idempotency_key=key, submitted_by=submitted_by)
 
     def test_so_many_jobs_may_wait(self, store: Store, runner: ScriptedRunner) -> None:
         with JobQueue(store, runner, limits=QueueLimits(jobs=2)) as queue:  # type: ignore[arg-type]
@@ -413,6 +413,10 @@ class TestLimits:
             last = [self.submit(queue, store, key=str(number)) for number in range(2)][-1]
             with pytest.raises(QueueFullError, match="2 jobs wait already"):
                 self.submit(queue, store)
+            other = admit(JobCreate(space=SPACE, protocol=ProtocolName.ISOLATED), DESCRIPTION)
+            with pytest.raises(QueueFullError):
+                queue.submit(other.request, other.info)
+            assert [table.id for table in store.tables()] == [last.table_id]
             assert self.submit(queue, store, key="1") == last  # it is there already
             assert len(store.jobs()) == 3
             queue.cancel(last.id)

@@ -205,6 +205,26 @@ class TestWorking:
             with pytest.raises(StorageError, match="removed or moved"):
                 store.check()
 
+    def test_growing_while_it_is_looked_at(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between one thread's look at the file and its comparison, another may see the file grown by a checkpoint."""
+        look, looks = Path.stat, list[os.stat_result]()
+
+        with Store.open(path) as store:
+
+            def stat(self: Path, **options: bool) -> os.stat_result:
+                found = look(self, **options)
+                if self == path and not looks:
+                    looks.append(found)
+                    os.truncate(path, found.st_size + 4096)
+                    store.tables()  # as another thread would
+                return found
+
+            monkeypatch.setattr(Path, "stat", stat)
+            assert len(store.tables()) == 1
+            os.truncate(path, looks[0].st_size)
+            with pytest.raises(StorageError, match="cut from"):
+                store.check()
+
     def test_damaged_pages(self, path: Path) -> None:
         data = bytearray(path.read_bytes())
         data[4096:] = b"\x55" * (len(data) - 4096)

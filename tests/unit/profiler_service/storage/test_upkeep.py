@@ -91,6 +91,20 @@ class TestRestore:
         assert restore(path, tmp_path / "new.sqlite") is None
         assert entries(tmp_path / "new.sqlite") == 1
 
+    def test_a_log_without_its_database_is_not_played_into_the_restored_one(self, path: Path, tmp_path: Path) -> None:
+        backup(path, tmp_path / "copy")
+        log = path.with_name(f"{path.name}-wal")
+        with Store.open(path) as store:
+            store.save_measurement(samples.info().id(), samples.measurement(samples.operator(77)))
+            left = log.read_bytes()
+        path.unlink()
+        log.write_bytes(left)
+        path.with_name(f"{path.name}-shm").touch()
+        assert restore(tmp_path / "copy", path) is None
+        assert entries(path) == 1
+        (kept,) = tmp_path.glob("*.before-restore-*-wal")
+        assert kept.read_bytes() == left
+
     def test_a_damaged_copy_changes_nothing(self, path: Path, tmp_path: Path) -> None:
         backup(path, tmp_path / "copy")
         damage(tmp_path / "copy")
