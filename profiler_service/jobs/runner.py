@@ -208,7 +208,7 @@ class JobRunner:
 
     def _attempt(self, job: JobPublic, run: _Run) -> None:
         """Plan the job, hold the device, measure what is left, conclude."""
-        outstanding = outstanding_of(job, run.store, self._is_quiet)
+        outstanding = self._outstanding(job, run)
         self._update(job.id, run, state=JobState.PLANNED, counts=outstanding.counts)
         with self._device(outstanding, run) as left:
             done = left is not None and self._measure(left, run)
@@ -216,6 +216,9 @@ class JobRunner:
             self._finish(outstanding, run)
         elif run.cancelled.is_set():
             self._cancel(job, run)
+
+    def _outstanding(self, job: JobPublic, run: _Run) -> Outstanding:
+        return outstanding_of(job, run.store, self._is_quiet, plain_check=self._settings.plain_check)
 
     @contextmanager
     def _device(self, outstanding: Outstanding, run: _Run) -> Iterator[Outstanding | None]:
@@ -238,13 +241,15 @@ class JobRunner:
         with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
             if held and waited.is_set():  # the process that held the device may have measured some of it
-                outstanding = outstanding_of(run.store.job(job.id), run.store, self._is_quiet)
+                outstanding = self._outstanding(run.store.job(job.id), run)
             yield outstanding if held else None
 
     def _measure(self, outstanding: Outstanding, run: _Run) -> bool:
         """Measure what is outstanding, with the device held; whether nothing is left then."""
         job = outstanding.job
         if not outstanding.any:
+            if outstanding.counts.measured and job.request.protocol is ProtocolName.IN_CONTEXT:
+                run.store.learn_scale(job.table_id)  # it may have been interrupted before it did
             self._update(job.id, run, counts=outstanding.counts, message="")
             return True
         with self._open_workers() as workers, self._abortable(workers, run):
