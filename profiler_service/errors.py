@@ -10,6 +10,7 @@
     │   └── DeviceMemoryError         out of memory while building or running
     ├── StorageError                  the database, or the cache of graphs, cannot be read or written
     │   ├── DatabaseError             it cannot be used; it may be later
+    │   ├── FullDiskError             the cache's disk is full; it may have room later
     │   ├── EmptyDatabaseError        it has no tables yet
     │   └── NewerDatabaseError        it was written by a later release
     ├── BusyError                     too many ask for the same at once
@@ -33,7 +34,12 @@ A build or run that fails inside a job becomes a `Measurement` with a status, no
 
 from __future__ import annotations
 
+import errno
+
 from models.spec.errors import ErrorCode, OpclockError
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Of the system's errors: a disk has no room left, or its owner's quota none."""
 
 
 class ProfilerError(OpclockError):
@@ -79,6 +85,10 @@ class DatabaseError(StorageError):
     def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
+
+
+class FullDiskError(StorageError):
+    """The disk of the cache of graphs has no room for now."""
 
 
 class EmptyDatabaseError(StorageError):

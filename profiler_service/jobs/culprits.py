@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from models.spec.measurements import Status
-from profiler_service.measure.groups import Group
+from profiler_service.measure.groups import Group, Member
 from profiler_service.worker.protocol import Failure
 
 
@@ -36,25 +36,38 @@ def divide(group: Group, failure: Failure) -> Division:
         failure: not the sentinel's: without that no part of the group can be timed.
     """
     if failure.key in group.keys and failure.status is not Status.OUT_OF_MEMORY:
-        rest = group.only(lambda member: member.key != failure.key and (member.base is None or member.base.key != failure.key))
+        rest = group.only(lambda member: not member.needs(failure.key))
         return Division((failure,), (rest,) if rest.pending else ())
     if len(group.pending) > 1:
-        half = len(group.pending) // 2
-        return Division(retries=(Group(group.pending[:half]), Group(group.pending[half:])))
+        return Division(retries=_halves(group.pending))
     if group.padding:
         return Division(retries=(Group(group.pending),))
     return Division((replace(failure, key=group.pending[0].key),))
 
 
 def single_out(group: Group, failures: Sequence[Failure]) -> Division:
-    """What follows from a visit in which these engines failed and the others were timed."""
+    """What follows from a visit in which these engines failed and the others were timed.
+
+    A base that found no memory beside others is tried again with those that need it; where these are the whole group, with half
+    of them at a time. Beside one of them alone it is that one which is to blame: others may do with less.
+    """
     culprits: list[Failure] = []
-    retries: list[Group] = []
+    retries: dict[Member, Group] = {}
     for failure in {failure.key: failure for failure in failures}.values():
-        crowded = failure.status is Status.OUT_OF_MEMORY and len(group.pending) > 1
-        members = tuple(member for member in group.pending if crowded and member.key == failure.key)
-        if members:
-            retries.append(Group(members))
-        else:
+        is_base = failure.key in {member.key for member in group.bases}
+        members = tuple(member for member in group.pending if member.needs(failure.key))
+        crowded = len(group.pending) > 1 or (is_base and group.padding)
+        if failure.status is not Status.OUT_OF_MEMORY or not members:
             culprits.append(failure)
-    return Division(tuple(culprits), tuple(retries))
+        elif crowded:
+            again = tuple(member for member in members if member not in retries)
+            parts = _halves(again) if len(again) == len(group.pending) else (Group(again),)
+            retries |= {member: part for part in parts for member in part.pending}
+        else:
+            culprits.append(replace(failure, key=members[0].key))
+    return Division(tuple(culprits), tuple(dict.fromkeys(retries.values())))
+
+
+def _halves(members: tuple[Member, ...]) -> tuple[Group, ...]:
+    half = len(members) // 2
+    return Group(members[:half]), Group(members[half:])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from profiler_service.errors import JobError
-from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, ProcessLock
+from profiler_service.jobs.process_lock import PASSING, ProcessLock
 
 _POLL_S = 0.2
 """How often a busy lock is tried, and whether to go on waiting is asked."""
@@ -40,7 +40,7 @@ def device_lock(
 
     Raises:
         JobError: the lock's file cannot be made.
-        OSError: there are no file descriptors left for now.
+        OSError: there are no file descriptors left for now, or no room on its disk.
     """
     name = hashlib.sha256(device.encode()).hexdigest()[:16]
     path = (directory or lock_directory()) / f"opclock-{name}.lock"
@@ -61,7 +61,7 @@ def _acquire(lock: ProcessLock, device: str, timeout_s: float) -> bool:
     try:
         return lock.acquire(timeout_s)
     except OSError as error:
-        if error.errno in DESCRIPTORS_USED_UP:
+        if error.errno in PASSING:
             raise
         raise JobError(
             f"cannot lock the device {device!r}: {error}",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
 
-from models.spec.measurements import ProtocolName
+from models.spec.measurements import ProtocolName, Status
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.errors import JobError
 from profiler_service.jobs.context import JobContext
@@ -57,7 +57,8 @@ def warm_up(job: JobContext, sentinel: GraphArtifact) -> None:
 def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact]) -> None:
     """Add rounds until nothing of the job is pending, or it is stopped.
 
-    The sentinel is timed at the start of each round, for the record: nothing is normalised with it.
+    The sentinel is timed at the start of each round, for the record: nothing is normalised with it. An engine that crashes is
+    tried once more, in the next round.
 
     Args:
         job: what is measured, with one of the isolated protocols.
@@ -80,7 +81,8 @@ def measure_isolated(job: JobContext, artifacts: Mapping[str, GraphArtifact]) ->
             times = job.workers.time(isolated_request(artifacts[planned.graph.key], job.request.protocol, job.budget))
             host = job.host.end()
             if isinstance(times, Failure):
-                job.tracker.fail(times if times.key is not None else replace(times, key=planned.graph.key))
+                if times.status is not Status.CRASHED or not job.tracker.is_first_crash(planned.graph.key):
+                    job.tracker.fail(times if times.key is not None else replace(times, key=planned.graph.key))
             else:
                 job.seconds.add(times)
                 visit = _visit(planned, times.filtered(job.clock), host, number=number, sentinel_ms=sentinel_ms)

@@ -30,7 +30,7 @@ def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:
     _time(job, artifacts)
     done = not job.tracker.pending
     if job.request.protocol is ProtocolName.IN_CONTEXT:
-        confirm_scale(job, artifacts, plain_check=plain_check)
+        done = confirm_scale(job, artifacts, plain_check=plain_check) and done
     if done and job.outstanding.rebuild:
         done = measure_rebuilds(job, artifacts)
     job.reporter.finish()
@@ -39,7 +39,7 @@ def measure_outstanding(job: JobContext, *, plain_check: bool) -> bool:
 
 def _time(job: JobContext, artifacts: dict[str, GraphArtifact]) -> None:
     """Make the device steady, then measure what is pending."""
-    if (job.tracker.pending or job.outstanding.rebuild) and not job.stopped():
+    if (job.tracker.pending or job.outstanding.rebuild or job.outstanding.unchecked) and not job.stopped():
         warm_up(job, artifacts[SENTINEL_GRAPH.key()])
     if job.tracker.pending and not job.stopped():
         if job.request.protocol is ProtocolName.IN_CONTEXT:

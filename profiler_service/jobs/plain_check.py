@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,6 +19,7 @@ import structlog
 from models.spec.architectures import ArchitectureSpec
 from models.spec.graphs import GraphRequest
 from models.spec.measurements import Measurement, ProtocolName
+from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
@@ -40,25 +41,34 @@ LEAST_ON_A_DEVICE_MS = 1.0
 """On a GPU the wall clock includes launches, some ten microseconds, so that it says nothing about shorter runs."""
 
 
-def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, plain_check: bool) -> None:
+def confirm_scale(job: JobContext, artifacts: Mapping[str, GraphArtifact], *, plain_check: bool) -> bool:
     """Time some engines by the wall clock, learn the target's scale from all visits, and save whether the two agree.
 
     Args:
         job: its workloads have been timed, unless it was stopped.
         artifacts: graph key to artifact, of what the job has built, the sentinel's among them.
         plain_check: whether engines are timed here; otherwise the scale is learned only.
+
+    Returns:
+        Whether that came to its end before the job was stopped.
     """
-    table_id, keys = job.table_id, [planned.key for planned in job.plan.workloads]
-    timed = None
-    if job.tracker.measured and plain_check and not job.stopped():
-        timed = time_plainly(job, list(job.store.measurements(table_id, keys).values()), artifacts)
+    earlier = () if job.tracker.measured else job.outstanding.unchecked
+    table_id, keys = job.table_id, earlier or [planned.key for planned in job.plan.workloads]
+    wanted, timed = plain_check and bool(job.tracker.measured or earlier), None
+    if wanted and not job.stopped():
+        entries = list(job.store.measurements(table_id, keys).values())
+        built = {**artifacts, **build_graphs(job, _to_build(job, entries))} if earlier else artifacts
+        timed = time_plainly(job, entries, built)
     scale = job.store.learn_scale(table_id)
+    if wanted and job.stopped() and (timed is None or len(timed.visits) < VISITS):
+        return False
     if timed is not None and timed.visits and scale is not None:
         entries = list(job.store.measurements(table_id, keys).values())  # on the scale that was learned just now
         on_a_gpu = bool(job.workers.description.target.compute_capability)
         check = compare(timed, entries, scale, at=datetime.now(UTC), device=on_a_gpu)
         job.store.set_check(table_id, check)
         log.info("checked by the wall clock", job=job.id, outcome=check.outcome.value, ratio=check.ratio)
+    return True
 
 
 @dataclass(frozen=True)
@@ -153,13 +163,23 @@ def compare(
     return ScaleCheck(at=at, outcome=outcome, ratio=ratio, uncertainty=uncertainty, workloads=tuple(checked), message=said)
 
 
-def _subjects(entries: Sequence[Measurement], artifacts: Mapping[str, GraphArtifact]) -> dict[str, tuple[str, str]]:
-    """The largest operators and one network of what was measured: graph key to key and label."""
+def _to_build(job: JobContext, entries: Sequence[Measurement]) -> list[GraphRequest]:
+    """Of what an earlier attempt measured, what is to be timed by the wall clock and beside that."""
+    requests = [GraphRequest(subject=entry.workload, in_context=isinstance(entry.workload, OperatorSpec)) for entry in entries]
+    by_key = {request.key(): request for request in requests}
+    subjects = _subjects(entries, by_key)
+    others = [key for key in by_key if key not in subjects]
+    rng = random.Random(f"{job.id} check again")  # noqa: S311 - repeatable, not secret
+    return [by_key[key] for key in (*subjects, *rng.sample(others, min(PADDING, len(others))))]
+
+
+def _subjects(entries: Sequence[Measurement], graphs: Collection[str]) -> dict[str, tuple[str, str]]:
+    """The largest operators and one network of what was measured, of those graphs: graph key to key and label."""
     operators: dict[str, tuple[str, str]] = {}
     networks: dict[str, tuple[str, str]] = {}
     for entry in sorted(entries, key=_gross_ms, reverse=True):
         key = graph_key(entry.workload, ProtocolName.IN_CONTEXT)
-        if entry.value_ms and key in artifacts:
+        if entry.value_ms and key in graphs:
             found = networks if isinstance(entry.workload, ArchitectureSpec) else operators
             found[key] = (entry.key(), entry.workload.label())
     middle = list(networks.items())[len(networks) // 2 :][:1]

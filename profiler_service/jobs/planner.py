@@ -159,6 +159,7 @@ class Outstanding:
         retried: keys of those that failed, whose visits from before the job must not either.
         contaminated: keys of those whose slow visits from before make room, since the machine was busy then.
         rebuild: whether it is still to be reported how much builds differ.
+        unchecked: keys of its values, where it has measured some and was interrupted before the check by the wall clock.
     """
 
     job: JobPublic
@@ -171,14 +172,15 @@ class Outstanding:
     retried: tuple[str, ...]
     contaminated: tuple[str, ...] = ()
     rebuild: bool = False
+    unchecked: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
         """Whether anything is left."""
-        return bool(self.plan.workloads) or self.rebuild
+        return bool(self.plan.workloads) or self.rebuild or bool(self.unchecked)
 
 
-def outstanding_of(job: JobPublic, store: Store, is_quiet: Callable[[], bool]) -> Outstanding:
+def outstanding_of(job: JobPublic, store: Store, is_quiet: Callable[[], bool], *, plain_check: bool = False) -> Outstanding:
     """What is left of a job, whether it starts or goes on.
 
     What is measured again keeps its old value until it has a new one. What the job reported stands, before it was interrupted
@@ -188,6 +190,7 @@ def outstanding_of(job: JobPublic, store: Store, is_quiet: Callable[[], bool]) -
         job: as it stands.
         store: has its table.
         is_quiet: whether values that were measured on a busy machine are worth measuring again now.
+        plain_check: whether jobs end with a check by the wall clock.
     """
     request, space = job.request, create_space(job.request.space)
     workloads = {workload.key(): workload for workload in requested_workloads(request, space)}
@@ -196,8 +199,10 @@ def outstanding_of(job: JobPublic, store: Store, is_quiet: Callable[[], bool]) -
     finished = {key: entry for key, entry in entries.items() if not _is_replaced(entry, job, since)}
     contaminated = _to_improve(finished.values(), since, is_quiet)
     finished = {key: entry for key, entry in finished.items() if key not in contaminated}
-    good = sum(entry.status is Status.OK for entry in finished.values())
+    values = tuple(key for key, entry in finished.items() if entry.status is Status.OK)
+    good = len(values)
     reused = good if job.started_at is None else min(job.counts.reused, good)
+    unchecked = plain_check and reused < good and not _is_checked(job, store)
     retried = {key for key, entry in entries.items() if key not in finished and entry.status is not Status.OK}
     again = set(workloads) - finished.keys() - retried - contaminated if request.remeasure else set()
     plan = plan_job(list(workloads.values()), space, request.protocol, finished=finished, seed=job.id)
@@ -216,6 +221,7 @@ def outstanding_of(job: JobPublic, store: Store, is_quiet: Callable[[], bool]) -
         retried=graphs(retried),
         contaminated=graphs(contaminated),
         rebuild=_rebuilds(request) and bool(plan.workloads or to_rebuild(job, finished.values(), since, store)),
+        unchecked=values if unchecked else (),
     )
 
 
@@ -228,6 +234,14 @@ def to_rebuild(job: JobPublic, entries: Iterable[Measurement], since: datetime, 
     again = job.request.remeasure or job.request.rebuild is Rebuild.ALWAYS
     known = store.table_info(job.table_id).rebuild_spread
     return entries_to_rebuild(entries, known, seed=job.table_id, since=since if again else None)
+
+
+def _is_checked(job: JobPublic, store: Store) -> bool:
+    """Whether the table was checked by the wall clock since the job started, or is never checked."""
+    if job.started_at is None or job.request.protocol is not ProtocolName.IN_CONTEXT:
+        return True
+    check = store.table_info(job.table_id).check
+    return check is not None and check.at >= job.started_at
 
 
 def _rebuilds(request: JobCreate) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from profiler_service.errors import JobConflictError, JobHeldError
+from profiler_service.errors import DISK_FULL, JobConflictError, JobHeldError
 from profiler_service.storage.location import Location, PostgresUrl
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from profiler_service.storage.advisory_lock import AdvisoryLock
 
-DESCRIPTORS_USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
-"""Of this process, and of the system: errors that pass."""
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, *DISK_FULL})
+"""Of the system's errors: others give file descriptors back, and make room."""
 
 SOMEBODY = "another process"
 

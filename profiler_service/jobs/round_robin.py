@@ -221,13 +221,19 @@ class _Round:
 
     def _follow(self, division: Division, group: Group) -> None:
         for failure in division.culprits:
-            again = tuple(member for member in group.pending if member.key == failure.key)
-            if again and failure.status is Status.CRASHED and self._job.tracker.is_first_crash(again[0].key):
+            if self._may_be_innocent(failure):
+                again = tuple(member for member in group.pending if member.needs(failure.key))
                 self._queue.append(_Attempt(Group(again)))  # alone, in a fresh process
                 continue
             self._artifacts.pop(str(failure.key), None)
             self._job.tracker.fail(failure)
         self._queue.extend(map(_Attempt, division.retries))
+
+    def _may_be_innocent(self, failure: Failure) -> bool:
+        """Whether a graph that something pending needs has crashed for the first time. Asking counts as a crash."""
+        needed = {graph.key for planned in self._job.tracker.pending for graph in (planned.graph, planned.base) if graph}
+        crashed = failure.status is Status.CRASHED and failure.key in needed
+        return crashed and self._job.tracker.is_first_crash(str(failure.key))
 
     def _able(self, member: Member) -> bool:
         """Whether it can be timed: neither it nor its base has failed."""

@@ -16,13 +16,21 @@ from models.spec.errors import OpclockError, TableMismatchError
 from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
-from profiler_service.errors import DatabaseError, JobConflictError, JobError, JobHeldError, StorageError
+from profiler_service.errors import (
+    DISK_FULL,
+    DatabaseError,
+    FullDiskError,
+    JobConflictError,
+    JobError,
+    JobHeldError,
+    StorageError,
+)
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.measuring import measure_outstanding
 from profiler_service.jobs.planner import Outstanding, outstanding_of
-from profiler_service.jobs.process_lock import DESCRIPTORS_USED_UP, sole_run
+from profiler_service.jobs.process_lock import PASSING, sole_run
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter, Waits
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.workers import Workers
@@ -49,6 +57,26 @@ class _Run:
 
     def stopped(self) -> bool:
         return self.cancelled.is_set() or self.interrupted.is_set()
+
+
+class _Refusals:
+    """For how long the system has refused what a job needs.
+
+    Args:
+        limit_s: how long it may, from its first refusal on, while the job gets no further.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since_s = 0.0
+        self._reached: tuple[float, ...] = ()
+
+    def too_long(self, progress: tuple[float, ...]) -> bool:
+        """Take in a refusal, and how far the job was then; whether the first one was too long ago."""
+        furthest = tuple(map(max, progress, self._reached)) if self._reached else progress
+        if furthest != self._reached:
+            self._since_s, self._reached = perf_counter(), furthest
+        return perf_counter() - self._since_s >= self._limit_s
 
 
 class JobRunner:
@@ -158,23 +186,29 @@ class JobRunner:
         return run.seconds
 
     def _run(self, job: JobPublic, run: _Run) -> None:
-        """Attempt the job until the system has what it needs: others give file descriptors back."""
-        start_s = perf_counter()
+        """Attempt the job until the system has what it needs: others give file descriptors back, and make room on disks."""
+        refusals = _Refusals(self._settings.database_patience_s)
         while True:
             try:
                 self._attempt(run.store.job(job.id), run)
-            except OSError as error:
-                if error.errno not in DESCRIPTORS_USED_UP or perf_counter() - start_s >= self._settings.database_patience_s:
+            except (OSError, FullDiskError) as error:
+                problem = _passing_problem(error)
+                if not problem or run.cancelled.is_set() or refusals.too_long(self._progress(job.id, run)):
                     raise
-                run.waits.wait("system", f"{error.strerror}; other connections and files must be closed")
+                run.waits.wait("system", problem)
             else:
                 return
             if run.interrupted.wait(self._retry_s):
                 return
 
+    def _progress(self, job_id: str, run: _Run) -> tuple[float, ...]:
+        """Numbers of which one grows where the job gets further."""
+        job = run.store.job(job_id)
+        return job.fraction, job.counts.finished, run.store.count_visits(job.table_id, since=job.created_at)
+
     def _attempt(self, job: JobPublic, run: _Run) -> None:
         """Plan the job, hold the device, measure what is left, conclude."""
-        outstanding = outstanding_of(job, run.store, self._is_quiet)
+        outstanding = self._outstanding(job, run)
         self._update(job.id, run, state=JobState.PLANNED, counts=outstanding.counts)
         with self._device(outstanding, run) as left:
             done = left is not None and self._measure(left, run)
@@ -182,6 +216,9 @@ class JobRunner:
             self._finish(outstanding, run)
         elif run.cancelled.is_set():
             self._cancel(job, run)
+
+    def _outstanding(self, job: JobPublic, run: _Run) -> Outstanding:
+        return outstanding_of(job, run.store, self._is_quiet, plain_check=self._settings.plain_check)
 
     @contextmanager
     def _device(self, outstanding: Outstanding, run: _Run) -> Iterator[Outstanding | None]:
@@ -204,13 +241,15 @@ class JobRunner:
         with device_lock(device, on_wait=on_wait, stopped=run.stopped, directory=self._lock_directory) as held:
             run.seconds.waiting_s = perf_counter() - start_s
             if held and waited.is_set():  # the process that held the device may have measured some of it
-                outstanding = outstanding_of(run.store.job(job.id), run.store, self._is_quiet)
+                outstanding = self._outstanding(run.store.job(job.id), run)
             yield outstanding if held else None
 
     def _measure(self, outstanding: Outstanding, run: _Run) -> bool:
         """Measure what is outstanding, with the device held; whether nothing is left then."""
         job = outstanding.job
         if not outstanding.any:
+            if outstanding.counts.measured and job.request.protocol is ProtocolName.IN_CONTEXT:
+                run.store.learn_scale(job.table_id)  # it may have been interrupted before it did
             self._update(job.id, run, counts=outstanding.counts, message="")
             return True
         with self._open_workers() as workers, self._abortable(workers, run):
@@ -310,6 +349,17 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
+
+
+def _passing_problem(error: OSError | FullDiskError) -> str:
+    """What the job lacks for now, and what would help; empty for an error that does not pass."""
+    if isinstance(error, FullDiskError):
+        return error.message
+    if error.errno not in PASSING:
+        return ""
+    if error.errno in DISK_FULL:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}; room must be made there"
+    return f"{error.strerror}; other connections and files must be closed"
 
 
 def _told(kept: Sequence[str]) -> str:

@@ -115,7 +115,7 @@ class JobTracker:
         return first
 
     def begin_round(self) -> int:
-        """The number of a round that nothing of this job was visited in."""
+        """The number of a round that nothing of the table was visited in."""
         self._next_round += 1
         return self._next_round - 1
 
@@ -148,7 +148,7 @@ class JobTracker:
         graphs = {planned.graph.key for planned in self.pending}
         graphs |= {planned.base.key for planned in self.pending if planned.base is not None}
         visits = self._store.visits(self._table_id, sorted(graphs))
-        self._next_round = max((visit.round + 1 for visit in visits), default=0)
+        self._next_round = self._store.next_round(self._table_id)
         self._remember(visit for visit in visits if not self._is_past(visit))
 
     def _remember(self, visits: Iterable[Visit]) -> None:

@@ -34,6 +34,10 @@ class Member:
     memory_bytes: int
     base: Member | None = None
 
+    def needs(self, key: str | None) -> bool:
+        """Whether that graph is its own or its base."""
+        return key == self.key or (self.base is not None and key == self.base.key)
+
 
 @dataclass(frozen=True)
 class Group:

@@ -274,6 +274,10 @@ class Store(JobStore):
         """How many visits of a table's graphs have started since an instant. Raises TableNotFoundError."""
         return self._database.read(lambda session: visit_rows.count(session, table_id, since))
 
+    def next_round(self, table_id: str) -> int:
+        """The number of a round in which nothing of the table was visited yet. Raises TableNotFoundError."""
+        return self._database.read(lambda session: visit_rows.next_round(session, table_id))
+
     def failures(self, table_id: str, limit: int) -> tuple[dict[Status, int], list[Measurement]]:
         """How many operators and networks failed in each way, and the first of them. Raises TableNotFoundError."""
         return self._database.read(lambda session: table_rows.failures(session, table_id, limit))

@@ -76,6 +76,13 @@ def count(session: Session, table_id: str, since: datetime) -> int:
     return session.scalars(found).one()
 
 
+def next_round(session: Session, table_id: str) -> int:
+    """The number of a round in which nothing of the table was visited. Raises TableNotFoundError."""
+    require(session, table_id)
+    last = session.scalar(select(func.max(VisitRow.round)).where(VisitRow.table_id == table_id))
+    return 0 if last is None else last + 1
+
+
 def pack(samples_ms: Sequence[float]) -> bytes:
     """Single precision, little-endian, compressed: 7 digits are more than any clock gives."""
     samples = array("f", samples_ms)

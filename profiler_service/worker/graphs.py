@@ -22,7 +22,7 @@ from models.spec.measurements import Status
 from models.spec.operators import OperatorSpec
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.backends.errors import out_of_memory
-from profiler_service.errors import StorageError
+from profiler_service.errors import DISK_FULL, FullDiskError, StorageError
 from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import Failure
 
@@ -96,7 +96,8 @@ def missing_files(artifact: GraphArtifact) -> list[Path]:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """What that error of the system means for the owner of the cache."""
-    return StorageError(
+    kind = FullDiskError if error.errno in DISK_FULL else StorageError
+    return kind(
         f"cannot write {path}: {error.strerror or error}",
         hint="Make room or set the rights there, or choose another directory with OPCLOCK_CACHE_DIR.",
     )

@@ -247,6 +247,7 @@ class TestTables:
             lambda: store.save_measurement("nonesuch", samples.measurement()),
             lambda: store.forget_visits("nonesuch", ["a"], before=samples.A_TIME),
             lambda: store.count_visits("nonesuch", since=samples.A_TIME),
+            lambda: store.next_round("nonesuch"),
             lambda: store.save_visits("nonesuch", [visit()]),
             lambda: store.visits("nonesuch", ["a"]),
             lambda: store.learn_scale("nonesuch"),
@@ -333,6 +334,12 @@ class TestVisits:
         store.save_visits(table_id, [visit(graph_key="a", started_at=samples.A_TIME), visit(graph_key="b", started_at=later)])
         store.save_visits(other_table(store), [visit(graph_key="a", started_at=later)])
         assert [store.count_visits(table_id, since=since) for since in (samples.A_TIME, later)] == [2, 1]
+
+    def test_the_next_round_is_one_in_which_no_graph_was_visited(self, store: Store, table_id: str) -> None:
+        store.save_visits(other_table(store), [visit(graph_key="a", round=9)])
+        assert store.next_round(table_id) == 0
+        store.save_visits(table_id, [visit(graph_key="a", round=4), visit(graph_key="b", round=2)])
+        assert store.next_round(table_id) == 5
 
     def test_kept_in_single_precision_and_in_order(self, store: Store, table_id: str) -> None:
         visits = [visit(graph_key=key, round=number, visit=group) for key in "ab" for number in (0, 1) for group in (0, 1)]

@@ -69,7 +69,7 @@ class FakeWorkers:
         crash: how that counts.
         crashing_once: keys of graphs whose check takes its process along once. dying: of engines whose first visit does.
         leaving: keys of engines that fail by themselves, while the others of the group are timed.
-        crowded_out: keys of engines that find no memory beside others, which are timed.
+        crowded_out: keys of engines that find no memory where more than `enough` are live; the others are timed.
         room: engines that fit into memory at once; of a group of more nothing is timed. None for any number.
         blaming: whether a crash names the engine, and a lack of room the one that came last.
         peak_memory_bytes: that every engine reports.
@@ -94,6 +94,7 @@ class FakeWorkers:
     dying: set[str] = field(default_factory=set)
     leaving: dict[str, Status] = field(default_factory=dict)
     crowded_out: set[str] = field(default_factory=set)
+    enough: int = 1
     room: int | None = None
     blaming: bool = True
     peak_memory_bytes: int | None = None
@@ -162,7 +163,7 @@ class FakeWorkers:
         if self.room is not None and len(keys) * (mode.builds or 1) > self.room:
             return Failure(Status.OUT_OF_MEMORY, "no room for all", keys[-1] if self.blaming else None)
         leaving = {key: Failure(self.leaving[key], "gave up", key) for key in keys if key in self.leaving}
-        if len(keys) > 1:
+        if len(keys) > self.enough:
             leaving |= {key: Failure(Status.OUT_OF_MEMORY, "no room", key) for key in self.crowded_out.intersection(keys)}
         factor = self.slowdown(len(self.groups) - 1)
         windows = self._windows(request.passes)
@@ -194,7 +195,8 @@ class FakeWorkers:
         self.isolated.append(request)
         (artifact,) = request.artifacts
         key = artifact.request.key()
-        if key in self.crashing:
+        if key in self.crashing or key in self.dying:
+            self.dying.discard(key)
             return Failure(Status.CRASHED, "its process was killed", key)
         windows = self._windows(1)
         return TimingResult(

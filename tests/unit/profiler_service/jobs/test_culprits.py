@@ -41,3 +41,16 @@ def test_an_engine_without_memory_beside_others_is_tried_by_itself() -> None:
     crowded, broken = _failed(Status.OUT_OF_MEMORY, "a"), _failed(Status.RUN_ERROR, "b")
     assert single_out(Group((A, B, C)), [crowded, crowded, broken]) == Division((broken,), (Group((A,)),))
     assert single_out(Group((A,), (B,)), [crowded]) == Division((crowded,))
+
+
+def test_a_base_without_memory_beside_others_is_tried_with_fewer_of_those_that_need_it() -> None:
+    alike = tuple(Member(key, 1, BASE) for key in "xyz")
+    crowded = _failed(Status.OUT_OF_MEMORY, "base")
+    assert single_out(Group((A, *alike)), [crowded]) == Division(retries=(Group(alike),))
+    assert single_out(Group(alike), [crowded]) == Division(retries=(Group(alike[:1]), Group(alike[1:])))
+    assert single_out(Group((A, *alike)), [_failed(Status.OUT_OF_MEMORY, "x"), crowded]) == Division(
+        retries=(Group(alike[:1]), Group(alike[1:]))
+    )
+    assert single_out(Group(alike[:1], (A,)), [crowded]) == Division(retries=(Group(alike[:1]),))
+    (culprit,) = single_out(Group(alike[:1]), [crowded]).culprits
+    assert culprit.key == "x", "others that need it may do with less"

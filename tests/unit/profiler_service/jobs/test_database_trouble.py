@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from profiler_service.errors import DatabaseError, JobError
 from profiler_service.jobs.queue import JobQueue
 from profiler_service.storage.sqlite_database import PRAGMAS
 from profiler_service.storage.store import Store
+from profiler_service.worker.graphs import cannot_write
 from tests.support.fake_workers import FakeWorkers
 from tests.unit.profiler_service.jobs.conftest import Bench
 
@@ -201,6 +203,66 @@ def test_want_of_file_descriptors_is_waited_out(bench: Bench) -> None:
     bench.run(job)
     assert bench.store.job(job.id).state is JobState.DONE
     assert any("waiting for the system: Too many open files" in state.phase for state in bench.states)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("of_the_cache", [False, True])
+def test_a_disk_that_is_full_is_waited_out(bench: Bench, number: int, *, of_the_cache: bool) -> None:
+    full = OSError(number, os.strerror(number), "/tmp/task-1")
+    failures = [cannot_write(Path("/cache/graph.onnx"), full) if of_the_cache else full]
+
+    def fill(_group: int) -> None:
+        if failures:
+            raise pickle.loads(pickle.dumps(failures.pop()))  # as it comes from a worker's process
+
+    bench.workers.on_group = fill
+    job = bench.submit()
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+    assert any(state.phase.startswith("waiting for the system: ") for state in bench.states)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
+def test_what_the_system_lacks_is_waited_for_from_its_first_refusal_on(bench: Bench, number: int) -> None:
+    """And anew wherever the job got further meanwhile: here each refusal comes after more than the patience."""
+
+    def refuse(group: int) -> None:
+        if group % 2:
+            pause.wait(0.15)
+            bench.workers.groups.append(bench.workers.groups[-1])
+            raise OSError(number, os.strerror(number))
+
+    pause = threading.Event()
+    bench.configure(database_patience_s=0.1)
+    bench.workers.on_group = refuse
+    job = bench.submit()
+    bench.run(job)
+    assert bench.store.job(job.id).state is JobState.DONE
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
+def test_patience_with_the_system_ends(bench: Bench, number: int) -> None:
+    def refuse(group: int) -> None:
+        if group:
+            raise OSError(number, os.strerror(number))
+
+    bench.configure(database_patience_s=0.2)
+    bench.workers.on_group = refuse
+    job = bench.submit()
+    with pytest.raises(OSError, match=os.strerror(number)):
+        bench.run(job)
+    assert bench.store.job(job.id).state is JobState.FAILED
+
+
+def test_a_job_that_waits_for_the_system_can_be_cancelled(bench: Bench) -> None:
+    def refuse(_group: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    cancelled = threading.Event()
+    bench.workers.on_group = refuse
+    job = bench.submit()
+    bench.run(job, on_progress=lambda state: cancelled.set() if "system" in state.phase else None, cancelled=cancelled)
+    assert bench.store.job(job.id).state is JobState.CANCELLED
 
 
 def test_another_error_of_the_system_is_not_waited_for(bench: Bench) -> None:

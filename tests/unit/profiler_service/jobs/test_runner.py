@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,18 +22,18 @@ from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, St
 from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckOutcome, ScaleCheck
 from models.spec.verdicts import TrustLevel, table_verdict
-from models.spec.wire import JobCreate, JobPublic, JobState
+from models.spec.wire import JobCreate, JobPublic, JobState, Rebuild
 from profiler_service.admission import admit
 from profiler_service.errors import JobError, JobHeldError
 from profiler_service.jobs.device_lock import device_lock
-from profiler_service.jobs.plain_check import OPERATORS
+from profiler_service.jobs.plain_check import OPERATORS, VISITS
 from profiler_service.jobs.planner import MIN_LIVE, outstanding_of
 from profiler_service.jobs.process_lock import ProcessLock
 from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.stopping import BUDGETS
-from profiler_service.measure.visits import graph_key
+from profiler_service.measure.visits import Visit, graph_key
 from profiler_service.raw_data import entry_samples
-from profiler_service.worker.protocol import BackendDescription
+from profiler_service.worker.protocol import BackendDescription, Failure, RoundRobin, TimingRequest, TimingResult
 from profiler_service.worker.sampling import HOT_RUNS
 from tests.support.fake_workers import BASE_MS, DESCRIPTION, SENTINEL_MS, FakeWorkers, operator_ms
 from tests.unit.profiler_service.jobs.conftest import SPACE, Bench
@@ -282,6 +282,91 @@ class TestPlainCheck:
         check = self.check(bench, job)
         (found,) = check.workloads
         assert found.key in {network.key() for network in NETWORKS}
+
+    def test_visits_of_the_check_stay_where_the_next_job_has_other_graphs(self, bench: Bench) -> None:
+        bench.configure(plain_check=True)
+        for network in NETWORKS:
+            bench.run(job := bench.submit(workloads=[network]))
+        kept = bench.store.visits(job.table_id, [SENTINEL_GRAPH.key()])
+        assert len(kept) == VISITS * len(NETWORKS)
+
+    @pytest.mark.parametrize("workloads", [GRID[:20], NETWORKS])
+    @pytest.mark.parametrize("how", ["killed", "killed in between", "interrupted", "cut off"])
+    def test_it_is_made_after_an_interruption(self, bench: Bench, how: str, workloads: Sequence[Workload]) -> None:
+        """Before any of its visits, after the first one, or where the processes are ended."""
+        interrupted = Event()
+
+        def stop(state: JobPublic) -> None:
+            if state.phase == "checking by the wall clock" and how != "killed in between":
+                interrupted.set()
+                if how == "killed":
+                    raise KilledError
+
+        def stop_at(_group: int) -> None:
+            if how == "cut off" and interrupted.is_set():
+                raise JobError("the workers were closed")
+            if how == "killed in between" and bench.workers.groups and bench.workers.groups[-1].plain_passes:
+                raise KilledError
+
+        bench.configure(plain_check=True)
+        bench.workers.wall_clock = 0.72
+        bench.workers.on_group = stop_at
+        job = bench.submit(workloads=workloads)
+        with suppress(KilledError):
+            bench.run(job, on_progress=stop, interrupted=interrupted)
+        assert not bench.store.job(job.id).state.final
+        bench.workers.on_group = lambda group: None
+        check = self.check(bench, job)
+        assert (check.outcome, check.ratio) == (CheckOutcome.DISAGREES, pytest.approx(0.72, abs=1e-3))
+        done = bench.store.job(job.id)
+        assert (done.state, done.counts.measured) == (JobState.DONE, len(workloads))
+        scale = bench.store.table_info(job.table_id).scale
+        assert scale is not None
+        made = {(visit.round, visit.visit, visit.started_at) for visit in self.all_visits(bench, job)}
+        assert scale.visits == len(made), "the last ones count"
+
+    def all_visits(self, bench: Bench, job: JobPublic) -> list[Visit]:
+        return bench.store.visits(job.table_id, bench.store.visited_graphs(job.table_id))
+
+    def test_a_check_that_was_made_is_not_made_again(self, bench: Bench) -> None:
+        """The job is killed while it rebuilds."""
+
+        def kill(state: JobPublic) -> None:
+            if state.phase.endswith(" times"):
+                raise KilledError
+
+        bench.configure(plain_check=True)
+        job = bench.submit(workloads=GRID[:20], rebuild=Rebuild.ALWAYS)
+        with pytest.raises(KilledError):
+            bench.run(job, on_progress=kill)
+        bench.run(job)
+        assert bench.store.job(job.id).state is JobState.DONE
+        assert sum(bool(group.plain_passes) for group in bench.workers.groups) == VISITS
+
+    def test_a_job_that_is_cancelled_while_it_is_checked_is_not_called_done(self, bench: Bench) -> None:
+        cancelled = Event()
+        bench.configure(plain_check=True)
+        job = bench.submit(workloads=GRID[:20])
+        bench.run(job, on_progress=lambda state: cancelled.set() if "wall clock" in state.phase else None, cancelled=cancelled)
+        assert bench.store.job(job.id).state is JobState.CANCELLED
+
+    def test_without_a_check_the_scale_is_learned_after_a_kill(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        def kill(*_: object, **__: object) -> None:
+            raise KilledError
+
+        job = bench.submit(workloads=GRID[:20])
+        with monkeypatch.context() as killed:
+            killed.setattr("profiler_service.jobs.measuring.confirm_scale", kill)
+            with pytest.raises(KilledError):
+                bench.run(job)
+        before = bench.store.table_info(job.table_id).scale
+        bench.store.save_visits(job.table_id, [self.all_visits(bench, job)[0].model_copy(update={"round": 99})])
+        bench.run(job)
+        after = bench.store.table_info(job.table_id).scale
+        assert before is not None
+        assert after is not None
+        assert after.visits == before.visits + 1
+        assert (bench.workers.opened, bench.store.job(job.id).state) == (1, JobState.DONE)
 
     def test_nothing_measured_nothing_checked(self, bench: Bench) -> None:
         bench.run(bench.submit(workloads=GRID[:5]))
@@ -567,6 +652,49 @@ class TestFailures:
         assert bench.store.job(job.id).counts.failed == 0
         assert worst_error(entries(bench, job)) < 1e-5
         assert not bench.workers.dying | bench.workers.crashing_once
+
+    @pytest.mark.parametrize("live_engines", [26, 96])
+    def test_a_base_that_takes_its_process_along_once_costs_nobody_a_value(self, bench: Bench, live_engines: int) -> None:
+        bench.configure(live_engines=live_engines)
+        bench.workers.dying.add(GraphRequest(subject=ContextBase.of(GRID[5])).key())
+        job = bench.submit()
+        bench.run(job)
+        counts = bench.store.job(job.id).counts
+        assert (counts.measured, counts.failed, bench.workers.dying) == (len(GRID), 0, set())
+        assert worst_error(entries(bench, job)) < 1e-5
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
+
+    def test_an_operator_that_takes_its_process_along_as_padding_is_measured(self, bench: Bench) -> None:
+        """Its own group comes after another one in which it makes the caches cold."""
+        bench.configure(live_engines=26)
+
+        def take_one_along(group: int) -> None:
+            if group == 0:
+                bench.workers.dying.update(padding)
+
+        padding: set[str] = set()
+        time = bench.workers.time
+
+        def watched(request: TimingRequest) -> TimingResult | Failure:
+            if isinstance(request.mode, RoundRobin) and not bench.workers.groups:
+                keys = [artifact.request.key() for artifact in request.artifacts]
+                padding.add(next(key for key in reversed(keys) if key in IN_CONTEXT.values()))
+            return time(request)
+
+        bench.workers.time = watched  # type: ignore[method-assign]
+        bench.workers.on_group = take_one_along
+        job = bench.submit()
+        bench.run(job)
+        assert bench.store.job(job.id).counts.failed == 0
+
+    def test_a_base_that_finds_no_memory_in_a_crowd_costs_nobody_a_value(self, bench: Bench) -> None:
+        bench.workers.crowded_out.add(GraphRequest(subject=ContextBase.of(GRID[5])).key())
+        bench.workers.enough = 4
+        job = bench.submit()
+        bench.run(job)
+        assert bench.store.job(job.id).counts.failed == 0
+        assert worst_error(entries(bench, job)) < 1e-5
+        assert set(visits(bench, job).values()) == {QUICK.min_rounds}
 
     @pytest.mark.parametrize("good_before", [False, True])
     def test_where_everything_fails_the_rest_is_not_tried(self, bench: Bench, *, good_before: bool) -> None:
@@ -893,6 +1021,15 @@ class TestAlone:
         bench.run(job)
         assert entries(bench, job)[GRID[1].key()].status is Status.CRASHED
         assert bench.store.job(job.id).counts.measured == 4
+
+    def test_an_engine_that_crashes_once_is_measured(self, bench: Bench) -> None:
+        bench.workers.dying.add(graph_key(GRID[1], ProtocolName.ISOLATED))
+        job = bench.submit(protocol=ProtocolName.ISOLATED, workloads=GRID[:5])
+        bench.run(job)
+        found = entries(bench, job)
+        assert {entry.status for entry in found.values()} == {Status.OK}
+        assert found[GRID[1].key()].rounds == QUICK.min_rounds
+        assert not bench.workers.dying
 
     @pytest.mark.parametrize(
         ("protocol", "runs", "runs_per_interval", "cold"),
