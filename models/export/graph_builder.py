@@ -84,6 +84,12 @@ class GraphBuilder:
         self._graph.node.append(helper.make_node(op_type, names, outputs, name=outputs[0], **attributes))
         return tuple(starmap(Value, zip(outputs, shapes, strict=True)))
 
+    @property
+    def written(self) -> Sequence[onnx.NodeProto]:
+        """The nodes so far."""
+        nodes: Sequence[onnx.NodeProto] = self._graph.node
+        return nodes
+
     def operand(self, item: Value | Tensor | float) -> Value:
         """What a module computes with as a value: a tensor or a number becomes a weight in the graph's dtype."""
         if isinstance(item, Value):

@@ -8,6 +8,7 @@ have something else in them.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from inspect import signature
 from typing import Any
@@ -20,6 +21,9 @@ from models.export import layer_emitters, shape_emitters, tensor_emitters  # noq
 from models.export.emitters import FUNCTIONS, MODULES, Emitter, UnsupportedPrimitiveError, convolution, foldable
 from models.export.graph_builder import GraphBuilder, Value
 from models.spec.operators import Dtype
+
+_VIEWS = frozenset({"Expand", "Reshape", "Slice", "Split", "Transpose"})
+"""What shares its input's memory in torch, or may."""
 
 
 class _Tracer(fx.Tracer):
@@ -60,6 +64,7 @@ def to_onnx(
     source = builder.input("input", input_shape)
     first, *body, last = graph.nodes
     values: dict[fx.Node, Any] = {first: source}
+    overwritten: dict[str, str] = {}
     for node in body:
         builder.enter(node.name)
         if node in convolutions:
@@ -69,9 +74,11 @@ def to_onnx(
             values[node] = convolution(builder, layers[node.target], values[node.args[0]], norm)
         else:
             values[node] = _evaluated(builder, node, module, layers, values)
+            overwritten |= _overwritten(node, layers, values)
     result = fx.map_arg(last.args[0], values.__getitem__)
     if not isinstance(result, Value):
         raise UnsupportedPrimitiveError(f"a module that gives {_described(result)} cannot be exported, only one tensor")
+    _require_none_stale(builder.written, overwritten, result)
     return builder.model(name, source, result)
 
 
@@ -83,6 +90,35 @@ def _traced(module: nn.Module) -> fx.Graph:
         raise
     except Exception as error:  # tracing runs the module's own code
         raise UnsupportedPrimitiveError(f"its forward pass cannot be traced: {type(error).__name__}: {error}") from error
+
+
+def _overwritten(node: fx.Node, layers: dict[str, nn.Module], values: dict[fx.Node, Any]) -> dict[str, str]:
+    """The name of what the node gives, to that of the value over which torch writes it; empty for all but in-place ones."""
+    options = vars(layers[str(node.target)]) if node.op == "call_module" else node.kwargs
+    if not options.get("inplace"):
+        return {}
+    result, source = values[node], values[node.all_input_nodes[0]]
+    is_written = isinstance(result, Value) and isinstance(source, Value) and result != source
+    return {result.name: source.name} if is_written else {}
+
+
+def _require_none_stale(nodes: Sequence[onnx.NodeProto], overwritten: Mapping[str, str], result: Value) -> None:
+    """Raises UnsupportedPrimitiveError where a value is read that torch has changed by then, by itself or through a view."""
+    memory: dict[str, str] = {}
+    stale: set[str] = set()
+    for node in nodes:
+        _require_fresh(stale.intersection(node.input))
+        for name in node.output:
+            shared = overwritten.get(name, node.input[0] if node.op_type in _VIEWS else name)
+            memory[name] = owner = memory.get(shared, shared)
+            if name in overwritten:
+                stale |= {owner, *(other for other, of in memory.items() if of == owner)} - {name}
+    _require_fresh(stale.intersection([result.name]))
+
+
+def _require_fresh(stale: Collection[str]) -> None:
+    if stale:
+        raise UnsupportedPrimitiveError(f"{min(stale)} is read after a layer has changed it in place: this cannot be exported")
 
 
 def _described(result: object) -> str:

@@ -67,7 +67,9 @@ def _neg(builder: GraphBuilder, input: Value) -> Value:  # noqa: A002
 
 
 @emits(torch.clamp, "clamp")
-def _clamp(builder: GraphBuilder, input: Value, min: float | None = None, max: float | None = None) -> Value:  # noqa: A002
+def _clamp(builder: GraphBuilder, input: Value, min: Operand | None = None, max: Operand | None = None) -> Value:  # noqa: A002
+    if any(isinstance(bound, Value | Tensor) and tuple(bound.shape) for bound in (min, max)):
+        raise UnsupportedPrimitiveError("a clamp between tensors cannot be exported, only between numbers")
     low, high = ("" if bound is None else builder.operand(bound) for bound in (min, max))
     return builder.node("Clip", [input, low, high], input.shape)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from torch import fx, nn
 
 from models.export.emitters import foldable, folded
@@ -49,9 +51,11 @@ def _folded(module: nn.Module) -> fx.GraphModule:
     traced = fx.symbolic_trace(module)
     layers = dict(traced.named_modules())
     for conv_node, norm_node in foldable(traced.graph, layers).items():
-        conv = layers[conv_node.target]
+        conv = deepcopy(layers[conv_node.target])  # other calls may read the same layer, or its weights
         weight, bias = folded(conv, layers[norm_node.target])
         conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+        conv_node.target = f"{conv_node.name}_folded"
+        traced.add_submodule(conv_node.target, conv)
         norm_node.replace_all_uses_with(conv_node)
         traced.graph.erase_node(norm_node)
     traced.delete_all_unused_submodules()

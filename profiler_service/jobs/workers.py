@@ -6,7 +6,6 @@ The process that owns `Workers` imports neither torch nor a runtime.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -148,7 +147,7 @@ class Workers:
         """Build an engine of each graph and compare its output with torch's, in parallel where the backend allows.
 
         The reports come as the checks finish. What has passed on this target before is reported as it was, and not built. A
-        large reference is deleted once an output has agreed with it.
+        large reference is deleted once an output has agreed with it, unless another job needs the graph.
         """
         pool = self._timing if self.description.builds_on_device else self._checks
         passed: list[BuildReport] = []
@@ -158,7 +157,7 @@ class Workers:
                 outcome = BuildReport(artifact.request.key(), failure.status, failure.message)
             if outcome.status is Status.OK:
                 self._keep(artifact, outcome)
-                _delete_if_large(artifact.reference_path)
+                self._discard_if_large(artifact.reference_path)
             yield outcome
             while passed:
                 yield passed.pop()
@@ -219,6 +218,18 @@ class Workers:
             self._passed.keep(artifact, report)
         except (StorageError, OSError) as error:  # it is checked again next time
             log.warning("a check that passed cannot be kept", reason=str(error))
+
+    def _discard_if_large(self, reference: Path | None) -> None:
+        """Does nothing where `prepare` has noted no graphs: the file may be anybody's."""
+        if reference is None or self._in_use is None:
+            return
+        try:
+            if reference.stat().st_size > LARGE_REFERENCE_BYTES:
+                self._in_use.discard(reference)
+        except FileNotFoundError:  # another service on this cache has deleted it
+            return
+        except (StorageError, OSError) as error:  # it goes when the cache is pruned
+            log.warning("a reference that was compared with cannot be deleted", reason=str(error))
 
     def _prepare(self, requests: Sequence[GraphRequest]) -> Iterator[tuple[GraphRequest, GraphArtifact | Failure]]:
         worker = GraphWorker(
@@ -288,11 +299,3 @@ def _failure(death: Death, artifacts: Sequence[GraphArtifact]) -> Failure:
     else:
         status = Status.BUILD_TIMEOUT
     return Failure(status, f"{death.reason} while {activity.phase.verb} {what}", activity.key)
-
-
-def _delete_if_large(reference: Path | None) -> None:
-    if reference is None:
-        return
-    with suppress(FileNotFoundError):  # another service on this cache has deleted it
-        if reference.stat().st_size > LARGE_REFERENCE_BYTES:
-            reference.unlink()

@@ -27,7 +27,8 @@ from profiler_service.worker.process import ActivityFile, Phase
 from profiler_service.worker.protocol import Failure
 
 LARGE_REFERENCE_BYTES = 2**20
-"""References above this size, those of whole networks, are deleted once they have been compared with."""
+"""References above this size, those of whole networks, are deleted once they have been compared with, if no other job needs
+the graph."""
 
 
 @dataclass(frozen=True)

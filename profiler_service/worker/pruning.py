@@ -67,6 +67,16 @@ class InUse:
                 with suppress(FileNotFoundError, PermissionError):  # another user's, perhaps
                     os.utime(path)
 
+    def discard(self, path: Path) -> None:
+        """Delete a file that this job needs no more, unless its graph is one that another job needs. Raises StorageError."""
+        with _locked(self._directory):
+            if _stem(path) in _needed(self._directory, besides=self._path):
+                return
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
     def close(self) -> None:
         """They are needed no more. Safe to call twice."""
         self._path.unlink(missing_ok=True)
@@ -118,10 +128,12 @@ def _stem(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
-def _needed(directory: Path) -> frozenset[str]:
-    """What the notes of living processes name; others are deleted."""
+def _needed(directory: Path, *, besides: Path | None = None) -> frozenset[str]:
+    """What the notes of living processes name, one of them left out; others are deleted."""
     needed: set[str] = set()
     for path in directory.glob(f"{_NOTE}*"):
+        if path == besides:
+            continue
         with suppress(OSError), path.open() as note:
             try:
                 fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -535,6 +535,16 @@ class TestRealWorkers:
             assert [report.status for report in workers.check(artifacts)] == [Status.OK] * 2
         assert [missing_files(artifact) for artifact in artifacts] == [[], [artifacts[1].reference_path]]
 
+    def test_a_large_reference_stays_while_a_job_of_another_service_needs_it(self, cache_dir: Path, tmp_path: Path) -> None:
+        shutil.copytree(cache_dir, tmp_path, dirs_exist_ok=True)
+        with Workers("torch", cache_dir=tmp_path, settings=ONE_PROCESS) as waiting:
+            artifacts = _artifacts(waiting, [LARGE])
+            with Workers("onnxruntime", cache_dir=tmp_path, settings=ONE_PROCESS) as workers:
+                assert [report.status for report in workers.check(_artifacts(workers, [LARGE]))] == [Status.OK]
+            assert not missing_files(artifacts[0])
+            assert [report.status for report in waiting.check(artifacts)] == [Status.OK]
+        assert missing_files(artifacts[0]) == [artifacts[0].reference_path]
+
     def test_memory_does_not_grow_with_the_number_of_groups(self, cache_dir: Path) -> None:
         with Workers("onnxruntime", cache_dir=cache_dir, settings=ONE_PROCESS) as workers:
             heavy, sentinel = _artifacts(workers, [HEAVY, REQUESTS[0]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.operators.seeded_weights import fill
+
 
 class Net(nn.Module):
     """Convolution, batch normalisation, sigmoid, convolution. Shape: (N, 3, H, W) to (N, 4, H/2, W/2)."""
@@ -70,3 +72,12 @@ NUMBER = 3
 
 def a_number() -> int:
     return NUMBER
+
+
+def shared_convolutions() -> tuple[nn.Sequential, ...]:
+    """One convolution that runs twice: before a norm for each run, before one norm, once without. Shape: (N, 3, H, W)."""
+    conv, norm, other = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    orders = ((conv, norm, conv, other), (conv, norm, conv, norm), (conv, norm, nn.Sigmoid(), conv))
+    for number, layers in enumerate(orders):
+        fill(nn.Sequential(*layers), str(number))
+    return tuple(nn.Sequential(*layers).eval() for layers in orders)

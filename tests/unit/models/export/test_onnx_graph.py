@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from torch.nn import functional
 
+from models.export.either_way import graph_of
 from models.export.emitters import UnsupportedPrimitiveError
 from models.export.onnx_graph import to_onnx
 from models.networks.module import build_module
@@ -21,6 +24,7 @@ from models.operators.seeded_weights import fill, random_input
 from models.spec.graphs import EXPORTER_VERSION, OPSET, ContextBase, GraphRequest
 from models.spec.kinds import kind_info
 from models.spec.operators import OperatorSpec
+from tests.support.own_networks import shared_convolutions
 
 FASTERSEG = (
     "conv3x3",
@@ -174,10 +178,69 @@ def test_kernels_may_lie_in_memory_with_their_channels_last(relative_error: Any)
     assert relative_error(module, (1, 8, 5, 6)) <= 1e-5
 
 
-def test_one_convolution_used_twice(relative_error: Any) -> None:
-    conv = nn.Conv2d(3, 3, 3, padding=1)
-    module = fill(nn.Sequential(conv, nn.BatchNorm2d(3), conv, nn.BatchNorm2d(3), nn.ReLU()), "a")
+@pytest.mark.parametrize("module", shared_convolutions(), ids=["own_norms", "one_norm", "without_norm"])
+def test_one_convolution_used_twice(module: nn.Module, relative_error: Any) -> None:
     assert relative_error(module, (2, 3, 5, 6)) <= 1e-5
+
+
+class _InPlace(nn.Module):
+    """A layer or function of a convolution's output, which is read again in the way that is given."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor], then: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.activation, self.then = nn.Conv2d(3, 3, 1), activation, then
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.then(y, self.activation(y))
+
+
+def _by_either(module: nn.Module, shape: Any, *, dtype: Any, name: str) -> onnx.ModelProto:
+    return graph_of(module, shape, dtype=dtype, name=name)[0]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        _InPlace(nn.ReLU(inplace=True), lambda y, z: 2 * z + y),
+        _InPlace(lambda y: functional.silu(y, inplace=True), lambda y, z: 2 * z + y),
+        _InPlace(lambda y: functional.relu(y, True), lambda y, z: y),
+        _InPlace(lambda y: functional.relu(y.flatten(2), inplace=True), lambda y, z: y[:, 1:] * 2),
+        _InPlace(lambda y: functional.silu(functional.relu(y, inplace=True), inplace=True), lambda y, z: z + y),
+    ],
+    ids=["layer", "function", "result_unread", "view", "twice"],
+)
+def test_what_is_read_after_a_change_in_place_is_left_to_torch(module: nn.Module, relative_error: Any) -> None:
+    """A graph's values never change: it would go on with the one from before."""
+    fill(module, "a")
+    with pytest.raises(UnsupportedPrimitiveError, match="conv is read after a layer has changed it in place"):
+        to_onnx(module, (1, 3, 4, 6), name="stale")
+    assert relative_error(module, (1, 3, 4, 6), export=_by_either) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        _InPlace(lambda y: y + functional.relu(y * 2, inplace=True), lambda y, z: y + z),
+        _InPlace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU(inplace=True)), lambda y, z: (y + z).relu()),
+        _InPlace(nn.ReLU(inplace=True), lambda y, z: z + z.mean((2, 3), keepdim=True).expand(y.shape)),
+        _InPlace(nn.Dropout(inplace=True), lambda y, z: y + z),
+    ],
+    ids=["of_a_new_tensor", "residual", "shape_read", "nothing_changed"],
+)
+def test_other_changes_in_place_are_ours_to_write(module: nn.Module, relative_error: Any) -> None:
+    assert relative_error(fill(module, "a"), (1, 3, 4, 6)) <= 1e-5
+
+
+def test_a_clamp_between_tensors_is_left_to_torch(relative_error: Any) -> None:
+    """ONNX Runtime takes scalars alone."""
+    low = torch.linspace(-1, 0, 3)[:, None, None]
+    module = _InPlace(nn.Identity(), lambda y, _: torch.clamp(y, low, low + 0.5))
+    with pytest.raises(UnsupportedPrimitiveError, match="clamp between tensors"):
+        to_onnx(fill(module, "a"), (1, 3, 4, 6), name="clamped")
+    assert relative_error(module, (1, 3, 4, 6), export=_by_either) <= 1e-5
+    scalars = _InPlace(nn.Identity(), lambda y, _: y.clamp(torch.tensor(-0.1), y.max() / 2))
+    assert relative_error(fill(scalars, "a"), (1, 3, 4, 6)) <= 1e-5
 
 
 class _Cumulative(nn.Module):

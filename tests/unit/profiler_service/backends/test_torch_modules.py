@@ -9,6 +9,7 @@ from torch import nn
 from models.networks.own_module import load_module
 from profiler_service.backends.torch_modules import with_norms_folded
 from profiler_service.errors import BuildError
+from tests.support.own_networks import shared_convolutions
 
 PLACE = "tests.support.own_networks:"
 
@@ -43,6 +44,13 @@ def test_a_module_that_only_torch_export_understands_is_folded_too() -> None:
     folded = with_norms_folded(module, (2, 3, 16, 32))
     assert torch.ops.aten.batch_norm.default not in {node.target for node in folded.graph.nodes}
     torch.testing.assert_close(folded(images), module(images))
+
+
+@pytest.mark.parametrize("module", shared_convolutions(), ids=["own_norms", "one_norm", "without_norm"])
+def test_each_run_of_a_shared_convolution_has_its_own_norm(module: nn.Module) -> None:
+    images = torch.rand(1, 3, 8, 8)
+    expected = module(images)
+    torch.testing.assert_close(with_norms_folded(module, (1, 3, 8, 8))(images), expected)
 
 
 def test_a_normalisation_without_scale_is_folded() -> None:

@@ -68,6 +68,20 @@ def test_all_forms_of_a_graph_stay_where_a_job_needs_one(cache: GraphCache) -> N
     job.close()
 
 
+def test_what_a_job_discards_stays_while_another_job_needs_its_graph(cache: GraphCache) -> None:
+    job, other = InUse(cache), InUse(cache)
+    path = cache.directory / "b-v1.npy"
+    job.add([path])
+    other.add([cache.directory / "b-v1.unrolled.onnx"])
+    job.discard(path)
+    assert path.exists()
+    other.close()
+    job.discard(path)
+    job.discard(path)
+    assert names(cache) == ["a-v1.onnx", "c-v1.onnx", "d-v1.npy"]
+    job.close()
+
+
 def test_a_job_of_another_process_keeps_its_graphs_until_that_is_killed(cache: GraphCache) -> None:
     script = """
         import sys, time
