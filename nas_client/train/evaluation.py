@@ -19,6 +19,7 @@ from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import Trained
 from nas_client.train.predictions import Predictor, SegmentationMetrics, confusion
+from nas_client.train.weights import weights_digest
 
 
 class NetworkCosts(Record):
@@ -74,6 +75,7 @@ class Evaluation(Record):
         architecture: key of the architecture. label: for people.
         input_size: for which costs and speed are stated.
         weights: `best` or `final`.
+        weights_digest: names the weights themselves; None in files of earlier releases.
         dataset, split, images: on which the metrics are.
         image_scale: by which the images were resized.
         classes: names, in the order of the metrics' tuples.
@@ -86,6 +88,7 @@ class Evaluation(Record):
     label: str
     input_size: InputSize
     weights: str
+    weights_digest: str | None = None
     dataset: str
     split: Split
     images: int
@@ -154,6 +157,7 @@ def evaluate(
         label=architecture.label(),
         input_size=architecture.input_size,
         weights=weights,
+        weights_digest=weights_digest(trained.weights),
         dataset=dataset.name,
         split=split,
         images=len(dataset),
