@@ -13,6 +13,7 @@ from pydantic import Field
 
 from models.spaces.search_defaults import Side as Side
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.data.classes import Classes
 from nas_client.errors import DatasetError
 
@@ -23,6 +24,12 @@ CheckProgress = Callable[[int, int], None]
 """Called with how many images are checked, and how many there are."""
 
 Images = Annotated[int, Field(ge=1, le=1_000_000)]
+
+Workers = Annotated[int, Field(ge=0, le=128)]
+"""Processes that read images; 0 reads them in the process that trains."""
+
+EvaluationBatch = Annotated[int, Field(ge=1, le=1024)]
+"""Images that are evaluated at once."""
 
 
 class Sample(NamedTuple):
@@ -75,6 +82,14 @@ class DataSettings(Record):
     def images(self, split: Split) -> int:
         """How many images are generated for that split."""
         return {"train": self.train_images, "val": self.val_images, "test": self.test_images}[split]
+
+    def require_workers(self, workers: int) -> None:
+        """Raises InvalidSpecError where samples would be kept in memory, but other processes read them."""
+        if self.cache and workers:
+            raise InvalidSpecError(
+                f"data.cache keeps samples in the process that reads them, but workers is {workers}",
+                hint="Set workers=0, or data.cache=false.",
+            )
 
 
 class SegmentationDataset(ABC):
