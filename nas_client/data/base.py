@@ -138,6 +138,14 @@ class SegmentationDataset(ABC):
             self._kept[index] = self.read(index)
         return self._kept[index]
 
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of the image at that index; None, the default, where they are not known before it is read.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return None
+
     @abstractmethod
     def check(self, progress: CheckProgress | None = None) -> None:
         """Look at every image and label now, so that a training does not fail hours later.

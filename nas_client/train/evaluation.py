@@ -14,6 +14,7 @@ from models.spec.base import Record
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate
 from nas_client.data.base import SegmentationDataset, Split
+from nas_client.data.loading import different_sizes
 from nas_client.errors import TrainingError
 from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.train.config import TrainConfig
@@ -130,7 +131,7 @@ def evaluate(
         trained: the network.
         dataset: its images.
         split: which they are.
-        config: of the training: how images are resized, and how many are predicted at once.
+        config: of the training: how images are resized, and how many are predicted at once where all have one size.
         weights: which of the training's these are.
         speed: as `measure_speed` found it; or why it did not.
 
@@ -149,7 +150,7 @@ def evaluate(
         predictor,
         dataset,
         image_scale=config.image_scale,
-        batch_size=config.validation.batch_size,
+        batch_size=config.validation.batch_size if different_sizes(dataset) is None else 1,
         workers=config.workers,
     )
     evaluation = Evaluation(

@@ -49,6 +49,7 @@ from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.selection.short_trainings import TRAININGS, train_shortly, training_config
 from nas_client.table import LookupTable
+from tests.support.data_layouts import write_folder
 from tests.support.searches import SPACE, small, small_table
 from tests.support.selections import evolving
 
@@ -147,6 +148,27 @@ def test_what_short_trainings_would_refuse_is_refused_before_the_supernet_is_tra
     for path in _paths(most):
         with pytest.raises(InvalidSpecError, match=re.escape(f"SearchConfig.{path}: Input should be less than")):
             read_config(SearchConfig, None, [f"{path}=1000000"])
+
+
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_images_of_different_sizes_are_refused_before_the_supernet_is_trained(tmp_path: Path, method: str) -> None:
+    """Those that are evaluated: of the validation split, or of selection; those that are trained on may differ."""
+    selection = selection_split(8, small(selection__images=2))[1]
+    judged = {f"train/{selection[0]}", f"train/{selection[1]}"} if method == "evolution" else {"val/0", "val/1"}
+    names = [*(f"train/{index}" for index in range(8)), "val/0", "val/1"]
+
+    def opened(larger: str) -> SearchData:
+        labels = {name: np.zeros((64, 96 if name == larger else 64), np.uint8) for name in names}
+        write_folder(tmp_path / larger, labels, classes=[f"class {index}" for index in range(19)])
+        data = {"name": "folder", "root": tmp_path / larger}
+        config = small(method=method, data=data, evaluation__batch_size=2, selection__images=2)
+        return SearchData.open(config, SPACE, Processes())
+
+    for larger in judged:
+        with pytest.raises(DatasetError, match=r"evaluation\.batch_size: 2, .* 64×\d+ and 64×\d+") as caught:
+            opened(larger)
+        assert caught.value.hint == "Set evaluation.batch_size to 1."
+    opened(next(name for name in names if name not in judged))
 
 
 def _paths(fields: dict[str, Any], above: str = "") -> Iterator[str]:
