@@ -20,7 +20,9 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Batch = Annotated[int, Field(ge=1, le=4096)]
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
+TrainedEpochs = Annotated[int, Field(ge=1, le=100_000)]
 Direction = Literal["student_teacher", "teacher_student"]
 AuxiliaryHeads = Literal["ends", "published"]
 
@@ -127,7 +129,7 @@ class PretrainSettings(Record):
     """
 
     epochs: Epochs = 20
-    batch_size: Count = 3
+    batch_size: Batch = 3
     crop: Crop = (256, 512)
     random_widths: Annotated[int, Field(ge=0, le=16)] = 2
     optimizer: PretrainOptimizer = PretrainOptimizer()
@@ -275,8 +277,8 @@ class TrainingDefaults(Record):
         epochs, batch_size, crop, optimizer, losses: as in the configuration of a training.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 600
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 12
+    epochs: TrainedEpochs = 600
+    batch_size: Batch = 12
     crop: Crop | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     losses: LossConfig = LossConfig()

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from models.spaces.search_defaults import Side as Side
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.data.classes import Classes
 from nas_client.errors import DatasetError
 
@@ -23,6 +24,12 @@ CheckProgress = Callable[[int, int], None]
 """Called with how many images are checked, and how many there are."""
 
 Images = Annotated[int, Field(ge=1, le=1_000_000)]
+
+Workers = Annotated[int, Field(ge=0, le=128)]
+"""Processes that read images; 0 reads them in the process that trains."""
+
+EvaluationBatch = Annotated[int, Field(ge=1, le=1024)]
+"""Images that are evaluated at once."""
 
 
 class Sample(NamedTuple):
@@ -76,6 +83,14 @@ class DataSettings(Record):
         """How many images are generated for that split."""
         return {"train": self.train_images, "val": self.val_images, "test": self.test_images}[split]
 
+    def require_workers(self, workers: int) -> None:
+        """Raises InvalidSpecError where samples would be kept in memory, but other processes read them."""
+        if self.cache and workers:
+            raise InvalidSpecError(
+                f"data.cache keeps samples in the process that reads them, but workers is {workers}",
+                hint="Set workers=0, or data.cache=false.",
+            )
+
 
 class SegmentationDataset(ABC):
     """Images with labels, by index. Reading is free of state, so that any number of worker processes may do it.
@@ -122,6 +137,14 @@ class SegmentationDataset(ABC):
         if index not in self._kept:
             self._kept[index] = self.read(index)
         return self._kept[index]
+
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of the image at that index; None, the default, where they are not known before it is read.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return None
 
     @abstractmethod
     def check(self, progress: CheckProgress | None = None) -> None:

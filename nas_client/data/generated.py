@@ -35,5 +35,8 @@ class GeneratedDataset(SegmentationDataset):
             raise IndexError(f"index {index} of {self._images} images")
         return self.draw(self._size, np.random.default_rng([*self._stream, index]))
 
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return self._size
+
     def check(self, progress: CheckProgress | None = None) -> None:
         """Nothing can be wrong with what is drawn here."""

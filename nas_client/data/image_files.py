@@ -211,6 +211,12 @@ class FileDataset(SegmentationDataset):
         _require_size(pair, (pixels.shape[1], pixels.shape[0]), (labels.shape[1], labels.shape[0]))
         return Sample(pixels, labels)
 
+    def stored_size(self, index: int) -> tuple[int, int]:
+        path = self.pairs[index].image
+        with opened(path) as image:
+            width, height = shown_size(image)
+        return height, width
+
     def check(self, progress: CheckProgress | None = None) -> None:
         problems = []
         with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
@@ -228,6 +234,7 @@ class FileDataset(SegmentationDataset):
             with opened(pair.image) as image:
                 _require_bytes(image, pair.image)
                 size = shown_size(image)
+                image.load()  # its head says nothing of what is cut short or damaged below
             labels = self._labels(pair.labels)
             _require_size(pair, size, (labels.shape[1], labels.shape[0]))
         except DatasetError as problem:

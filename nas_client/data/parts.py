@@ -53,5 +53,8 @@ class PartOfDataset(SegmentationDataset):
     def read(self, index: int) -> Sample:
         return self._whole.sample(self._indices[index])
 
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        return self._whole.stored_size(self._indices[index])
+
     def check(self, progress: CheckProgress | None = None) -> None:
         self._whole.check(progress)

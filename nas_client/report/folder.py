@@ -18,6 +18,7 @@ from nas_client.errors import ReportError, RunFolderError
 from nas_client.experiments.execution import CONFIG as EXPERIMENT
 from nas_client.experiments.experiment import Experiment
 from nas_client.experiments.registry import EXPERIMENTS
+from nas_client.runs.checkpoints import Checkpoints
 from nas_client.runs.journal import LINES, read_journal
 from nas_client.runs.manifest import CONFIG, MISSING_HINT, RESULT, RUN, Kind, is_begun, read_manifest
 from nas_client.search.epochs import SearchEpoch
@@ -27,7 +28,8 @@ from nas_client.selection.outcome import SelectionResult
 from nas_client.table import LookupTable
 from nas_client.train.evaluation import Evaluation
 from nas_client.train.evaluation_files import EVALUATION, PREDICTIONS
-from nas_client.train.folder import EpochRecord, TrainResult, read_architecture
+from nas_client.train.folder import EpochRecord, TrainResult, load_trained, read_architecture
+from nas_client.train.weights import weights_digest
 from nas_client.validation.report import FIGURE, VALIDATION
 from nas_client.validation.scoring import Validation
 
@@ -61,13 +63,24 @@ class SelectionRun:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training: its network, its epochs so far, its configuration as written, and how it ended where it has."""
+    """A training: its folder, its network, its epochs so far, its configuration as written, and how it ended where it has."""
 
     name: str
+    folder: Path
     architecture: ArchitectureSpec
     epochs: list[EpochRecord]
     config: str
     result: TrainResult | None
+
+    def weights_digest(self, weights: str) -> str | None:
+        """Names the weights that the training kept as `best` or `final`; None where they are not there.
+
+        Raises:
+            CheckpointError: they are damaged.
+        """
+        if not Checkpoints(self.folder).path(weights).exists():
+            return None
+        return weights_digest(load_trained(self.folder, weights).weights)
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,7 @@ def _read_selection(run: RunFolder, folder: Path, name: str) -> None:
 
 def _read_training(run: RunFolder, folder: Path, name: str) -> None:
     epochs, result = read_journal(folder, EpochRecord), _record(folder / RESULT, TrainResult)
-    run.trainings.append(TrainingRun(name, read_architecture(folder), epochs, _config(folder), result))
+    run.trainings.append(TrainingRun(name, folder, read_architecture(folder), epochs, _config(folder), result))
 
 
 def _read_evaluation(run: RunFolder, folder: Path, name: str) -> None:

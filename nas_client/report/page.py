@@ -27,6 +27,7 @@ def report(folder: Path, title: str = "") -> str:
 
     Raises:
         ReportError, InvalidSpecError, TableFileError, OSError: see `read_run`.
+        CheckpointError: weights that an evaluation may be of are damaged.
     """
     run = read_run(folder)
     sections = list(_sections(run))

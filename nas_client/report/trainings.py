@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from models.networks.module import network_costs
 from models.spaces.registry import space_class, space_of
@@ -13,7 +13,8 @@ from nas_client.report.blocks import NONE, Block, Fold, Grid, Section, Text, dra
 from nas_client.report.curves import panels
 from nas_client.report.folder import EvaluationFiles, RunFolder, TrainingRun
 from nas_client.report.searches import architecture_picture
-from nas_client.train.evaluation import Evaluation
+from nas_client.table import LookupTable
+from nas_client.train.evaluation import Evaluation, MeasuredSpeed
 
 
 def results_section(run: RunFolder) -> Section:
@@ -32,8 +33,9 @@ def results_section(run: RunFolder) -> Section:
         *("multiply-adds (M)", "parameters (M)", "mIoU (%)", "pixel accuracy (%)"),
     )
     caption = (
-        "Estimates are sums of the run's table; measured is the whole network, by a profiling service. Accuracies are those of "
-        "the evaluation, or, without one, those after the last epoch."
+        "Estimates are sums of the run's table; measured is the whole network, by a profiling service. An estimate is compared "
+        "with it where a table is of the same target and protocol. Accuracies are those of an evaluation of the training's own "
+        "weights on the validation split, or, without one, those after the last epoch."
     )
     pictures = [
         architecture_picture(training.architecture, training.name, f"trained{index}")
@@ -92,17 +94,20 @@ def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
     architecture = training.architecture
     space = space_of(architecture)
     costs = network_costs(space.plan(architecture))
-    evaluation = _evaluation(architecture, run)
+    evaluations = [files.evaluation for files in run.evaluations if architecture.known_as(files.evaluation.architecture)]
+    own = [evaluation for evaluation in evaluations if _is_own(evaluation, training)]
     ended = None if training.result is None else training.result.final
-    metrics = ended if evaluation is None else evaluation.metrics
-    speed = None if evaluation is None else evaluation.speed
-    expected_ms, measured_ms = _estimate_ms(architecture, run), None if speed is None else speed.latency_ms
-    off = None if expected_ms is None or measured_ms is None else expected_ms / measured_ms - 1
+    metrics = own[0].metrics if own else ended
+    # weights do not change the time: any evaluation of the architecture may have asked for it
+    speed = next((evaluation.speed for evaluation in (*own, *evaluations) if evaluation.speed is not None), None)
+    comparable_ms = None if speed is None else _estimate_ms(architecture, _tables_of(speed, run))
+    expected_ms = _estimate_ms(architecture, run.tables.values()) if comparable_ms is None else comparable_ms
+    off = None if speed is None or comparable_ms is None else comparable_ms / speed.latency_ms - 1
     return (
         training.name,
         space.alternative_of(architecture) or "all",
         milliseconds(expected_ms),
-        milliseconds(measured_ms),
+        milliseconds(None if speed is None else speed.latency_ms),
         NONE if off is None else f"{100 * off:+.1f}",
         NONE if speed is None else f"{speed.fps:.1f}",
         millions(costs.macs),
@@ -112,15 +117,21 @@ def _row(training: TrainingRun, run: RunFolder) -> tuple[str, ...]:
     )
 
 
-def _evaluation(architecture: ArchitectureSpec, run: RunFolder) -> Evaluation | None:
-    """The first evaluation of that architecture."""
-    found = (files.evaluation for files in run.evaluations if architecture.known_as(files.evaluation.architecture))
-    return next(found, None)
+def _is_own(evaluation: Evaluation, training: TrainingRun) -> bool:
+    """Whether it is of the training's own weights, on the validation split: other trainings may have the same architecture."""
+    digest = evaluation.weights_digest
+    return evaluation.split == "val" and digest is not None and digest == training.weights_digest(evaluation.weights)
 
 
-def _estimate_ms(architecture: ArchitectureSpec, run: RunFolder) -> float | None:
-    """By the first of the run's tables that can; None where none is of the architecture's space, or it lacks operators."""
-    for table in run.tables.values():
+def _tables_of(speed: MeasuredSpeed, run: RunFolder) -> list[LookupTable]:
+    """The run's tables of the target and protocol by which the network was measured."""
+    measured = (speed.target, speed.protocol)
+    return [table for table in run.tables.values() if (table.info.target.label(), table.info.protocol) == measured]
+
+
+def _estimate_ms(architecture: ArchitectureSpec, tables: Iterable[LookupTable]) -> float | None:
+    """By the first of the tables that can; None where none is of the architecture's space, or it lacks operators."""
+    for table in tables:
         try:
             found = estimate(architecture, table)
         except SpecError:

@@ -12,9 +12,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from models.spaces.search_defaults import ArchitectureOptimizer as ArchitectureOptimizer
+from models.spaces.search_defaults import (
+    Batch,
+    HardPixels,
+    LossKind,
+    OptimizerConfig,
+    Positive,
+    SecondSearchSettings,
+    TrainedEpochs,
+)
 from models.spaces.search_defaults import Count as Count
 from models.spaces.search_defaults import Crop as Crop
-from models.spaces.search_defaults import HardPixels, LossKind, OptimizerConfig, Positive, SecondSearchSettings
 from models.spaces.search_defaults import LatencySettings as LatencySettings
 from models.spaces.search_defaults import PretrainSettings as PretrainSettings
 from models.spaces.search_defaults import SearchSettings as SearchSettings
@@ -22,7 +30,7 @@ from models.spaces.search_defaults import WeightOptimizer as WeightOptimizer
 from models.spec.architectures import SpaceSpec
 from models.spec.base import Record
 from models.spec.errors import InvalidSpecError
-from nas_client.data.base import DataSettings
+from nas_client.data.base import DataSettings, EvaluationBatch, Workers
 from nas_client.search.objective import EXPONENT, TARGET_MS
 
 
@@ -33,7 +41,7 @@ class EvaluationSettings(Record):
         split: images it is taken on: `val`, the validation split; `selection`, the training images that a selection would look
             at (`selection.images`), on which no weights are trained, so that networks can be judged on the validation split.
         every: epochs of search between two evaluations; the last epoch is always evaluated.
-        batch_size: images in a batch.
+        batch_size: images in a batch; images of different sizes need 1.
         images: of the split, from the first on; all where null.
         statistics_batches: training batches over which batch normalisation's statistics are taken anew for the evaluated
             mixture: the training's own are of other widths and earlier weights.
@@ -41,9 +49,9 @@ class EvaluationSettings(Record):
 
     split: Literal["val", "selection"] = "val"
     every: Count = 1
-    batch_size: Count = 1
+    batch_size: EvaluationBatch = 1
     images: Count | None = None
-    statistics_batches: Count = 16
+    statistics_batches: Annotated[int, Field(ge=1, le=100_000)] = 16
 
 
 class ShortTraining(Record):
@@ -55,8 +63,8 @@ class ShortTraining(Record):
         optimizer: of the weights.
     """
 
-    epochs: Count = 5
-    batch_size: Count | None = None
+    epochs: TrainedEpochs = 5
+    batch_size: Batch | None = None
     crop: Crop | None = None
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.05)
 
@@ -136,7 +144,7 @@ class SearchConfig(Record):
     image_scale: Annotated[float, Field(gt=0, le=4)] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25)
     label_stride: Literal[1, 2, 4, 8] = 1
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    workers: Workers = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     checkpoint_steps: Count | None = None
@@ -167,6 +175,11 @@ class SearchConfig(Record):
         if self.method == "evolution":
             return 0
         return self.search.epochs if phase == "search" else self.second.epochs
+
+    @model_validator(mode="after")
+    def _cache_in_this_process(self) -> Self:
+        self.data.require_workers(self.workers)
+        return self
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:

@@ -14,7 +14,7 @@ from models.spec.errors import InvalidSpecError, MissingEntryError
 from models.spec.table_files.table_io import table_etag
 from nas_client.data.base import CheckProgress, SegmentationDataset
 from nas_client.data.datasets import open_dataset
-from nas_client.data.loading import evaluation_batches, split_halves, training_batches
+from nas_client.data.loading import evaluation_batches, require_one_size, split_halves, training_batches
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import ShapeError
 from nas_client.runs.processes import Processes
@@ -102,7 +102,7 @@ class SearchData:
         """Open the data set, and check it unless the configuration says not to.
 
         Raises:
-            DatasetError: names the file or folder at fault, and what to do.
+            DatasetError: names the file, folder or field at fault, and what to do.
             InvalidSpecError: the data set has another number of classes than the table's space.
             ShapeError: a crop is of no size that the supernet takes.
         """
@@ -117,13 +117,14 @@ class SearchData:
             settings = getattr(config, name)
             if settings.epochs or name != "second":
                 _require_multiple(f"{name}.crop", settings.crop, space.size_multiple)
-        if config.evaluation.split == "selection":
-            selection_split(len(train), config)  # before anything is trained
+        data = cls(train, validation, config, processes)
+        judging, indices = data._evaluated()
+        require_one_size(judging, config.evaluation.batch_size, "evaluation.batch_size", indices)
         if config.check_data and processes.is_main:
             train.check(progress)
             validation.check(progress)
         processes.wait()
-        return cls(train, validation, config, processes)
+        return data
 
     def halves(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Images of trainA and of trainB."""
@@ -161,18 +162,24 @@ class SearchData:
 
     def validating(self) -> DataLoader[Batch]:
         """This process's part of the images on which the supernet is evaluated. Raises DatasetError where they are too few."""
-        evaluation = self.config.evaluation
-        dataset, indices = self.validation, tuple(range(len(self.validation)))
-        if evaluation.split == "selection":
-            dataset, indices = self.train, selection_split(len(self.train), self.config)[1]
+        dataset, indices = self._evaluated()
         return evaluation_batches(
             dataset,
             EvaluationTransform(image_scale=self.config.image_scale),
-            batch_size=evaluation.batch_size,
-            indices=indices[: evaluation.images],
+            batch_size=self.config.evaluation.batch_size,
+            indices=indices,
             share=self.processes.share,
             workers=self.config.workers,
         )
+
+    def _evaluated(self) -> tuple[SegmentationDataset, Sequence[int]]:
+        """The images on which the supernet is evaluated; in an evolution, those on which its networks are."""
+        evaluation = self.config.evaluation
+        if self.config.method == "evolution":
+            return self.train, selection_split(len(self.train), self.config)[1]
+        if evaluation.split == "selection":
+            return self.train, selection_split(len(self.train), self.config)[1][: evaluation.images]
+        return self.validation, range(len(self.validation))[: evaluation.images]
 
 
 def _require_multiple(name: str, crop: Crop, multiple: int) -> None:

@@ -52,6 +52,7 @@ class DatasetSuite:
             image, labels = dataset.sample(index)
             assert {image.dtype, labels.dtype} == {np.dtype(np.uint8)}
             assert image.shape == (*labels.shape, 3)
+            assert dataset.stored_size(index) in (None, labels.shape)
             assert set(np.unique(labels)) <= {*range(len(dataset.classes)), IGNORE}
 
     def test_some_pixels_count(self, dataset: SegmentationDataset) -> None:

@@ -13,15 +13,14 @@ from pydantic import Field, model_validator
 
 from models.spaces.search_defaults import OHEM_MIN_SHARE as OHEM_MIN_SHARE
 from models.spaces.search_defaults import OHEM_THRESHOLD as OHEM_THRESHOLD
+from models.spaces.search_defaults import Batch, Positive, TrainedEpochs
 from models.spaces.search_defaults import Direction as Direction
 from models.spaces.search_defaults import HardPixels as HardPixels
 from models.spaces.search_defaults import LossConfig as LossConfig
 from models.spaces.search_defaults import LossKind as LossKind
 from models.spaces.search_defaults import OptimizerConfig as OptimizerConfig
-from models.spaces.search_defaults import Positive
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError
-from nas_client.data.base import DataSettings, Side
+from nas_client.data.base import DataSettings, EvaluationBatch, Side, Workers
 
 PUBLISHED_CROP = (512, 1024)
 
@@ -37,7 +36,7 @@ class ValidationConfig(Record):
     """
 
     every: Annotated[int, Field(ge=1, le=100_000)] = 1
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    batch_size: EvaluationBatch = 1
     statistics_batches: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
@@ -68,14 +67,14 @@ class TrainConfig(Record):
     data: DataSettings = DataSettings()
     held_out: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     check_data: bool = True
-    workers: Annotated[int, Field(ge=0, le=128)] = 0
+    workers: Workers = 0
     image_scale: Annotated[float, Field(gt=0, le=4)] = 1.0
     crop: tuple[Side, Side] | None = None
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25)
     flip: bool = True
     label_stride: Literal[1, 2, 4, 8] = 1
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 12
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 600
+    batch_size: Batch = 12
+    epochs: TrainedEpochs = 600
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     optimizer: OptimizerConfig = OptimizerConfig()
     losses: LossConfig = LossConfig()
@@ -85,11 +84,7 @@ class TrainConfig(Record):
 
     @model_validator(mode="after")
     def _cache_in_this_process(self) -> Self:
-        if self.data.cache and self.workers:
-            raise InvalidSpecError(
-                f"data.cache keeps samples in the process that reads them, but workers is {self.workers}",
-                hint="Set workers=0, or data.cache=false.",
-            )
+        self.data.require_workers(self.workers)
         return self
 
     @property

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from nas_client.data.base import CheckProgress, SegmentationDataset
 from nas_client.data.datasets import open_dataset
-from nas_client.data.loading import Share, training_batches
+from nas_client.data.loading import Share, require_one_size, training_batches
 from nas_client.data.parts import PartOfDataset, held_out_split
 from nas_client.data.transforms import Batch, TrainTransform
 from nas_client.train.config import TrainConfig
@@ -30,6 +30,10 @@ class TrainingData:
             return cls(images, open_dataset(config.data, "val"))
         parts = held_out_split(len(images), config.held_out, config.seed)
         return cls(*(PartOfDataset(images, part) for part in parts))
+
+    def require_batches(self, validation_batch: int) -> None:
+        """Raises DatasetError where the images for validation are of different sizes, but so many are predicted at once."""
+        require_one_size(self.val, validation_batch, "validation.batch_size")
 
     def check(self, progress: CheckProgress | None = None) -> None:
         """Look at every image and label. Raises DatasetError."""

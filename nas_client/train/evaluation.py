@@ -14,11 +14,13 @@ from models.spec.base import Record
 from models.spec.measurements import Budget, Flag, Measurement, ProtocolName, Status
 from models.spec.wire import JobCreate
 from nas_client.data.base import SegmentationDataset, Split
+from nas_client.data.loading import different_sizes
 from nas_client.errors import TrainingError
 from nas_client.service import ServiceClient, Watch, run_job
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import Trained
 from nas_client.train.predictions import Predictor, SegmentationMetrics, confusion
+from nas_client.train.weights import weights_digest
 
 
 class NetworkCosts(Record):
@@ -74,6 +76,7 @@ class Evaluation(Record):
         architecture: key of the architecture. label: for people.
         input_size: for which costs and speed are stated.
         weights: `best` or `final`.
+        weights_digest: names the weights themselves; None in files of earlier releases.
         dataset, split, images: on which the metrics are.
         image_scale: by which the images were resized.
         classes: names, in the order of the metrics' tuples.
@@ -86,6 +89,7 @@ class Evaluation(Record):
     label: str
     input_size: InputSize
     weights: str
+    weights_digest: str | None = None
     dataset: str
     split: Split
     images: int
@@ -127,7 +131,7 @@ def evaluate(
         trained: the network.
         dataset: its images.
         split: which they are.
-        config: of the training: how images are resized, and how many are predicted at once.
+        config: of the training: how images are resized, and how many are predicted at once where all have one size.
         weights: which of the training's these are.
         speed: as `measure_speed` found it; or why it did not.
 
@@ -146,7 +150,7 @@ def evaluate(
         predictor,
         dataset,
         image_scale=config.image_scale,
-        batch_size=config.validation.batch_size,
+        batch_size=config.validation.batch_size if different_sizes(dataset) is None else 1,
         workers=config.workers,
     )
     evaluation = Evaluation(
@@ -154,6 +158,7 @@ def evaluate(
         label=architecture.label(),
         input_size=architecture.input_size,
         weights=weights,
+        weights_digest=weights_digest(trained.weights),
         dataset=dataset.name,
         split=split,
         images=len(dataset),

@@ -64,12 +64,13 @@ def train(
         RunFolderError: the folder holds another kind of run.
         CheckpointError: resumed with other arguments; names the fields that differ.
         DivergenceError: the loss is no longer a number; names the term. The last checkpoint stays.
-        DatasetError: a file is missing or damaged, or there are too few images.
+        DatasetError: a file is missing or damaged, there are too few images, or those for validation do not fit into batches.
         InvalidSpecError: the crops are of a size that the network cannot take.
     """
     data = data or TrainingData.open(config)
     _require_fitting(architecture, config, data, teacher)
     network = _first_network(architecture, config)
+    data.require_batches(config.validation.batch_size)
     if config.check_data:
         data.check(checking)
     if start is not None:

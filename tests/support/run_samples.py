@@ -10,6 +10,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.base import Record
 from models.spec.measurements import ProtocolName
+from nas_client.data.base import Split
 from nas_client.data.classes import CITYSCAPES
 from nas_client.runs.config import write_config
 from nas_client.runs.manifest import begin_run
@@ -18,8 +19,11 @@ from nas_client.search.epochs import Decoded, Latencies, SearchEpoch
 from nas_client.search.outcome import Candidate, SearchResult
 from nas_client.train.config import TrainConfig
 from nas_client.train.evaluation import Evaluation, MeasuredSpeed, NetworkCosts
-from nas_client.train.folder import EpochRecord, TrainResult
+from nas_client.train.folder import EpochRecord, Recipe, TrainResult, save_weights
+from nas_client.train.networks import seeded_network
 from nas_client.train.predictions import SegmentationMetrics
+from nas_client.train.weights import copy_of, weights_digest
+from tests.support.fake_service import TARGET
 
 SPACE = create_space(SpaceSpec(name="fasterseg", input_size=(64, 128), parameters={"layers": 6, "base_channels": 6}))
 
@@ -161,8 +165,23 @@ def write_training(folder: Path, architecture: ArchitectureSpec, *, mean_iou: fl
     (folder / "result.json").write_text(result.model_dump_json())
 
 
-def evaluation(architecture: ArchitectureSpec, *, latency_ms: float | None, mean_iou: float = 0.3) -> Evaluation:
-    """An evaluation; without a latency, none that a service was asked for."""
+def write_weights(folder: Path, architecture: ArchitectureSpec, seed: int) -> str:
+    """The best weights of a training, random ones; their digest."""
+    weights = copy_of(seeded_network(architecture, architecture.input_size, auxiliary=False, seed=seed).network)
+    save_weights(folder, "best", weights, Recipe(architecture=architecture, config=TrainConfig()))
+    return weights_digest(weights)
+
+
+def evaluation(
+    architecture: ArchitectureSpec,
+    *,
+    latency_ms: float | None,
+    mean_iou: float = 0.3,
+    digest: str | None = None,
+    split: Split = "val",
+    protocol: ProtocolName = ProtocolName.IN_CONTEXT,
+) -> Evaluation:
+    """An evaluation of the weights of that digest; without a latency, none that a service was asked for."""
     speed = None
     if latency_ms is not None:
         speed = MeasuredSpeed(
@@ -171,8 +190,8 @@ def evaluation(architecture: ArchitectureSpec, *, latency_ms: float | None, mean
             stderr_ms=None,
             between_round_spread=None,
             flags=(),
-            target="Some CPU",
-            protocol=ProtocolName.IN_CONTEXT,
+            target=TARGET.label(),
+            protocol=protocol,
             table_id="0123456789abcdef",
         )
     return Evaluation(
@@ -180,8 +199,9 @@ def evaluation(architecture: ArchitectureSpec, *, latency_ms: float | None, mean
         label=architecture.label(),
         input_size=architecture.input_size,
         weights="best",
+        weights_digest=digest,
         dataset="synthetic_streets",
-        split="val",
+        split=split,
         images=7,
         image_scale=1.0,
         classes=CITYSCAPES.names,

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from nas_client.data.base import DataSettings, SegmentationDataset
-from nas_client.data.datasets import open_dataset
-from nas_client.data.loading import Share, evaluation_batches, split_halves, training_batches
+from nas_client.data.base import DataSettings, Sample, SegmentationDataset
+from nas_client.data.datasets import SyntheticStreets, open_dataset
+from nas_client.data.loading import Share, evaluation_batches, require_one_size, split_halves, training_batches
+from nas_client.data.parts import PartOfDataset
 from nas_client.data.transforms import Batch, EvaluationTransform, TrainTransform
 from nas_client.errors import DatasetError
+from tests.support.data_layouts import write_folder
 
 TRANSFORM = TrainTransform((16, 24))
 
@@ -43,6 +48,56 @@ def test_an_epoch_follows_from_its_seed_and_number(streets: SegmentationDataset)
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a single core
 def test_worker_processes_change_nothing(streets: SegmentationDataset) -> None:
     assert _same(_epoch(streets), _epoch(streets, workers=2))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_keeps_its_message_and_hint(workers: int) -> None:
+    """Whichever process reads the images."""
+
+    class Damaged(SyntheticStreets):
+        def read(self, index: int) -> Sample:
+            raise DatasetError(f"image {index} is damaged", hint="Unpack it again.")
+
+    damaged = Damaged.open(DataSettings(image_size=(32, 48)), "val")
+    for batches in (
+        evaluation_batches(damaged, EvaluationTransform(), indices=[7], workers=workers),
+        training_batches(damaged, TRANSFORM, batch_size=1, seed=0, epoch=0, indices=[7], workers=workers),
+    ):
+        with pytest.raises(DatasetError) as caught:
+            next(iter(batches))
+        assert (caught.value.message, caught.value.hint) == ("image 7 is damaged", "Unpack it again.")
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> SegmentationDataset:
+    """Three images, the last of another size."""
+    sizes = {"val/a": (6, 8), "val/b": (6, 8), "val/c": (6, 9)}
+    write_folder(tmp_path, {name: np.zeros(size, np.uint8) for name, size in sizes.items()})
+    return open_dataset(DataSettings(name="folder", root=tmp_path), "val")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_different_sizes_do_not_fit_into_a_batch(mixed: SegmentationDataset, workers: int) -> None:
+    assert len(list(evaluation_batches(mixed, EvaluationTransform(), workers=workers))) == 3
+    batches = iter(evaluation_batches(mixed, EvaluationTransform(), batch_size=2, indices=[0, 1, 1, 2], workers=workers))
+    assert next(batches).images.shape == (2, 3, 6, 8)
+    with pytest.raises(DatasetError, match=r"images of 6×8 and 6×9 .* one batch of 2") as caught:
+        next(batches)
+    assert "validation.batch_size" in caught.value.hint
+
+
+def test_different_sizes_are_found_before_images_are_read(mixed: SegmentationDataset, streets: SegmentationDataset) -> None:
+    with pytest.raises(DatasetError, match=r"some\.field: 2, but images of folder have different sizes, such as 6×8 and 6×9"):
+        require_one_size(mixed, 2, "some.field")
+    part = PartOfDataset(mixed, [1, 2])
+    with pytest.raises(DatasetError, match="different sizes") as caught:
+        require_one_size(part, 2, "some.field")
+    assert caught.value.hint == "Set some.field to 1."
+    require_one_size(mixed, 1, "some.field")
+    require_one_size(mixed, 2, "some.field", indices=[0, 1])
+    require_one_size(streets, 2, "some.field")
 
 
 def test_an_epoch_is_resumed_where_it_stopped(streets: SegmentationDataset) -> None:

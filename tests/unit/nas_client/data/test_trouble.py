@@ -146,6 +146,15 @@ def test_files_that_are_cut_short(root: Path, kept: int) -> None:
     assert f"{root / LABELS}: cannot be read as an image" in str(_problem(root))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_images_that_are_cut_short(tmp_path: Path, suffix: str) -> None:
+    """Their heads are whole."""
+    write_folder(tmp_path, {"train/a": np.zeros((64, 96), np.uint8)}, suffix=suffix)
+    image = tmp_path / f"images/train/a{suffix}"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    assert f"{image}: cannot be read as an image" in str(_problem(tmp_path, name="folder"))
+
+
 def test_the_first_of_several_is_named_and_the_others_counted(root: Path) -> None:
     for labels in (root / "gtFine").glob("*/*/*_labelIds.png"):
         save(labels, np.full(SIZE, 99, dtype=np.uint8))

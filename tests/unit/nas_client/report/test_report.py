@@ -10,6 +10,7 @@ from PIL import Image
 
 from models.networks.module import network_costs
 from models.spec.errors import ExitCode
+from models.spec.measurements import ProtocolName
 from models.spec.table_files import TableFormat, write_table
 from models.spec.verdicts import Reason, TrustLevel, Verdict
 from nas_client.estimates import estimate
@@ -20,11 +21,12 @@ from nas_client.report.blocks import Grid, Section, Text, render
 from nas_client.report.page import report
 from nas_client.runs.manifest import begin_run
 from nas_client.table import LookupTable
+from nas_client.train.evaluation import Evaluation
 from nas_client.validation.metrics import agreement
 from nas_client.validation.scoring import NamedNetwork, PlainAgreement, Validation
 from tests.support.client_command import Command
-from tests.support.fake_service import make_table
-from tests.support.run_samples import SPACE, decoded, evaluation, write_search, write_training
+from tests.support.fake_service import TARGET, make_table
+from tests.support.run_samples import SPACE, decoded, evaluation, write_search, write_training, write_weights
 
 _VOID = {"meta", "img", "br", "link", "input"}
 
@@ -81,9 +83,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_training(folder / "student", student, mean_iou=0.31)
     write_training(folder / "teacher", teacher, mean_iou=0.35)
     for name, network, latency_ms in (("student", student, 2.0), ("teacher", teacher, None)):
-        begin_run(folder / "evaluation" / name, "evaluation")
-        evaluated = evaluation(network, latency_ms=latency_ms, mean_iou=0.33)
-        (folder / "evaluation" / name / "evaluation.json").write_text(evaluated.model_dump_json())
+        digest = write_weights(folder / name, network, seed=0)
+        write_evaluation(folder / "evaluation" / name, evaluation(network, latency_ms=latency_ms, mean_iou=0.33, digest=digest))
     Image.new("RGB", (4, 2)).save(folder / "evaluation" / "student" / "predictions.png")
     write_table(make_table(SPACE.spec), folder / "table.parquet", TableFormat.PARQUET)
     agreed = agreement([1, 2, 3, 4.1], [1, 2, 3, 4])
@@ -110,6 +111,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin_run(folder, "validation")
     (folder / "validation.json").write_text(validation.model_dump_json())
     return folder
+
+
+def write_evaluation(folder: Path, evaluated: Evaluation) -> None:
+    begin_run(folder, "evaluation")
+    (folder / "evaluation.json").write_text(evaluated.model_dump_json())
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +179,50 @@ def test_trained_networks_are_listed_with_estimate_measurement_and_accuracy(page
             assert rows[name][3:6] == ["2.000", f"{100 * (expected_ms / 2 - 1):+.1f}", "500.0"]
         else:
             assert rows[name][3:6] == ["–", "–", "–"]
+
+
+def test_trainings_of_one_architecture_have_their_own_accuracy(tmp_path: Path) -> None:
+    """That of their own weights on the validation split; without one, that after the last epoch. A time belongs to both."""
+    network = decoded("8,32", 1)
+    digests = {}
+    for seed, name in enumerate(("alone", "distilled", "trained_on", "unevaluated")):
+        write_training(tmp_path / name, network, mean_iou=0.1 * (seed + 1))
+        digests[name] = write_weights(tmp_path / name, network, seed)
+    written = {
+        "a": evaluation(network, latency_ms=None, mean_iou=0.45),  # of an earlier release: of nobody knows which weights
+        "b": evaluation(network, latency_ms=None, mean_iou=0.46, digest=digests["distilled"]),
+        "c": evaluation(network, latency_ms=2.0, mean_iou=0.47, digest=digests["alone"]),
+        "d": evaluation(network, latency_ms=None, mean_iou=0.48, digest=digests["trained_on"], split="train"),
+    }
+    for name, evaluated in written.items():
+        write_evaluation(tmp_path / "evaluation" / name, evaluated)
+    rows = {row[0]: row for row in Page(report(tmp_path)).rows if len(row) == 10}
+    assert {name: row[8] for name, row in rows.items() if name in digests} == {
+        "alone": "47.0",
+        "distilled": "46.0",
+        "trained_on": "30.0",
+        "unevaluated": "40.0",
+    }
+    assert {rows[name][3] for name in digests} == {"2.000"}
+
+
+def test_an_estimate_is_compared_with_a_measurement_of_its_own_target_and_protocol(tmp_path: Path) -> None:
+    network = decoded("8,32", 1)
+    write_training(tmp_path / "run", network)
+    isolated = ProtocolName.ISOLATED
+    write_evaluation(tmp_path / "evaluation", evaluation(network, latency_ms=2.0, protocol=isolated))
+    phone, tables = TARGET.model_copy(update={"device": "Some phone"}), {}
+    for name, target, protocol in (("a", phone, isolated), ("b", TARGET, ProtocolName.IN_CONTEXT)):
+        tables[name] = make_table(SPACE.spec, target=target, protocol=protocol)
+        write_table(tables[name], tmp_path / f"{name}.parquet", TableFormat.PARQUET)
+    expected_ms = estimate(network, LookupTable(tables["a"])).sum_ms
+
+    def shown() -> list[str]:
+        return next(row for row in Page(report(tmp_path)).rows if row[:1] == ["run"])[2:5]
+
+    assert shown() == [f"{expected_ms:#.4g}", "2.000", "–"]
+    write_table(make_table(SPACE.spec, protocol=isolated), tmp_path / "c.parquet", TableFormat.PARQUET)
+    assert shown() == [f"{expected_ms:#.4g}", "2.000", f"{100 * (expected_ms / 2 - 1):+.1f}"]
 
 
 def test_classes_predictions_and_named_networks_are_shown(page: Page, text: str) -> None:

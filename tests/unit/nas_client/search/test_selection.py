@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from nas_client.estimates import estimate
 from nas_client.experiments.random_networks import _trial
 from nas_client.latency.parameters import ArchitectureParameters
 from nas_client.report.page import report
+from nas_client.runs.config import read_config
 from nas_client.runs.journal import read_journal
 from nas_client.runs.manifest import read_manifest
 from nas_client.runs.processes import Processes
+from nas_client.search.config import SearchConfig
 from nas_client.search.cosearch import CoSearch, search
 from nas_client.search.derivation import probabilities
 from nas_client.search.epochs import SearchEpoch
@@ -47,6 +49,7 @@ from nas_client.selection.outcome import SelectionResult
 from nas_client.selection.run import SELECTION, select
 from nas_client.selection.short_trainings import TRAININGS, train_shortly, training_config
 from nas_client.table import LookupTable
+from tests.support.data_layouts import write_folder
 from tests.support.searches import SPACE, small, small_table
 from tests.support.selections import evolving
 
@@ -126,6 +129,54 @@ def test_only_the_supernet_is_trained_and_on_no_image_of_selection_or_judging(ev
     assert len(runs) == len(selection_of(folder / SELECTION).trained) > 2
     assert training_config(evolving()).epochs == 1
     assert training_config(evolving(loss="dice")).losses.kind == "dice"
+
+
+def test_what_short_trainings_would_refuse_is_refused_before_the_supernet_is_trained() -> None:
+    with pytest.raises(InvalidSpecError, match=r"data\.cache keeps samples .* workers is 2") as caught:
+        SearchConfig.parse({"method": "evolution", "data": {"cache": True}, "workers": 2})
+    assert caught.value.hint == "Set workers=0, or data.cache=false."
+    most: dict[str, Any] = {
+        "workers": 128,
+        "pretrain": {"batch_size": 4096},
+        "evaluation": {"batch_size": 1024, "statistics_batches": 100_000},
+        "selection": {"training": {"batch_size": 4096, "epochs": 100_000}},
+    }
+    config = training_config(SearchConfig.parse(most))
+    assert (config.workers, config.batch_size, config.epochs) == (128, 4096, 100_000)
+    assert (config.validation.batch_size, config.validation.statistics_batches) == (1024, 100_000)
+    assert training_config(SearchConfig.parse({**most, "selection": {}})).batch_size == 4096
+    for path in _paths(most):
+        with pytest.raises(InvalidSpecError, match=re.escape(f"SearchConfig.{path}: Input should be less than")):
+            read_config(SearchConfig, None, [f"{path}=1000000"])
+
+
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_images_of_different_sizes_are_refused_before_the_supernet_is_trained(tmp_path: Path, method: str) -> None:
+    """Those that are evaluated: of the validation split, or of selection; those that are trained on may differ."""
+    selection = selection_split(8, small(selection__images=2))[1]
+    judged = {f"train/{selection[0]}", f"train/{selection[1]}"} if method == "evolution" else {"val/0", "val/1"}
+    names = [*(f"train/{index}" for index in range(8)), "val/0", "val/1"]
+
+    def opened(larger: str) -> SearchData:
+        labels = {name: np.zeros((64, 96 if name == larger else 64), np.uint8) for name in names}
+        write_folder(tmp_path / larger, labels, classes=[f"class {index}" for index in range(19)])
+        data = {"name": "folder", "root": tmp_path / larger}
+        config = small(method=method, data=data, evaluation__batch_size=2, selection__images=2)
+        return SearchData.open(config, SPACE, Processes())
+
+    for larger in judged:
+        with pytest.raises(DatasetError, match=r"evaluation\.batch_size: 2, .* 64×\d+ and 64×\d+") as caught:
+            opened(larger)
+        assert caught.value.hint == "Set evaluation.batch_size to 1."
+    opened(next(name for name in names if name not in judged))
+
+
+def _paths(fields: dict[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{above}{name}.")
+        else:
+            yield above + name
 
 
 def test_a_search_can_be_evaluated_on_the_images_of_selection_alone() -> None:

@@ -21,7 +21,7 @@ from nas_client.train.evaluation import Evaluated, Evaluation, MeasuredSpeed, ev
 from nas_client.train.evaluation_files import prediction_grid, write_evaluation
 from nas_client.train.folder import Trained
 from nas_client.train.networks import seeded_network
-from nas_client.train.weights import copy_of
+from nas_client.train.weights import copy_of, weights_digest
 from nas_client.transport import Transport
 from tests.support.fake_service import SPACE, TARGET, FakeService, network_ms, transport
 from tests.support.toy_space import ToySpace
@@ -50,6 +50,7 @@ def test_it_says_what_was_evaluated_and_how_good_it_is(evaluated: Evaluated, dat
     evaluation = evaluated.evaluation
     assert (evaluation.dataset, evaluation.split, evaluation.images) == ("synthetic_streets", "test", 4)
     assert (evaluation.architecture, evaluation.weights) == (ARCHITECTURE.key(), "best")
+    assert evaluation.weights_digest == weights_digest(_trained().weights)
     network = _trained().network((64, 96))
     right = total = 0
     for index in range(4):

@@ -17,13 +17,14 @@ from torch import nn
 from models.networks.module import Network
 from models.spec.errors import InvalidSpecError
 from nas_client.data.base import CheckProgress
-from nas_client.data.datasets import SyntheticStreets
+from nas_client.data.datasets import SyntheticStreets, open_dataset
 from nas_client.data.transforms import EvaluationTransform
 from nas_client.errors import CheckpointError, DatasetError, DivergenceError, RunFolderError, TrainingError
 from nas_client.runs.config import read_config
 from nas_client.runs.journal import read_journal
 from nas_client.train.config import TrainConfig
 from nas_client.train.data import TrainingData
+from nas_client.train.evaluation import evaluate
 from nas_client.train.folder import (
     EpochRecord,
     Trained,
@@ -38,6 +39,7 @@ from nas_client.train.networks import TrainableNetwork
 from nas_client.train.predictions import Predictor, confusion
 from nas_client.train.run import train
 from nas_client.train.weights import copy_of
+from tests.support.data_layouts import write_folder
 from tests.support.trainings import small_architecture, small_config
 
 STUDENT, TEACHER = small_architecture(8, 32), small_architecture(16, 32)
@@ -343,6 +345,24 @@ def test_a_stopped_training_says_so_in_its_folder(tmp_path: Path, data: Training
     assert not read_result(tmp_path).finished
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(result.model_dump_json())
     assert isinstance(result, TrainResult)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_images_of_different_sizes_are_found_before_anything_is_written(tmp_path: Path, check: bool) -> None:
+    """They need a validation of one image at once."""
+    labels = {f"train/{index}": (64, 64) for index in range(4)} | {"val/a": (64, 64), "val/b": (64, 96)}
+    names = [f"class {index}" for index in range(19)]
+    write_folder(tmp_path / "data", {name: np.zeros(size, np.uint8) for name, size in labels.items()}, classes=names)
+    given = {"name": "folder", "root": tmp_path / "data"}
+    config = small_config({"validation.batch_size": 2}, data=given, epochs=1, check_data=check)
+    with pytest.raises(DatasetError, match=r"validation\.batch_size: 2, .* such as 64×64 and 64×96"):
+        train(STUDENT, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fitting = small_config({"validation.batch_size": 1}, data=given, epochs=1)
+    assert train(STUDENT, fitting, tmp_path / "run").finished
+    whole = open_dataset(fitting.data, "val")
+    evaluated = evaluate(load_trained(tmp_path / "run"), whole, "val", config, weights="best")
+    assert evaluated.evaluation.metrics == read_result(tmp_path / "run").final
 
 
 def test_images_are_checked_before_anything_is_written(tmp_path: Path) -> None:
