@@ -14,7 +14,7 @@ from models.spec.measurements import Budget
 from models.spec.wire import JobCreate
 from nas_client.errors import ServiceError
 from nas_client.service import ServiceClient, Watch, finish_job
-from nas_client.table import LookupTable, Term
+from nas_client.table import LookupTable, Term, require_measured_for
 from nas_client.uncertainty import SumBias, SumUncertainty, sum_uncertainty
 from nas_client.validation.calibration import Calibration, CalibrationFile, Features
 
@@ -98,11 +98,13 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
     """Measured and summed milliseconds of that network; one that fails, or that this protocol does not measure, says why.
 
     Raises:
+        TableMismatchError: the table is of another target than the service measures on, or of another release.
         ServiceError: the service takes no such job for another reason than that it never would.
         JobFailedError: the job as a whole failed, or somebody cancelled it.
     """
     table = LookupTable(service.columns(table_id))
-    summed = estimate(network, table)
+    table.require_target(service.target().target)
+    table.require_architecture(network)
     request = JobCreate(space=table.info.space, workloads=(network,), protocol=table.info.protocol, budget=budget)
     found, refusal = None, ""
     try:
@@ -113,7 +115,10 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
         refusal = error.message
     else:
         job = finish_job(service, created, watch)
-        (found,) = service.lookup(job.table_id, [network])
+        require_measured_for(table, job)
+        (found,) = service.lookup(table_id, [network])
+        table = LookupTable(service.columns(table_id))  # the job may have moved its scale
+    summed = estimate(network, table)
     value = None if found is None else found.value_ms
     return {
         "protocol": table.info.protocol.value,

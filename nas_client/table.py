@@ -23,7 +23,7 @@ from models.spec.table_files import TableColumns, TableFormat, read_columns, wri
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons, scale_reasons, table_verdict
-from models.spec.wire import TablePublic
+from models.spec.wire import JobPublic, TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.local_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
@@ -225,6 +225,15 @@ def _read(source: str, settings: ClientSettings) -> Table | TableColumns:
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
     with ServiceClient.connect(url, settings) as service:
         return service.columns(table_id or choose_table(service.tables()).id)
+
+
+def require_measured_for(table: LookupTable, job: JobPublic) -> None:
+    """Check that a job measured networks for that table. Raises TableMismatchError where it did for another one."""
+    if job.table_id != table.info.id():
+        raise TableMismatchError(
+            f"the service measured the networks for table {job.table_id}, not for {table.label()}",
+            hint="The table is of another release or protocol version; measure it again.",
+        )
 
 
 def choose_table(
