@@ -72,6 +72,17 @@ def estimate(
     return Estimate(raw.terms, float(prediction.ms[0]), interval, raw.uncertainty)
 
 
+def whole_sum_ms(architecture: ArchitectureSpec, table: LookupTable) -> float:
+    """The sum of a network's entries, in milliseconds, all of which the table has.
+
+    Raises:
+        TableMismatchError, InvalidSpecError: as of `estimate`.
+        MissingEntryError: the table lacks one; names it.
+    """
+    table.require_architecture(architecture)
+    return sum(map(table.lookup, create_space(table.info.space).architecture_operators(architecture)))
+
+
 def read_calibration(path: Path, table: LookupTable, notice: Callable[[str], None] | None = None) -> Calibration:
     """Read the calibration that `validate` wrote for a table, and bring it to the table's present scale.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.plugins import missing_plugins
+from models.spaces.base import SearchSpace
 from models.spaces.coverage import coverage
 from models.spaces.registry import create_space, default_spec, space_label, space_names
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
@@ -225,6 +226,21 @@ def _read(source: str, settings: ClientSettings) -> Table | TableColumns:
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
     with ServiceClient.connect(url, settings) as service:
         return service.columns(table_id or choose_table(service.tables()).id)
+
+
+def require_complete(table: LookupTable, space: SearchSpace) -> None:
+    """Check that the table has a value for every operator of that space.
+
+    Raises:
+        MissingEntryError: names the first without one, and the command that measures them.
+    """
+    missing = [term for term in table.collect(space.operators()) if term.ms is None]
+    if missing:
+        raise MissingEntryError(
+            f"{len(missing)} operators have no value in {table.label()}; the first is {missing[0].operator.label()}: "
+            f"{missing[0].reason}",
+            hint=table.measuring_advice(),
+        )
 
 
 def require_measured_for(table: LookupTable, job: JobPublic) -> None:
