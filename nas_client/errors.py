@@ -32,6 +32,14 @@ _SERVICE_CANNOT = frozenset(
 )
 """Errors that are the service's own: whatever is asked, it cannot serve now. All others are about what was asked."""
 
+PASSING = frozenset(
+    {
+        *(ErrorCode.BUSY, ErrorCode.STORAGE, ErrorCode.BACKEND_UNAVAILABLE),
+        *(ErrorCode.QUEUE_FULL, ErrorCode.TOO_MANY_REQUESTS),
+    }
+)
+"""Codes of what a service answers by 429 and 503: the same call may succeed later."""
+
 
 class NasClientError(OpclockError):
     """The root of this package's errors."""

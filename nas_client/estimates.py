@@ -14,7 +14,7 @@ from models.spec.measurements import Budget
 from models.spec.wire import JobCreate
 from nas_client.errors import ServiceError
 from nas_client.service import ServiceClient, Watch, finish_job
-from nas_client.table import LookupTable, Term
+from nas_client.table import LookupTable, Term, require_measured_for
 from nas_client.uncertainty import SumBias, SumUncertainty, sum_uncertainty
 from nas_client.validation.calibration import Calibration, CalibrationFile, Features
 
@@ -72,6 +72,17 @@ def estimate(
     return Estimate(raw.terms, float(prediction.ms[0]), interval, raw.uncertainty)
 
 
+def whole_sum_ms(architecture: ArchitectureSpec, table: LookupTable) -> float:
+    """The sum of a network's entries, in milliseconds, all of which the table has.
+
+    Raises:
+        TableMismatchError, InvalidSpecError: as of `estimate`.
+        MissingEntryError: the table lacks one; names it.
+    """
+    table.require_architecture(architecture)
+    return sum(map(table.lookup, create_space(table.info.space).architecture_operators(architecture)))
+
+
 def read_calibration(path: Path, table: LookupTable, notice: Callable[[str], None] | None = None) -> Calibration:
     """Read the calibration that `validate` wrote for a table, and bring it to the table's present scale.
 
@@ -98,11 +109,13 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
     """Measured and summed milliseconds of that network; one that fails, or that this protocol does not measure, says why.
 
     Raises:
+        TableMismatchError: the table is of another target than the service measures on, or of another release.
         ServiceError: the service takes no such job for another reason than that it never would.
         JobFailedError: the job as a whole failed, or somebody cancelled it.
     """
     table = LookupTable(service.columns(table_id))
-    summed = estimate(network, table)
+    table.require_target(service.target().target)
+    table.require_architecture(network)
     request = JobCreate(space=table.info.space, workloads=(network,), protocol=table.info.protocol, budget=budget)
     found, refusal = None, ""
     try:
@@ -113,7 +126,10 @@ def measure(service: ServiceClient, network: ArchitectureSpec, table_id: str, bu
         refusal = error.message
     else:
         job = finish_job(service, created, watch)
-        (found,) = service.lookup(job.table_id, [network])
+        require_measured_for(table, job)
+        (found,) = service.lookup(table_id, [network])
+        table = LookupTable(service.columns(table_id))  # the job may have moved its scale
+    summed = estimate(network, table)
     value = None if found is None else found.value_ms
     return {
         "protocol": table.info.protocol.value,

@@ -30,7 +30,7 @@ from models.spec.wire import (
     TablePublic,
     TargetPublic,
 )
-from nas_client.errors import IncompatibleServiceError, JobFailedError, UnreachableError
+from nas_client.errors import PASSING, IncompatibleServiceError, JobFailedError, ServiceError, UnreachableError
 from nas_client.local_tables import CachedTable, TableCache
 from nas_client.settings import ClientSettings
 from nas_client.transport import IDEMPOTENCY_HEADER, MAX_LIST_BYTES, MAX_TABLE_BYTES, Transport
@@ -180,7 +180,8 @@ class ServiceClient:
         """Follow a job: its states as they change, the final one last.
 
         The client listens to the job's events. After a break it waits and reconnects, since a proxy may cut every stream after
-        its first event. If streams keep breaking without any event, it polls instead, and reports that.
+        its first event. A service that has no place for a stream at present is as good as a break. If streams keep breaking
+        without any event, the client polls instead, and reports that.
         """
         breaks = 0
         while breaks <= self._settings.event_reconnects:
@@ -193,6 +194,10 @@ class ServiceClient:
                         return
                 reason = "it ended before the job did"
             except UnreachableError as error:
+                reason = error.message
+            except ServiceError as error:
+                if error.code not in PASSING:
+                    raise
                 reason = error.message
             breaks += 1
             job = self.job(job_id)  # whatever happened in between; ends here too if the service is gone

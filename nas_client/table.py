@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.plugins import missing_plugins
+from models.spaces.base import SearchSpace
 from models.spaces.coverage import coverage
 from models.spaces.registry import create_space, default_spec, space_label, space_names
 from models.spec.architectures import ArchitectureSpec, InputSize, Parameter, SpaceSpec, parameter_text
@@ -23,7 +24,7 @@ from models.spec.table_files import TableColumns, TableFormat, read_columns, wri
 from models.spec.tables import Table, TableInfo
 from models.spec.targets import TargetSpec
 from models.spec.verdicts import Verdict, entry_reasons, scale_reasons, table_verdict
-from models.spec.wire import TablePublic
+from models.spec.wire import JobPublic, TablePublic
 from nas_client.errors import TableChoiceError
 from nas_client.local_tables import may_be_name, named_table
 from nas_client.service import ServiceClient
@@ -225,6 +226,30 @@ def _read(source: str, settings: ClientSettings) -> Table | TableColumns:
     url, _, table_id = source.rstrip("/").partition("/v1/tables/")
     with ServiceClient.connect(url, settings) as service:
         return service.columns(table_id or choose_table(service.tables()).id)
+
+
+def require_complete(table: LookupTable, space: SearchSpace) -> None:
+    """Check that the table has a value for every operator of that space.
+
+    Raises:
+        MissingEntryError: names the first without one, and the command that measures them.
+    """
+    missing = [term for term in table.collect(space.operators()) if term.ms is None]
+    if missing:
+        raise MissingEntryError(
+            f"{len(missing)} operators have no value in {table.label()}; the first is {missing[0].operator.label()}: "
+            f"{missing[0].reason}",
+            hint=table.measuring_advice(),
+        )
+
+
+def require_measured_for(table: LookupTable, job: JobPublic) -> None:
+    """Check that a job measured networks for that table. Raises TableMismatchError where it did for another one."""
+    if job.table_id != table.info.id():
+        raise TableMismatchError(
+            f"the service measured the networks for table {job.table_id}, not for {table.label()}",
+            hint="The table is of another release or protocol version; measure it again.",
+        )
 
 
 def choose_table(

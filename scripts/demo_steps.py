@@ -166,8 +166,8 @@ class SearchSteps:
         if len(accuracies) > 1:
             path = self.output / "search" / f"accuracies-{role}.json"
             path.write_text(json.dumps(accuracies))
-            words += ["--accuracies", path]
-        words += ["--teacher", "--exponent", 0] if role == "teacher" else []
+            words += ["--accuracies", path, *(["--exponent", 0] if role == "teacher" else [])]
+        words += ["--teacher"] if role == "teacher" else []
         return self.run("derive", *words, "-o", self.architecture(role))
 
     def architecture(self, role: str) -> Path:

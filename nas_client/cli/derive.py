@@ -67,8 +67,12 @@ def derive(
     save_parameters: Annotated[
         Path | None, typer.Option(metavar="F", help="File for the logits that --perturb decides, to decode them again.")
     ] = None,
-    target_ms: Annotated[float, typer.Option(metavar="T", help="T, the target latency in that formula.")] = TARGET_MS,
-    exponent: Annotated[float, typer.Option(metavar="W", help="w, the exponent in that formula.")] = EXPONENT,
+    target_ms: Annotated[
+        float | None, typer.Option(metavar="T", help=f"T, the target latency in that formula; by default {TARGET_MS:g}.")
+    ] = None,
+    exponent: Annotated[
+        float | None, typer.Option(metavar="W", help=f"w, the exponent in that formula; by default {EXPONENT:g}.")
+    ] = None,
     role: Annotated[
         str | None, typer.Option(metavar="R", help="Role to decode for; by default the one that sees latency.")
     ] = None,
@@ -100,6 +104,8 @@ def derive(
     """
     if alternative is not None and accuracies is not None:
         raise typer.BadParameter("--alternative names a network, --accuracies chooses one; give one of the two")
+    if accuracies is None and (target_ms is not None or exponent is not None):
+        raise typer.BadParameter("--target-ms and --exponent belong to --accuracies, which is not given")
     if (parameters is None) == (perturb is None):
         raise typer.BadParameter("give one of --parameters, a file of logits, and --perturb, the folder of a search")
     if perturb is None and (images is not None or save_parameters is not None):
@@ -136,7 +142,10 @@ def derive(
     complete = allow_missing or not any(network.estimate.missing for network in derived)
     values = {
         network.alternative: objective(
-            accuracy[network.alternative], network.estimate.sum_ms, target_ms=target_ms, exponent=exponent
+            accuracy[network.alternative],
+            network.estimate.sum_ms,
+            target_ms=TARGET_MS if target_ms is None else target_ms,
+            exponent=EXPONENT if exponent is None else exponent,
         )
         for network in derived
         if accuracy and complete

@@ -39,12 +39,14 @@ def loss(
         ),
     ] = None,
     width: Annotated[Width, typer.Option(help="Relax widths by expectation, or by one Gumbel sample.")] = Width.EXPECTED,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the Gumbel sample.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the Gumbel sample; by default 0.")] = None,
     repeat: Annotated[int, typer.Option(min=0, metavar="N", help="Also time N training steps, forward and backward.")] = 0,
     require: Require = None,
     json: Json = False,
 ) -> None:
     """Compute the three terms of the decoupled latency, their weighted sum, and the relaxed latency. All in milliseconds."""
+    if seed is not None and width is not Width.GUMBEL:
+        raise typer.BadParameter("--seed belongs to --width gumbel, which is not given")
     from models.spaces.registry import create_space
     from nas_client.cli import latency_options
     from nas_client.latency.coefficients import coefficients_of
@@ -54,7 +56,7 @@ def loss(
     coefficients = coefficients_of(latencies)
     chosen = latency_options.weights_of(weights, coefficients, space.search_defaults.latency)
     logits = latency_options.read_parameters(parameters, space)
-    gumbel_seed = seed if width is Width.GUMBEL else None
+    gumbel_seed = (seed or 0) if width is Width.GUMBEL else None
     found = latency_options.evaluate_loss(coefficients, logits, chosen, gumbel_seed=gumbel_seed, repeat=repeat)
     document: dict[str, object] = {
         "operator_ms": found.operator_ms,

@@ -57,7 +57,7 @@ def search(
     started by torchrun or accelerate launch, share each batch.
     """
     from models.spaces.registry import space_class
-    from nas_client.runs.config import read_config
+    from nas_client.runs.config import read_config, stated_fields
     from nas_client.runs.manifest import CONFIG
     from nas_client.runs.processes import Processes
     from nas_client.search.config import SearchConfig
@@ -66,8 +66,8 @@ def search(
     overrides = selection_overrides(overrides, latency_ms, front)
     if resume and config is None and not overrides and (output / CONFIG).exists():
         config = output / CONFIG
-    stated = read_config(SearchConfig, config, overrides)  # what is wrong with it is said before a table is fetched
-    if (latency_ms or front) and stated.method != "evolution":
+    stated = stated_fields(SearchConfig, config, overrides)  # a field that is wrong by itself, before a table is fetched
+    if (latency_ms or front) and stated.get("method") != "evolution":
         raise typer.BadParameter("--latency-ms and --front need --set method=evolution; or take `select` after the search")
     found = load_table(table)
     space = space_class(found.info.space.name)

@@ -63,6 +63,8 @@ def train(
         raise typer.BadParameter("--architecture is needed, or --resume")
     if (supernet is None) != (table is None):
         raise typer.BadParameter("--supernet and --table go together: the table says which space the search was in")
+    if role is not None and supernet is None:
+        raise typer.BadParameter("--role belongs to --supernet, which is not given")
     if supernet is not None and pretrained is not None:
         raise typer.BadParameter("--supernet and --pretrained exclude each other: both give the first weights")
     network, chosen = _network_and_config(architecture, config, overrides or [], output, resume)

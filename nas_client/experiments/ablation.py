@@ -16,7 +16,7 @@ from models.networks.module import network_costs
 from models.spaces.published import AblationRow
 from models.spaces.registry import create_space
 from models.spec.base import Record
-from nas_client.estimates import estimate
+from nas_client.estimates import whole_sum_ms
 from nas_client.experiments import collapse, random_networks
 from nas_client.experiments.ablation_runs import AblationConfig, searches, study_of, trainings
 from nas_client.experiments.execution import Execution, carry_out
@@ -185,7 +185,7 @@ def _ablated(row: AblationRow, training: Training, seed: int, table: LookupTable
         seed=seed,
         architecture=training.network.key(),
         mean_iou=_mean_iou(training),
-        estimate_ms=estimate(training.network, table).sum_ms,
+        estimate_ms=whole_sum_ms(training.network, table),
         macs=costs.macs,
         parameters=costs.parameters,
     )

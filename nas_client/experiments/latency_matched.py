@@ -13,7 +13,7 @@ from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from nas_client.errors import ExperimentError
-from nas_client.estimates import estimate
+from nas_client.estimates import whole_sum_ms
 from nas_client.table import LookupTable
 
 Baseline = Literal["sampled", "decoded"]
@@ -40,7 +40,7 @@ def latency_matched(
         MissingEntryError: the table is not complete.
     """
     space = create_space(table.info.space)
-    wanted_ms = estimate(found, table).sum_ms
+    wanted_ms = whole_sum_ms(found, table)
     rng = np.random.default_rng(seed)
     draw = partial(_decoded, space, rng) if baseline == "decoded" else partial(space.sample, rng)
     matched: dict[str, ArchitectureSpec] = {}

@@ -28,7 +28,7 @@ from nas_client.experiments.spread import Spread
 from nas_client.runs.config import read_config
 from nas_client.runs.manifest import CONFIG, require_run
 from nas_client.search.config import SearchConfig
-from nas_client.table import LookupTable
+from nas_client.table import LookupTable, require_complete
 from nas_client.train.config import TrainConfig
 
 Preset = Literal["cpu", "gpu", "published"]
@@ -177,6 +177,7 @@ def compare(
         TableMismatchError: a search was done in another space.
         MissingEntryError: the table is not complete.
     """
+    require_complete(table, create_space(table.info.space))
     trials = [_trial(search, table, folder, networks, baselines, tolerance) for search in searches]
     if len({trial.seed for trial in trials}) < len(trials):
         seeds = ", ".join(f"{trial.search}: {trial.seed}" for trial in trials)

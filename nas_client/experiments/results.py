@@ -10,7 +10,7 @@ from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
 from models.spec.base import Record
 from nas_client.errors import ExperimentError
-from nas_client.estimates import estimate
+from nas_client.estimates import whole_sum_ms
 from nas_client.runs.journal import read_journal
 from nas_client.table import LookupTable
 from nas_client.train.evaluation import MeasuredSpeed
@@ -73,7 +73,7 @@ def read_trained(run: Path, network: ArchitectureSpec, table: LookupTable, hint:
     return TrainedNetwork(
         name=run.name,
         architecture=network.key(),
-        estimate_ms=estimate(network, table).sum_ms,
+        estimate_ms=whole_sum_ms(network, table),
         macs=costs.macs,
         parameters=costs.parameters,
         mean_iou=mean_iou,

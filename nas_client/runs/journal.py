@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -33,7 +33,7 @@ class Journal:
         self._board: SummaryWriter | None = None
         if not silent:
             folder.mkdir(parents=True, exist_ok=True)
-            self._path.write_text("".join(f"{line}\n" for line in _lines(self._path)[:keep]), encoding="utf-8")
+            _keep(self._path, keep)
             self._board = SummaryWriter(folder / "tensorboard")
 
     def write(self, record: Record) -> None:
@@ -64,11 +64,18 @@ def read_journal(folder: Path, cls: type[Line]) -> list[Line]:
     """The lines of a run's journal; none where there is no file.
 
     Raises:
-        InvalidSpecError: a line is not of that class.
+        InvalidSpecError: a line is damaged, or not of that class; names the file and the line.
     """
     path = folder / LINES
-    return [cls.parse(json.loads(line), source=str(path)) for line in _lines(path)]
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [cls.parse_json(line, source=f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+def _keep(path: Path, lines: int) -> None:
+    """Cut a file after so many lines; before a last one that was cut off, in any case. Nothing is written, so that a full disk
+    costs no line.
+    """
+    with path.open("ab+") as file:
+        file.seek(0)
+        whole = [line for line in islice(file, lines) if line.endswith(b"\n")]
+        file.truncate(sum(map(len, whole)))

@@ -21,7 +21,7 @@ class LatencyLoss:
     Args:
         coefficients: of the table.
         settings: mode, weights, and how widths are relaxed.
-        temperature: of sampled widths.
+        temperature: of sampled widths, at first.
         device: of the parameters.
 
     Attributes:
@@ -39,7 +39,8 @@ class LatencyLoss:
         else:
             self.weights = Weights.of(settings.weights)
         self._generator = torch.Generator(device)
-        widths: Relaxation = expected if settings.widths == "expected" else Gumbel(temperature, self._generator)
+        self.sample_at(temperature)
+        widths: Relaxation = expected if settings.widths == "expected" else self._sampled
         self._mode = settings.mode
         self._decoupled, self._relaxed = self._modules(coefficients, widths, device)
         self._expected = self._modules(coefficients, expected, device)
@@ -49,6 +50,13 @@ class LatencyLoss:
     ) -> tuple[DecoupledLatency, RelaxedLatency]:
         decoupled = DecoupledLatency(coefficients, weights=self.weights, widths=widths, dtype=torch.float32)
         return decoupled.to(device), RelaxedLatency(coefficients, widths=widths, dtype=torch.float32).to(device)
+
+    def sample_at(self, temperature: float) -> None:
+        """From now on that is the temperature of sampled widths."""
+        self._gumbel = Gumbel(temperature, self._generator)
+
+    def _sampled(self, logits: Tensor) -> Tensor:
+        return self._gumbel(logits)
 
     @property
     def used(self) -> bool:

@@ -66,11 +66,9 @@ class Learner:
             for index, role in enumerate(space.roles())
         }
         coefficients = gather(space.latency_graph(), shapes, table.lookup)
-        temperature = config.search.temperature
-        self.latency = LatencyLoss(coefficients, config.latency, temperature=temperature, device=processes.device)
+        self.latency = LatencyLoss(coefficients, config.latency, temperature=config.search.temperature, device=processes.device)
         self.factor = LatencyFactor(config)
         self._space = space
-        self._gumbel = Gumbel(temperature, torch.Generator(processes.device))
         self._single_paths = SinglePathUpdate(
             self.passes,
             space,
@@ -85,6 +83,9 @@ class Learner:
     def start_phase(self, phase: Phase) -> None:
         """Start a phase with new optimisers."""
         self._phase = phase
+        temperature = self._search_settings.temperature
+        self.latency.sample_at(temperature)
+        self._gumbel = Gumbel(temperature, torch.Generator(self._processes.device))
         searched, decided = self._granularities()
         for role in self._space.roles():
             self.networks[role.name].start_phase(searched & role.searches, decided & role.searches)
@@ -128,8 +129,13 @@ class Learner:
         return losses
 
     def mixtures(self, role: str, key: RngKey) -> Iterator[Mixture]:
-        """Mixtures that train a role's weights: the widest; where widths are searched, also the narrowest and sampled ones."""
+        """Mixtures that train a role's weights: the widest; where widths are searched, also the narrowest and sampled ones;
+        where they are decided, these alone.
+        """
         network = self.networks[role]
+        if network.searches_widths and "gamma" in network.decided:
+            yield network.most_probable_widths()
+            return
         yield network.widest_connections()
         if not network.searches_widths:
             return
@@ -206,7 +212,7 @@ class Learner:
             self._architecture_optimizers[role],
             latency=self.latency if role == self.searched and self.latency.used else None,
             factor=self.factor,
-            temperature=self._config.search.temperature,
+            temperature=self._search_settings.temperature,
             processes=self._processes,
         )
 

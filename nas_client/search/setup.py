@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from models.spaces.base import DecodeOptions, SearchSpace
 from models.spaces.registry import create_space
 from models.spec.base import Record
-from models.spec.errors import InvalidSpecError, MissingEntryError
+from models.spec.errors import InvalidSpecError
 from models.spec.table_files.table_io import table_etag
 from nas_client.data.base import CheckProgress, SegmentationDataset
 from nas_client.data.datasets import open_dataset
@@ -21,7 +21,7 @@ from nas_client.runs.processes import Processes
 from nas_client.search.config import Crop, SearchConfig, SearchSettings
 from nas_client.search.progress import PHASES, SEARCHING
 from nas_client.search.selection_images import selection_split
-from nas_client.table import LookupTable
+from nas_client.table import LookupTable, require_complete
 
 
 class SearchIdentity(Record):
@@ -54,13 +54,7 @@ def open_space(config: SearchConfig, table: LookupTable) -> SearchSpace:
         table.require_space(config.space)
     space = create_space(table.info.space)
     _require_something_to_search(config, space)
-    missing = [term for term in table.collect(space.operators()) if term.ms is None]
-    if missing:
-        raise MissingEntryError(
-            f"{len(missing)} operators have no value in {table.label()}; the first is {missing[0].operator.label()}: "
-            f"{missing[0].reason}",
-            hint=table.measuring_advice(),
-        )
+    require_complete(table, space)
     return space
 
 

@@ -11,13 +11,13 @@ from models.networks.module import network_costs
 from models.spaces.base import SearchSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec
-from models.spec.errors import InvalidSpecError, TableMismatchError
+from models.spec.errors import InvalidSpecError
 from models.spec.measurements import Budget, Measurement
 from models.spec.operators import OperatorSpec
 from models.spec.wire import JobCreate
 from nas_client.errors import CalibrationError
 from nas_client.service import ServiceClient, Watch, run_job
-from nas_client.table import LookupTable
+from nas_client.table import LookupTable, require_measured_for
 from nas_client.uncertainty import sum_uncertainty
 from nas_client.validation.calibration import Features
 from nas_client.validation.fitting import MIN_NETWORKS
@@ -180,11 +180,7 @@ def _measure(
     architectures = tuple(network.architecture for network in networks)
     workloads = tuple({architecture.key(): architecture for architecture in architectures}.values())
     job = run_job(service, JobCreate(space=info.space, workloads=workloads, protocol=info.protocol, budget=budget), watch)
-    if job.table_id != info.id():
-        raise TableMismatchError(
-            f"the service measured the networks for table {job.table_id}, not for {table.label()}",
-            hint="The table is of another release or protocol version; measure it again.",
-        )
+    require_measured_for(table, job)
     return service.lookup(info.id(), architectures)
 
 

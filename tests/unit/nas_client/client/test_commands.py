@@ -188,6 +188,12 @@ def test_sampled_widths_depend_on_the_seed_alone(nas_client: Command, wide: Path
     assert one == again
     assert one["expansion_ms"] != other["expansion_ms"]
     assert one["operator_ms"] == other["operator_ms"]
+    assert loss(nas_client, wide, parameters, "--width", "gumbel") == loss(
+        nas_client, wide, parameters, "--width", "gumbel", "--seed", 0
+    )
+    idle = nas_client("loss", "--table", wide, "--parameters", parameters, "--seed", 1)
+    assert idle.code == ExitCode.USAGE
+    assert "--seed belongs to --width gumbel" in idle.err
 
 
 def test_steps_are_timed_when_asked_for(nas_client: Command, wide: Path, parameters: Path) -> None:

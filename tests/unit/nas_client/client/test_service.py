@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from models.spec.errors import ErrorCode
 from models.spec.measurements import Status
 from models.spec.table_files import TableFormat, to_bytes
 from models.spec.tables import Table
@@ -18,7 +19,7 @@ from nas_client.local_tables import CachedTable, TableCache
 from nas_client.service import ServiceClient, run_job
 from nas_client.settings import ClientSettings
 from nas_client.transport import Transport
-from tests.support.fake_service import SPACE, TARGET, FakeService, make_table, transport
+from tests.support.fake_service import SPACE, TARGET, FakeService, Reply, make_table, transport
 
 URL = "http://box:1"
 TABLE = make_table()
@@ -207,6 +208,45 @@ def test_streams_that_keep_breaking_are_given_up_and_that_is_said(tmp_path: Path
     assert service.requests.count("GET /v1/jobs/job0/events") == 3
     (notice,) = client.notices
     assert notice == "the event stream of job job0 keeps breaking (it ended before the job did); asking every 0.001 s instead"
+
+
+class Crowded(FakeService):
+    """Refuses that many event streams, as a service does that has no place for one."""
+
+    status, code, refused = 429, ErrorCode.TOO_MANY_REQUESTS, 2
+
+    def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
+        if path.endswith("/events") and self.refused:
+            self.refused -= 1
+            self.requests.append(f"{method} {path}")
+            return self._error(self.status, self.code, "no place for a stream", "")
+        return super().answer(method, path, headers, body)
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, ErrorCode.TOO_MANY_REQUESTS), (503, ErrorCode.BUSY)])
+def test_a_stream_that_is_refused_for_now_is_opened_later(tmp_path: Path, status: int, code: ErrorCode) -> None:
+    service = Crowded()
+    service.status, service.code, service.final = status, code, JobState.PLANNED
+    states, client = follow(service, tmp_path)
+    assert states == [JobState.PLANNED] * 3 + [JobState.DONE]  # twice asked for, then two events
+    assert client.notices == []
+
+
+def test_a_job_is_polled_where_there_is_never_a_place_for_a_stream(tmp_path: Path) -> None:
+    service = Crowded()
+    service.final, service.refused = JobState.PLANNED, 99
+    client = Client(transport(service), tmp_path, event_reconnects=2)
+    states = client.follow(client.create_job(REQUEST).id)
+    assert [next(states).state for _ in range(5)] == [JobState.PLANNED] * 5
+    assert "keeps breaking (no place for a stream); asking every 0.001 s instead" in client.notices[0]
+
+
+def test_a_stream_that_is_refused_for_good_is_an_error(tmp_path: Path) -> None:
+    service = Crowded()
+    service.status, service.code = 403, ErrorCode.FORBIDDEN
+    with pytest.raises(ServiceError):
+        follow(service, tmp_path)
+    assert service.requests.count("GET /v1/jobs/job0/events") == 1
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])

@@ -141,6 +141,9 @@ def test_options_that_belong_together(nas_client: Command, tmp_path: Path, argum
     half = nas_client("train", "-o", tmp_path / "run", *arguments, "--supernet", tmp_path)
     assert half.code == ExitCode.USAGE
     assert "--supernet and --table go together" in half.err
+    idle = nas_client("train", "-o", tmp_path / "run", *arguments, "--role", "teacher")
+    assert idle.code == ExitCode.USAGE
+    assert "--role belongs to --supernet" in idle.err
 
 
 def test_a_divergence_is_said_and_told_from_bad_input(nas_client: Command, tmp_path: Path, arguments: list[object]) -> None:

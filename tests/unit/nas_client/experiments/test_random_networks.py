@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
-from models.spec.errors import ExitCode
+from models.spec.errors import ExitCode, MissingEntryError
 from models.spec.table_files import TableFormat, write_table
+from models.spec.tables import Table
 from nas_client.errors import ExperimentError
 from nas_client.estimates import estimate
 from nas_client.experiments.collapse import preset_config as collapse_config
 from nas_client.experiments.latency_matched import BASELINES, Baseline, latency_matched
 from nas_client.experiments.random_artifacts import random_sentence
 from nas_client.experiments.random_networks import RandomResult, compare, preset_config
+from nas_client.experiments.results import read_trained
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
 from nas_client.search.outcome import IDLE_KINDS
@@ -165,6 +168,27 @@ def test_an_unfinished_search_is_refused(tmp_path: Path, table: LookupTable) -> 
     write_search(tmp_path / "search", finished=False)
     with pytest.raises(ExperimentError, match="holds no finished search"):
         compare([tmp_path / "search"], table, tmp_path / "experiment", TrainConfig())
+
+
+def lacking(table: LookupTable, network: ArchitectureSpec, index: int) -> LookupTable:
+    """The table without that operator of a network."""
+    key = create_space(table.info.space).architecture_operators(network)[index].key()
+    return LookupTable(Table(info=table.info, entries=tuple(entry for entry in table.table.entries if entry.key() != key)))
+
+
+def test_a_missing_entry_counts_as_zero_nowhere(tmp_path: Path, table: LookupTable, found: ArchitectureSpec) -> None:
+    search = search_folder(tmp_path / "search", 1)
+    teacher = ArchitectureSpec.parse_json((search / "teacher.json").read_bytes())
+    with pytest.raises(MissingEntryError, match="1 operators have no value"):  # before hours of training
+        compare([search], lacking(table, teacher, -1), tmp_path / "experiment", TrainConfig(), networks=1)
+    assert not (tmp_path / "experiment").exists()
+    less = lacking(table, found, 3)
+    with pytest.raises(MissingEntryError, match="no value for"):
+        latency_matched(found, less, networks=1, tolerance=0.1, seed=0)
+    write_training(tmp_path / "run", found)
+    with pytest.raises(MissingEntryError, match="no value for"):
+        read_trained(tmp_path / "run", found, less, hint="")
+    assert read_trained(tmp_path / "run", found, table, hint="").estimate_ms == estimate(found, table).sum_ms
 
 
 def test_the_training_of_another_architecture_is_not_taken_for_it(tmp_path: Path, table: LookupTable) -> None:

@@ -9,7 +9,7 @@ import pytest
 from models.spaces.fasterseg.space import FasterSegSpace
 from models.spec.architectures import ArchitectureSpec
 from models.spec.errors import InvalidSpecError
-from nas_client.runs.config import read_config, write_config
+from nas_client.runs.config import read_config, stated_fields, write_config
 from nas_client.search.config import SearchConfig
 from nas_client.train.config import TrainConfig
 
@@ -141,6 +141,48 @@ def test_what_is_wrong_is_looked_for_where_it_stands(tmp_path: Path) -> None:
     assert "config.yaml" not in caught.value.message
     with pytest.raises(InvalidSpecError, match=r"^\S*bad\.yaml: SearchConfig\.sead"):
         read_config(SearchConfig, bad, ["seed=9"])
+
+
+RSPNET = {"search": {"epochs": 300}, "second": {"epochs": 40}}
+
+
+def test_fields_go_together_as_file_command_line_and_space_have_them(tmp_path: Path) -> None:
+    """Not as the file and the defaults of the class would."""
+    warm = written(tmp_path, "search: {warmup_epochs: 40}\n")
+    assert read_config(SearchConfig, warm, base=RSPNET).search.epochs == 300
+    assert read_config(SearchConfig, warm, ["search.epochs=100"]).search.warmup_epochs == 40
+    short = tmp_path / "short.yaml"
+    short.write_text("pretrain: {epochs: 0}\nsearch: {epochs: 0}\n")
+    assert read_config(SearchConfig, short, base=RSPNET).second.epochs == 40
+    for path, overrides, message in (
+        (warm, [], r"^\S*config\.yaml: SearchConfig\.search: warmup_epochs is 40 of 30 epochs"),
+        (warm, ["search.epochs=35"], r"^\S*config\.yaml --set search\.epochs=35: .* warmup_epochs is 40 of 35 epochs"),
+        (None, ["search.warmup_epochs=40"], r"^--set search\.warmup_epochs=40: .* warmup_epochs is 40 of 30 epochs"),
+        (short, [], r"^\S*short\.yaml: .* are all 0"),
+    ):
+        with pytest.raises(InvalidSpecError, match=message):
+            read_config(SearchConfig, path, overrides)
+
+
+def test_fields_that_are_wrong_by_themselves_are_found_without_the_space(tmp_path: Path) -> None:
+    assert stated_fields(SearchConfig, None, ["search.warmup_epochs=40"]) == {"search": {"warmup_epochs": 40}}
+    unfit = written(tmp_path, "search: {warmup_epochs: 40}\n")
+    for override in ("search.warmup_epoch=40", "search.warmup_epochs=-1", "latency.weights=[0, 0, 0]"):
+        with pytest.raises(InvalidSpecError, match=f"^--set {override.partition('=')[0]}"):
+            stated_fields(SearchConfig, unfit, [override])
+    bad = written(tmp_path, "search: {warmup_epochs: 40}\nsead: 3\n")
+    with pytest.raises(InvalidSpecError, match=r"^\S*config\.yaml: SearchConfig\.sead: there is no such field") as caught:
+        stated_fields(SearchConfig, bad, ["search.epochs=100"])
+    assert caught.value.hint == "Did you mean 'seed'?"
+
+
+def test_text_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("data: {root: /daten/straße}\n".encode("latin-1"))
+    with pytest.raises(InvalidSpecError, match=r"config\.yaml: not in UTF-8"):
+        read_config(SearchConfig, path)
+    with pytest.raises(InvalidSpecError, match=r"data\.root=2024-13-45: not YAML: month must be in 1\.\.12"):
+        read_config(SearchConfig, None, ["data.root=2024-13-45"])
 
 
 def test_an_empty_file_states_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from models.spec.base import Record
+from models.spec.errors import InvalidSpecError
 from nas_client.errors import DivergenceError
-from nas_client.runs.journal import Journal, read_journal
+from nas_client.runs.journal import LINES, Journal, read_journal
 from nas_client.runs.stopping import StopRequest, require_finite
 
 
@@ -44,6 +45,24 @@ def test_lines_of_epochs_that_are_done_again_go(tmp_path: Path) -> None:
     with Journal(tmp_path, keep=1) as journal:
         journal.write(Line(epoch=7))
     assert [line.epoch for line in read_journal(tmp_path, Line)] == [0, 7]
+
+
+def test_a_last_line_that_was_cut_off_is_named_and_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.write(Line(epoch=0))
+        journal.write(Line(epoch=1))
+    path = tmp_path / LINES
+    whole = path.read_bytes()
+    for torn in (b'{"epo', b"\0\0\0", b"\xff"):
+        path.write_bytes(whole + torn)
+        with pytest.raises(InvalidSpecError, match=r"epochs\.jsonl, line 3: not a JSON document"):
+            read_journal(tmp_path, Line)
+    for keep in (2, 3):  # lines reach the disk after the checkpoint that counts them, if the machine itself fails
+        path.write_bytes(whole + b'{"epo')
+        with Journal(tmp_path, keep=keep) as journal:
+            assert path.read_bytes() == whole
+            journal.write(Line(epoch=2))
+        assert [line.epoch for line in read_journal(tmp_path, Line)] == [0, 1, 2]
 
 
 def test_curves_are_read_by_tensorboard(tmp_path: Path) -> None:

@@ -198,6 +198,8 @@ def test_every_space_is_decided_through_its_rows(space: SpaceSpec, tmp_path: Pat
         ((), "give one of --parameters, a file of logits, and --perturb, the folder of a search"),
         (("--parameters", "a.json", "--perturb", "run"), "give one of --parameters"),
         (("--parameters", "a.json", "--images", "3"), "--images and --save-parameters belong to --perturb"),
+        (("--parameters", "a.json", "--target-ms", "5"), "--target-ms and --exponent belong to --accuracies"),
+        (("--parameters", "a.json", "--exponent", "0"), "--target-ms and --exponent belong to --accuracies"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(nas_client: Command, arguments: tuple[str, ...], said: str) -> None:

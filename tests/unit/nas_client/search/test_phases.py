@@ -24,7 +24,7 @@ from nas_client.search.derivation import derive
 from nas_client.search.epochs import Phase, SearchEpoch
 from nas_client.search.first_weights import supernet_weights
 from nas_client.search.progress import SearchObserver
-from tests.support.searches import prepared, small, small_table
+from tests.support.searches import SMALL, StopAfter, prepared, small, small_table
 
 SPACE = create_space(
     SpaceSpec(
@@ -89,6 +89,18 @@ def test_a_search_that_is_stopped_in_its_second_phase_goes_on_as_if_it_had_not_b
     mine, whole = (saved(tmp_path / name) for name in ("stopped", "whole"))
     for name in ("alpha", "beta"):
         assert torch.equal(mine["networks"]["network"][name], whole["networks"]["network"][name])
+    assert all(torch.equal(tensor, whole["supernet"][name]) for name, tensor in mine["supernet"].items())
+
+
+def test_a_second_phase_with_decided_widths_and_a_temperature_of_its_own_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    second = {**SMALL["search"], "epochs": 1, "searches": ["alpha", "beta"], "temperature": 0.5}
+    config = small(pretrain__epochs=0, search__epochs=1, latency__widths="gumbel", second=second)
+    search(config, small_table(), tmp_path / "whole")
+    assert not search(config, small_table(), tmp_path / "stopped", watch=StopAfter(3)).finished
+    search(config, small_table(), tmp_path / "stopped", resume=True)
+    mine, whole = (saved(tmp_path / name) for name in ("stopped", "whole"))
+    for role, logits in mine["networks"].items():
+        assert all(torch.equal(tensor, whole["networks"][role][name]) for name, tensor in logits.items())
     assert all(torch.equal(tensor, whole["supernet"][name]) for name, tensor in mine["supernet"].items())
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from models.spec.architectures import SpaceSpec
 from models.spec.errors import ExitCode
 from models.spec.scale import Scale
 from models.spec.table_files import TableFormat, write_table
 from models.spec.tables import Table
 from nas_client.data.datasets import SyntheticStreets
+from nas_client.errors import DivergenceError
+from nas_client.search.config import SearchConfig
 from nas_client.search.outcome import SearchResult
 from nas_client.search.updates import WeightUpdate
 from nas_client.selection.outcome import SelectionResult
 from tests.support.client_command import Command
 from tests.support.client_command import command_fixture as command_fixture
+from tests.support.fake_service import make_table
 from tests.support.searches import small, small_table
 
 
@@ -109,6 +113,34 @@ def test_bad_input(nas_client: Command, arguments: list[object], tmp_path: Path,
     assert ended.code == ExitCode.BAD_INPUT
     assert said in ended.err
     assert not (tmp_path / "run" / "epochs.jsonl").exists()
+
+
+def test_what_goes_together_is_asked_of_the_tables_space(
+    nas_client: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RSPNet's first phase has 300 epochs, FasterSeg's 30, and RSPNet's second 40."""
+    given: list[SearchConfig] = []
+
+    def begun(config: SearchConfig, *_: object, **__: object) -> None:
+        given.append(config)
+        raise DivergenceError("far enough")
+
+    monkeypatch.setattr("nas_client.search.cosearch.search", begun)
+    for space, begins in (("rspnet", 2), ("fasterseg", 0)):
+        given.clear()
+        table = tmp_path / f"{space}.parquet"
+        write_table(make_table(SpaceSpec(name=space, input_size=(64, 64))), table, TableFormat.PARQUET)
+        search = ["search", "--table", table, "-o", tmp_path / "run"]
+        warm = nas_client(*search, "--set", "search.warmup_epochs=40")
+        short = tmp_path / "short.yaml"
+        short.write_text("pretrain: {epochs: 0}\nsearch: {epochs: 0}\n")
+        second = nas_client(*search, "--config", short)
+        assert len(given) == begins
+        if not begins:
+            assert "warmup_epochs is 40 of 30 epochs" in warm.err
+            assert "are all 0" in second.err
+    missing = nas_client("search", "--table", tmp_path / "none", "-o", tmp_path / "run", "--set", "search.warmup_epoch=40")
+    assert "search.warmup_epoch: there is no such field" in missing.err, "before a table is looked for"
 
 
 def test_a_search_by_evolution_and_a_selection_for_another_table(

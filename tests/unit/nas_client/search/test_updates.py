@@ -13,7 +13,7 @@ from models.spec.architectures import SpaceSpec
 from nas_client.data.transforms import Batch
 from nas_client.search.learner import Learner
 from nas_client.search.progress import RngKey, Stream
-from tests.support.searches import prepared, small, small_table
+from tests.support.searches import SMALL, prepared, small, small_table
 from tests.support.toy_space import ToySpace
 
 PLACE = RngKey(seed=5, phase=1)
@@ -123,6 +123,34 @@ def test_widths_of_the_passes() -> None:
     assert [mixture.widths for mixture in run.mixtures("teacher", PLACE)] == [(1,) * rows]
     run.start_phase("pretrain")
     assert len(list(run.mixtures("student", PLACE))) == 3
+
+
+def test_widths_that_the_first_search_decided_are_the_only_ones_trained() -> None:
+    run = prepared(small(second={**SMALL["search"], "searches": ["alpha", "beta"]}))
+    run.start_phase("second")
+    student = run.networks["student"]
+    with torch.no_grad():
+        student.logits.gamma[:, 1] = 0.5
+        student.logits.gamma[::2, 0] = 1.0
+    widths = [mixture.widths for mixture in run.mixtures("student", PLACE)]
+    assert widths == [student.most_probable_widths().widths]
+    assert set(widths[0]) == {0, 1}
+    assert [set(mixture.widths) for mixture in run.mixtures("teacher", PLACE)] == [{1}], "a teacher has the widest"
+
+
+@pytest.mark.parametrize("widths", ["expected", "gumbel"])
+def test_each_phase_samples_widths_at_its_own_temperature(batch: Batch, widths: str) -> None:
+    def gradients(first: float, second: float) -> Sequence[Tensor]:
+        changes = {"search__temperature": first, "second": {**SMALL["search"], "temperature": second}}
+        run = prepared(small(latency__widths=widths, latency__factor=0.5, **changes))
+        run.start_phase("second")
+        return [*latency_gradients(run), *architecture_gradients(run, "student", batch)]
+
+    mine, hot, cold = gradients(0.5, 2.0), gradients(2.0, 2.0), gradients(0.5, 0.5)
+    assert all(torch.equal(one, other) for one, other in zip(mine, hot, strict=True))
+    of_latency, of_both = 2, 5  # in γ
+    assert not torch.equal(mine[of_both], cold[of_both])
+    assert torch.equal(mine[of_latency], cold[of_latency]) is (widths == "expected")
 
 
 def test_a_space_without_widths_trains_one_pass_a_step() -> None:

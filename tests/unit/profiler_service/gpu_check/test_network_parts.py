@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from models.spaces.registry import create_space
-from models.spec.errors import ErrorCode
+from models.spec.errors import ErrorCode, TableMismatchError
 from models.spec.measurements import Budget
+from models.spec.tables import Table
 from nas_client.errors import ServiceError
 from nas_client.estimates import measure
 from nas_client.service import ServiceClient
@@ -25,7 +26,7 @@ from profiler_service.gpu_check.bench import Bench, Ended, SkipPartError
 from profiler_service.gpu_check.choices import REHEARSAL
 from profiler_service.gpu_check.network_parts import steps, student, validation
 from profiler_service.gpu_check.results import Outcome, PartResult
-from tests.support.fake_service import SPACE, FakeService, Reply, make_table, network_ms, transport
+from tests.support.fake_service import SPACE, TARGET, FakeService, Reply, make_table, network_ms, transport
 
 NETWORK = create_space(SPACE).sample(np.random.default_rng(1))
 
@@ -78,6 +79,40 @@ def test_a_network_is_measured_beside_its_sum() -> None:
     assert row["measured_ms"] == pytest.approx(network_ms(NETWORK))
     assert row["error"] == pytest.approx(row["sum_ms"] / row["measured_ms"] - 1)
     assert (row["message"], row["refused"], row["missing"]) == ("", False, [])
+
+
+def test_a_table_of_another_target_is_refused_before_anything_is_measured() -> None:
+    other = TARGET.model_copy(update={"threads": 4})
+    service = FakeService(make_table(target=other))
+    with pytest.raises(TableMismatchError, match=r"was measured on another target: threads: 4 here, 1 there"):
+        measured(service)
+    assert service.created == {}
+
+
+def test_what_was_measured_for_another_table_is_not_set_beside_this_ones_sum() -> None:
+    """As where the table is of an earlier version of its protocol."""
+    table = make_table()
+    earlier = Table(info=table.info.model_copy(update={"protocol_version": 0}), entries=table.entries)
+    message = f"measured the networks for table {table.info.id()}, not for table {earlier.info.id()}"
+    with pytest.raises(TableMismatchError, match=message):
+        measured(FakeService(earlier))
+
+
+def test_a_sum_is_on_the_scale_that_the_job_leaves() -> None:
+    table = make_table()
+    entries = (entry.model_copy(update={"value_ms": 2 * (entry.value_ms or 0)}) for entry in table.entries)
+    slower = Table(info=table.info, entries=tuple(entries))
+
+    class Rescaled(FakeService):
+        """Learns another scale by every job."""
+
+        def answer(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> Reply:
+            if (method, path) == ("POST", "/v1/jobs"):
+                self.tables[table.info.id()] = slower
+            return super().answer(method, path, headers, body)
+
+    row, before = measured(Rescaled(table)), measured(FakeService(table))
+    assert row["sum_ms"] == pytest.approx(2 * before["sum_ms"])
 
 
 def test_a_protocol_that_measures_no_networks_is_no_failure() -> None:
