@@ -19,7 +19,7 @@ from models.spec.table_files import TableFormat, read_table, to_bytes, write_tab
 from models.spec.tables import Table
 from models.spec.verdicts import TrustLevel
 from models.spec.wire import TablePublic
-from models.terminal import Json, emit, people
+from models.terminal import Json, emit, people, print_unwrapped
 from profiler_service.cli.arguments import Database
 from profiler_service.cli.runtime import load_settings, open_existing_store, open_store
 from profiler_service.publishing import card_of, incomplete, publishable, read_validation, require_complete, require_trustworthy
@@ -134,7 +134,7 @@ def _list(console: Console, found: Sequence[TablePublic]) -> None:
             "none yet" if table.verdict is None else table.verdict.level.value,
             "partial" if covered.partial else "",
         )
-    console.print(grid)
+    print_unwrapped(console, grid)
 
 
 def publish(
