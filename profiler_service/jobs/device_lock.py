@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from profiler_service.errors import JobError
-from profiler_service.jobs.process_lock import PASSING, ProcessLock
+from profiler_service.jobs.process_lock import ProcessLock
+from profiler_service.jobs.refusals import PASSING
 
 _POLL_S = 0.2
 """How often a busy lock is tried, and whether to go on waiting is asked."""

@@ -20,16 +20,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from profiler_service.errors import DISK_FULL, JobConflictError, JobHeldError
+from profiler_service.errors import JobConflictError, JobHeldError
 from profiler_service.storage.location import Location, PostgresUrl
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from profiler_service.storage.advisory_lock import AdvisoryLock
-
-PASSING = frozenset({errno.EMFILE, errno.ENFILE, *DISK_FULL})
-"""Of the system's errors: others give file descriptors back, and make room."""
 
 SOMEBODY = "another process"
 

@@ -17,7 +17,6 @@ from models.spec.measurements import ProtocolName
 from models.spec.tables import TableInfo
 from models.spec.wire import JobCounts, JobPublic, JobState
 from profiler_service.errors import (
-    DISK_FULL,
     DatabaseError,
     FullDiskError,
     JobConflictError,
@@ -30,7 +29,8 @@ from profiler_service.jobs.device_lock import device_lock
 from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.measuring import measure_outstanding
 from profiler_service.jobs.planner import Outstanding, outstanding_of
-from profiler_service.jobs.process_lock import PASSING, sole_run
+from profiler_service.jobs.process_lock import sole_run
+from profiler_service.jobs.refusals import Refusals, passing_problem
 from profiler_service.jobs.reporting import OnProgress, PhaseSeconds, Reporter, Waits
 from profiler_service.jobs.tracker import JobTracker
 from profiler_service.jobs.workers import Workers
@@ -57,26 +57,6 @@ class _Run:
 
     def stopped(self) -> bool:
         return self.cancelled.is_set() or self.interrupted.is_set()
-
-
-class _Refusals:
-    """For how long the system has refused what a job needs.
-
-    Args:
-        limit_s: how long it may, from its first refusal on, while the job gets no further.
-    """
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._since_s = 0.0
-        self._reached: tuple[float, ...] = ()
-
-    def too_long(self, progress: tuple[float, ...]) -> bool:
-        """Take in a refusal, and how far the job was then; whether the first one was too long ago."""
-        furthest = tuple(map(max, progress, self._reached)) if self._reached else progress
-        if furthest != self._reached:
-            self._since_s, self._reached = perf_counter(), furthest
-        return perf_counter() - self._since_s >= self._limit_s
 
 
 class JobRunner:
@@ -187,12 +167,12 @@ class JobRunner:
 
     def _run(self, job: JobPublic, run: _Run) -> None:
         """Attempt the job until the system has what it needs: others give file descriptors back, and make room on disks."""
-        refusals = _Refusals(self._settings.database_patience_s)
+        refusals = Refusals(self._settings.database_patience_s)
         while True:
             try:
                 self._attempt(run.store.job(job.id), run)
             except (OSError, FullDiskError) as error:
-                problem = _passing_problem(error)
+                problem = passing_problem(error)
                 if not problem or run.cancelled.is_set() or refusals.too_long(self._progress(job.id, run)):
                     raise
                 run.waits.wait("system", problem)
@@ -349,17 +329,6 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
-
-
-def _passing_problem(error: OSError | FullDiskError) -> str:
-    """What the job lacks for now, and what would help; empty for an error that does not pass."""
-    if isinstance(error, FullDiskError):
-        return error.message
-    if error.errno not in PASSING:
-        return ""
-    if error.errno in DISK_FULL:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}; room must be made there"
-    return f"{error.strerror}; other connections and files must be closed"
 
 
 def _told(kept: Sequence[str]) -> str:
