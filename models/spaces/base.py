@@ -11,7 +11,7 @@ where an edge is one mixed operator between two feature maps. A space states its
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -73,6 +73,9 @@ class SearchSpace(ParameterExplanations, Variation):
 
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
     """What α, β and γ choose, in this space's words."""
+
+    idle_operators: ClassVar[Collection[str]] = ()
+    """Of the operators that `choices_of` tells, those that compute nothing of their own, such as a skip."""
 
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults()
     """Phases, optimisers, schedules, losses and weights that a search begins with."""

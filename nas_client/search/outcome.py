@@ -23,9 +23,6 @@ from nas_client.search.objective import objective
 from nas_client.search.relaxed_network import RelaxedNetwork
 from nas_client.table import LookupTable
 
-IDLE_KINDS = frozenset({"skip", "skip_connect", "identity"})
-"""Operators that compute nothing of their own."""
-
 
 class Candidate(OfAlternative):
     """One network that the search may end in.
@@ -124,7 +121,7 @@ class Decoder:
         return Decoded(
             alternative=alternative,
             estimate_ms=derived.estimate.sum_ms,
-            skip_share=sum(kind in IDLE_KINDS for kind in kinds) / len(kinds),
+            skip_share=sum(kind in self.space.idle_operators for kind in kinds) / len(kinds),
             narrowest_share=self._narrowest_share(network, alternative, exact) if network.searches_widths else 0.0,
             architecture=derived.architecture,
         )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -70,18 +71,43 @@ def units(table: Table) -> float:
     return sum(table.values_ms().values()) / scale_ms(table)
 
 
-@pytest.mark.parametrize("begins_busy", [True, False])
-def test_it_ends_like_one_made_quietly_or_says_that_it_does_not(tmp_path: Path, begins_busy: bool) -> None:
-    """One share is measured beside a neighbour. Two quiet tables, one made before and one after, tell how far the machine
-    itself takes two apart meanwhile, and their databases what scale it has when it is quiet: no two databases share one.
+class Measured(NamedTuple):
+    """A table of which one share was measured beside a neighbour, and the quiet tables made before and after.
+
+    Attributes:
+        first: that table after its first share.
     """
-    before = measure(tmp_path / "before.sqlite", 1, 2)
-    mixed = tmp_path / "mixed.sqlite"
-    with neighbour() if begins_busy else nullcontext():
-        first = measure(mixed, 1)
-    with nullcontext() if begins_busy else neighbour():
-        table = measure(mixed, 1, 2)
-    after = measure(tmp_path / "after.sqlite", 1, 2)
+
+    before: Table
+    first: Table
+    table: Table
+    after: Table
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Measured]:
+    """By whether the neighbour was there for the first share, or for the second."""
+    folder = tmp_path_factory.mktemp("beginnings")
+    found = {}
+    before = measure(folder / "quiet.sqlite", 1, 2)
+    for begins_busy in (True, False):
+        mixed = folder / f"mixed-{begins_busy}.sqlite"
+        with neighbour() if begins_busy else nullcontext():
+            first = measure(mixed, 1)
+        with nullcontext() if begins_busy else neighbour():
+            table = measure(mixed, 1, 2)
+        after = measure(folder / f"quiet-after-{begins_busy}.sqlite", 1, 2)
+        found[begins_busy] = Measured(before, first, table, after)
+        before = after
+    return found
+
+
+@pytest.mark.parametrize("begins_busy", [True, False])
+def test_it_ends_like_one_made_quietly_or_says_that_it_does_not(measured: dict[bool, Measured], begins_busy: bool) -> None:
+    """The two quiet tables tell how far the machine itself takes two apart meanwhile, and their databases what scale it has
+    when it is quiet: no two databases share one.
+    """
+    before, first, table, after = measured[begins_busy]
     quiet = [units(before), units(after)]
     error = abs(2 * units(table) / sum(quiet) - 1)
     like_quiet = error <= max(ALLOWED, 2 * abs(quiet[1] / quiet[0] - 1))

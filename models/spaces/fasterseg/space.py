@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -83,6 +83,7 @@ class FasterSegBase(SearchSpace):
     alternatives_label: ClassVar[str] = "branches"
     search_defaults: ClassVar[SearchDefaults] = SearchDefaults(latency=LatencySettings(weights=PUBLISHED_WEIGHTS))
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "downsampling", "gamma": "expansion"}
+    idle_operators: ClassVar[Collection[str]] = ("skip",)
     paths_together: ClassVar[bool] = True
 
     def __init__(self, spec: SpaceSpec, parameters: FasterSegParameters) -> None:

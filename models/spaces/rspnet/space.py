@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -42,6 +42,7 @@ class RspNetSpace(SearchSpace):
     description: ClassVar[str] = "RSPNet: one cell at four scales, the best two paths into each, half-channel stages"
     size_multiple: int = SCALES[-1]
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "path", "gamma": "width"}
+    idle_operators: ClassVar[Collection[str]] = ("identity",)
     search_defaults: ClassVar[SearchDefaults] = SEARCH_DEFAULTS
 
     def __init__(self, spec: SpaceSpec, parameters: RspNetParameters) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from models.networks.graph_plan import graph_plan
@@ -76,6 +76,7 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
     default_input_size: ClassVar[InputSize] = CROP
     size_multiple: int = 2**MAX_LEVELS
     granularity_labels: ClassVar[Mapping[str, str]] = {"alpha": "operator", "beta": "edges", "gamma": "width"}
+    idle_operators: ClassVar[Collection[str]] = ("skip_connect",)
     search_defaults: ClassVar[SearchDefaults] = _DEFAULTS
 
     def __init__(self, spec: SpaceSpec, parameters: SearchNetParameters) -> None:
@@ -106,6 +107,9 @@ class SearchNetSpace(SearchSpace, ReferenceNetworks):
             return super().choices_of(architecture)
         kinds = tuple(name for cell in genotype.cells for node in cell for name in node.operators)
         return Choices(operators=kinds, size=f"{len(genotype.cells)} cells")
+
+    def choice_names(self) -> Mapping[str, Sequence[str]]:
+        return {"alpha": self.parameters.names}
 
     def operators(self) -> tuple[OperatorSpec, ...]:
         return unique([*self._graph.operators(), *self._head()])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.spaces.fasterseg.space import FasterSegSpace
 from models.spaces.registry import create_space
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import ExitCode, MissingEntryError
@@ -22,7 +23,6 @@ from nas_client.experiments.random_networks import RandomResult, compare, preset
 from nas_client.experiments.results import read_trained
 from nas_client.runs.config import read_config, write_config
 from nas_client.search.config import SearchConfig
-from nas_client.search.outcome import IDLE_KINDS
 from nas_client.table import LookupTable
 from nas_client.train.config import TrainConfig
 from nas_client.train.folder import TrainResult
@@ -84,7 +84,7 @@ def test_decoded_networks_keep_no_operator_that_a_search_would_drop(table: Looku
     decoded_, _ = latency_matched(found, table, networks=20, tolerance=0.3, seed=3, baseline="decoded")
 
     def idle(network: ArchitectureSpec) -> bool:
-        return any(kind in IDLE_KINDS for branch in branches_of(network) for kind in branch.operators)
+        return any(kind in FasterSegSpace.idle_operators for branch in branches_of(network) for kind in branch.operators)
 
     assert any(map(idle, sampled))
     assert not any(map(idle, decoded_))
