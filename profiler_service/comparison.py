@@ -163,11 +163,13 @@ class TableComparison(Record):
         same_table: whether target, space and protocol are the same, so that the values answer the same question.
         mismatch: the fields in which they differ; empty if the same.
         only_a, only_b: labels of operators with a value in only one table.
+        failed: of `only_a`, those that B has tried and could not measure.
         common: operators with a value in both; of these, where both values are positive:
         median_relative: signed, so that it shows a bias; median_absolute, p95_absolute: of the sizes, as fractions.
         fdr: false-discovery rate: expected share of chance among the significant.
         scale_stderr: standard error of the factor between the milliseconds of both, as a fraction; part of each interval.
-        tested, untested: number of entries that could be tested for significance, and that could not.
+        tested, untested: number of entries that could be tested for significance, and that could not, those among them whose
+            value is 0 in one table alone.
         slower, faster: how many significant ones take more time in B, and less.
         significant: those entries, largest difference first.
         worst: the largest differences, significant or not.
@@ -180,6 +182,7 @@ class TableComparison(Record):
     mismatch: str
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
+    failed: tuple[str, ...]
     common: int
     median_relative: float | None
     median_absolute: float | None
@@ -215,6 +218,7 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
         mismatch=mismatch,
         only_a=tuple(labels[key] for key in ours if key not in theirs),
         only_b=tuple(labels[key] for key in theirs if key not in ours),
+        failed=tuple(labels[key] for key in ours if key not in theirs and key in b.by_key),
         common=len(common),
         median_relative=_quantile([one.relative for one in differences], 0.5),
         median_absolute=_quantile(sizes, 0.5),
@@ -222,7 +226,7 @@ def compare(a: Table, b: Table, *, fdr: float = FALSE_DISCOVERY_RATE) -> TableCo
         fdr=fdr,
         scale_stderr=scale_stderr,
         tested=tested,
-        untested=len(differences) - tested,
+        untested=len(differences) - tested + sum((ours[key] > 0) != (theirs[key] > 0) for key in common),
         slower=sum(one.relative > 0 for one in significant),
         faster=sum(one.relative < 0 for one in significant),
         significant=significant,

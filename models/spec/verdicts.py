@@ -66,6 +66,9 @@ NOISY_SPREAD, UNUSABLE_SPREAD = 0.10, 0.50
 MOST_UNCONVERGED, MOST_CONTAMINATED, MOST_THROTTLED = 0.10, 0.05, 0.05
 """Shares of entries with a flag that a trustworthy table may have."""
 
+MOST_FAILED, MOST_BELOW_RESOLUTION = 0.10, 0.50
+"""Shares of entries that may have failed, and that may be too short to tell from nothing."""
+
 UNUSABLE_RATIO = 0.10
 """Largest difference between plain and scaled values, as a fraction, above which the values are unusable."""
 
@@ -148,9 +151,10 @@ def scale_reasons(info: TableInfo) -> list[Reason]:
         if why:
             reasons.append(Reason(name="scale", level=TrustLevel.UNSETTLED, text=f"scale unsettled: {why}"))
     if (check := info.check) is not None and check.outcome is CheckOutcome.DISAGREES:
-        off = abs((check.ratio or 0.0) - 1)
-        level = TrustLevel.UNUSABLE if off > UNUSABLE_RATIO else TrustLevel.UNSETTLED
-        reasons.append(Reason(name="check", level=level, text=check.message, value=check.ratio, limit=UNUSABLE_RATIO))
+        off, certain = abs((check.ratio or 0.0) - 1), max(UNUSABLE_RATIO, 3 * (check.uncertainty or 0.0))
+        level = TrustLevel.UNUSABLE if off > certain else TrustLevel.UNSETTLED
+        limit = UNUSABLE_RATIO if level is TrustLevel.UNUSABLE else None
+        reasons.append(Reason(name="check", level=level, text=check.message, value=off, limit=limit))
     return reasons
 
 
@@ -178,7 +182,7 @@ def entry_reasons(entries: Sequence[Judged], what: str = "entries") -> list[Reas
     """Reasons against the values of those measurements.
 
     Args:
-        entries: operators or networks; failed ones do not count.
+        entries: operators or networks, failed ones among them.
         what: what messages call them.
     """
     good = [entry for entry in entries if entry.value_ms is not None]
@@ -202,12 +206,16 @@ def entry_reasons(entries: Sequence[Judged], what: str = "entries") -> list[Reas
         (Flag.UNCONVERGED, MOST_UNCONVERGED, "did not reach the standard error that the budget requires"),
         (Flag.CONTAMINATED, MOST_CONTAMINATED, "were measured while the machine was busy" + again),
         (Flag.THROTTLED, MOST_THROTTLED, "were measured on a throttled device"),
+        (Flag.BELOW_RESOLUTION, MOST_BELOW_RESOLUTION, "take too little to be told from nothing"),
     ):
         count = sum(flag in entry.flags for entry in good)
         if count > most * len(good):
             share = count / len(good)
             line = f"{count} of {len(good)} {what} {text}"
             reasons.append(Reason(name=flag.value, level=TrustLevel.NOISY, text=line, value=share, limit=most))
+    if (failed := len(entries) - len(good)) > MOST_FAILED * len(entries):
+        line = f"{failed} of {len(entries)} {what} failed"
+        reasons.append(Reason(name="failed", level=TrustLevel.NOISY, text=line, value=failed / len(entries), limit=MOST_FAILED))
     return reasons
 
 

@@ -105,7 +105,7 @@ class DecoupledLatency(LatencyModule):
 
         Raises:
             MissingEntryError: the table lacks an operator.
-            SensitivityError: no weights are given, and a granularity makes no difference in this table.
+            SensitivityError: no weights are given, and no granularity makes a difference in this table.
         """
         coefficients = coefficients_of(table)
         solved = solve_weights(sensitivity(coefficients)) if weights is None else weights

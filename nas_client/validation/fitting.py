@@ -30,11 +30,16 @@ class _Fit:
     """Relative errors of each network by the fit on all others. Shape: (networks,)."""
 
 
-def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
+def fit(features: Features, measured_ms: ArrayLike, *, others: Features | None = None) -> Calibration:
     """The scale alone, or with further terms that lower the error.
 
     Terms are added one by one, the best first. A term is accepted if it lowers the squared leave-one-out error by more
-    than that gain's own standard error over the networks, and leaves no network without a positive latency.
+    than that gain's own standard error over the networks, and leaves no network without a positive latency, `others` included.
+
+    Args:
+        features: of the networks.
+        measured_ms: their latencies.
+        others: of networks that are not fitted on, and are to be predicted.
 
     Raises:
         CalibrationError: fewer than `MIN_NETWORKS`, or a value that is not finite and positive.
@@ -53,7 +58,7 @@ def fit(features: Features, measured_ms: ArrayLike) -> Calibration:
         raise CalibrationError("one network alone decides the scale of all; their latencies are too far apart")
     while (len(chosen.terms) + 1) * NETWORKS_PER_TERM <= measured.size:
         wider = [_least_squares(features, measured, (*chosen.terms, term)) for term in Regressor if term not in chosen.terms]
-        rivals = [rival for rival in wider if rival is not None and _lowers_error(chosen, rival)]
+        rivals = [rival for rival in wider if rival is not None and _lowers_error(chosen, rival) and _predicts(rival, others)]
         if not rivals:
             break
         chosen = min(rivals, key=lambda rival: float(np.mean(rival.left_out**2)))
@@ -95,7 +100,7 @@ def cross_fit(features: Features, measured_ms: ArrayLike, *, seed: int) -> Cross
     calibrations = []
     for half in (first_half, ~first_half):
         seen, unseen = np.flatnonzero(half), np.flatnonzero(~half)
-        calibration = fit(features.take(seen), measured[seen])
+        calibration = fit(features.take(seen), measured[seen], others=features.take(unseen))
         part = calibration.predict(features.take(unseen))
         prediction.ms[unseen], prediction.low_ms[unseen], prediction.high_ms[unseen] = part.ms, part.low_ms, part.high_ms
         calibrations.append(calibration)
@@ -116,6 +121,10 @@ def _least_squares(features: Features, measured: Floats, terms: tuple[Regressor,
     residuals = 1 - (rows / scale) @ solution
     inverse = np.linalg.inv(r) / scale[:, None]
     return _Fit(terms, solution / scale, inverse @ inverse.T, residuals, residuals / (1 - leverage))
+
+
+def _predicts(fitted: _Fit, others: Features | None) -> bool:
+    return others is None or bool((others.columns(fitted.terms) @ fitted.coefficients > 0).all())
 
 
 def _lowers_error(simple: _Fit, wider: _Fit) -> bool:

@@ -201,7 +201,7 @@ def read_validation(folder: Path, table: LookupTable) -> Validation:
     table_id = table.info.id()
     if table_id in by_table and by_table[table_id].sums is not None:
         return by_table[table_id]
-    if first.table_id is None:
+    if first.table_id is None or table_id in by_table:
         raise InvalidSpecError(f"{path} is of an earlier release, which did not keep how sums are biased", hint=AGAIN)
     raise TableMismatchError(f"{path} is of table {', '.join(map(str, by_table))}, not of {table.label()}", hint=AGAIN)
 

@@ -210,10 +210,14 @@ def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
     Longer plain ones are what a busy machine gives, or a scale that is too small; the data cannot distinguish the two. Longer
     scaled ones cannot be right: a network was faster than the table's milliseconds allow.
     """
-    if plain is None or abs(off := plain.scaled_over_plain - 1) <= MOST_OFF:
+    if plain is None:
         return []
-    far = abs(off) > FAR_OFF
-    if off > 0:
+    ratio = plain.scaled_over_plain
+    off = max(ratio, 1 / ratio) - 1
+    if off <= MOST_OFF:
+        return []
+    far = off > FAR_OFF
+    if ratio > 1:
         level = TrustLevel.UNUSABLE if far else TrustLevel.UNSETTLED
         text = (
             f"networks ran in less time than the table's milliseconds say: scaled is {off:.1%} above plain; the scale is too "
@@ -222,11 +226,11 @@ def _plain_reasons(plain: PlainAgreement | None) -> list[Reason]:
     else:
         level = TrustLevel.UNSETTLED if far else TrustLevel.NOISY
         text = (
-            f"networks took longer than the table's milliseconds say: scaled is {-off:.1%} below plain; the machine was busy, "
+            f"networks took longer than the table's milliseconds say: plain is {off:.1%} above scaled; the machine was busy, "
             "or the scale is too small; validate again on a quiet machine"
         )
     limit = FAR_OFF if far else MOST_OFF
-    return [Reason(name="plain", level=level, text=text, value=plain.scaled_over_plain, limit=limit)]
+    return [Reason(name="plain", level=level, text=text, value=off, limit=limit)]
 
 
 def _thread_reasons(threads: int, raw: Agreement) -> list[Reason]:

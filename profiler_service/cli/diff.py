@@ -34,7 +34,9 @@ def diff(
     everything: Annotated[bool, typer.Option("--all", help="List all entries, significant or not.")] = False,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option(help="End with exit code 7 if an entry differs significantly, or is significantly slower in AFTER."),
+        typer.Option(
+            help="End with exit code 7 if an entry differs significantly, or is significantly slower in AFTER, or failed there."
+        ),
     ] = None,
     threshold: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Smallest difference that counts for --fail-on, such as 5%.")
@@ -49,25 +51,27 @@ def diff(
     least = parse_fraction(threshold or "0", "--threshold")
     rate, settings = parse_rate(fdr), load_settings(database=database)
     comparison = compare(load_table(before, settings), load_table(after, settings), fdr=rate)
-    counted = [] if fail_on is None else _counted(comparison.significant, fail_on, least)
+    counted = [] if fail_on is None else [*comparison.failed, *_counted(comparison.significant, fail_on, least)]
     document = comparison.model_dump(mode="json", exclude=None if everything else {"differences"})
     if fail_on is not None:
         document["gate"] = {"fail_on": fail_on.value, "threshold": least, "found": len(counted)}
     emit(document, as_json=json, text=lambda console: _show(console, comparison, everything=everything))
     if fail_on is None:
         return
-    if not comparison.tested:
+    if not comparison.tested and not comparison.failed:
         people().print("--fail-on cannot be decided: no entry can be tested for significance", style="bold red")
         raise typer.Exit(int(ExitCode.BAD_INPUT))
     if counted:
-        people().print(f"--fail-on {fail_on.value}: {len(counted)} entries, the first {counted[0].label}", style="bold red")
+        people().print(f"--fail-on {fail_on.value}: {len(counted)} entries, the first {counted[0]}", style="bold red")
         raise typer.Exit(int(ExitCode.REGRESSION))
 
 
-def _counted(significant: Sequence[EntryDifference], fail_on: FailOn, least: float) -> list[EntryDifference]:
-    """Significant differences of that direction and at least that size, largest first."""
+def _counted(significant: Sequence[EntryDifference], fail_on: FailOn, least: float) -> list[str]:
+    """Labels of significant differences of that direction and at least that size, largest first."""
     return [
-        entry for entry in significant if abs(entry.relative) >= least and (fail_on is FailOn.SIGNIFICANT or entry.relative > 0)
+        entry.label
+        for entry in significant
+        if abs(entry.relative) >= least and (fail_on is FailOn.SIGNIFICANT or entry.relative > 0)
     ]
 
 
@@ -77,6 +81,8 @@ def _show(console: Console, found: TableComparison, *, everything: bool) -> None
         console.print("the tables have different identities, so differences may have no meaning:", style="bold yellow")
         console.print(found.mismatch, style="yellow", markup=False)
     console.print(f"in both {found.common}, only before {len(found.only_a)}, only after {len(found.only_b)}")
+    if found.failed:
+        console.print(f"failed after, and measured before: {len(found.failed)}, the first {found.failed[0]}", style="yellow")
     if found.median_relative is None or found.median_absolute is None or found.p95_absolute is None:
         return
     console.print(
@@ -94,7 +100,7 @@ def _show(console: Console, found: TableComparison, *, everything: bool) -> None
 
 def significance_line(found: TableComparison) -> str:
     """How many differences are significant, as one sentence."""
-    why = "a test needs a standard error and at least two rounds in both tables"
+    why = "a test needs a value above 0, its standard error and at least two rounds in both tables"
     if not found.tested:
         return f"significance cannot be tested: {why}, and no entry has them"
     scale = f", with a standard error of {found.scale_stderr:.2%} for the scales" if found.scale_stderr else ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models.spec.graphs import OwnNetwork
+    from models.spec.scale import Scale
     from models.spec.targets import TargetSpec
     from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.own_network import NetworkMeasurement
@@ -161,14 +162,15 @@ def _measure(
     from profiler_service.jobs.own_network import OwnNetworkJob
     from profiler_service.measure.stopping import BUDGETS
 
-    def run(workers: Workers, reference_ms: float | None, on_phase: Callable[[str], None]) -> NetworkMeasurement | None:
+    def run(workers: Workers, scale: Scale | None, on_phase: Callable[[str], None]) -> NetworkMeasurement | None:
         artifact = None if onnx_path is None else GraphArtifact(GraphRequest(subject=network), onnx_path=onnx_path)
         job = OwnNetworkJob(
             network,
             artifact,
             workers=workers,
             budget=BUDGETS[budget],
-            reference_ms=reference_ms,
+            reference_ms=None if scale is None else scale.reference_ms,
+            unsettled="" if scale is None else scale.unsettled,
             layers_folder=settings.cache_dir if layers else None,
             stopped=stopped,
             limits=live_limits(settings, workers),
@@ -190,15 +192,15 @@ def with_device(
     workers: Workers,
     settings: Settings,
     stopped: Callable[[], bool],
-    run: Callable[[Workers, float | None, Callable[[str], None]], Found | None],
+    run: Callable[[Workers, Scale | None, Callable[[str], None]], Found | None],
 ) -> Found | None:
-    """What `run` gives, called with the workers, the target's sentinel unit (None where it has none), and what shows the phase,
-    while the device is held; None if it was stopped before.
+    """What `run` gives, called with the workers, the target's scale (None where it has none), and what shows the phase, while
+    the device is held; None if it was stopped before.
     """
     from profiler_service.jobs.device_lock import device_lock
 
     target = workers.description.target
-    reference_ms = _reference_ms(settings, target)
+    scale = _scale(settings, target)
     with (
         device_lock(
             target.device,
@@ -211,7 +213,7 @@ def with_device(
         if not held:
             return None
         task = bar.add_task("measuring", total=None, note="")
-        return run(workers, reference_ms, lambda phase: bar.update(task, note=phase))
+        return run(workers, scale, lambda phase: bar.update(task, note=phase))
 
 
 def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
@@ -221,8 +223,8 @@ def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
     return runner.live_limits(settings, workers)
 
 
-def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
-    """The sentinel unit that the tables of that target share; None if there is none."""
+def _scale(settings: Settings, target: TargetSpec) -> Scale | None:
+    """The scale that the tables of that target share; None if there is none."""
     if isinstance(settings.database, Path) and not settings.database.exists():
         return None
     try:
@@ -231,7 +233,7 @@ def _reference_ms(settings: Settings, target: TargetSpec) -> float | None:
         return None
     with store:
         scales = [table.info.scale for table in store.tables() if table.info.target.id() == target.id()]
-    return next((scale.reference_ms for scale in scales if scale is not None), None)
+    return next((scale for scale in scales if scale is not None), None)
 
 
 def _show(console: Console, found: NetworkMeasurement) -> None:

@@ -20,6 +20,7 @@ from profiler_service.jobs.own_operator import OperatorMeasurement, OwnOperatorJ
 from profiler_service.measure.stopping import BUDGETS
 
 if TYPE_CHECKING:
+    from models.spec.scale import Scale
     from profiler_service.jobs.workers import Workers
     from profiler_service.settings import Settings
 
@@ -36,12 +37,13 @@ def measure_operator(
     with interrupted_by_signals() as interrupted:
         start.begin(settings, interrupted.is_set)
 
-        def run(workers: Workers, reference_ms: float | None, on_phase: Callable[[str], None]) -> OperatorMeasurement | None:
+        def run(workers: Workers, scale: Scale | None, on_phase: Callable[[str], None]) -> OperatorMeasurement | None:
             job = OwnOperatorJob(
                 operator,
                 workers=workers,
                 budget=BUDGETS[budget],
-                reference_ms=reference_ms,
+                reference_ms=None if scale is None else scale.reference_ms,
+                unsettled="" if scale is None else scale.unsettled,
                 stopped=interrupted.is_set,
                 limits=live_limits(settings, workers),
                 on_phase=on_phase,

@@ -28,6 +28,7 @@ class OwnJob:
         workers: the processes that build and time.
         budget: how much time to spend.
         reference_ms: the target's sentinel unit; None where it has none.
+        unsettled: why that is not established; empty where it is.
         stopped: asked between visits; once true, no further one is made.
         limits: of live engines; by default half of the memory that is free.
         host: finds out what else the machine did. clock: when the device was slow.
@@ -37,6 +38,7 @@ class OwnJob:
     workers: Workers
     budget: BudgetSettings
     reference_ms: float | None
+    unsettled: str = ""
     stopped: Callable[[], bool] = lambda: False
     limits: LiveLimits = field(default_factory=lambda: LiveLimits(96, free_memory_bytes() // 2))
     host: HostWatch = field(default_factory=HostWatch)
@@ -74,10 +76,13 @@ class OwnJob:
             books.note_build(report)
 
 
-def scale_reasons(reference_ms: float | None) -> list[Reason]:
-    """The reason against values of a target without a scale."""
-    text = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
-    return [] if reference_ms is not None else [Reason(name="scale", level=TrustLevel.UNSETTLED, text=text)]
+def scale_reasons(reference_ms: float | None, unsettled: str) -> list[Reason]:
+    """The reason against values of a target without a scale, or with one that is not established, and why."""
+    if reference_ms is None:
+        text = "this target has no scale yet, so that values are plain milliseconds; `profiler-service profile` sets it"
+    else:
+        text = f"scale unsettled: {unsettled}" if unsettled else ""
+    return [Reason(name="scale", level=TrustLevel.UNSETTLED, text=text)] if text else []
 
 
 def no_sentinel(failure: Failure) -> JobError:

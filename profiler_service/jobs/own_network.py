@@ -35,6 +35,7 @@ class NetworkMeasurement(Record):
         target: where.
         reference_ms: the target's sentinel unit, in which values are normalised; null where no table has one yet: then all
             times are plain milliseconds.
+        unsettled: why that unit is not established; empty where it is, or where there is none.
         checked: whether the engine's output was compared with a torch module's.
         layers: those of the network and their sum, as far as it divides; None where they were not asked for or cannot be had.
         no_layers: why there are none; empty where there are some.
@@ -45,6 +46,7 @@ class NetworkMeasurement(Record):
     status: Status = Status.OK
     message: str = ""
     reference_ms: float | None = None
+    unsettled: str = ""
     checked: bool = False
     value_ms: float | None = None
     stderr_ms: float | None = None
@@ -73,7 +75,7 @@ class NetworkMeasurement(Record):
 
     def verdict(self) -> Verdict:
         """Whether the values can be trusted, by the rules for a table's entries; failed ones do not count."""
-        reasons = scale_reasons(self.reference_ms) + entry_reasons([self], "network")
+        reasons = scale_reasons(self.reference_ms, self.unsettled) + entry_reasons([self], "network")
         if self.layers is not None and self.layers.layers:
             reasons += entry_reasons(self.layers.layers, "layers")
         return Verdict.of(reasons)
@@ -149,6 +151,7 @@ class OwnNetworkJob(OwnJob):
             network=self.network,
             target=target,
             reference_ms=self.reference_ms,
+            unsettled=self.unsettled,
             status=outcome.status,
             message=outcome.message,
             **known,

@@ -32,16 +32,18 @@ class OperatorMeasurement(Record):
         target: where.
         reference_ms: the target's sentinel unit, in which values are normalised; null where no table has one yet: then all
             times are plain milliseconds.
+        unsettled: why that unit is not established; empty where it is, or where there is none.
         measurement: as a table would have it.
     """
 
     target: TargetSpec
     reference_ms: float | None
+    unsettled: str = ""
     measurement: Measurement
 
     def verdict(self) -> Verdict:
         """Whether the value can be trusted, by the rules for a table's entries."""
-        return Verdict.of(scale_reasons(self.reference_ms) + entry_reasons([self.measurement], "operator"))
+        return Verdict.of(scale_reasons(self.reference_ms, self.unsettled) + entry_reasons([self.measurement], "operator"))
 
 
 @dataclass
@@ -86,7 +88,10 @@ class OwnOperatorJob(OwnJob):
     def _result(self, outcome: Outcome) -> OperatorMeasurement:
         measurement = Measurement(workload=self.operator, status=outcome.status, message=outcome.message, **outcome.statistics)
         return OperatorMeasurement(
-            target=self.workers.description.target, reference_ms=self.reference_ms, measurement=measurement
+            target=self.workers.description.target,
+            reference_ms=self.reference_ms,
+            unsettled=self.unsettled,
+            measurement=measurement,
         )
 
 

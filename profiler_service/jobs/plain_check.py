@@ -21,10 +21,11 @@ from models.spec.graphs import GraphRequest
 from models.spec.measurements import Measurement, ProtocolName
 from models.spec.operators import OperatorSpec
 from models.spec.scale import CheckedWorkload, CheckOutcome, Scale, ScaleCheck
+from models.spec.verdicts import UNUSABLE_RATIO
 from profiler_service.backends.base import GraphArtifact
 from profiler_service.jobs.building import build_graphs
 from profiler_service.jobs.context import JobContext
-from profiler_service.measure.sentinel import SENTINEL_GRAPH, SLOW
+from profiler_service.measure.sentinel import SENTINEL_GRAPH
 from profiler_service.measure.statistics import median
 from profiler_service.measure.visits import HostState, Visit, graph_key
 from profiler_service.worker.protocol import Failure, RoundRobin, TimingRequest, TimingResult
@@ -35,7 +36,8 @@ OPERATORS, PADDING, VISITS, PASSES = 4, 12, 2, 12
 """Operators that are checked, other engines that are live with them so that caches are as cold as in a job, and how often."""
 
 TOLERANCE = 0.03
-"""How far plain and scaled times may be apart, as a fraction, however certain both are."""
+"""How far plain and scaled times may be apart, as a fraction, however certain both are. `UNUSABLE_RATIO` is how far, however
+uncertain."""
 
 LEAST_ON_A_DEVICE_MS = 1.0
 """On a GPU the wall clock includes launches, some ten microseconds, so that it says nothing about shorter runs."""
@@ -129,7 +131,7 @@ def time_plainly(job: JobContext, entries: Sequence[Measurement], artifacts: Map
 def compare(
     found: PlainVisits, entries: Sequence[Measurement], scale: Scale, *, at: datetime, device: bool = False
 ) -> ScaleCheck:
-    """Plain times against scaled ones; only visits count in which the sentinel was near its reference.
+    """Plain times against scaled ones; only visits count in which the sentinel was as near its reference as the two must be.
 
     Args:
         found: what was timed.
@@ -138,7 +140,7 @@ def compare(
         at: UTC.
         device: whether the engines ran on a GPU.
     """
-    quiet = [times for times in found.visits if median(times.sentinel_ms) <= (1 + SLOW) * scale.reference_ms]
+    quiet = [times for times in found.visits if median(times.sentinel_ms) <= (1 + TOLERANCE) * scale.reference_ms]
     known = {graph_key(entry.workload, ProtocolName.IN_CONTEXT): entry for entry in entries}
     checked = [
         workload
@@ -155,7 +157,7 @@ def compare(
     ratio = float(np.exp(median(logs)))
     spread = float(np.std(logs, ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
     uncertainty = float(np.hypot(scale.relative_stderr, spread))
-    limit = max(TOLERANCE, 3 * uncertainty)
+    limit = min(max(TOLERANCE, 3 * uncertainty), UNUSABLE_RATIO)
     outcome = CheckOutcome.AGREES if abs(ratio - 1) <= limit else CheckOutcome.DISAGREES
     said = f"by the wall clock {len(checked)} engines take {ratio:.3f} times what the table says (1 ± {limit:.3f} would agree)"
     if outcome is CheckOutcome.DISAGREES:

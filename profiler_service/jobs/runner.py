@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from threading import Event, Lock
 from time import perf_counter
@@ -278,12 +279,14 @@ class JobRunner:
 
     def _forget_visits(self, outstanding: Outstanding, store: Store) -> None:
         """Delete the visits that must not enter new values. Of those made while the machine was busy, good ones stay; those
-        of values that are measured anew stay until there is a new value (`JobTracker`).
+        of values that are measured anew stay until there is a new value (`JobTracker`). Isolated protocols have no scale by
+        which a visit is slow: there the accepted ones are good.
         """
         job, since = outstanding.job, outstanding.since
         store.forget_visits(job.table_id, outstanding.retried, before=job.created_at)
-        if outstanding.contaminated and (scale := store.table_info(job.table_id).scale) is not None:
-            limit_ms = (1 + SLOW) * scale.reference_ms
+        if outstanding.contaminated:
+            scale = store.table_info(job.table_id).scale
+            limit_ms = inf if scale is None else (1 + SLOW) * scale.reference_ms
             store.forget_visits(job.table_id, outstanding.contaminated, before=since, slower_than_ms=limit_ms)
 
     def _context(self, outstanding: Outstanding, workers: Workers, run: _Run) -> JobContext:

@@ -112,7 +112,8 @@ AGREEING_SHARE, AGREEING_SHARE_UNSEEN = 0.25, 0.6
 known."""
 
 BETWEEN_SESSIONS = 0.01
-"""Standard deviation between sessions that is assumed while there are fewer than three of them, as a fraction."""
+"""Least standard deviation between sessions, as a fraction. Those that are on the reference's level are a choice of what was
+measured, and so differ by less than sessions do; while there are fewer than three, nothing else is known."""
 
 SESSION_GAP = timedelta(minutes=30)
 """Visits further apart belong to different sessions, whose conditions are taken to be independent."""
@@ -189,7 +190,9 @@ def _near(times: NDArray[np.float64], centre: float) -> NDArray[np.bool_]:
 def _stderr(quiet: Sequence[SentinelVisit], reference_ms: float) -> float:
     """Standard error of the reference: sessions are independent, visits of one session are not."""
     sessions = [median([visit.sentinel_ms for visit in session]) for session in _sessions(quiet)]
-    spread = float(np.std(sessions, ddof=1)) if len(sessions) >= 3 else BETWEEN_SESSIONS * reference_ms
+    spread = BETWEEN_SESSIONS * reference_ms
+    if len(sessions) >= 3:
+        spread = max(spread, float(np.std(sessions, ddof=1)))
     within = float(np.std([visit.sentinel_ms for visit in quiet])) / sqrt(len(quiet))
     return float(np.hypot(spread / sqrt(len(sessions)), within))
 

@@ -18,6 +18,7 @@ from models.spec.rebuilds import RebuildSpread
 from models.spec.scale import Scale
 from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.tables import TableInfo
+from models.spec.verdicts import Verdict, entry_reasons
 from profiler_service.measure.sentinel import SLOW, SentinelVisit, learn_scale
 from profiler_service.measure.visits import DeviceState, HostState, disturbed, graph_key
 from profiler_service.storage import contents
@@ -64,7 +65,7 @@ def rescale_table(session: Session, table: TableRow, scale: Scale, *, factor: fl
     """Multiply a table's values by `factor`, which brings them to the scale.
 
     Where the scale has fallen well below the old one, visits that counted as quiet turn out to have been slow: entries with too
-    few others are flagged as contaminated.
+    few others are flagged as contaminated, and the table's verdict in lists says so.
     """
     slow = _slow_graphs(session, table.id, scale) if factor < 1 - _BETTER and scale.settled else frozenset()
     rows = session.execute(
@@ -73,20 +74,32 @@ def rescale_table(session: Session, table: TableRow, scale: Scale, *, factor: fl
         )
     ).all()
     changes: list[dict[str, str]] = []
+    found: list[Measurement] = []
     for row in rows:
         measurement = rescaled(load(Measurement, row.record, f"table {table.id}, key {row.key}"), factor)
         if slow and graph_key(measurement.workload, ProtocolName.IN_CONTEXT) in slow:
             measurement = measurement.model_copy(update={"flags": tuple(sorted({*measurement.flags, Flag.CONTAMINATED}))})
+        found.append(measurement)
         text = record_text(measurement)
         changes.append({"table_id": table.id, "key": row.key, "record": text, "digest": text_digest(text)})
     if changes:
         session.execute(update(MeasurementRow), changes)
         pairs = [(row.digest, change["digest"]) for row, change in zip(rows, changes, strict=True) if row.is_operator]
         contents.change(session, table.id, removed=(old for old, _ in pairs), added=(new for _, new in pairs))
+    if slow:
+        table.entry_verdict = record_text(Verdict.of(entry_reasons([*found, *_failed(session, table.id)])))
     info = load(TableInfo, table.info, f"table {table.id}")
     if info.rebuild_spread is not None:
         spread = _rescaled_spread(info.rebuild_spread, factor)
         table.info = record_text(info.model_copy(update={"rebuild_spread": spread}))
+
+
+def _failed(session: Session, table_id: str) -> list[Measurement]:
+    """The table's measurements without a value."""
+    failed = select(MeasurementRow.key, MeasurementRow.record).where(
+        MeasurementRow.table_id == table_id, MeasurementRow.status != Status.OK
+    )
+    return [load(Measurement, row.record, f"table {table_id}, key {row.key}") for row in session.execute(failed)]
 
 
 def rescaled(measurement: Measurement, factor: float) -> Measurement:

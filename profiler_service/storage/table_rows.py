@@ -14,7 +14,7 @@ from models.spec.errors import TableMismatchError
 from models.spec.measurements import Measurement, ProtocolName, Status
 from models.spec.operators import OperatorSpec
 from models.spec.rebuilds import RebuildSpread, merged
-from models.spec.scale import Scale, ScaleCheck
+from models.spec.scale import CheckOutcome, Scale, ScaleCheck
 from models.spec.table_files.columns import TableColumns
 from models.spec.table_files.table_io import record_text, text_digest
 from models.spec.tables import Table, TableInfo
@@ -92,8 +92,13 @@ def _verdict(row: TableRow, known: TableInfo) -> Verdict | None:
 
 
 def set_check(session: Session, table_id: str, check: ScaleCheck) -> None:
-    """Keep how a plain check of the table came out. Raises TableNotFoundError."""
-    require(session, table_id).plain_check = record_text(check)
+    """Keep how a plain check of the table came out. One that found no quiet moment says nothing, and does not replace another
+    that disagreed. Raises TableNotFoundError.
+    """
+    row, before = require(session, table_id), info(session, table_id).check
+    if check.outcome is CheckOutcome.NOT_QUIET and before is not None and before.outcome is CheckOutcome.DISAGREES:
+        return
+    row.plain_check = record_text(check)
 
 
 def add_rebuild_spread(session: Session, table_id: str, spread: RebuildSpread) -> None:

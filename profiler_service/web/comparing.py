@@ -29,7 +29,6 @@ def compare_page(services: ServicesDep, web: WebDep, request: Request, a: Id = "
     context: dict[str, Any] = {"tables": tables, "a": a, "b": b, "found": None}
     if a and b:
         found, one, other = _compared(a, b, services, web)
-        named = {row.key: row for row in one.rows}
         context |= {
             "found": found,
             "differing": differing(one.info, other.info),
@@ -37,7 +36,6 @@ def compare_page(services: ServicesDep, web: WebDep, request: Request, a: Id = "
             "views": (one, other),
             "panels": [panel for panel in one.panels if panel in set(other.panels)],
             "listed": found.significant[:SHOWN],
-            "untested": sum(entry.key in named for entry in found.differences) - found.tested,
         }
     return web.pages.page(request, "compare.html", **context)
 

@@ -156,6 +156,15 @@ class TestTables:
         assert store.ensure_table(samples.info()) == table_id
         assert store.table_info(table_id).check == check
 
+    def test_a_check_that_says_nothing_takes_back_nothing(self, store: Store, table_id: str) -> None:
+        disagrees, silent, agrees = (
+            ScaleCheck(at=samples.A_TIME, outcome=outcome)
+            for outcome in (CheckOutcome.DISAGREES, CheckOutcome.NOT_QUIET, CheckOutcome.AGREES)
+        )
+        for check, kept in ((silent, silent), (disagrees, disagrees), (silent, disagrees), (agrees, agrees), (silent, silent)):
+            store.set_check(table_id, check)
+            assert store.table_info(table_id).check == kept
+
     def test_what_is_told_of_builds_stands_beside_what_is_known_of_others(self, store: Store, table_id: str) -> None:
         assert store.table_info(table_id).rebuild_spread is None
         tag = store.table_summary(table_id).etag

@@ -48,11 +48,18 @@ def test_an_entry_that_failed_counts_as_absent() -> None:
     assert found.only_a == (operator(3).label(),)
     assert set(found.only_b) == {operator(2).label(), operator(4).label()}
     assert found.common == 1
+    assert found.failed == ()
+
+
+def test_an_operator_that_fails_now_is_named() -> None:
+    found = compare(table({1: 1.0, 2: 1.0, 3: 1.0}), table({1: 1.0, 2: None}))
+    assert (found.only_a, found.failed) == ((operator(2).label(), operator(3).label()), (operator(2).label(),))
 
 
 def test_an_operator_that_costs_nothing_has_no_relative_difference() -> None:
-    found = compare(table({1: 0.0}), table({1: 0.1}))
-    assert (found.common, found.worst, found.median_relative) == (1, (), None)
+    found = compare(table({1: 0.0, 2: 0.0}), table({1: 0.1, 2: 0.0}))
+    assert (found.common, found.worst, found.median_relative) == (2, (), None)
+    assert (found.tested, found.untested) == (0, 1)
 
 
 def test_tables_of_other_targets_are_not_called_the_same() -> None:

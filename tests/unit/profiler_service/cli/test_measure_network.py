@@ -126,6 +126,16 @@ def test_a_verdict_that_is_worse_than_required_ends_with_6(command: Command, use
     assert command("measure", path, "--budget", "quick", "--require", "unsettled").code == 0
 
 
+def test_a_scale_that_is_not_settled_is_a_reason(command: Command, use: Use, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "opclock.sqlite") as store:
+        table_id = store.ensure_table(TableInfo(target=DESCRIPTION.target, space=SpaceSpec(name="s", input_size=(64, 64))))
+        store.set_scale(table_id, Scale(reference_ms=SENTINEL_MS, visits=9, quiet=2, unsettled="2 of 9 visits were quiet"))
+    ended = command("measure", *GIVEN, "--json", "--require", "trustworthy")
+    assert ended.code == 6
+    assert ended.document["unsettled"] == "2 of 9 visits were quiet"
+    assert "scale unsettled: 2 of 9 visits were quiet" in ended.err
+
+
 def test_names_from_files_are_no_formulas() -> None:
     from profiler_service.cli.layer_report import _cell
 

@@ -44,6 +44,17 @@ def test_on_a_host_that_is_always_busy_every_value_is_flagged(bench: Bench, prot
     assert all(entry.value_ms and Flag.CONTAMINATED in entry.flags for entry in found)
 
 
+@pytest.mark.parametrize("protocol", [ProtocolName.IN_CONTEXT, ProtocolName.ISOLATED])
+def test_what_a_busy_host_measured_is_measured_again_on_a_quiet_one(bench: Bench, protocol: ProtocolName) -> None:
+    bench.host.others = lambda reading: 2.0
+    bench.run(bench.submit(protocol=protocol))
+    bench.host.others = lambda reading: 0.0
+    again = bench.submit(protocol=protocol)
+    bench.run(again)
+    assert bench.store.job(again.id).counts.measured == len(GRID)
+    assert not any(entry.flags for entry in entries(bench, again))
+
+
 def test_a_host_that_is_always_busy_costs_a_job_a_handful_of_visits(bench: Bench) -> None:
     def visits() -> int:
         bench.workers.groups.clear()

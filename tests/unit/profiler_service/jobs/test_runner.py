@@ -270,6 +270,12 @@ class TestPlainCheck:
         assert verdict.level is TrustLevel.UNUSABLE
         assert "0.720 times" in verdict.reasons[0].text
 
+    def test_a_slow_phase_takes_back_nothing(self, bench: Bench) -> None:
+        bench.workers.wall_clock = 0.72
+        first = self.check(bench, bench.submit(workloads=GRID[:20], budget=Budget.NORMAL))
+        bench.workers.slowdown = lambda group: 1.5
+        assert self.check(bench, bench.submit(workloads=GRID[20:25])) == first
+
     def test_a_slow_phase_confirms_nothing(self, bench: Bench) -> None:
         first = bench.submit(workloads=GRID[:10], budget=Budget.NORMAL)
         bench.run(first)

@@ -105,6 +105,14 @@ def test_its_error_covers_what_sessions_differ_by(sessions: int) -> None:
     assert hits >= 0.85 * 200  # 0.0 to 0.3 % of bias towards the fastest session included
 
 
+@pytest.mark.parametrize("sessions", [1, 2, 3, 12])
+def test_sessions_that_agree_by_chance_leave_the_least_error(sessions: int) -> None:
+    found = [
+        SentinelVisit(QUIET_MS, A_TIME + timedelta(days=day, seconds=index)) for day in range(sessions) for index in range(20)
+    ]
+    assert learned(found).relative_stderr == pytest.approx(0.01 / sessions**0.5)
+
+
 def test_history_goes_on() -> None:
     rng = np.random.default_rng(0)
     first = visits(rng, 20, slow=1.3)
