@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from models.spec import limits
 from models.spec.errors import InvalidSpecError
 
 Shape = tuple[int, ...]
@@ -253,6 +254,9 @@ class _Graph:
                 return f"{name!r} is not float32 of a static shape"
             if len(shape) != 4:
                 return f"{name!r} has {len(shape)} sides, not 4"
+            if shape[0] > limits.MAX_BATCH or max(shape[2:]) > limits.MAX_SIDE:
+                most = f"{limits.MAX_BATCH} images of {limits.MAX_SIDE}×{limits.MAX_SIDE}"
+                return f"{name!r} is {'×'.join(map(str, shape))}, more than {most}"
         batches = {self.shapes[name][0] for name in (*maps, output)}
         return f"its maps have different numbers of images: {sorted(batches)}" if len(batches) > 1 else ""
 

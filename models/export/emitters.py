@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from models.export.graph_builder import GraphBuilder, Value
@@ -123,12 +125,33 @@ def _resize(builder: GraphBuilder, layer: Resize, x: Value) -> Value:
     return resized(builder, x, layer.size, mode=layer.mode, align_corners=layer.align_corners)
 
 
+def _nearest(given: int, wanted: int) -> tuple[int, ...]:
+    """The pixels that torch takes along a side, computed as it does: o · (given/wanted), in single precision."""
+    step = np.float32(given) / np.float32(wanted)
+    return _pixels(np.arange(wanted, dtype=np.float32) * step, given)
+
+
+def _nearest_by_quotient(given: int, wanted: int) -> tuple[int, ...]:
+    """Those that ONNX Runtime takes: o / (wanted/given)."""
+    step = np.float32(wanted) / np.float32(given)
+    return _pixels(np.arange(wanted, dtype=np.float32) / step, given)
+
+
+def _pixels(places: NDArray[np.float32], given: int) -> tuple[int, ...]:
+    return tuple(int(pixel) for pixel in np.minimum(np.floor(places), given - 1))
+
+
 def resized(builder: GraphBuilder, x: Value, size: tuple[int, int], *, mode: str, align_corners: bool) -> Value:
     """A map brought to that height and width; `mode` is `bilinear` or `nearest`."""
     shape = (*x.shape[:2], *size)
     if mode == BILINEAR:
         transformation = "align_corners" if align_corners else "half_pixel"
         how = {"mode": "linear", "coordinate_transformation_mode": transformation}
+    elif any(_nearest(*sides) != _nearest_by_quotient(*sides) for sides in zip(x.shape[2:], size, strict=True)):
+        for axis, (given, wanted) in enumerate(zip(x.shape[2:], size, strict=True), start=2):
+            sides = (*x.shape[:axis], wanted, *x.shape[axis + 1 :])
+            x = builder.node("Gather", [x, builder.integers("pixels", _nearest(given, wanted))], sides, axis=axis)
+        return x
     else:
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return builder.node("Resize", [x, "", "", builder.integers("sizes", shape)], shape, **how)

@@ -20,13 +20,14 @@ from torch import fx, nn
 from models.export import layer_emitters, shape_emitters, tensor_emitters  # noqa: F401 - which register what they emit
 from models.export.emitters import FUNCTIONS, MODULES, Emitter, UnsupportedPrimitiveError, convolution, foldable
 from models.export.graph_builder import GraphBuilder, Value
+from models.export.tracing import IN_PLACE, Tracer
 from models.spec.operators import Dtype
 
 _VIEWS = frozenset({"Expand", "Reshape", "Slice", "Split", "Transpose"})
 """What shares its input's memory in torch, or may."""
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Stops at the layers that have an emitter."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -95,7 +96,7 @@ def _traced(module: nn.Module) -> fx.Graph:
 def _overwritten(node: fx.Node, layers: dict[str, nn.Module], values: dict[fx.Node, Any]) -> dict[str, str]:
     """The name of what the node gives, to that of the value over which torch writes it; empty for all but in-place ones."""
     options = vars(layers[str(node.target)]) if node.op == "call_module" else node.kwargs
-    if not options.get("inplace"):
+    if not (options.get("inplace") or node.target in IN_PLACE):
         return {}
     result, source = values[node], values[node.all_input_nodes[0]]
     is_written = isinstance(result, Value) and isinstance(source, Value) and result != source
@@ -118,7 +119,7 @@ def _require_none_stale(nodes: Sequence[onnx.NodeProto], overwritten: Mapping[st
 
 def _require_fresh(stale: Collection[str]) -> None:
     if stale:
-        raise UnsupportedPrimitiveError(f"{min(stale)} is read after a layer has changed it in place: this cannot be exported")
+        raise UnsupportedPrimitiveError(f"{min(stale)} is read after it has been changed in place: this cannot be exported")
 
 
 def _described(result: object) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto, shape_inference
 
+from models.spec import limits
 from models.spec.errors import InvalidSpecError
 from models.spec.graphs import OwnNetwork
 from models.spec.operators import Dtype
@@ -55,9 +56,8 @@ def read_network(path: Path, input_shape: Shape | None) -> tuple[OwnNetwork, byt
     except Exception as error:  # protocol buffers raise errors of several libraries
         raise InvalidSpecError(f"{path} is no ONNX file: {error}", hint="Give a file that an exporter wrote.") from error
     shape = require_measurable(model, str(path), input_shape)
-    return OwnNetwork(
-        name=path.name[-256:], sha256=hashlib.sha256(data).hexdigest(), input_shape=shape
-    ), model.SerializeToString()
+    network = OwnNetwork(name=path.name[-256:], sha256=hashlib.sha256(data).hexdigest(), input_shape=shape)
+    return network, model.SerializeToString()
 
 
 def require_measurable(
@@ -157,7 +157,7 @@ def _require_dtype(source: str, what: str, value: onnx.ValueInfoProto, dtype: Dt
 def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) -> Shape:
     """The input's shape; sides that the file leaves open are set to those given."""
     sides = value.type.tensor_type.shape.dim
-    stated = [side.dim_value or None for side in sides]
+    stated = [side.dim_value if side.dim_value > 0 else None for side in sides]  # some exporters write -1 for an open one
     shown = "×".join(str(side) if side else "?" for side in stated) or "none"
     if len(stated) != 4:
         raise InvalidSpecError(f"{source}: input {value.name!r} has shape {shown}; four sides are needed: N×C×H×W")
@@ -172,6 +172,12 @@ def _static_input(source: str, value: onnx.ValueInfoProto, given: Shape | None) 
         raise InvalidSpecError(
             f"{source}: input {value.name!r} has shape {shown}, not {'×'.join(map(str, given))}",
             hint="Leave --input out, or export the network for that shape.",
+        )
+    most = (limits.MAX_BATCH, limits.MAX_CHANNELS, limits.MAX_SIDE, limits.MAX_SIDE)
+    if any(not 1 <= side <= limit for side, limit in zip(given, most, strict=True)):
+        raise InvalidSpecError(
+            f"{source}: input {value.name!r} of shape {'×'.join(map(str, given))} cannot be measured",
+            hint=f"Sides are 1 or more, and at most {'×'.join(map(str, most))}.",
         )
     for side, wanted in zip(sides, given, strict=True):
         side.dim_value = wanted

@@ -30,23 +30,23 @@ def _binary(builder: GraphBuilder, op_type: str, left: Operand, right: Operand) 
     return builder.node(op_type, [x, y], np.broadcast_shapes(x.shape, y.shape))
 
 
-@emits(operator.add, torch.add, "add")
+@emits(operator.add, operator.iadd, torch.add, "add")
 def _add(builder: GraphBuilder, input: Operand, other: Operand) -> Value:  # noqa: A002
     return _binary(builder, "Add", input, other)
 
 
-@emits(operator.sub, torch.sub, "sub")
+@emits(operator.sub, operator.isub, torch.sub, "sub")
 def _sub(builder: GraphBuilder, input: Operand, other: Operand) -> Value:  # noqa: A002
     return _binary(builder, "Sub", input, other)
 
 
-@emits(operator.mul, torch.mul, "mul")
+@emits(operator.mul, operator.imul, torch.mul, "mul")
 def multiply(builder: GraphBuilder, input: Operand, other: Operand) -> Value:  # noqa: A002
     """A product, element by element."""
     return _binary(builder, "Mul", input, other)
 
 
-@emits(operator.truediv, torch.div, "div")
+@emits(operator.truediv, operator.itruediv, torch.div, "div")
 def _div(builder: GraphBuilder, input: Operand, other: Operand) -> Value:  # noqa: A002
     return _binary(builder, "Div", input, other)
 

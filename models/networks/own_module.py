@@ -15,7 +15,8 @@ _SEED = 0
 
 
 def load_module(place: str) -> nn.Module:
-    """The module: float32, on the CPU, in evaluation mode. Its weights are the same in every process.
+    """The module: float32, on the CPU, in evaluation mode. Its weights are the same in every process, but for those of a module
+    object whose package was imported before.
 
     Args:
         place: `package.module:name` of a module, or of a class or function that makes one without arguments.
@@ -24,9 +25,10 @@ def load_module(place: str) -> nn.Module:
         InvalidSpecError: there is no such thing, it fails, or it makes something else.
     """
     package, _, name = place.partition(":")
+    torch.manual_seed(_SEED)
     try:
         found = getattr(import_module(package), name)
-    except Exception as error:  # whatever the package does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the package does when it is imported
         raise InvalidSpecError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, nn.Module):
         if not callable(found):
@@ -54,7 +56,7 @@ def _made(place: str, make: object) -> nn.Module:
     torch.manual_seed(_SEED)
     try:
         module = make()
-    except Exception as error:  # whatever the constructor does
+    except (Exception, SystemExit) as error:  # whatever the constructor does
         raise InvalidSpecError(f"{place} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise InvalidSpecError(f"{place} makes a {type(module).__name__}, not a torch module")

@@ -113,16 +113,7 @@ class SearchSpace(ParameterExplanations, Variation):
         Raises:
             InvalidSpecError: there is no such space; names the field, its value and what is allowed.
         """
-        return cls.from_spec(
-            SpaceSpec(
-                name=architecture.space,
-                input_size=architecture.input_size,
-                classes=architecture.classes,
-                batch=architecture.batch,
-                dtype=architecture.dtype,
-                parameters=architecture.parameters,
-            )
-        )
+        return cls.from_spec(architecture.space_spec())
 
     @classmethod
     def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:

@@ -202,5 +202,9 @@ _STAND_INS = {
     for module in modules
 }
 
-SCALAR_STAND_INS: dict[str, Callable[..., object]] = {"numpy.core.multiarray.scalar": _scalar, "numpy.dtype": _Dtype}
+SCALAR_STAND_INS: dict[str, Callable[..., object]] = {
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy.dtype": _Dtype,
+}
 """What another reader of pickles may take for numpy's scalars, by name: they build numbers and nothing else."""

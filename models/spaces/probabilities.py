@@ -39,7 +39,11 @@ def resolve_probabilities(
             what = f"{granularity} of group {group!r}"
             if group not in given.get(granularity, {}):
                 raise InvalidSpecError(f"{what} is missing", hint=f"Groups of {granularity}: {', '.join(groups)}.")
-            resolved[granularity][group] = _distributions(what, np.asarray(given[granularity][group], np.float64), shape)
+            try:
+                rows = np.asarray(given[granularity][group], np.float64)
+            except (ValueError, TypeError) as error:
+                raise InvalidSpecError(f"{what} is not rows of numbers: {error}") from error
+            resolved[granularity][group] = _distributions(what, rows, shape)
     return resolved
 
 

@@ -130,7 +130,7 @@ def plan_at(architecture: ArchitectureSpec, input_size: InputSize) -> NetworkPla
     Raises:
         InvalidSpecError: no network takes images of that size; names what would fit.
     """
-    resized = architecture.model_copy(update={"input_size": input_size})
+    resized = ArchitectureSpec.parse(architecture.model_dump() | {"input_size": input_size})
     return space_of(resized).plan(resized)
 
 

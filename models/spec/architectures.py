@@ -156,6 +156,11 @@ class ArchitectureSpec(Record):
         """Whether that is this architecture's key, of this release or of those before the key's second version."""
         return key in (self.key(), former_key(self.model_dump(mode="json")))
 
+    def space_spec(self) -> SpaceSpec:
+        """The space with the parameters that the architecture states. Raises InvalidSpecError for a size that no space has."""
+        fields = self.model_dump(include={"input_size", "classes", "batch", "dtype", "parameters"})
+        return SpaceSpec.parse({"name": self.space, **fields})
+
     def label(self) -> str:
         """For people: space, first digits of the key, and input size."""
         height, width = self.input_size

@@ -43,7 +43,7 @@ class Record(BaseModel):
         """Validate a JSON document; see `parse`."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             where = f"{source}: " if source else ""
             raise InvalidSpecError(f"{where}not a JSON document: {error}", hint="Check that the file is complete.") from error
         return cls.parse(data, source=source)

@@ -146,6 +146,7 @@ class DecodingSuite(ABC):
             "has shape": rows[1:],
             "row 0": np.log(rows),
             "row 1": np.where(np.arange(len(rows))[:, None] == 1, np.nan, rows),
+            "is not rows of numbers": [["certainly"]],
         }
         for message, given in wrong.items():
             with pytest.raises(InvalidSpecError, match=f"alpha of group '{group}',? {message}"):

@@ -190,6 +190,13 @@ class SpaceSuite(DecodingSuite, VariationSuite):
             ):
                 space.plan(architecture.model_copy(update=changes))
 
+    def test_an_architecture_that_is_none_of_the_spaces_is_refused(self, space: SearchSpace) -> None:
+        architecture = space.sample(np.random.default_rng(0))
+        wrong = ({"classes": architecture.classes + 1}, {"batch": architecture.batch + 1}, {"genotype": {"nothing": "known"}})
+        for changes in wrong:
+            with pytest.raises(InvalidSpecError):
+                space.plan(architecture.model_copy(update=changes))
+
     def test_an_architecture_has_a_network_at_other_sizes(self, space: SearchSpace) -> None:
         """For crops and for whole images: the same steps, made of the same operators but for their size."""
         for side in (2, 3):

@@ -139,5 +139,5 @@ def read_parameters(path: Path, space: SearchSpace, *, widest: bool = False) -> 
 def _read_json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"{path}: not a JSON document: {error}", hint="Check that the file is complete.") from error

@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from models.export.emitters import foldable, folded
 from models.export.torch_exporter import TorchExportError, flat
+from models.export.tracing import Tracer
 from models.networks.module import build_module
 from models.spaces.registry import space_of
 from models.spec.architectures import ArchitectureSpec
@@ -48,7 +49,7 @@ def with_norms_folded(module: nn.Module, input_shape: tuple[int, ...]) -> fx.Gra
 
 
 def _folded(module: nn.Module) -> fx.GraphModule:
-    traced = fx.symbolic_trace(module)
+    traced = fx.GraphModule(module, Tracer().trace(module))
     layers = dict(traced.named_modules())
     for conv_node, norm_node in foldable(traced.graph, layers).items():
         conv = deepcopy(layers[conv_node.target])  # other calls may read the same layer, or its weights

@@ -162,3 +162,21 @@ def test_a_network_far_from_all_others_is_not_predicted() -> None:
     calibration = fit(features, 1.1 * features.raw - 3)
     with pytest.raises(CalibrationError, match=r"gives .* ms for a network"):
         calibration.predict(Features.of([1.0], [20]))
+
+
+def test_a_term_that_leaves_another_network_without_a_latency_is_not_taken() -> None:
+    """Small networks of the other half, which a negative intercept would make faster than nothing."""
+    rng = np.random.default_rng(296)
+    raw = np.exp(rng.uniform(np.log(0.2), np.log(20), 40))
+    features = Features.of(raw, rng.integers(10, 40, 40))
+    measured = np.maximum(0.9 * raw - 0.12, 0.05) * (1 + 0.05 * rng.standard_normal(40))
+    found = cross_fit(features, measured, seed=0)
+    assert (found.prediction.ms > 0).all()
+    refused = 0
+    for half in (found.first_half, ~found.first_half):
+        seen, unseen = np.flatnonzero(half), np.flatnonzero(~half)
+        try:
+            fit(features.take(seen), measured[seen]).predict(features.take(unseen))
+        except CalibrationError:
+            refused += 1
+    assert refused == 1

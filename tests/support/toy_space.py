@@ -53,8 +53,12 @@ class ToySpace(ToySearch):
         )
 
     def plan(self, architecture: ArchitectureSpec) -> NetworkPlan:
-        if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
-            raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
+        self.spec.require_own(architecture)
+        chosen = architecture.genotype.get("operators", ())
+        if len(chosen) != len(EDGES) or not all(kind in KINDS for kind in chosen):
+            raise InvalidSpecError(
+                f"genotype.operators: {chosen} must name one of {', '.join(KINDS)} for each of {len(EDGES)} edges"
+            )
         steps = [OperatorStep("stem", self._stem, INPUT)]
         maps = {0: "stem"}
         for node in range(1, 2 * CELLS + 1):

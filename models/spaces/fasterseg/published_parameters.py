@@ -7,6 +7,8 @@ the index of the scale; beside them stand accuracies and latencies. A teacher's 
 from __future__ import annotations
 
 import re
+import struct
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -29,7 +31,7 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, list[list[float]]]]:
         InvalidSpecError: it is no such file, is damaged, or asks for more than tensors and numbers.
         OSError: it cannot be read.
     """
-    from torch import Tensor
+    from torch import Tensor, strided
 
     content = _load(path)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -40,6 +42,8 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, list[list[float]]]]:
         if match is None or tensor.dim() != 2:
             shape = "×".join(map(str, tensor.shape)) or "()"
             raise InvalidSpecError(f"{path}: {name!r:.60}, a tensor of shape {shape}, is none of α, β, γ", hint=_HINT)
+        if tensor.layout is not strided or tensor.is_quantized or tensor.is_meta or tensor.numel() > MAX_FILE_BYTES:
+            raise InvalidSpecError(f"{path}: {name!r} is no dense tensor of numbers, or too large", hint=_HINT)
         networks.add(match["network"])
         group = str(SCALES[int(match["scale"])])
         logits[_GRANULARITIES[match["granularity"]]][group] = tensor.detach().double().tolist()
@@ -55,10 +59,21 @@ def _load(path: Path) -> dict[Any, Any]:
 
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
         raise InvalidSpecError(f"{path}: {size} bytes; the limit is {MAX_FILE_BYTES}", hint=_HINT)
+    data = path.read_bytes()
     try:
         with torch.serialization.safe_globals([(make, name) for name, make in SCALAR_STAND_INS.items()]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError, ValueError, TypeError, KeyError, AttributeError) as error:
+            content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        EOFError,
+        UnpicklingError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OSError,
+        struct.error,
+    ) as error:
         # torch's own message would advise to run what the file names.
         raise InvalidSpecError(f"{path} is damaged, or holds more than tensors and numbers", hint=_HINT) from error
     if not isinstance(content, dict):

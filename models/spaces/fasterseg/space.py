@@ -102,25 +102,22 @@ class FasterSegBase(SearchSpace):
 
     @classmethod
     def of_architecture(cls, architecture: ArchitectureSpec) -> Self:
-        """The default space, extended where the architecture is longer or has other widths."""
+        """The default space, extended where the architecture is longer or has other widths. Where the default widths do not
+        go with these, it has the architecture's alone.
+        """
         defaults = FasterSegParameters()
         branches = FasterSegGenotype.of(architecture).branches
         used = {width for branch in branches for width in branch.widths}
         longest = max(len(branch.operators) for branch in branches)
-        return cls.from_spec(
-            SpaceSpec(
-                name=architecture.space,
-                input_size=architecture.input_size,
-                classes=architecture.classes,
-                batch=architecture.batch,
-                dtype=architecture.dtype,
-                parameters={
-                    "layers": max(defaults.layers, longest),
-                    "widths": tuple(sorted({*defaults.widths, *used})),
-                    **NetworkParameters.of(architecture).model_dump(),
-                },
-            )
-        )
+        own = {"layers": max(defaults.layers, longest), **NetworkParameters.of(architecture).model_dump()}
+        all_widths, own_widths = ({**own, "widths": tuple(sorted(widths))} for widths in ({*defaults.widths, *used}, used))
+        spec = architecture.space_spec()
+        try:
+            return cls.from_spec(spec.model_copy(update={"parameters": all_widths}))
+        except InvalidSpecError:
+            if not used:
+                raise
+            return cls.from_spec(spec.model_copy(update={"parameters": own_widths}))
 
     @classmethod
     def completed(cls, architecture: ArchitectureSpec) -> ArchitectureSpec:

@@ -81,8 +81,7 @@ class LatticeSpace(SearchSpace):
         )
 
     def plan(self, architecture: ArchitectureSpec):
-        if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
-            raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
+        self.spec.require_own(architecture)
         kinds, edges = architecture.genotype.get("operators", ()), tuple(architecture.genotype.get("pair", ()))
         if len(kinds) != len(ROWS) or any(kind not in row for kind, row in zip(kinds, ROWS, strict=True)):
             raise InvalidSpecError(

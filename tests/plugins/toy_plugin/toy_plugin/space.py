@@ -18,6 +18,7 @@ class LeafSpace(SearchSpace):
     name = "leaf"
     description = "Two small stages of DAG cells"
     size_multiple = 4
+    idle_operators = ("skip",)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec):
@@ -41,9 +42,13 @@ class LeafSpace(SearchSpace):
         return LatencyGraph(nodes=tuple(nodes), edges=tuple(edges), outputs=None, fixed=(self._stem(),))
 
     def plan(self, architecture: ArchitectureSpec):
-        if (architecture.space, architecture.input_size) != (self.name, self.spec.input_size):
-            raise InvalidSpecError(f"{architecture.space} {architecture.input_size} is not {self.spec.label()}")
-        choices = GraphChoices(alpha=tuple(KINDS.index(kind) for kind in architecture.genotype["operators"]))
+        self.spec.require_own(architecture)
+        chosen = architecture.genotype.get("operators", ())
+        if len(chosen) != len(EDGES) or not all(kind in KINDS for kind in chosen):
+            raise InvalidSpecError(
+                f"genotype.operators: {chosen} must name one of {', '.join(KINDS)} for each of {len(EDGES)} edges"
+            )
+        choices = GraphChoices(alpha=tuple(map(KINDS.index, chosen)))
         return graph_plan(self.latency_graph(), choices, self._head())
 
     def sample(self, rng):

@@ -167,6 +167,20 @@ def test_what_is_not_divided_is_named_with_its_reason() -> None:
     ]
 
 
+def test_a_layer_that_is_larger_than_any_network_may_be_is_not_divided() -> None:
+    """Such as the tokens of a transformer."""
+    nodes = [
+        conv("x", "a", "a.weight", pads=[1, 1, 1, 1]),
+        helper.make_node("Reshape", ["a", "tokens"], ["b"], name="tokens"),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Reshape", ["c", "again"], ["y"], name="back"),
+    ]
+    weights = {"a.weight": normal(4, 3, 3, 3), "tokens": np.array([2048, 4, 1, 1]), "again": np.array([1, 4, 32, 64])}
+    division = divide(network(nodes, weights, opset=18))
+    assert [layer.operators for layer in division.layers] == [("Conv",)]
+    assert {part.why for part in division.not_divided} == {"'c' is 2048×4×1×1, more than 256 images of 16384×16384"}
+
+
 def test_networks_that_are_not_divided_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])
     with pytest.raises(InvalidSpecError, match="operators of version 11; only from 13 on") as raised:

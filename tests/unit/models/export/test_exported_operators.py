@@ -71,6 +71,20 @@ def test_attributes_of_resizing(kind: str, attributes: dict[str, Any], relative_
         assert relative_error(build_module(GraphRequest(subject=spec)), spec.input_shape) <= TOLERANCE, spec.label()
 
 
+@pytest.mark.parametrize(("height", "width", "to"), [(14, 20, (2, 9)), (224, 160, (32, 96)), (9, 10, (14, 31)), (1, 3, (5, 3))])
+def test_the_nearest_pixels_are_torchs(height: int, width: int, to: tuple[int, int], relative_error: Any) -> None:
+    """Where the quotient of two sides is not exact, a runtime's own rule may take a neighbour."""
+    spec = OperatorSpec(
+        kind="resize",
+        in_channels=2,
+        out_channels=2,
+        height=height,
+        width=width,
+        attributes={"to_height": to[0], "to_width": to[1], "resize": "nearest"},
+    )
+    assert relative_error(build_module(GraphRequest(subject=spec)), spec.input_shape) <= TOLERANCE
+
+
 def test_batches(relative_error: Any) -> None:
     spec = OperatorSpec(kind="zoomed_conv3x3", in_channels=4, out_channels=6, height=6, width=8, batch=3)
     request = GraphRequest(subject=spec, in_context=True)

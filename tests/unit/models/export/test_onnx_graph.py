@@ -195,6 +195,18 @@ class _InPlace(nn.Module):
         return self.then(y, self.activation(y))
 
 
+def _added_to(y: Tensor) -> Tensor:
+    y += 0.25 * y
+    y -= 0.5
+    return y
+
+
+def _scaled(y: Tensor) -> Tensor:
+    y *= 2
+    y /= 3
+    return y
+
+
 def _by_either(module: nn.Module, shape: Any, *, dtype: Any, name: str) -> onnx.ModelProto:
     return graph_of(module, shape, dtype=dtype, name=name)[0]
 
@@ -207,13 +219,16 @@ def _by_either(module: nn.Module, shape: Any, *, dtype: Any, name: str) -> onnx.
         _InPlace(lambda y: functional.relu(y, True), lambda y, z: y),
         _InPlace(lambda y: functional.relu(y.flatten(2), inplace=True), lambda y, z: y[:, 1:] * 2),
         _InPlace(lambda y: functional.silu(functional.relu(y, inplace=True), inplace=True), lambda y, z: z + y),
+        _InPlace(_added_to, lambda y, z: 2 * z + y),
+        _InPlace(lambda y: _added_to(y.flatten(2)), lambda y, z: y[:, 1:] * 2),
+        _InPlace(_scaled, lambda y, z: y),
     ],
-    ids=["layer", "function", "result_unread", "view", "twice"],
+    ids=["layer", "function", "result_unread", "view", "twice", "augmented", "augmented_view", "augmented_result_unread"],
 )
 def test_what_is_read_after_a_change_in_place_is_left_to_torch(module: nn.Module, relative_error: Any) -> None:
     """A graph's values never change: it would go on with the one from before."""
     fill(module, "a")
-    with pytest.raises(UnsupportedPrimitiveError, match="conv is read after a layer has changed it in place"):
+    with pytest.raises(UnsupportedPrimitiveError, match="conv is read after it has been changed in place"):
         to_onnx(module, (1, 3, 4, 6), name="stale")
     assert relative_error(module, (1, 3, 4, 6), export=_by_either) <= 1e-5
 
@@ -225,8 +240,10 @@ def test_what_is_read_after_a_change_in_place_is_left_to_torch(module: nn.Module
         _InPlace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU(inplace=True)), lambda y, z: (y + z).relu()),
         _InPlace(nn.ReLU(inplace=True), lambda y, z: z + z.mean((2, 3), keepdim=True).expand(y.shape)),
         _InPlace(nn.Dropout(inplace=True), lambda y, z: y + z),
+        _InPlace(_added_to, lambda y, z: z),
+        _InPlace(lambda y: _scaled(y * 2), lambda y, z: z - y),
     ],
-    ids=["of_a_new_tensor", "residual", "shape_read", "nothing_changed"],
+    ids=["of_a_new_tensor", "residual", "shape_read", "nothing_changed", "augmented", "augmented_new_tensor"],
 )
 def test_other_changes_in_place_are_ours_to_write(module: nn.Module, relative_error: Any) -> None:
     assert relative_error(fill(module, "a"), (1, 3, 4, 6)) <= 1e-5

@@ -80,6 +80,21 @@ def test_open_sides_are_closed_by_the_shape_that_is_given(tmp_path: Path) -> Non
     ]
 
 
+def test_a_side_of_minus_one_is_open(tmp_path: Path) -> None:
+    path = saved(tmp_path, model(inputs=[value("x", (-1, 3, 8, 16))], outputs=[value("y", (-1, 3, 8, 16))]))
+    with pytest.raises(InvalidSpecError, match=r"has shape \?×3×8×16, with open sides"):
+        read_network(path, None)
+    assert read_network(path, (1, 3, 8, 16))[0].input_shape == (1, 3, 8, 16)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (1, 3, -8, 8), (1, 3, 8, 10**23), (512, 3, 8, 8)])
+def test_shapes_that_cannot_be_measured(tmp_path: Path, shape: tuple[int, int, int, int]) -> None:
+    path = saved(tmp_path, model(inputs=[value("x", ("n", "c", "h", "w"))], outputs=[value("y", None)]))
+    with pytest.raises(InvalidSpecError, match="cannot be measured") as raised:
+        read_network(path, shape)
+    assert "at most 256×16384×16384×16384" in raised.value.hint
+
+
 def external() -> onnx.TensorProto:
     tensor = numpy_helper.from_array(np.ones((3, 1, 1), np.float32), "w")
     onnx.external_data_helper.set_external_data(tensor, "weights.bin")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.networks.structure import NetworkPlan
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spaces.registry import space_of
+from models.spaces.registry import create_space, read_architecture, space_of
 from models.spec.architectures import ArchitectureSpec, SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 from tests.support.reference import reference_file
@@ -213,3 +214,19 @@ def test_an_architecture_brings_the_widths_and_layers_that_it_needs() -> None:
     assert space.spec.parameters["widths"] == (3, 4, 6, 8, 10, 12)
     assert space.spec.parameters["stem_width"] == 10
     assert len([s for s in space.plan(long).steps if "cell" in s.name]) == 20
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"base_channels": 4, "widths": (3, 6, 12), "stem_width": 6, "head_width": 6},
+        {"base_channels": 1, "widths": (3, 6, 12), "stem_width": 6, "head_width": 6},
+        {"base_channels": 3, "widths": tuple(range(20, 36)), "layers": 60},
+    ],
+    ids=["no_whole_channels", "hardly_any_channels", "as_many_widths_as_may_be"],
+)
+def test_a_space_whose_widths_do_not_go_with_the_default_ones_has_networks_all_the_same(parameters: dict[str, Any]) -> None:
+    space = create_space(SpaceSpec(name="fasterseg", input_size=(64, 64), parameters=parameters))
+    sampled = space.sample(np.random.default_rng(1))
+    read = read_architecture(sampled.model_dump_json())
+    assert space_of(read).plan(read) == space.plan(sampled)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from models.spaces.fasterseg.space import FasterSegSpace
-from models.spaces.registry import create_space, published_readers, register_space, space_class, space_label, space_names
+from models.spaces.registry import (
+    create_space,
+    default_spec,
+    plan_at,
+    published_readers,
+    read_architecture,
+    register_space,
+    space_class,
+    space_label,
+    space_names,
+)
 from models.spec.architectures import SpaceSpec
 from models.spec.errors import InvalidSpecError, UnknownNameError
 
@@ -62,3 +73,17 @@ def test_spaces_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("space", ["fasterseg", "rspnet"])
+@pytest.mark.parametrize("size", [(0, 16), (-32, 64), (32, 100_000)])
+def test_a_network_at_a_size_that_no_image_has(space: str, size: tuple[int, int]) -> None:
+    architecture = create_space(default_spec(SpaceSpec(name=space, input_size=(64, 64)))).sample(np.random.default_rng(0))
+    with pytest.raises(InvalidSpecError, match="input_size"):
+        plan_at(architecture, size)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 3_000 + "1" + "}" * 3_000])
+def test_a_document_without_end_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSpecError):
+        read_architecture(text)

@@ -160,8 +160,11 @@ def test_a_busy_machine_is_told_though_sums_agree() -> None:
     ("plain", "level", "text"),
     [
         (1.02, TrustLevel.TRUSTWORTHY, ""),
-        (1.05, TrustLevel.NOISY, "networks took longer than the table's milliseconds say: scaled is 4.8% below plain"),
-        (1.5, TrustLevel.UNSETTLED, "networks took longer than the table's milliseconds say: scaled is 33.3% below plain"),
+        (1.05, TrustLevel.NOISY, "networks took longer than the table's milliseconds say: plain is 5.0% above scaled"),
+        (1.5, TrustLevel.UNSETTLED, "networks took longer than the table's milliseconds say: plain is 50.0% above scaled"),
+        (1.029, TrustLevel.TRUSTWORTHY, ""),
+        (1.031, TrustLevel.NOISY, "networks took longer than the table's milliseconds say: plain is 3.1% above scaled"),
+        (1.101, TrustLevel.UNSETTLED, "networks took longer than the table's milliseconds say: plain is 10.1% above scaled"),
         (0.95, TrustLevel.UNSETTLED, "networks ran in less time than the table's milliseconds say: scaled is 5.3% above plain"),
         (0.7, TrustLevel.UNUSABLE, "networks ran in less time than the table's milliseconds say: scaled is 42.9% above plain"),
     ],

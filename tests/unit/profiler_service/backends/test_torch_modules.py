@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +45,29 @@ def test_a_module_that_only_torch_export_understands_is_folded_too() -> None:
     module = Measuring().eval()
     folded = with_norms_folded(module, (2, 3, 16, 32))
     assert torch.ops.aten.batch_norm.default not in {node.target for node in folded.graph.nodes}
+    torch.testing.assert_close(folded(images), module(images))
+
+
+class Adding(nn.Module):
+    """Adds to a map that it reads again later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.conv(x))
+        before = y
+        y += torch.relu(y)
+        return before * y
+
+
+def test_what_an_augmented_assignment_writes_over_stays_written_over() -> None:
+    images = torch.rand(1, 3, 4, 4)
+    module = Adding().eval()
+    folded = with_norms_folded(module, (1, 3, 4, 4))
+    assert operator.iadd in {node.target for node in folded.graph.nodes}
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     torch.testing.assert_close(folded(images), module(images))
 
 
