@@ -282,10 +282,10 @@ def trickling(connection: socket.socket) -> None:
 
 
 def says(status: str, headers: str = "") -> Fault:
-    """A fault that answers with that status line and those headers."""
+    """A fault that answers with that status line and those headers, and ends the connection, as faults do, having said so."""
 
     def answer(connection: socket.socket) -> None:
-        connection.sendall(f"HTTP/1.1 {status}\r\n{headers}Content-Length: 2\r\n\r\n{{}}".encode())
+        connection.sendall(f"HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode())
 
     return answer
 
