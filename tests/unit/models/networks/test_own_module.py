@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -40,3 +42,22 @@ def test_what_is_no_module(place: str, says: str) -> None:
         load_module(place)
     assert place in raised.value.message
     assert says in raised.value.message
+
+
+def test_a_module_object_has_the_same_weights_whenever_its_package_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("first_import", "second_import"):
+        (tmp_path / f"{name}.py").write_text("from torch import nn\nNET = nn.Conv2d(3, 4, 3)\n")
+    one, other = load_module("first_import:NET"), load_module("second_import:NET")
+    assert torch.equal(one.weight, other.weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["import sys\nsys.exit(0)\n", "import sys\ndef Net(): sys.exit(0)\n"])
+def test_a_package_that_would_end_the_process(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"leaving_{len(text)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    with pytest.raises(InvalidSpecError, match="SystemExit"):
+        load_module(f"{name}:Net")

@@ -217,6 +217,8 @@ def test_the_validation_of_another_table_is_refused(nas_client: Command, url: st
     assert ended.code == ExitCode.BAD_INPUT
     assert f"is of table {make_table().info.id()}" in ended.document["error"]["message"]
     old = json.loads((report / "validation.json").read_text())
+    (report / "validation.json").write_text(json.dumps({**old, "table_id": read_table(table).info.id(), "sums": None}))
+    assert "of an earlier release" in nas_client(*arguments, "--json").document["error"]["message"]
     kept = ("architectures", "raw", "calibrated", "macs", "repeatability", "named")
     (report / "validation.json").write_text(json.dumps({name: old[name] for name in kept}))
     assert "of an earlier release" in nas_client(*arguments, "--json").document["error"]["message"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.spec.measurements import Measurement
+from models.spec.measurements import Measurement, Status
 from models.spec.operators import OperatorSpec
-from models.spec.table_files import TableFormat, write_table
+from models.spec.table_files import TableFormat, read_table, write_table
 from models.spec.tables import Table
 from models.spec.targets import TargetSpec
 from tests.unit.profiler_service.cli.conftest import Command
@@ -132,3 +132,16 @@ def test_getting_faster_is_no_regression(command: Command, measured: tuple[Path,
     assert ended.code == 0
     ended = command("diff", after, before, "--fail-on", "slower", "--json")
     assert (ended.code, ended.document["gate"]) == (7, {"fail_on": "slower", "threshold": 0.0, "found": 1})
+
+
+def test_an_operator_that_fails_now_does_not_pass_a_gate(command: Command, measured: tuple[Path, Path], tmp_path: Path) -> None:
+    before, _ = measured
+    table = read_table(before)
+    first, *others = table.entries
+    broken = Measurement(workload=first.workload, status=Status.BUILD_ERROR, message="refused")
+    after = tmp_path / "broken.json"
+    write_table(Table(info=table.info, entries=(broken, *others)), after, TableFormat.JSON)
+    ended = command("diff", before, after, "--fail-on", "slower")
+    assert ended.code == 7
+    assert f"failed after, and measured before: 1, the first {first.workload.label()}" in ended.out
+    assert command("diff", after, before, "--fail-on", "slower").code == 0

@@ -241,6 +241,17 @@ class TestReference:
         assert reference_ms(bench, first) == reference_ms(bench, other) == pytest.approx(SENTINEL_MS)
         assert entries(bench, first)[GRID[0].key()].value_ms == pytest.approx(operator_ms(GRID[0]))
 
+    def test_what_another_table_shows_of_a_slow_phase_is_in_the_listed_verdict(self, bench: Bench) -> None:
+        bench.workers.slowdown = lambda group: 1.4
+        first = bench.submit(workloads=GRID[:5])
+        bench.run(first)
+        bench.workers.slowdown = lambda group: 1.0
+        other = bench.submit(space=SPACE.model_copy(update={"classes": 7}), workloads=GRID[:10], budget=Budget.NORMAL)
+        bench.run(other)
+        (listed,) = (verdict for table_id, _, verdict in bench.store.table_briefs() if table_id == first.table_id)
+        assert listed == table_verdict(bench.store.table(first.table_id))
+        assert [reason.name for reason in listed.reasons] == ["contaminated"]
+
 
 class TestPlainCheck:
     """The end of a job: the wall clock has the last word."""
