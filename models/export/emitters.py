@@ -149,6 +149,8 @@ def resized(builder: GraphBuilder, x: Value, size: tuple[int, int], *, mode: str
         how = {"mode": "linear", "coordinate_transformation_mode": transformation}
     elif any(_nearest(*sides) != _nearest_by_quotient(*sides) for sides in zip(x.shape[2:], size, strict=True)):
         for axis, (given, wanted) in enumerate(zip(x.shape[2:], size, strict=True), start=2):
+            if given == wanted:
+                continue
             sides = (*x.shape[:axis], wanted, *x.shape[axis + 1 :])
             x = builder.node("Gather", [x, builder.integers("pixels", _nearest(given, wanted))], sides, axis=axis)
         return x

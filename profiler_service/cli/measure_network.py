@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from models.spec.graphs import OwnNetwork
     from models.spec.scale import Scale
     from models.spec.targets import TargetSpec
-    from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.own_network import NetworkMeasurement
     from profiler_service.jobs.workers import Workers
     from profiler_service.settings import Settings
@@ -159,6 +158,7 @@ def _measure(
     """
     from models.spec.graphs import GraphRequest
     from profiler_service.backends.base import GraphArtifact
+    from profiler_service.jobs.context import LiveLimits
     from profiler_service.jobs.own_network import OwnNetworkJob
     from profiler_service.measure.stopping import BUDGETS
 
@@ -173,7 +173,7 @@ def _measure(
             unsettled="" if scale is None else scale.unsettled,
             layers_folder=settings.cache_dir if layers else None,
             stopped=stopped,
-            limits=live_limits(settings, workers),
+            limits=LiveLimits.now(settings, workers),
             on_phase=on_phase,
         )
         return job.run()
@@ -214,13 +214,6 @@ def with_device(
             return None
         task = bar.add_task("measuring", total=None, note="")
         return run(workers, scale, lambda phase: bar.update(task, note=phase))
-
-
-def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
-    """How many engines may be live at once."""
-    from profiler_service.jobs import runner
-
-    return runner.live_limits(settings, workers)
 
 
 def _scale(settings: Settings, target: TargetSpec) -> Scale | None:

@@ -14,8 +14,9 @@ from models.spec.measurements import Budget, Status
 from models.spec.operators import OperatorSpec
 from models.terminal import emit, end_unless, people, warn
 from profiler_service.cli.local_jobs import Start, interrupted_by_signals
-from profiler_service.cli.measure_network import live_limits, show_flags, show_times, with_device
+from profiler_service.cli.measure_network import show_flags, show_times, with_device
 from profiler_service.cli.runtime import open_workers
+from profiler_service.jobs.context import LiveLimits
 from profiler_service.jobs.own_operator import OperatorMeasurement, OwnOperatorJob
 from profiler_service.measure.stopping import BUDGETS
 
@@ -45,7 +46,7 @@ def measure_operator(
                 reference_ms=None if scale is None else scale.reference_ms,
                 unsettled="" if scale is None else scale.unsettled,
                 stopped=interrupted.is_set,
-                limits=live_limits(settings, workers),
+                limits=LiveLimits.now(settings, workers),
                 on_phase=on_phase,
             )
             return job.run()

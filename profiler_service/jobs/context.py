@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 from models.spec.wire import JobCreate
-from profiler_service.jobs.host import HostWatch
+from profiler_service.jobs.host import HostWatch, free_memory_bytes
 from profiler_service.jobs.planner import JobPlan, Outstanding, PlannedGraph
 from profiler_service.jobs.reporting import PhaseSeconds, Reporter, Work
 from profiler_service.jobs.tracker import JobTracker
@@ -16,6 +17,9 @@ from profiler_service.measure.stopping import BudgetSettings
 from profiler_service.measure.throttling import ClockWatch
 from profiler_service.storage.store import Store
 
+if TYPE_CHECKING:
+    from profiler_service.settings import Settings
+
 
 @dataclass(frozen=True)
 class LiveLimits:
@@ -23,6 +27,14 @@ class LiveLimits:
 
     engines: int
     memory_bytes: int
+
+    @classmethod
+    def now(cls, settings: Settings, workers: Workers) -> Self:
+        """With the memory that is free now: the host's, and no more than the device's where that has its own."""
+        host, device = free_memory_bytes(), workers.description.free_bytes
+        free = host if device is None else min(host, device)
+        allowed = int(free * settings.memory_fraction)
+        return cls(settings.live_engines, min(allowed, settings.run_memory_bytes or allowed))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
@@ -27,7 +27,7 @@ from profiler_service.errors import (
 )
 from profiler_service.jobs.context import JobContext, LiveLimits
 from profiler_service.jobs.device_lock import device_lock
-from profiler_service.jobs.host import HostWatch, free_memory_bytes
+from profiler_service.jobs.host import HostWatch
 from profiler_service.jobs.measuring import measure_outstanding
 from profiler_service.jobs.planner import Outstanding, outstanding_of
 from profiler_service.jobs.process_lock import sole_run
@@ -42,8 +42,6 @@ from profiler_service.storage.database import Patience
 from profiler_service.storage.store import Store
 
 log = structlog.get_logger(__name__)
-
-_SHOWN_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,9 @@ class JobRunner:
             self._forget_visits(outstanding, run.store)
             context = self._context(outstanding, workers, run)
             done = measure_outstanding(context, plain_check=self._settings.plain_check)
-            self._update(job.id, run, message=_told(context.tracker.kept))  # in place of what an earlier attempt said
+            self._update(
+                job.id, run, message=context.tracker.failed_beside_values()
+            )  # in place of what an earlier attempt said
             return done
 
     @contextmanager
@@ -315,7 +315,7 @@ class JobRunner:
             workers=workers,
             tracker=tracker,
             budget=budget,
-            limits=live_limits(self._settings, workers),
+            limits=LiveLimits.now(self._settings, workers),
             reporter=Reporter(run.store, job.id, counts, run.waits.progress),
             seconds=run.seconds,
             stopped=run.stopped,
@@ -332,27 +332,6 @@ class JobRunner:
         log.error("job failed", job=job_id, reason=message, exc_info=not isinstance(error, OpclockError))
         with suppress(StorageError, JobConflictError):  # the first error is the one to report
             self._update(job_id, run, state=JobState.FAILED, phase="", eta_s=None, message=message)
-
-
-def _told(kept: Sequence[str]) -> str:
-    """What failed while its earlier value stays, the first of it in full; empty where nothing did."""
-    if not kept:
-        return ""
-    shown = "; ".join(kept[:_SHOWN_FAILURES]) + (f"; {len(kept) - _SHOWN_FAILURES} more" if len(kept) > _SHOWN_FAILURES else "")
-    return (
-        f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}. "
-        "Submit the job again with --remeasure to try them once more"
-    )
-
-
-def live_limits(settings: Settings, workers: Workers) -> LiveLimits:
-    """How many engines may be live, and the memory that they can have: the host's, and no more than the device's where that has
-    its own.
-    """
-    host, device = free_memory_bytes(), workers.description.free_bytes
-    free = host if device is None else min(host, device)
-    allowed = int(free * settings.memory_fraction)
-    return LiveLimits(settings.live_engines, min(allowed, settings.run_memory_bytes or allowed))
 
 
 def _require_target(info: TableInfo, workers: Workers) -> None:

@@ -22,6 +22,9 @@ from profiler_service.measure.visits import Visit
 from profiler_service.storage.store import Store
 from profiler_service.worker.protocol import BuildReport, Failure
 
+_SHOWN = 3
+"""Failures beside values that are told in full."""
+
 
 class JobTracker:
     """The books of one running job.
@@ -136,6 +139,16 @@ class JobTracker:
             rounds = self._round_values(planned, self.reference_ms)
             if StoppingRule.of(self._budget, rounds).done:
                 self._finish(planned, rounds)
+
+    def failed_beside_values(self) -> str:
+        """What failed while its earlier value stays, the first of it in full; empty where nothing did."""
+        if not (kept := self.kept):
+            return ""
+        shown = "; ".join(kept[:_SHOWN]) + (f"; {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else "")
+        return (
+            f"{len(kept)} of the workloads failed this time; the values that they had stay: {shown}. "
+            "Submit the job again with --remeasure to try them once more"
+        )
 
     def expected_rounds_left(self) -> dict[str, int]:
         """Workload key to the rounds still to be expected, at least one, of everything pending."""

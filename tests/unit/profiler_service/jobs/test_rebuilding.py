@@ -275,7 +275,7 @@ def test_a_job_that_is_stopped_between_the_parts_of_a_group_goes_on_with_the_res
 def test_every_build_of_an_entry_holds_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for the builds of one entry, though for one build each of all."""
     free = 2**40
-    monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: free)
+    monkeypatch.setattr("profiler_service.jobs.context.free_memory_bytes", lambda: free)
     bench.configure(memory_fraction=0.5)
     bench.workers.peak_memory_bytes = int(0.5 * free / 1.5 / BUILDS)
     bench.run(bench.submit(rebuild="always"))

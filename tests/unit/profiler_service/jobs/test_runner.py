@@ -1003,7 +1003,7 @@ class TestNetworks:
     def test_memory_of_the_host_and_of_the_device_bounds_a_group(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, host: int, device: int | None
     ) -> None:
-        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: host)
+        monkeypatch.setattr("profiler_service.jobs.context.free_memory_bytes", lambda: host)
         bench.workers.description = replace(DESCRIPTION, free_bytes=device)
         job = bench.submit()
         bench.run(job)
@@ -1011,7 +1011,7 @@ class TestNetworks:
         assert set(visits(bench, job).values()) == {QUICK.min_rounds}
 
     def test_what_engines_told_of_their_memory_bounds_a_group(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("profiler_service.jobs.runner.free_memory_bytes", lambda: 2 * PLENTY)
+        monkeypatch.setattr("profiler_service.jobs.context.free_memory_bytes", lambda: 2 * PLENTY)
         bench.workers.peak_memory_bytes = PLENTY // 5
         job = bench.submit()
         bench.run(job)
