@@ -237,9 +237,8 @@ class JobRunner:
             self._forget_visits(outstanding, run.store)
             context = self._context(outstanding, workers, run)
             done = measure_outstanding(context, plain_check=self._settings.plain_check)
-            self._update(
-                job.id, run, message=context.tracker.failed_beside_values()
-            )  # in place of what an earlier attempt said
+            # In place of what an earlier attempt said.
+            self._update(job.id, run, message=context.tracker.failed_beside_values())
             return done
 
     @contextmanager
